@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.errors import InputError
 
-__all__ = ["Block", "PatternSource", "Quantity", "Scan"]
+__all__ = ["AffineField", "Block", "BoolArray", "Calibration", "FloatArray", "IntArray", "PatternSource", "Quantity", "Scan"]
 
 FloatArray = NDArray[np.floating[Any]]
 BoolArray = NDArray[np.bool_]
@@ -144,3 +144,60 @@ class Scan:
     def row_band(self, start: int, stop: int) -> NDArray[Any]:
         """Patterns of scan rows ``start:stop``, shape ``(stop - start, rx, qy, qx)``, in the type of the file."""
         return np.asarray(self.source[start:stop])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured of the detector and the beam before any crystal is looked for.
+
+    Attributes
+    ----------
+    good
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
+    centre
+        Beam centre ``(y, x)`` of every position, detector pixels, shape ``(ry, rx, 2)``.
+    centre_sigma
+        How far the true centre may be from `centre`, pixels.
+    disk_radius
+        Radius of the direct beam's disk, pixels.
+    ring
+        Inner and outer radius of the part of the detector that is used, pixels.
+    mean_pattern
+        Average of the sampled patterns, shape ``(qy, qx)``, bad pixels filled.
+    choices
+        Every automatic choice as a sentence, for the log and the result file.
+    """
+
+    good: BoolArray
+    centre: FloatArray
+    centre_sigma: float
+    disk_radius: float
+    ring: tuple[float, float]
+    mean_pattern: FloatArray
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AffineField:
+    """The affine transform from its dictionary entry to every pattern of a scan.
+
+    Attributes
+    ----------
+    affine
+        ``A`` with ``g' = A g``, shape ``(ry, rx, 2, 2)``.
+    covariance
+        Of ``(A_yy, A_yx, A_xy, A_xx)``, shape ``(ry, rx, 4, 4)``.
+    label
+        Dictionary entry of every position, -1 for none, shape ``(ry, rx)``.
+    valid
+        Positions whose affine can be trusted, shape ``(ry, rx)``.
+    operators
+        For each entry the affine maps of its lattice onto itself that are (nearly) rotations, identity first,
+        each of shape ``(order, 2, 2)``.
+    """
+
+    affine: FloatArray
+    covariance: FloatArray
+    label: IntArray
+    valid: BoolArray
+    operators: tuple[FloatArray, ...]

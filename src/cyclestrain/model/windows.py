@@ -1,0 +1,78 @@
+"""Windows around reflections: the only pixels of a pattern that the model ever touches.
+
+A stack of windows is cut once per pattern around the predicted reflections; everything after (network,
+refinement, learning of the dictionary) works on stacks, so cost does not grow with the detector area.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MASKED", "WindowStack", "gather"]
+
+MASKED = np.float32(-1e30)
+"""Value of pixels that carry no information: bad pixels and those beyond the detector."""
+
+
+@dataclass(frozen=True)
+class WindowStack:
+    """Square cut-outs around the reflections of many patterns.
+
+    Attributes
+    ----------
+    counts
+        Shape ``(n, reflection, size, size)``, float32; `MASKED` where the detector has no (good) pixel.
+    origin
+        Detector pixel ``(y, x)`` at the centre of each window, shape ``(n, reflection, 2)``, int32.
+    """
+
+    counts: NDArray[np.float32]
+    origin: NDArray[np.int32]
+
+    @property
+    def half(self) -> int:
+        """Windows reach this many pixels from their centre."""
+        return (self.counts.shape[-1] - 1) // 2
+
+
+@nb.njit(parallel=True, cache=True)
+def _gather(patterns: Any, good: Any, origin: Any, half: int, out: Any) -> None:  # pragma: no cover - compiled
+    n_patterns, n_reflections = origin.shape[:2]
+    n_y, n_x = good.shape
+    for n in nb.prange(n_patterns):
+        for g in range(n_reflections):
+            for i in range(2 * half + 1):
+                y = origin[n, g, 0] - half + i
+                for j in range(2 * half + 1):
+                    x = origin[n, g, 1] - half + j
+                    if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
+                        out[n, g, i, j] = patterns[n, y, x]
+                    else:
+                        out[n, g, i, j] = MASKED
+
+
+def gather(
+    patterns: NDArray[Any], positions: NDArray[np.floating[Any]], half: int, good: NDArray[np.bool_]
+) -> WindowStack:
+    """Cut windows around predicted reflection positions.
+
+    Parameters
+    ----------
+    patterns
+        Shape ``(n, qy, qx)``, any real type.
+    positions
+        Predicted ``(y, x)`` of each reflection, detector pixels, shape ``(n, reflection, 2)``.
+    half
+        Windows reach this many pixels from the pixel nearest to the position.
+    good
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
+    """
+    origin = np.rint(positions).astype(np.int32)
+    counts = np.empty((*origin.shape[:2], 2 * half + 1, 2 * half + 1), np.float32)
+    _gather(patterns, good, origin, half, counts)
+    return WindowStack(counts, origin)

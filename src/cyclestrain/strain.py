@@ -1,0 +1,275 @@
+r"""From the affine of a pattern to strain: the only place where that step is written.
+
+A reflection moves as :math:`g' = A g` with :math:`A = F^{-T}`, so the affine of a *pattern* is not the strain. Relative to a
+reference, :math:`F_{rel} = F F_{ref}^{-1}`: the dictionary's own affine (a gauge) cancels exactly. Then
+:math:`F_{rel} = V R(\theta)` (left polar) and :math:`\varepsilon = V - 1`, in detector axes.
+
+A lattice that maps onto itself under a rotation can be labelled in several equivalent ways; the labelling with the smallest
+rotation relative to the reference is taken, as is usual for misorientations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.affine import deformation, left_polar, rotation, symmetric
+from cyclestrain.data import AffineField, BoolArray, FloatArray
+
+__all__ = ["Reference", "StrainMaps", "coherent_regions", "jacobian", "measure_reference", "relative_strain", "turn_axes"]
+
+COMPONENTS = ("eyy", "exx", "exy", "rotation")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The unstrained state strains are relative to.
+
+    Attributes
+    ----------
+    mask
+        Positions it was measured on, shape ``(ry, rx)``; all False for a known lattice.
+    gradient
+        Deformation gradient ``F_ref`` of each dictionary entry, shape ``(entry, 2, 2)``; NaN where an entry has none.
+    covariance
+        Of ``(F_yy, F_yx, F_xy, F_xx)`` of ``F_ref``, shape ``(entry, 4, 4)``.
+    """
+
+    mask: BoolArray
+    gradient: FloatArray
+    covariance: FloatArray
+
+
+@dataclass(frozen=True)
+class StrainMaps:
+    """Strain, rotation and their standard uncertainties.
+
+    Attributes
+    ----------
+    eyy, exx, exy, rotation
+        Shape ``(ry, rx)``; strain as a fraction, rotation in radians, positive from +x (column) to +y (row).
+    covariance
+        Of ``(eyy, exx, exy, rotation)``, shape ``(ry, rx, 4, 4)``.
+    gradient
+        ``F_rel`` in detector axes, shape ``(ry, rx, 2, 2)``.
+    """
+
+    eyy: FloatArray
+    exx: FloatArray
+    exy: FloatArray
+    rotation: FloatArray
+    covariance: FloatArray
+    gradient: FloatArray
+
+    @property
+    def sigma(self) -> FloatArray:
+        """Standard uncertainties in the order ``eyy, exx, exy, rotation``, shape ``(ry, rx, 4)``."""
+        return np.sqrt(np.einsum("...ii->...i", self.covariance))
+
+
+def _gradient_jacobian(gradient: FloatArray) -> FloatArray:
+    """d(F_yy, F_yx, F_xy, F_xx) / d(A_yy, A_yx, A_xy, A_xx) at ``A = F^-T``, shape ``(..., 4, 4)``."""
+    # dF = -F dA^T F, so dF_ij = -F_il dA_kl F_kj.
+    jac = -np.einsum("...il,...kj->...ijkl", gradient, gradient)
+    return jac.reshape(*gradient.shape[:-2], 4, 4)
+
+
+def jacobian(gradient: FloatArray) -> FloatArray:
+    r"""Derivative of ``(eyy, exx, exy, rotation)`` with respect to ``(F_yy, F_yx, F_xy, F_xx)``, shape ``(..., 4, 4)``.
+
+    From :math:`dF R^T = dV + d\theta\, V J`, :math:`J = dR/d\theta\, R^T`: the antisymmetric part gives
+    :math:`d\theta = (M_{yx} - M_{xy}) / \operatorname{tr} V` for :math:`M = dF R^T`.
+    """
+    stretch, theta = left_polar(gradient)
+    turn = rotation(theta)
+    generator = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    trace = stretch[..., 0, 0] + stretch[..., 1, 1]
+    spin = stretch @ generator
+    out = np.empty((*gradient.shape[:-2], 4, 4))
+    for k in range(4):
+        basis = np.zeros((2, 2))
+        basis.flat[k] = 1.0
+        m = basis @ turn.swapaxes(-1, -2)
+        omega = (m[..., 0, 1] - m[..., 1, 0]) / trace
+        d_stretch = m - omega[..., None, None] * spin
+        out[..., 0, k] = d_stretch[..., 0, 0]
+        out[..., 1, k] = d_stretch[..., 1, 1]
+        out[..., 2, k] = 0.5 * (d_stretch[..., 0, 1] + d_stretch[..., 1, 0])
+        out[..., 3, k] = omega
+    return out
+
+
+def _nearest_variant(affine: FloatArray, operators: FloatArray, gradient_ref: FloatArray) -> FloatArray:
+    """Deformation gradient of the equivalent labelling with the smallest rotation relative to the reference."""
+    variants = deformation(affine[..., None, :, :] @ operators)  # (..., order, 2, 2)
+    _, theta = left_polar(variants @ np.linalg.inv(gradient_ref))
+    best = np.argmin(np.abs(theta), axis=-1)
+    return np.take_along_axis(variants, best[..., None, None, None], axis=-3)[..., 0, :, :]
+
+
+def _finite(field: AffineField) -> BoolArray:
+    return field.valid & np.isfinite(field.affine).all((-1, -2))
+
+
+def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
+    """Average deformation gradient over a region, one for each dictionary entry found in it.
+
+    Parameters
+    ----------
+    field
+        Affine of every position.
+    mask
+        The region, shape ``(ry, rx)``.
+
+    Notes
+    -----
+    The mean is weighted by each position's information; positions more than 5 robust standard deviations from the
+    region's median are left out.
+    """
+    n = len(field.operators)
+    gradient, covariance = np.full((n, 2, 2), np.nan), np.full((n, 4, 4), np.nan)
+    used = np.zeros(mask.shape, bool)
+    for k in range(n):
+        here = mask & _finite(field) & (field.label == k)
+        if not here.any():
+            continue
+        affine = field.affine[here]
+        first = affine[len(affine) // 2]
+        for _ in range(3):  # the anchor only picks the labelling; it moves to the median and stays there
+            variants = _nearest_variant(affine, field.operators[k], deformation(first))
+            first = deformation(np.median(variants, axis=0))
+        vectors = variants.reshape(-1, 4)
+        jac = _gradient_jacobian(variants)
+        sigma2 = np.einsum("nij,njk,nik->ni", jac, field.covariance[here], jac)
+        centre = np.median(vectors, axis=0)
+        width = np.maximum(1.4826 * np.median(np.abs(vectors - centre), axis=0), 1e-9)
+        keep = (np.abs(vectors - centre) <= 5 * width + 1e-9).all(1)
+        weight = keep / np.maximum(sigma2.mean(1), 1e-16)
+        weight /= weight.sum()
+        mean = weight @ vectors
+        gradient[k] = mean.reshape(2, 2)
+        residual = (vectors - mean) * weight[:, None]
+        covariance[k] = residual.T @ residual
+        used[here] = keep
+    return Reference(used, gradient, covariance)
+
+
+def relative_strain(field: AffineField, reference: Reference) -> StrainMaps:
+    """Strain and rotation relative to a reference, in detector axes, with propagated uncertainties.
+
+    Positions that are not valid, or whose dictionary entry has no reference, are NaN.
+    """
+    shape = field.label.shape
+    values, covariance = np.full((*shape, 4), np.nan), np.full((*shape, 4, 4), np.nan)
+    gradient = np.full((*shape, 2, 2), np.nan)
+    for k, operators in enumerate(field.operators):
+        here = _finite(field) & (field.label == k)
+        if not here.any() or not np.isfinite(reference.gradient[k]).all():
+            continue
+        own = _nearest_variant(field.affine[here], operators, reference.gradient[k])
+        inverse = np.linalg.inv(reference.gradient[k])
+        relative = own @ inverse
+        stretch, theta = left_polar(relative)
+        values[here] = np.stack([stretch[:, 0, 0] - 1, stretch[:, 1, 1] - 1, stretch[:, 0, 1], theta], -1)
+        gradient[here] = relative
+        jac = jacobian(relative)
+        # dF_rel = dF F_ref^-1 - F_rel dF_ref F_ref^-1
+        right = np.einsum("ik,lj->ijkl", np.eye(2), inverse).reshape(4, 4)
+        own_jac = jac @ right @ _own_jacobian(own, field.affine[here])
+        ref_jac = jac @ np.einsum("nik,lj->nijkl", relative, inverse).reshape(-1, 4, 4)
+        covariance[here] = own_jac @ field.covariance[here] @ own_jac.swapaxes(-1, -2)
+        covariance[here] += ref_jac @ reference.covariance[k] @ ref_jac.swapaxes(-1, -2)
+    return StrainMaps(*np.moveaxis(values, -1, 0), covariance=covariance, gradient=gradient)
+
+
+def _own_jacobian(own: FloatArray, affine: FloatArray) -> FloatArray:
+    """d vec(own) / d vec(A) where ``own = (A S)^-T`` for a fixed relabelling ``S = A^-1 own^-T``."""
+    # d own = -own d(AS)^T own and d(AS) = dA S, so d own_ij = -own_im S_lm dA_kl own_kj.
+    label = np.linalg.inv(affine) @ deformation(own)
+    left = own @ label.swapaxes(-1, -2)  # own_im S^T_ml
+    jac = -np.einsum("nil,nkj->nijkl", left, own)
+    return jac.reshape(-1, 4, 4)
+
+
+def turn_axes(maps: StrainMaps, axes: Literal["detector", "scan", "crystal"], angle: Any) -> StrainMaps:
+    r"""Express strain in other axes.
+
+    Parameters
+    ----------
+    maps
+        In detector axes.
+    axes
+        ``scan``: `V` in axes turned by `angle`. ``crystal``: :math:`U - 1` of :math:`F = R U` (right polar) in axes turned
+        by `angle`, that of the named reflection in the reference.
+    angle
+        Angle of the new x axis in detector axes, radians, a number or shape ``(ry, rx)``.
+    """
+    if axes == "detector":
+        return maps
+    turn = rotation(np.asarray(angle, float) + (maps.rotation if axes == "crystal" else 0.0))  # U = R^T V R
+    tensor = symmetric(maps.eyy, maps.exx, maps.exy)
+    tensor = turn.swapaxes(-1, -2) @ tensor @ turn
+    mixing = np.zeros((*tensor.shape[:-2], 4, 4))
+    a, b, c, d = turn[..., 0, 0], turn[..., 1, 0], turn[..., 0, 1], turn[..., 1, 1]
+    mixing[..., 0, :3] = np.stack(np.broadcast_arrays(a * a, b * b, 2 * a * b), -1)
+    mixing[..., 1, :3] = np.stack(np.broadcast_arrays(c * c, d * d, 2 * c * d), -1)
+    mixing[..., 2, :3] = np.stack(np.broadcast_arrays(a * c, b * d, a * d + b * c), -1)
+    mixing[..., 3, 3] = 1.0
+    covariance = mixing @ maps.covariance @ mixing.swapaxes(-1, -2)
+    yy, xx, xy = tensor[..., 0, 0], tensor[..., 1, 1], tensor[..., 0, 1]
+    return StrainMaps(yy, xx, xy, maps.rotation, covariance, maps.gradient)
+
+
+def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.integer[Any]]:
+    """Areas of one crystal: neighbours are joined where their affine agrees.
+
+    Parameters
+    ----------
+    field
+        Affine of every position.
+    tolerance
+        Difference in any element of ``A_1^-1 A_2`` (strain, or rotation in radians) that is never an edge.
+
+    Returns
+    -------
+    region
+        Number of the area, 0 for the largest, -1 where not valid, shape ``(ry, rx)``.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    shape = field.label.shape
+    valid = _finite(field)
+    index = np.arange(valid.size).reshape(shape)
+    sigma2 = np.einsum("...ii->...i", field.covariance).max(-1)
+    rows: list[Any] = []
+    columns: list[Any] = []
+    for one, two in ((np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])):
+        pair = valid[one] & valid[two] & (field.label[one] == field.label[two])
+        a, b, k = field.affine[one][pair], field.affine[two][pair], field.label[one][pair]
+        limit = np.maximum(tolerance, 4.0 * np.sqrt(sigma2[one][pair] + sigma2[two][pair]))
+        joined = _misfit(a, b, k, field.operators) <= limit
+        rows.append(index[one][pair][joined])
+        columns.append(index[two][pair][joined])
+    i, j = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(valid.size, valid.size))
+    _, label = connected_components(graph, directed=False)
+    label = label.reshape(shape)
+    size = np.bincount(label[valid], minlength=label.max() + 1)
+    order = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
+    return np.where(valid, order[label], -1)
+
+
+def _misfit(a: FloatArray, b: FloatArray, label: Any, operators: Sequence[FloatArray]) -> FloatArray:
+    """Largest element of ``A_a^-1 A_b - 1`` over the best equivalent labelling."""
+    out = np.full(len(a), np.inf)
+    for k, variants in enumerate(operators):
+        here = label == k
+        ratio = np.linalg.inv(a[here]) @ b[here]
+        distance = np.abs(ratio[:, None] - np.linalg.inv(variants)).max((-1, -2))
+        out[here] = distance.min(1) if distance.size else np.inf
+    return out
