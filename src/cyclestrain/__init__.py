@@ -1,0 +1,81 @@
+"""Strain, rotation and phase maps from extremely noisy 4D-STEM scans.
+
+The one call::
+
+    import cyclestrain as cs
+
+    maps = cs.map("scan.h5", "strain.nc")
+    cs.show(maps, "strain.png")
+
+Every name below is imported at its first use, so that ``import cyclestrain`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cyclestrain.api import demo, info, map, show, simulate
+    from cyclestrain.data import Quantity, Scan
+    from cyclestrain.errors import CyclestrainError, InputError, OutputError
+    from cyclestrain.io import read
+    from cyclestrain.progress import RichProgress
+    from cyclestrain.settings import MapSettings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CyclestrainError",
+    "InputError",
+    "MapSettings",
+    "OutputError",
+    "Quantity",
+    "RichProgress",
+    "Scan",
+    "demo",
+    "info",
+    "map",
+    "read",
+    "show",
+    "simulate",
+]
+
+_HOME = {
+    "CyclestrainError": "errors",
+    "InputError": "errors",
+    "MapSettings": "settings",
+    "OutputError": "errors",
+    "Quantity": "data",
+    "RichProgress": "progress",
+    "Scan": "data",
+    "demo": "api",
+    "info": "api",
+    "map": "api",
+    "read": "io",
+    "show": "api",
+    "simulate": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+class _Package(ModuleType):
+    """The package: a public function keeps its name when a sub-package of that name is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,129 @@
+"""How long work tells where it stands: stages with a known length, and notes on automatic choices.
+
+The stages of a run call ``with progress.stage("learn", total) as task: task.advance(n)`` and
+``progress.note("beam centre: (127.9, 128.3), measured")``; what happens with it is up to the caller. In Python
+the default is silence, on the command line it is `RichProgress`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as RichBars
+    from rich.progress import TaskID
+
+__all__ = ["Progress", "RichProgress", "SilentProgress", "Task"]
+
+
+class Task(Protocol):
+    """One stage under way."""
+
+    def advance(self, n: int = 1) -> None:
+        """Count `n` more units of the stage's total as done."""
+
+
+class Progress(Protocol):
+    """Where a run reports to."""
+
+    def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Task]:
+        """Open a stage of `total` units (``None``: unknown); it ends with the ``with`` block."""
+
+    def note(self, text: str) -> None:
+        """Tell about an automatic choice or a finding, one line."""
+
+
+class SilentProgress:
+    """Says nothing."""
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Task]:
+        """Open a stage that nobody watches."""
+        yield self
+
+    def advance(self, n: int = 1) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Do nothing."""
+
+
+class RichProgress:
+    """Bars with the time left, and notes line by line.
+
+    On a terminal the bars are alive; elsewhere (a log file, a pipe) a stage prints one line when it ends.
+
+    Parameters
+    ----------
+    console
+        Where to print; default: the standard error stream, so that results can be piped.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+
+        self.console = console or Console(stderr=True, highlight=False)
+        self._bars: RichBars | None = None
+        self._depth = 0
+
+    def note(self, text: str) -> None:
+        """Print one line above the bars; brackets in it are text, not markup."""
+        self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Task]:
+        """Open a stage; stages may be nested, the outermost one owns the display."""
+        if not self.console.is_terminal:
+            start = time.perf_counter()
+            yield SilentProgress()
+            self.console.print(f"{name}: {time.perf_counter() - start:.1f} s", markup=False)
+            return
+        if self._bars is None:
+            self._bars = _bars(self.console)
+            self._bars.start()
+        self._depth += 1
+        task = _BarTask(self._bars, self._bars.add_task(name, total=total), total)
+        try:
+            yield task
+            task.finish()
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._bars.stop()
+                self._bars = None
+
+
+class _BarTask:
+    """A stage drawn as a bar."""
+
+    def __init__(self, bars: RichBars, task: TaskID, total: int | None) -> None:
+        self._bars = bars
+        self._task = task
+        self._total = total or 1
+
+    def advance(self, n: int = 1) -> None:
+        """Move the bar."""
+        self._bars.advance(self._task, n)
+
+    def finish(self) -> None:
+        """Fill the bar, also where the total was unknown or not quite reached."""
+        self._bars.update(self._task, total=self._total, completed=self._total)
+
+
+def _bars(console: Console) -> RichBars:
+    """Bars of the command line: name, bar, share, units, time spent and time left."""
+    from rich import progress
+
+    return progress.Progress(
+        progress.TextColumn("{task.description:<12}"),
+        progress.BarColumn(bar_width=28),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        console=console,
+    )
