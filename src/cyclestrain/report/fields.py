@@ -1,0 +1,126 @@
+"""What figures take out of a result: masked maps in the units of a plot, steps, axes and periods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cyclestrain.affine import wrap_angle
+from cyclestrain.data import Quantity
+from cyclestrain.errors import InputError
+
+__all__ = [
+    "COMPONENTS",
+    "SIGMA",
+    "STRAINS",
+    "Component",
+    "component_map",
+    "masked_map",
+    "period_map",
+    "periods_deg",
+    "reference_mask",
+    "scan_step",
+    "strain_axes_angle",
+    "usable",
+    "wrap_map",
+]
+
+Map = np.ma.MaskedArray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A quantity of the result: its variable, its symbol, and the unit of plots with the factor that leads to it."""
+
+    name: str
+    symbol: str
+    unit: str
+    factor: float
+
+    @property
+    def label(self) -> str:
+        """Symbol and unit."""
+        return f"{self.symbol} ({self.unit})"
+
+
+COMPONENTS = (
+    Component("exx", r"$\varepsilon_{xx}$", "%", 100.0),
+    Component("eyy", r"$\varepsilon_{yy}$", "%", 100.0),
+    Component("exy", r"$\varepsilon_{xy}$", "%", 100.0),
+    Component("rotation", r"rotation $\theta$", "°", 180 / np.pi),
+)
+STRAINS = COMPONENTS[:3]
+SIGMA = r"$\sigma$"
+
+
+def usable(ds: xr.Dataset) -> NDArray[np.bool_]:
+    """Positions that hold a result: on the sample and valid, shape ``(ry, rx)``."""
+    mask = np.ones((ds.sizes["ry"], ds.sizes["rx"]), dtype=bool)
+    for name in ("sample", "valid"):
+        if name in ds:
+            mask &= ds[name].values.astype(bool)
+    return mask
+
+
+def masked_map(ds: xr.Dataset, name: str, factor: float = 1.0) -> Map:
+    """Variable `name` times `factor`, masked where it is not finite or the position holds no result."""
+    if name not in ds:
+        raise InputError(f"the result has no variable {name!r}; it has {', '.join(sorted(map(str, ds.data_vars)))}")
+    values = np.asarray(ds[name].transpose("ry", "rx").values, dtype=np.float64) * factor
+    return np.ma.masked_where(~(usable(ds) & np.isfinite(values)), values)
+
+
+def component_map(ds: xr.Dataset, component: Component, estimate: str = "", kind: str = "") -> Map:
+    """Map of a component in the unit of plots: `estimate` ``""`` or ``"raw"``, `kind` ``""`` or ``"sigma"``."""
+    name = "_".join(part for part in (component.name, estimate, kind) if part)
+    return masked_map(ds, name, component.factor)
+
+
+def period_map(ds: xr.Dataset) -> NDArray[np.float64]:
+    """Degrees after which the rotation repeats at every position: 360 over the measured symmetry of its class."""
+    periods = 360.0 / np.maximum(np.atleast_1d(ds.attrs.get("symmetry", 1)).astype(np.float64), 1.0)
+    shape = (ds.sizes["ry"], ds.sizes["rx"])
+    if "class" not in ds:
+        return np.full(shape, periods.max())
+    labels = ds["class"].transpose("ry", "rx").values.astype(int)
+    known = (labels >= 0) & (labels < periods.size)
+    return np.where(known, periods[np.where(known, labels, 0)], periods.max())
+
+
+def periods_deg(ds: xr.Dataset) -> tuple[float, ...]:
+    """Periods that occur among the positions with a result, the longest last."""
+    periods, used = period_map(ds), usable(ds)
+    return tuple(float(period) for period in np.unique(periods[used] if used.any() else periods))
+
+
+def wrap_map(values: Map, period: NDArray[np.float64]) -> Map:
+    """Angles in degrees brought into ``[-period / 2, period / 2)`` of their own position, mask kept."""
+    return np.ma.masked_array(wrap_angle(values.filled(0.0), period), np.ma.getmaskarray(values))
+
+
+def reference_mask(ds: xr.Dataset) -> NDArray[np.bool_]:
+    """Return the reference region, shape ``(ry, rx)``; all false where the result has none."""
+    if "reference" not in ds:
+        return np.zeros((ds.sizes["ry"], ds.sizes["rx"]), dtype=bool)
+    return np.asarray(ds["reference"].transpose("ry", "rx").values, dtype=bool)
+
+
+def scan_step(ds: xr.Dataset) -> Quantity:
+    """Distance between neighbouring positions, ``1 positions`` where it is not known."""
+    step = ds.attrs.get("real_step")
+    if step is None or not np.isfinite(step) or step <= 0:
+        return Quantity(1.0, "positions")
+    return Quantity(float(step), str(ds.attrs.get("real_step_unit", "nm")))
+
+
+def strain_axes_angle(ds: xr.Dataset) -> float | None:
+    """Angle of the strain x axis in the picture (the scan frame), degrees from +x to +y; ``None`` where unknown."""
+    scan_rotation = float(ds.attrs.get("scan_rotation_deg", 0.0))
+    axes = ds.attrs.get("axes", "detector")
+    defaults = {"detector": 0.0, "scan": scan_rotation}
+    angle = ds.attrs.get("strain_axes_angle_deg", defaults.get(axes))
+    return None if angle is None or not np.isfinite(angle) else float(angle) - scan_rotation

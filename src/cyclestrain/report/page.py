@@ -1,0 +1,84 @@
+"""A figure laid out in millimetres from its top left corner, in the sizes journals print.
+
+Only `matplotlib.figure.Figure` is used, never pyplot: no windows, no global state, safe in threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+__all__ = ["INK", "MUTED", "NOTE_SIZE", "PAGE_WIDTH", "TEXT_SIZE", "TITLE_SIZE", "Box", "Page", "quiet_axes"]
+
+PAGE_WIDTH = 180.0
+"""Two columns of a journal, millimetres."""
+TITLE_SIZE, TEXT_SIZE, NOTE_SIZE = 8.0, 7.0, 6.0
+"""Font sizes in points."""
+INK, MUTED, FRAME = "#1a1a1a", "#666666", "#4d4d4d"
+LINE_WIDTH = 0.5
+INCH = 25.4
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle on the page: left and top edge from the page's top left corner, millimetres."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """Right edge."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Lower edge."""
+        return self.top + self.height
+
+    def below(self, gap: float, height: float) -> Box:
+        """Return a box of the same width under this one."""
+        return replace(self, top=self.bottom + gap, height=height)
+
+    def beside(self, gap: float, width: float) -> Box:
+        """Return a box of the same height to the right of this one."""
+        return replace(self, left=self.right + gap, width=width)
+
+
+class Page:
+    """A white figure of `width` by `height` millimetres."""
+
+    def __init__(self, height: float, width: float = PAGE_WIDTH) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / INCH, height / INCH), dpi=200, facecolor="white")
+
+    def axes(self, box: Box) -> Axes:
+        """Axes that fill `box`."""
+        bottom = (self.height - box.bottom) / self.height
+        axes = self.figure.add_axes((box.left / self.width, bottom, box.width / self.width, box.height / self.height))
+        quiet_axes(axes)
+        return axes
+
+    def rectangle(self, box: Box, **style: Any) -> None:
+        """Rectangle that fills `box`."""
+        corner = (box.left / self.width, 1 - box.bottom / self.height)
+        self.figure.add_artist(Rectangle(corner, box.width / self.width, box.height / self.height, **style))
+
+    def text(self, left: float, top: float, text: str, **style: Any) -> Text:
+        """Text whose top left corner is at ``(left, top)`` unless `style` aligns it otherwise."""
+        merged: dict[str, Any] = {"size": TEXT_SIZE, "color": INK, "va": "top", "ha": "left"} | style
+        return self.figure.text(left / self.width, 1 - top / self.height, text, **merged)
+
+
+def quiet_axes(axes: Axes) -> None:
+    """Thin frame, short ticks and small labels."""
+    axes.tick_params(width=LINE_WIDTH, length=2, pad=1.5, labelsize=NOTE_SIZE, color=FRAME, labelcolor=INK)
+    for spine in axes.spines.values():
+        spine.set(linewidth=LINE_WIDTH, color=FRAME)
