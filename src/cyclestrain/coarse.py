@@ -1,0 +1,311 @@
+"""Coarse rotation and class of every pattern, from nothing.
+
+In polar coordinates about the beam centre a rotation is a circular shift, so correlating along the angle is
+rotation-equivariant and needs no training. The first template is a locally averaged pattern of the scan itself; it then
+is replaced, again and again, by the average of all patterns turned onto it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba as nb
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cyclestrain.affine import wrap_angle
+from cyclestrain.data import BoolArray, Calibration, FloatArray, IntArray
+
+__all__ = ["Alignment", "PolarGrid", "Templates", "align", "learn_templates", "to_polar"]
+
+CLIP = 6.0
+"""Polar intensities are clipped at this many standard deviations of their shot noise: bright spots must not rule."""
+
+
+@dataclass(frozen=True)
+class PolarGrid:
+    """Where patterns are sampled: ``radii`` in pixels, `n_angles` angles from +x towards +y, box blur of `box` pixels."""
+
+    radii: FloatArray
+    n_angles: int
+    box: int
+
+    @classmethod
+    def fitting(cls, calibration: Calibration) -> PolarGrid:
+        """Grid that resolves disks of the calibrated size within the calibrated ring."""
+        box = 2 * int(calibration.disk_radius / 2) + 1
+        inner, outer = calibration.ring
+        step = max(1.0, box / 2)
+        radii = np.arange(inner, max(outer - box / 2, inner + 3 * step), step)
+        n_angles = int(np.clip(2 * np.pi * radii[-1] / step, 180, 480))
+        return cls(radii, scipy.fft.next_fast_len(n_angles, real=True), box)
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Polar templates of the classes.
+
+    Attributes
+    ----------
+    grid
+        Where they are sampled.
+    spectra
+        Fourier transform along the angle, shape ``(class, radius, frequency)``, unit norm each.
+    level
+        Mean intensity at each radius, by which patterns are whitened, shape ``(radius,)``.
+    """
+
+    grid: PolarGrid
+    spectra: NDArray[np.complexfloating[Any, Any]]
+    level: FloatArray
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Best class and rotation of each pattern.
+
+    Attributes
+    ----------
+    label
+        Class, shape ``(n,)``.
+    theta
+        Rotation from the template to the pattern, radians, shape ``(n,)``.
+    score
+        Height of the correlation peak in standard deviations of the correlation, shape ``(n,)``.
+    """
+
+    label: IntArray
+    theta: FloatArray
+    score: FloatArray
+
+
+@nb.njit(parallel=True, cache=True, fastmath=True)
+def _polar(patterns: Any, good: Any, centres: Any, radii: Any, n_angles: int, box: int, out: Any) -> None:  # pragma: no cover
+    n_y, n_x = good.shape
+    half = box // 2
+    norm = np.float32(1.0 / (box * box))
+    for n in nb.prange(patterns.shape[0]):
+        summed = np.zeros((n_y + 1, n_x + 1), np.float32)  # box sums through column sums keep float32 exact enough
+        column = np.zeros(n_x, np.float32)
+        blurred = np.zeros((n_y, n_x), np.float32)
+        for y in range(-half, n_y):
+            top, bottom = y - half - 1, y + half
+            for x in range(n_x):
+                if 0 <= bottom < n_y and good[bottom, x]:
+                    column[x] += np.float32(patterns[n, bottom, x])
+                if top >= 0 and good[top, x]:
+                    column[x] -= np.float32(patterns[n, top, x])
+            if y < 0:
+                continue
+            run = np.float32(0.0)
+            for x in range(-half, n_x):
+                if x + half < n_x:
+                    run += column[x + half]
+                if x - half - 1 >= 0:
+                    run -= column[x - half - 1]
+                if x >= 0:
+                    blurred[y, x] = run * norm
+        for i in range(radii.shape[0]):
+            for j in range(n_angles):
+                angle = 2.0 * np.pi * j / n_angles
+                y = centres[n, 0] + radii[i] * np.sin(angle)
+                x = centres[n, 1] + radii[i] * np.cos(angle)
+                y = min(max(y, 0.0), n_y - 1.001)
+                x = min(max(x, 0.0), n_x - 1.001)
+                iy, ix = int(y), int(x)
+                fy, fx = np.float32(y - iy), np.float32(x - ix)
+                low = blurred[iy, ix] + fx * (blurred[iy, ix + 1] - blurred[iy, ix])
+                high = blurred[iy + 1, ix] + fx * (blurred[iy + 1, ix + 1] - blurred[iy + 1, ix])
+                out[n, i, j] = low + fy * (high - low)
+
+
+def to_polar(patterns: NDArray[Any], good: BoolArray, centres: FloatArray, grid: PolarGrid) -> NDArray[np.float32]:
+    """Patterns in polar coordinates about their beam centres, shape ``(n, radius, angle)``."""
+    out = np.empty((len(patterns), len(grid.radii), grid.n_angles), np.float32)
+    _polar(patterns, good, np.ascontiguousarray(centres), grid.radii, grid.n_angles, grid.box, out)
+    return out
+
+
+def _spectra(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArray[np.complex64]:
+    """Whitened and clipped polar patterns, Fourier transformed along the angle."""
+    noise = np.sqrt(np.maximum(level, 1e-3 * level.max() + 1e-12)).astype(np.float32)[:, None]
+    white = polar - polar.mean(-1, keepdims=True)
+    white /= noise / box
+    np.clip(white, -CLIP, CLIP, out=white)
+    spectra = scipy.fft.rfft(white, axis=-1, workers=2)
+    spectra[..., 0] = 0
+    return spectra
+
+
+def _correlate(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int) -> NDArray[np.float32]:
+    """Circular correlation of every pattern with every template, shape ``(n, class, angle)``."""
+    product = np.einsum("nrf,krf->nkf", spectra, templates.conj(), optimize=True)
+    return scipy.fft.irfft(product, n_angles, axis=-1, workers=2)
+
+
+def _peak(correlation: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
+    """Height and angle (radians, refined by a parabola) of the largest value along the last axis."""
+    n = correlation.shape[-1]
+    k = correlation.argmax(-1)
+    at = [np.take_along_axis(correlation, ((k + d) % n)[..., None], -1)[..., 0].astype(float) for d in (-1, 0, 1)]
+    curvature = np.minimum(at[0] - 2 * at[1] + at[2], -1e-12)
+    offset = 0.5 * (at[0] - at[2]) / curvature
+    return at[1], wrap_angle(2 * np.pi * (k + np.clip(offset, -0.5, 0.5)) / n)
+
+
+def _turned_mean(spectra: NDArray[Any], theta: FloatArray, weight: FloatArray) -> NDArray[Any]:
+    """Weighted mean of patterns turned back by `theta`."""
+    frequency = np.arange(spectra.shape[-1])
+    phase = (weight[:, None] * np.exp(1j * theta[:, None] * frequency)).astype(np.complex64)
+    return np.einsum("nrf,nf->rf", spectra, phase) / max(float(weight.sum()), 1e-12)
+
+
+def _unit(template: NDArray[Any]) -> NDArray[Any]:
+    return template / max(float(np.linalg.norm(template)), 1e-30)
+
+
+def local_means(values: NDArray[Any], rows: IntArray, columns: IntArray, reach: int) -> NDArray[Any]:
+    """Mean over neighbouring positions (a square of ``2 reach + 1``), positions outside the sample left out.
+
+    Parameters
+    ----------
+    values
+        Shape ``(n, ...)``.
+    rows, columns
+        Scan positions, shape ``(n,)``.
+    reach
+        Half width of the square.
+    """
+    from scipy.sparse import csr_array
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(np.stack([rows, columns], -1))
+    pairs = tree.query_pairs(reach + 0.1, p=np.inf, output_type="ndarray")
+    i = np.concatenate([pairs[:, 0], pairs[:, 1], np.arange(len(rows))])
+    j = np.concatenate([pairs[:, 1], pairs[:, 0], np.arange(len(rows))])
+    weights = csr_array((np.ones(len(i), np.float32), (i, j)), shape=(len(rows), len(rows)))
+    weights = csr_array(weights / weights.sum(1)[:, None])
+    flat = values.reshape(len(values), -1)
+    return (weights @ flat).reshape(values.shape).astype(values.dtype)
+
+
+def _bootstrap(spectra: NDArray[Any], n_angles: int, candidates: IntArray, rounds: int = 6) -> NDArray[Any]:
+    """Template that grew, from the best of several seeds, to agree with most patterns."""
+    best, best_total = _unit(spectra[candidates[0]]), -np.inf
+    norm = np.linalg.norm(spectra, axis=(1, 2))
+    for seed in candidates:
+        template = _unit(spectra[seed])
+        for _ in range(rounds):
+            height, theta = _peak(_correlate(spectra, template[None], n_angles)[:, 0])
+            agreement = np.clip(height / norm, 0, None)
+            template = _unit(_turned_mean(spectra, theta, np.where(agreement >= np.median(agreement), agreement**2, 0)))
+        total = float(np.median(agreement))
+        if total > best_total:
+            best, best_total = template, total
+    return best
+
+
+def learn_templates(
+    polar: NDArray[np.float32], rows: IntArray, columns: IntArray, grid: PolarGrid, rng: np.random.Generator
+) -> Templates:
+    """Learn the polar template of the crystal from a sample of patterns, without any starting guess.
+
+    Parameters
+    ----------
+    polar
+        Sample in polar coordinates, shape ``(n, radius, angle)``.
+    rows, columns
+        Scan positions of the sample, shape ``(n,)``.
+    grid
+        The polar grid.
+    rng
+        Picks the seeds.
+    """
+    level = polar.mean((0, 2), dtype=np.float64)
+    spectra = _spectra(polar, level, grid.box)
+    means = local_means(spectra, rows, columns, 2)
+    power = np.linalg.norm(means, axis=(1, 2))
+    strongest = np.argsort(power)[-max(1, len(power) // 4) :]
+    candidates = rng.choice(strongest, min(6, len(strongest)), replace=False)
+    template = _bootstrap(means, grid.n_angles, candidates)
+    for _ in range(3):
+        height, theta = _peak(_correlate(spectra, template[None], grid.n_angles)[:, 0])
+        template = _unit(_turned_mean(spectra, theta, np.clip(height - np.quantile(height, 0.3), 0, None)))
+    return Templates(grid, template[None], level)
+
+
+def correlations(polar: NDArray[np.float32], templates: Templates) -> NDArray[np.float32]:
+    """Correlation of patterns with every template over all angles, shape ``(n, class, angle)``."""
+    spectra = _spectra(polar, templates.level, templates.grid.box)
+    return _correlate(spectra, templates.spectra, templates.grid.n_angles)
+
+
+def align(correlation: NDArray[np.float32]) -> Alignment:
+    """Class and rotation with the highest correlation, shape ``(n,)`` each."""
+    height, theta = _peak(correlation)
+    label = height.argmax(1)
+    pick = (np.arange(len(label)), label)
+    spread = np.maximum(correlation.std(-1)[pick], 1e-12)
+    return Alignment(label, theta[pick], height[pick] / spread)
+
+
+def average_turned(
+    patterns: NDArray[Any], good: BoolArray, centres: FloatArray, affine: FloatArray, size: int
+) -> tuple[FloatArray, FloatArray]:
+    """Average of patterns brought into the entry's frame, and how many patterns reached each of its pixels.
+
+    Parameters
+    ----------
+    patterns
+        Shape ``(n, qy, qx)``.
+    good
+        Detector pixels that can be trusted.
+    centres
+        Beam centres ``(y, x)``, shape ``(n, 2)``.
+    affine
+        Affine from the entry to each pattern, shape ``(n, 2, 2)``.
+    size
+        The average reaches this many pixels from its centre.
+
+    Returns
+    -------
+    mean, coverage
+        Shape ``(2 size + 1, 2 size + 1)`` each.
+    """
+    total = np.zeros((2, 2 * size + 1, 2 * size + 1))
+    _accumulate(patterns, good, np.ascontiguousarray(centres), np.ascontiguousarray(affine), size, total)
+    return total[0] / np.maximum(total[1], 1), total[1]
+
+
+@nb.njit(parallel=True, cache=True)
+def _accumulate(patterns: Any, good: Any, centres: Any, affine: Any, size: int, total: Any) -> None:  # pragma: no cover
+    n_y, n_x = good.shape
+    for i in nb.prange(2 * size + 1):
+        for n in range(patterns.shape[0]):
+            for j in range(2 * size + 1):
+                y = centres[n, 0] + affine[n, 0, 0] * (i - size) + affine[n, 0, 1] * (j - size)
+                x = centres[n, 1] + affine[n, 1, 0] * (i - size) + affine[n, 1, 1] * (j - size)
+                iy, ix = int(np.floor(y)), int(np.floor(x))
+                if iy < 0 or ix < 0 or iy >= n_y - 1 or ix >= n_x - 1:
+                    continue
+                if not (good[iy, ix] and good[iy + 1, ix] and good[iy, ix + 1] and good[iy + 1, ix + 1]):
+                    continue
+                fy, fx = y - iy, x - ix
+                low = patterns[n, iy, ix] * (1 - fx) + patterns[n, iy, ix + 1] * fx
+                high = patterns[n, iy + 1, ix] * (1 - fx) + patterns[n, iy + 1, ix + 1] * fx
+                total[0, i, j] += low * (1 - fy) + high * fy
+                total[1, i, j] += 1.0
+
+
+def radial_median(image: FloatArray, coverage: FloatArray | None = None) -> FloatArray:
+    """Median of each integer radius about the image's centre, shape ``(radius,)``."""
+    centre = (np.array(image.shape) - 1) / 2
+    y, x = np.indices(image.shape)
+    radius = np.rint(np.hypot(y - centre[0], x - centre[1])).astype(int)
+    seen = np.ones(image.shape, bool) if coverage is None else coverage > 0
+    index = np.arange(radius[seen].max() + 1)
+    values = np.asarray(ndimage.median(image[seen], radius[seen], index), float)
+    return np.interp(index, index[np.isfinite(values)], values[np.isfinite(values)])

@@ -1,0 +1,233 @@
+"""Learning the dictionary: from coarse rotations to sharp, super-resolved entries.
+
+Averaging turned patterns shows the reflections; fitting them to single patterns sharpens the rotations into affines, the
+affines sharpen the average, and the windows shrink to what the reflections need. All alternations are maximum likelihood
+at the detector's own pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.affine import rotation
+from cyclestrain.coarse import average_turned, radial_median
+from cyclestrain.data import BoolArray, Calibration, FloatArray
+from cyclestrain.model.dictionary import Entry, Priors
+from cyclestrain.model.probe import Probe, disk_profile
+from cyclestrain.model.statistics import fit_profiles, measure_deviations
+from cyclestrain.model.windows import gather
+from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
+from cyclestrain.reflections import Lattice, find_lattice, find_peaks, lattice_operators, measure_reflections
+
+__all__ = ["Lesson", "learn_entry", "start_entry"]
+
+OVERSAMPLING = 8
+MAX_PATTERNS = 1200
+"""Patterns an entry is learned from: more do not make it measurably better."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The patterns one entry is learned from.
+
+    Attributes
+    ----------
+    patterns
+        Shape ``(n, qy, qx)``.
+    good
+        Detector pixels that can be trusted.
+    centre
+        Beam centre ``(y, x)`` of each pattern, shape ``(n, 2)``.
+    centre_sigma
+        Standard deviation of those, pixels.
+    theta
+        Coarse rotation of each pattern, radians, shape ``(n,)``.
+    """
+
+    patterns: NDArray[Any]
+    good: BoolArray
+    centre: FloatArray
+    centre_sigma: float
+    theta: FloatArray
+
+    def only(self, keep: NDArray[Any]) -> Lesson:
+        """Some of the patterns."""
+        return replace(self, patterns=self.patterns[keep], centre=self.centre[keep], theta=self.theta[keep])
+
+
+def _window_half(radius: float, basis: FloatArray, edge: float = 3.0) -> int:
+    """Half width of a window that holds a disk and its surround but no neighbouring disk."""
+    spacing = min(np.hypot(*basis[:, 0]), np.hypot(*basis[:, 1]), np.hypot(*(basis[:, 0] - basis[:, 1])))
+    return int(max(np.ceil(radius + 1.0), min(np.ceil(radius + edge), np.floor(spacing - radius - 1.0))))
+
+
+def _average(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatArray, FloatArray]:
+    return average_turned(lesson.patterns, lesson.good, lesson.centre, affine, int(np.ceil(outer)))
+
+
+def _entry(lattice: Lattice, average: FloatArray, coverage: FloatArray, probe: Probe) -> Entry:
+    n = len(lattice.indices)
+    background = np.maximum(radial_median(average, coverage), 1e-9)
+    background = np.concatenate([background, np.full(32, background[-1])])
+    return Entry(
+        lattice.positions, lattice.intensity, lattice.basis, lattice.indices, np.eye(2)[None], background, probe,
+        Priors.none(n), average,
+    )  # fmt: skip
+
+
+def start_entry(lesson: Lesson, calibration: Calibration) -> Entry | None:
+    """First entry from coarsely turned patterns, or None where their average shows no lattice."""
+    radius = calibration.disk_radius
+    outer = 1.12 * calibration.ring[1]
+    average, coverage = _average(lesson, rotation(lesson.theta), outer)
+    # Rotation errors and strain smear far reflections: look for disks of the calibrated size.
+    peaks = find_peaks(average, coverage, radius, (calibration.ring[0], outer))
+    basis = find_lattice(peaks, radius)
+    if basis is None:
+        return None
+    lattice = measure_reflections(average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer))
+    if len(lattice.indices) < 3 or np.linalg.matrix_rank(lattice.indices) < 2:
+        return None
+    half = _window_half(radius, basis)
+    probe = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
+    return _entry(lattice, average, coverage, probe)
+
+
+def _trust(fit: PatternFit) -> FloatArray:
+    """Weight of every reflection: none in patterns without crystal or far from the model, less where it misfits."""
+    misfit, significance = fit.misfit, fit.significance
+    typical = np.median(misfit)
+    width = 1.4826 * np.median(np.abs(misfit - typical)) + 1e-3 * typical
+    good = (misfit < typical + 5 * width) & (significance > 5) & np.isfinite(fit.covariance[:, 0, 0])
+    per_pixel = fit.chi_square / np.maximum(fit.n_pixels, 1)
+    limit = 1.0 + 4.0 * np.sqrt(2.0 / np.maximum(fit.n_pixels, 1))
+    weight = np.where(per_pixel > limit, 1.0 / np.maximum(per_pixel, 1e-9), 1.0)
+    return np.where((fit.n_pixels > 0) & good[:, None], weight, 0.0)
+
+
+def _moved_reflections(entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
+    """Reflection positions after adding the shift all patterns agree on."""
+    used = trust > 0
+    score = np.einsum("nji,ngj->gi", fit.start.affine, fit.shift_score * used[..., None])
+    information = np.einsum(
+        "nji,ngjk,nkl->gil", fit.start.affine, fit.shift_information * used[..., None, None], fit.start.affine
+    )
+    information += np.eye(2) * (1e-9 + 1e-6 * np.trace(information, axis1=1, axis2=2)[:, None, None])
+    step = np.linalg.solve(information, score[..., None])[..., 0]
+    return entry.reflections + np.clip(step, -0.5, 0.5)
+
+
+def _improved(stack: Any, entry: Entry, fit: PatternFit, noise_scale: float, *, move: bool) -> Entry:
+    """One update of probe, background, intensities, priors and reflection positions."""
+    trust = _trust(fit)
+    if (trust > 0).sum() < 3:
+        return entry
+    profiles, deviations = fit_profiles(stack, entry, fit, trust, noise_scale)
+    gain = fit.start.gain
+    weight = np.where(trust > 0, gain[:, None] ** 2 / deviations.variance[..., 0], 0.0)
+    weight = np.nan_to_num(weight)
+    relative = np.nan_to_num(deviations.value[..., 0]) / gain[:, None]
+    intensity = entry.intensity + (weight * relative).sum(0) / np.maximum(weight.sum(0), 1e-30)
+    intensity = np.maximum(intensity, 0.02 * entry.intensity)
+    scale = float(np.median(gain[trust.any(1)]))
+    level = float(np.median(fit.start.level[trust.any(1)]))
+    s = entry.probe.oversampling
+    pedestal = float(np.mean(profiles.probe[-s:]))
+    probe = Probe.from_profile(profiles.probe - pedestal, s, entry.probe.half)
+    spread = measure_deviations(deviations, entry, gain)
+    reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
+    return replace(
+        entry,
+        probe=probe,
+        background=profiles.background * level,
+        intensity=intensity * scale,
+        reflections=reflections,
+        priors=Priors(spread),
+    )
+
+
+def _regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:
+    """Give the entry the scan's mean lattice: the choice is free (it cancels in the strain) but shows the symmetry."""
+    lattice = affine @ entry.basis
+    metric = np.mean(lattice.swapaxes(-1, -2) @ lattice, axis=0)
+    # The wanted basis has this metric and differs from the present one by a symmetric stretch only.
+    current = np.linalg.inv(entry.basis)
+    target = current.T @ metric @ current
+    values, vectors = np.linalg.eigh(target)
+    stretch = vectors @ np.diag(np.sqrt(values)) @ vectors.T
+    entry = replace(entry, reflections=entry.reflections @ stretch.T, basis=stretch @ entry.basis)
+    return entry, affine @ np.linalg.inv(stretch)
+
+
+def learn_entry(
+    lesson: Lesson, calibration: Calibration, rng: np.random.Generator, rounds: int = 4
+) -> tuple[Entry, float] | None:
+    """Learn one entry from patterns whose coarse rotation is known.
+
+    Parameters
+    ----------
+    lesson
+        Patterns of one class.
+    calibration
+        Disk radius and ring.
+    rng
+        Picks the patterns where there are more than needed.
+    rounds
+        Alternations of fitting patterns and updating the entry.
+
+    Returns
+    -------
+    entry, noise_scale
+        The entry and the variance over mean of a pixel; None where the patterns show no lattice.
+    """
+    if len(lesson.theta) > MAX_PATTERNS:
+        lesson = lesson.only(np.sort(rng.choice(len(lesson.theta), MAX_PATTERNS, replace=False)))
+    entry = start_entry(lesson, calibration)
+    if entry is None:
+        return None
+    start = Start.turned(lesson.theta, lesson.centre)
+    start = approach(lesson.patterns, lesson.good, entry, start, centre_sigma=lesson.centre_sigma)
+    entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0)
+    entry, start = _look_again(lesson, calibration, entry, start)
+    entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
+    lattice = Lattice(entry.basis, entry.indices.astype(np.int64), entry.reflections, entry.intensity)
+    return replace(entry, operators=lattice_operators(lattice)), noise_scale
+
+
+def _alternate(
+    lesson: Lesson, entry: Entry, start: Start, *, rounds: int, noise_scale: float
+) -> tuple[Entry, Start, float]:
+    """Alternate fitting the patterns and updating the entry."""
+    for round_ in range(rounds):
+        positions = predicted_positions(start, entry.reflections)
+        stack = gather(lesson.patterns, positions, entry.probe.half + 2, lesson.good)
+        fit = refine(
+            stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale
+        )
+        noise_scale *= float(np.median(fit.misfit))
+        entry = _improved(stack, entry, fit, noise_scale, move=round_ > 0)
+        start = fit.start
+    return entry, start, noise_scale
+
+
+def _look_again(lesson: Lesson, calibration: Calibration, entry: Entry, start: Start) -> tuple[Entry, Start]:
+    """Average again with the fitted affines: sharper, it shows weaker reflections, and windows can shrink."""
+    entry, affine = _regauged(entry, start.affine)
+    outer = entry.average.shape[0] // 2
+    average, coverage = _average(replace(lesson, centre=start.centre), affine, outer)
+    radius = entry.probe.radius
+    peaks = find_peaks(average, coverage, radius, (calibration.ring[0], outer))
+    basis = find_lattice(peaks, radius)
+    if basis is None or abs(np.linalg.det(basis) / np.linalg.det(entry.basis) - 1) < 0.05:
+        basis = entry.basis  # the same lattice: keep its labelling
+    lattice = measure_reflections(average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer))
+    if len(lattice.indices) < 3 or np.linalg.matrix_rank(lattice.indices) < 2:
+        lattice = Lattice(entry.basis, entry.indices.astype(np.int64), entry.reflections, entry.intensity)
+    half = _window_half(radius, basis)
+    probe = Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
+    fresh = replace(_entry(lattice, average, coverage, probe), background=entry.background)
+    return fresh, replace(start, affine=affine)

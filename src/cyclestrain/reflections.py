@@ -1,0 +1,284 @@
+"""Reflections of an averaged pattern, the lattice they span and its measured symmetry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cyclestrain.affine import left_polar
+from cyclestrain.coarse import radial_median
+from cyclestrain.data import FloatArray
+
+__all__ = ["Lattice", "find_lattice", "find_peaks", "lattice_operators", "measure_reflections"]
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Reflections found in an average.
+
+    Attributes
+    ----------
+    basis
+        Reciprocal-lattice vectors as columns, ``(y, x)`` pixels, shape ``(2, 2)``.
+    indices
+        Integer indices, shape ``(reflection, 2)``.
+    positions
+        ``basis @ indices``, relative to the beam centre, pixels, shape ``(reflection, 2)``.
+    intensity
+        Counts above background in each disk, shape ``(reflection,)``.
+    """
+
+    basis: FloatArray
+    indices: NDArray[np.int64]
+    positions: FloatArray
+    intensity: FloatArray
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Local maxima of an average: positions relative to its centre, ``(n, 2)``, and their significance, ``(n,)``."""
+
+    positions: FloatArray
+    significance: FloatArray
+
+
+def _disk(radius: float) -> FloatArray:
+    m = int(np.ceil(radius + 1))
+    y, x = np.mgrid[-m : m + 1, -m : m + 1]
+    return np.clip(radius + 0.5 - np.hypot(y, x), 0, 1)
+
+
+def _flattened(average: FloatArray, coverage: FloatArray) -> FloatArray:
+    """Average minus its radial median, zero where no pattern reached."""
+    background = radial_median(average, coverage)
+    centre = (np.array(average.shape) - 1) / 2
+    y, x = np.indices(average.shape)
+    radius = np.hypot(y - centre[0], x - centre[1])
+    flat = average - np.interp(radius, np.arange(len(background)), background)
+    return np.where(coverage > 0, flat, 0.0)
+
+
+def find_peaks(
+    average: FloatArray, coverage: FloatArray, radius: float, ring: tuple[float, float], threshold: float = 6.0
+) -> Peaks:
+    """Disks of an averaged pattern that stand out of its background.
+
+    Parameters
+    ----------
+    average, coverage
+        Averaged pattern, centred, and how many patterns contributed to each pixel.
+    radius
+        Radius of the disks, pixels.
+    ring
+        Inner and outer radius to search, pixels.
+    threshold
+        Least height in robust standard deviations of the filtered image at the same radius.
+    """
+    flat = _flattened(average, coverage)
+    disk = _disk(radius)
+    filtered = ndimage.correlate(flat, disk / disk.sum(), mode="constant")
+    # Peaks ride on the tails of bright neighbours: subtract what surrounds the disk.
+    surround = _disk(2.0 * radius + 1)
+    surround[ndimage.binary_dilation(np.pad(disk > 0, (len(surround) - len(disk)) // 2))] = 0
+    filtered -= ndimage.correlate(flat, surround / surround.sum(), mode="constant")
+    centre = (np.array(average.shape) - 1) / 2
+    y, x = np.indices(average.shape)
+    distance = np.hypot(y - centre[0], x - centre[1])
+    spread = _radial_spread(filtered, distance, coverage)
+    significance = filtered / np.maximum(spread, 1e-12)
+    size = 2 * int(np.ceil(radius)) + 1
+    peak = (filtered == ndimage.maximum_filter(filtered, size)) & (significance > threshold)
+    peak &= (distance > ring[0]) & (distance < ring[1]) & (coverage > 0.3 * coverage.max())
+    at = np.argwhere(peak)
+    order = np.argsort(-filtered[peak])
+    positions = np.array([_parabolic(filtered, p) for p in at[order]]).reshape(-1, 2) - centre
+    return Peaks(positions, significance[peak][order])
+
+
+def _radial_spread(values: FloatArray, distance: FloatArray, coverage: FloatArray) -> FloatArray:
+    """Robust standard deviation at each pixel's distance from the centre (rings of 8 pixels)."""
+    ring = (distance / 8).astype(int)
+    seen = coverage > 0
+    index = np.arange(ring.max() + 1)
+    # The lower quartile below the median is free of peaks.
+    low = np.array([np.quantile(values[seen & (ring == k)], [0.16, 0.5]) if (seen & (ring == k)).any() else (0, 0) for k in index])
+    return np.interp(distance, 8.0 * index + 4.0, np.maximum(low[:, 1] - low[:, 0], 0))
+
+
+def _parabolic(image: FloatArray, at: NDArray[np.int64]) -> FloatArray:
+    out = at.astype(float)
+    for axis in range(2):
+        if 0 < at[axis] < image.shape[axis] - 1:
+            step = np.eye(2, dtype=int)[axis]
+            a, b, c = image[tuple(at - step)], image[tuple(at)], image[tuple(at + step)]
+            curvature = a - 2 * b + c
+            if curvature < 0:
+                out[axis] += np.clip(0.5 * (a - c) / curvature, -0.5, 0.5)
+    return out
+
+
+def _reduced(basis: FloatArray) -> FloatArray:
+    """Lagrange-Gauss reduction: the two shortest vectors of the lattice."""
+    a, b = basis[:, 0].copy(), basis[:, 1].copy()
+    for _ in range(50):
+        if np.hypot(*a) > np.hypot(*b):
+            a, b = b, a
+        m = np.rint(a @ b / (a @ a))
+        if m == 0:
+            break
+        b = b - m * a
+    if a[0] * b[1] - a[1] * b[0] > 0:  # right-handed in (x, y)
+        b = -b
+    return np.stack([a, b], 1)
+
+
+def _index(positions: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Nearest integer indices and distance to them in pixels."""
+    indices = np.rint(positions @ np.linalg.inv(basis).T)
+    return indices, np.hypot(*(positions - indices @ basis.T).T)
+
+
+def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
+    """Basis (columns) of the lattice that explains most of the peaks, or None where there is none.
+
+    Pairs among the peaks and their differences are tried; a basis earns the weight of the peaks it indexes, less what a
+    lattice of its density would index by chance.
+    """
+    strong = peaks.positions[:24]
+    if len(strong) < 2:
+        return None
+    weight = np.sqrt(np.minimum(peaks.significance, 100.0))
+    tolerance = max(1.0, 0.3 * radius)
+    differences = (strong[:, None] - strong[None, :]).reshape(-1, 2)
+    vectors = np.concatenate([strong, differences])
+    length = np.hypot(*vectors.T)
+    keep = (length > max(3.0, 1.6 * radius)) & ((vectors[:, 1] > 0) | ((vectors[:, 1] == 0) & (vectors[:, 0] > 0)))
+    vectors = vectors[keep][np.argsort(length[keep])][:160]
+    best, best_score = None, 0.0
+    for i, a in enumerate(vectors):
+        for b in vectors[i + 1 :]:
+            area = abs(a[0] * b[1] - a[1] * b[0])
+            if area < 0.4 * np.hypot(*a) * np.hypot(*b) or area < 2 * np.pi * tolerance**2:
+                continue
+            basis = np.stack([a, b], 1)
+            _, distance = _index(peaks.positions, basis)
+            chance = min(1.0, np.pi * tolerance**2 / area)
+            score = float((weight * ((distance < tolerance) * (1 - 0.3 * distance / tolerance) - 2.0 * chance)).sum())
+            if score > best_score:
+                best, best_score = basis, score
+    if best is None:
+        return None
+    for _ in range(4):
+        best = _reduced(best)
+        indices, distance = _index(peaks.positions, best)
+        good = (distance < tolerance) & indices.any(1)
+        w = weight[good][:, None]
+        if good.sum() < 2 or np.linalg.matrix_rank(indices[good]) < 2:
+            return None
+        best = np.linalg.lstsq(indices[good] * w, peaks.positions[good] * w, rcond=None)[0].T
+    return best
+
+
+def measure_reflections(
+    average: FloatArray,
+    coverage: FloatArray,
+    basis: FloatArray,
+    *,
+    radius: float,
+    ring: tuple[float, float],
+    threshold: float = 5.0,
+) -> Lattice:
+    """Reflections of a lattice that are really there, with their intensities.
+
+    Parameters
+    ----------
+    average, coverage
+        Averaged pattern, centred, and how many patterns contributed to each pixel.
+    basis
+        Lattice vectors as columns.
+    radius
+        Radius of the disks, pixels.
+    ring
+        Inner and outer radius within which reflections are used.
+    threshold
+        Least intensity in standard deviations of what the same aperture measures between reflections.
+    """
+    reach = int(np.ceil(ring[1] / np.linalg.svd(basis, compute_uv=False)[-1]))
+    grid = np.array([hk for hk in product(range(-reach, reach + 1), repeat=2) if hk != (0, 0)])
+    between = np.array(list(product(range(-reach, reach + 1), repeat=2))) + 0.5
+    flat = _flattened(average, coverage)
+    inner, outer = _disk(radius + 0.5), _disk(radius + 3.0)
+    outer[ndimage.binary_dilation(np.pad(inner > 0, (len(outer) - len(inner)) // 2))] = 0
+    signal = ndimage.correlate(flat, inner, mode="constant")
+    signal -= ndimage.correlate(flat, outer, mode="constant") * (inner.sum() / outer.sum())
+    centre = (np.array(average.shape) - 1) / 2
+    limit = 0.3 * coverage.max()
+
+    def sample(indices: FloatArray) -> tuple[FloatArray, FloatArray]:
+        positions = indices @ basis.T
+        length = np.hypot(*positions.T)
+        at = np.rint(positions + centre).astype(int)
+        inside = ((at >= 0) & (at < np.array(average.shape))).all(1)
+        at = np.clip(at, 0, np.array(average.shape) - 1)
+        inside &= (length > ring[0]) & (length < ring[1]) & (coverage[tuple(at.T)] > limit)
+        return inside, signal[tuple(at.T)]
+
+    inside, intensity = sample(grid)
+    quiet_inside, quiet = sample(between)
+    quiet = quiet[quiet_inside]
+    noise = max(1.4826 * float(np.median(np.abs(quiet - np.median(quiet)))) if quiet.size > 3 else 0.0, 1e-12)
+    keep = inside & (intensity > threshold * noise)
+    if keep.any():
+        keep &= intensity > 2e-3 * np.max(intensity[keep])
+    return Lattice(basis, grid[keep], grid[keep] @ basis.T, intensity[keep])
+
+
+def lattice_operators(lattice: Lattice, tolerance: float = 0.025, agreement: float = 0.6) -> FloatArray:
+    """Affine maps of the lattice onto itself that are nearly rotations and keep the intensities.
+
+    Parameters
+    ----------
+    lattice
+        Reflections with their intensities.
+    tolerance
+        Largest strain of an operator: the average is itself a little strained.
+    agreement
+        Least cosine between the intensities before and after.
+
+    Returns
+    -------
+    operators
+        Shape ``(order, 2, 2)``, identity first, in order of their rotation angle.
+    """
+    # Square roots keep one bright reflection from deciding.
+    brightness = {tuple(hk): np.sqrt(max(i, 0.0)) for hk, i in zip(lattice.indices.tolist(), lattice.intensity, strict=True)}
+    norm = sum(v * v for v in brightness.values())
+    found: dict[int, FloatArray] = {}
+    for elements in product((-1, 0, 1), repeat=4):
+        integer = np.array(elements).reshape(2, 2)
+        if elements[0] * elements[3] - elements[1] * elements[2] != 1:
+            continue
+        operator = lattice.basis @ integer @ np.linalg.inv(lattice.basis)
+        stretch, theta = left_polar(operator)
+        if np.abs(stretch - np.eye(2)).max() > tolerance:
+            continue
+        turned = {hk: brightness.get(tuple((integer @ np.array(hk)).tolist()), 0.0) for hk in brightness}
+        if sum(brightness[hk] * turned[hk] for hk in brightness) >= agreement * norm:
+            found[round(float(np.degrees(theta)) % 360)] = operator
+    order = max((n for n in (1, 2, 3, 4, 6) if _angles(n) <= set(_snap(found))), default=1)
+    by_angle = _snap(found)
+    return np.stack([by_angle[a] for a in sorted(_angles(order))])
+
+
+def _angles(order: int) -> set[int]:
+    return {360 * k // order for k in range(order)}
+
+
+def _snap(operators: dict[int, FloatArray]) -> dict[int, FloatArray]:
+    """Rotation angles rounded to the crystallographic ones they stand for."""
+    allowed = sorted({a for n in (1, 2, 3, 4, 6) for a in _angles(n)})
+    return {min(allowed, key=lambda a: abs((angle - a + 180) % 360 - 180)): m for angle, m in operators.items()}
