@@ -1,0 +1,341 @@
+r"""How close a result is to a known truth.
+
+A result is relative to a reference region; the truth is absolute. `relative_truth` brings the truth to the same
+reference: :math:`F_{rel} = F S F_{ref}^{-1}`, where `S` is a rotation the lattice maps onto itself under. A relabelled
+lattice has another :math:`\varepsilon_{rel}` (through the strain of the reference), so `S` is the one whose rotation is
+nearest to the result's. Errors are always reported apart for all positions, the interior, as bias per grain and as
+scatter, since the first is dominated by grain boundaries, where the truth itself is a blend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from cyclestrain.affine import left_polar, rotation, wrap_angle
+from cyclestrain.errors import InputError
+
+__all__ = ["Accuracy", "ComponentAccuracy", "compare", "relative_truth"]
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+BoolArray = NDArray[np.bool_]
+
+STRAINS = ("exx", "eyy", "exy")
+VACUUM = -1
+FAILURE_DEG = 1.0
+"""Rotation error, modulo symmetry, above which a position counts as a failure."""
+SMALLEST_GRAIN = 50
+"""Interior positions a grain needs for a bias."""
+LARGE_GRAIN = 200
+"""Positions (boundary included) of a large grain."""
+
+
+@dataclass(frozen=True)
+class ComponentAccuracy:
+    """Errors of one map: strain as a fraction, rotation in degrees; NaN where there is nothing to average.
+
+    Attributes
+    ----------
+    name
+        ``exx``, ``eyy``, ``exy`` or ``rotation``.
+    mae
+        Mean absolute error over all valid positions.
+    mae_interior
+        The same over the interior.
+    bias_rms
+        Root mean square, over grains of at least 50 interior positions, of the grain's mean error.
+    bias_rms_large, bias_max_large
+        Root mean square and largest magnitude over those of them with at least 200 positions in all.
+    scatter
+        Standard deviation of the interior errors around the mean of their grain, all grains pooled.
+    z_std
+        Standard deviation of error / sigma over the interior: 1 if the stated uncertainty is right; NaN without sigma.
+    """
+
+    name: str
+    mae: float
+    mae_interior: float
+    bias_rms: float
+    bias_rms_large: float
+    bias_max_large: float
+    scatter: float
+    z_std: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Errors of a result against the truth.
+
+    Bias, scatter and z leave failures out (these are counted in `failure_share`); the mean absolute errors keep them
+    and leave out invalid positions only.
+
+    Attributes
+    ----------
+    estimate
+        Which maps: ``""`` for the default ones, ``raw`` for those of each pattern alone.
+    exx, eyy, exy, rotation
+        Errors of each map.
+    n_positions, n_interior
+        Positions of the sample with a truth relative to the reference, and interior ones among them.
+    n_grains, n_large_grains
+        Grains behind `ComponentAccuracy.bias_rms` and `ComponentAccuracy.bias_rms_large`.
+    failures
+        Interior positions that are invalid or whose rotation is off by more than 1 degree modulo symmetry.
+    class_accuracy
+        Share of interior and vacuum positions in the right class, classes being named by the best one-to-one
+        assignment; NaN where the truth has one class only.
+    """
+
+    estimate: str
+    exx: ComponentAccuracy
+    eyy: ComponentAccuracy
+    exy: ComponentAccuracy
+    rotation: ComponentAccuracy
+    n_positions: int
+    n_interior: int
+    n_grains: int
+    n_large_grains: int
+    failures: int
+    class_accuracy: float
+
+    @property
+    def components(self) -> tuple[ComponentAccuracy, ...]:
+        """The four maps in the order exx, eyy, exy, rotation."""
+        return self.exx, self.eyy, self.exy, self.rotation
+
+    @property
+    def failure_share(self) -> float:
+        """Share of the interior positions that failed."""
+        return self.failures / self.n_interior if self.n_interior else float("nan")
+
+    def to_table(self) -> str:
+        """Text table, one line per measure."""
+        rows = [
+            ("MAE, all", "mae"),
+            ("MAE, interior", "mae_interior"),
+            (f"bias rms, {self.n_grains} grains", "bias_rms"),
+            (f"bias rms, {self.n_large_grains} large", "bias_rms_large"),
+            (f"bias max, {self.n_large_grains} large", "bias_max_large"),
+            ("scatter", "scatter"),
+            ("std of error/sigma", "z_std"),
+        ]
+        title = f"{self.estimate or 'default'} estimate: {self.n_positions} positions, {self.n_interior} interior, "
+        title += f"{self.failures} failed ({100 * self.failure_share:.2f} %)"
+        if np.isfinite(self.class_accuracy):
+            title += f", class right {100 * self.class_accuracy:.2f} %"
+        lines = [title, f"{'':22}{'exx':>11}{'eyy':>11}{'exy':>11}{'rotation/deg':>14}"]
+        for label, field in rows:
+            values = [float(getattr(component, field)) for component in self.components]
+            formatted = "".join(_format(value, field) for value in values[:3])
+            lines.append(f"{label:22}{formatted}{values[3]:>14.4f}")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        """Return the table of `to_table`."""
+        return self.to_table()
+
+
+def compare(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") -> Accuracy:
+    """Errors of a result against the truth of a simulated scan.
+
+    Parameters
+    ----------
+    result
+        Maps of `cyclestrain.map`, dims ``(ry, rx)``, rotation in radians.
+    truth
+        Truth of the simulated scan.
+    estimate
+        ``""`` for ``exx ...``, ``raw`` for ``exx_raw ...``.
+    """
+    suffix = f"_{estimate.strip('_')}" if estimate else ""
+    missing = [name + suffix for name in (*STRAINS, "rotation") if name + suffix not in result]
+    if missing:
+        raise InputError(f"the result has no {', '.join(missing)}")
+    expected = relative_truth(result, truth, estimate)
+    known = np.isfinite(expected["rotation"].values)
+    valid = known & np.isfinite(result[f"rotation{suffix}"].values)
+    if "valid" in result:
+        valid &= result["valid"].values
+    interior = known & truth["interior"].values
+    turn = _rotation_error(result, expected, truth, suffix)
+    good = interior & valid & (np.abs(np.rad2deg(turn)) <= FAILURE_DEG)
+    grain = truth["grain"].values
+    grains = _grains(grain, good)
+    parts = {}
+    for name in (*STRAINS, "rotation"):
+        error = np.rad2deg(turn) if name == "rotation" else result[name + suffix].values - expected[name].values
+        sigma = _sigma(result, name, suffix)
+        parts[name] = _component(name, error, sigma, Regions(valid, interior & valid, good, grain, grains))
+    return Accuracy(
+        estimate=suffix[1:],
+        **parts,
+        n_positions=int(known.sum()),
+        n_interior=int(interior.sum()),
+        n_grains=len(grains.all),
+        n_large_grains=len(grains.large),
+        failures=int((interior & ~good).sum()),
+        class_accuracy=_class_accuracy(result, truth),
+    )
+
+
+def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") -> xr.Dataset:
+    """Truth relative to the reference of a result: ``exx, eyy, exy, rotation`` (radians), dims ``(ry, rx)``.
+
+    The reference of each class is the mean true ``F`` over the (interior) positions of the result's ``reference``
+    mask; classes without any are NaN. A result whose attribute ``reference_kind`` is ``lattice`` is compared with the
+    absolute truth. At boundaries the truth is that of the dominant grain plus the difference between blend and dominant
+    grain.
+    """
+    suffix = f"_{estimate.strip('_')}" if estimate else ""
+    if result["exx"].shape != truth["exx"].shape:
+        raise InputError(f"the result has {result['exx'].shape} positions, the truth {truth['exx'].shape}")
+    gradient, label = truth["F"].values, truth["class"].values
+    target = np.nan_to_num(result[f"rotation{suffix}"].values)
+    stretch = np.full(gradient.shape, np.nan)
+    theta = np.full(label.shape, np.nan)
+    for k, order in enumerate(_orders(truth)):
+        here = label == k
+        reference = _reference(result, truth, here, order)
+        if reference is not None and here.any():
+            variants = _nearest_variant(gradient[here], reference, order, target[here])
+            stretch[here], theta[here] = left_polar(variants @ np.linalg.inv(reference))
+    absolute, _ = left_polar(np.where(np.isfinite(gradient), gradient, np.eye(2)))
+    maps = {"rotation": theta}
+    for name, row, column in (("exx", 1, 1), ("eyy", 0, 0), ("exy", 0, 1)):
+        unit = float(row == column)
+        maps[name] = stretch[..., row, column] - unit + truth[name].values - (absolute[..., row, column] - unit)
+    return xr.Dataset({name: (("ry", "rx"), values) for name, values in maps.items()})
+
+
+@dataclass(frozen=True)
+class Grains:
+    """Grains a bias is given for: `all` of them, and the `large` ones among them."""
+
+    all: list[int]
+    large: list[int]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Positions that go into each measure, shape ``(ry, rx)``, and the grain map."""
+
+    valid: BoolArray
+    interior: BoolArray
+    good: BoolArray
+    grain: IntArray
+    grains: Grains
+
+
+def _grains(grain: IntArray, good: BoolArray) -> Grains:
+    inside, total = np.bincount(grain[good], minlength=1), np.bincount(grain[grain >= 0], minlength=1)
+    chosen = [int(g) for g in np.flatnonzero(inside >= SMALLEST_GRAIN)]
+    return Grains(chosen, [g for g in chosen if total[g] >= LARGE_GRAIN])
+
+
+def _component(name: str, error: FloatArray, sigma: FloatArray | None, regions: Regions) -> ComponentAccuracy:
+    good, grain = regions.good, regions.grain
+    bias = {g: float(error[good & (grain == g)].mean()) for g in regions.grains.all}
+    large = np.array([bias[g] for g in regions.grains.large])
+    ids, inverse = np.unique(grain[good], return_inverse=True)
+    counts = np.bincount(inverse, minlength=len(ids))
+    means = np.bincount(inverse, weights=error[good], minlength=len(ids)) / np.maximum(counts, 1)
+    freedom = int(counts.sum()) - len(ids)
+    residual = error[good] - means[inverse]
+    z = np.empty(0) if sigma is None else error[good & (sigma > 0)] / sigma[good & (sigma > 0)]
+    return ComponentAccuracy(
+        name=name,
+        mae=_mean(np.abs(error[regions.valid])),
+        mae_interior=_mean(np.abs(error[regions.interior])),
+        bias_rms=_rms(np.array(list(bias.values()))),
+        bias_rms_large=_rms(large),
+        bias_max_large=float(np.abs(large).max()) if large.size else float("nan"),
+        scatter=float(np.sqrt((residual**2).sum() / freedom)) if freedom > 0 else float("nan"),
+        z_std=float(z.std()) if z.size > 1 else float("nan"),
+    )
+
+
+def _orders(truth: xr.Dataset) -> list[int]:
+    return [int(order) for order in np.atleast_1d(truth.attrs["symmetry"])]
+
+
+def _operators(order: int) -> FloatArray:
+    operators: FloatArray = rotation(2 * np.pi / order * np.arange(order))
+    return operators
+
+
+def _nearest_variant(gradient: FloatArray, reference: FloatArray, order: int, target: FloatArray) -> FloatArray:
+    """Labelling ``F S`` of each gradient, shape ``(n, 2, 2)``, whose relative rotation is nearest to `target`."""
+    variants = gradient[:, None] @ _operators(order)
+    _, theta = left_polar(variants @ np.linalg.inv(reference))
+    best = np.argmin(np.abs(wrap_angle(theta - target[:, None])), axis=1)
+    nearest: FloatArray = variants[np.arange(len(gradient)), best]
+    return nearest
+
+
+def _reference(result: xr.Dataset, truth: xr.Dataset, here: BoolArray, order: int) -> FloatArray | None:
+    """Average the true deformation gradient over the reference of one class; None where the class has none."""
+    if result.attrs.get("reference_kind") == "lattice":
+        return np.eye(2)
+    if "reference" not in result:
+        raise InputError("the result has neither a `reference` mask nor reference_kind 'lattice'")
+    mask = here & result["reference"].values.astype(bool)
+    interior = mask & truth["interior"].values
+    if interior.any():
+        mask = interior
+    if not mask.any():
+        return None
+    gradient = truth["F"].values[mask]
+    mean: FloatArray = _nearest_variant(gradient, gradient[0], order, np.zeros(len(gradient))).mean(0)
+    return mean
+
+
+def _rotation_error(result: xr.Dataset, expected: xr.Dataset, truth: xr.Dataset, suffix: str) -> FloatArray:
+    """Rotation error in radians modulo the symmetry of each position's lattice, shape ``(ry, rx)``."""
+    orders: IntArray = np.array(_orders(truth))
+    period = 2 * np.pi / orders[np.maximum(truth["class"].values, 0)]
+    error: FloatArray = wrap_angle(result[f"rotation{suffix}"].values - expected["rotation"].values, period)
+    return error
+
+
+def _sigma(result: xr.Dataset, name: str, suffix: str) -> FloatArray | None:
+    variable = f"{name}{suffix}_sigma"
+    if variable not in result:
+        return None
+    sigma: FloatArray = result[variable].values
+    return np.rad2deg(sigma) if name == "rotation" else sigma
+
+
+def _class_accuracy(result: xr.Dataset, truth: xr.Dataset) -> float:
+    label = truth["class"].values
+    if len(np.unique(label)) < 2 or "class" not in result:
+        return float("nan")
+    counted = truth["interior"].values | (label == VACUUM)
+    found = np.where(np.isfinite(result["class"].values), result["class"].values, VACUUM).astype(np.int64)
+    if "sample" in result:
+        found[~result["sample"].values.astype(bool)] = VACUUM
+    label, found = label[counted], found[counted]
+    both = (label >= 0) & (found >= 0)
+    table = np.zeros((int(label.max()) + 1, max(int(found.max()), 0) + 1), np.int64)
+    np.add.at(table, (label[both], found[both]), 1)
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    right = int(table[rows, columns].sum()) + int(((label < 0) & (found < 0)).sum())
+    return right / len(label)
+
+
+def _mean(values: FloatArray) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _rms(values: FloatArray | Sequence[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) if len(values) else float("nan")
+
+
+def _format(value: float, field: str) -> str:
+    return f"{value:>11.2f}" if field == "z_std" else f"{value:>11.2e}"

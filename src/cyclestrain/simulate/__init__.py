@@ -1,0 +1,25 @@
+"""Simulated scans with a known truth: the oracle everything else is measured with.
+
+Disks are drawn where the strained lattice puts them; nothing here uses the model, the fit or the refinement.
+"""
+
+from cyclestrain.simulate.acquisition import Acquisition, AcquisitionOptions
+from cyclestrain.simulate.lattice import LATTICES
+from cyclestrain.simulate.phantoms import PHANTOMS, dislocation, polycrystal, ripple, two_phase, uniform
+from cyclestrain.simulate.sample import SimulatedScan
+from cyclestrain.simulate.storage import load_truth, save
+
+__all__ = [
+    "LATTICES",
+    "PHANTOMS",
+    "Acquisition",
+    "AcquisitionOptions",
+    "SimulatedScan",
+    "dislocation",
+    "load_truth",
+    "polycrystal",
+    "ripple",
+    "save",
+    "two_phase",
+    "uniform",
+]

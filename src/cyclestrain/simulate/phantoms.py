@@ -1,0 +1,274 @@
+"""Samples with a known truth: `polycrystal`, `uniform`, `ripple`, `dislocation` and `two_phase`.
+
+Every phantom takes the keywords of `Acquisition` beside its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.affine import rotation, symmetric
+from cyclestrain.data import Scan
+from cyclestrain.errors import InputError
+from cyclestrain.simulate.acquisition import Acquisition, AcquisitionOptions
+from cyclestrain.simulate.grains import draw_deformations, voronoi_blend
+from cyclestrain.simulate.lattice import make_lattice
+from cyclestrain.simulate.noise import sample_generator
+from cyclestrain.simulate.patterns import make_pattern_model
+from cyclestrain.simulate.sample import VACUUM, Sample, SimulatedScan, make_truth
+from cyclestrain.simulate.source import SimulatedPatterns
+
+__all__ = ["PHANTOMS", "dislocation", "polycrystal", "ripple", "two_phase", "uniform"]
+
+FloatArray = NDArray[np.floating[Any]]
+
+IN_MEMORY_BYTES = 2 * 2**30
+"""Scans up to this size are held in memory; the patterns of larger ones are made whenever they are read."""
+POISSON_RATIO = 0.3
+
+
+def polycrystal(
+    *,
+    grain_size: float = 250.0,
+    max_strain: float = 0.02,
+    rotation_range: float = 360.0,
+    probe_width: float = 0.7,
+    **options: Unpack[AcquisitionOptions],
+) -> SimulatedScan:
+    """Voronoi grains, each with its own constant strain and rotation: the published benchmark.
+
+    Parameters
+    ----------
+    grain_size
+        Mean number of positions per grain.
+    max_strain
+        Each strain component of a grain is -1, -1/2, 0, 1/2 or 1 times this.
+    rotation_range
+        Rotations are uniform in 0 to this many degrees.
+    probe_width
+        Full width at half maximum of the probe, which blends neighbouring grains, in positions.
+    **options
+        Fields of `Acquisition`.
+    """
+    acquisition = Acquisition(**options)
+    _require_positive(grain_size=grain_size, probe_width=probe_width)
+    rng = sample_generator(acquisition.seed)
+    n = max(1, round(np.prod(acquisition.scan) / grain_size))
+    seeds = rng.random((n, 2)) * acquisition.scan - 0.5
+    blend = voronoi_blend(seeds, acquisition.scan, probe_width)
+    sample = Sample(
+        lattices=(acquisition.make_lattice(),),
+        deformation=draw_deformations(n, max_strain, rotation_range, rng),
+        phase=np.zeros(n, np.int64),
+        grain=np.arange(n),
+        crystal=blend.grain,
+        share=blend.share,
+    )
+    own = {"grain_size": grain_size, "max_strain": max_strain, "rotation_range": rotation_range}
+    return _record("polycrystal", sample, acquisition, {**own, "probe_width": probe_width})
+
+
+def two_phase(
+    *,
+    second_lattice: str = "square",
+    second_spacing: float = 1.18,
+    sample_size: float = 0.85,
+    grain_size: float = 250.0,
+    max_strain: float = 0.02,
+    rotation_range: float = 360.0,
+    probe_width: float = 0.7,
+    **options: Unpack[AcquisitionOptions],
+) -> SimulatedScan:
+    """Grains of two phases (classes 0 and 1) in an elliptic sample with vacuum (class -1) around it.
+
+    Parameters
+    ----------
+    second_lattice
+        Lattice of class 1; that of class 0 is ``lattice``.
+    second_spacing
+        Its shortest reciprocal vector in units of that of class 0.
+    sample_size
+        Axes of the sample as a share of the scan.
+    grain_size, max_strain, rotation_range, probe_width
+        As of `polycrystal`.
+    **options
+        Fields of `Acquisition`.
+    """
+    acquisition = Acquisition(**options)
+    _require_positive(
+        grain_size=grain_size, probe_width=probe_width, second_spacing=second_spacing, sample_size=sample_size
+    )
+    rng = sample_generator(acquisition.seed)
+    n = max(2, round(np.prod(acquisition.scan) / grain_size))
+    seeds = rng.random((n, 2)) * acquisition.scan - 0.5
+    blend = voronoi_blend(seeds, acquisition.scan, probe_width, sample_size=sample_size)
+    phase = np.zeros(n, np.int64)
+    present = np.setdiff1d(blend.grain[..., 0], [VACUUM])
+    phase[present[1::2]] = 1
+    sample = Sample(
+        lattices=(acquisition.make_lattice(), make_lattice(second_lattice, second_spacing * acquisition.ring)),
+        deformation=draw_deformations(n, max_strain, rotation_range, rng),
+        phase=phase,
+        grain=np.arange(n),
+        crystal=blend.grain,
+        share=blend.share,
+    )
+    own = {"second_lattice": second_lattice, "second_spacing": second_spacing, "sample_size": sample_size}
+    own |= {"grain_size": grain_size, "max_strain": max_strain, "rotation_range": rotation_range}
+    return _record("two_phase", sample, acquisition, {**own, "probe_width": probe_width})
+
+
+def uniform(
+    *,
+    strain: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    rotation_deg: float = 0.0,
+    **options: Unpack[AcquisitionOptions],
+) -> SimulatedScan:
+    """One crystal in the same state everywhere.
+
+    Parameters
+    ----------
+    strain
+        ``(exx, eyy, exy)`` in detector axes.
+    rotation_deg
+        Rotation in degrees.
+    **options
+        Fields of `Acquisition`.
+    """
+    acquisition = Acquisition(**options)
+    exx, eyy, exy = (np.asarray(component) for component in strain)
+    state = symmetric(1 + eyy, 1 + exx, exy) @ rotation(np.deg2rad(rotation_deg))
+    if np.linalg.det(state) <= 0:
+        raise InputError(f"the strain leaves no crystal: exx, eyy, exy = {strain}")
+    field = np.broadcast_to(state, (*acquisition.scan, 2, 2))
+    sample = Sample.from_field(acquisition.make_lattice(), field)
+    return _record("uniform", sample, acquisition, {"strain": strain, "rotation_deg": rotation_deg})
+
+
+def ripple(
+    *,
+    amplitude: float = 0.01,
+    period: float = 24.0,
+    direction_deg: float = 30.0,
+    rotation_deg: float = 17.0,
+    **options: Unpack[AcquisitionOptions],
+) -> SimulatedScan:
+    """One crystal with a plane wave of displacement: strain and rotation vary sinusoidally along one direction.
+
+    Parameters
+    ----------
+    amplitude
+        Amplitude of the normal strain along the wave; the transverse displacement gradient has half of it.
+    period
+        Wavelength in positions.
+    direction_deg
+        Direction of the wave in degrees, positive from +x (column) to +y (row).
+    rotation_deg
+        Mean rotation of the crystal in degrees.
+    **options
+        Fields of `Acquisition`.
+    """
+    acquisition = Acquisition(**options)
+    _require_positive(period=period)
+    along = np.array([np.sin(np.deg2rad(direction_deg)), np.cos(np.deg2rad(direction_deg))])
+    across = np.array([along[1], -along[0]])
+    wave = np.sin(2 * np.pi / period * (_positions(acquisition) @ along))[..., None, None]
+    gradient = amplitude * wave * (np.outer(along, along) + 0.5 * np.outer(across, along))
+    own = {"amplitude": amplitude, "period": period, "direction_deg": direction_deg, "rotation_deg": rotation_deg}
+    return _record("ripple", _displaced(gradient, rotation_deg, acquisition), acquisition, own)
+
+
+def dislocation(
+    *,
+    burgers: float = 0.35,
+    core: float = 2.0,
+    rotation_deg: float = 17.0,
+    **options: Unpack[AcquisitionOptions],
+) -> SimulatedScan:
+    """One crystal with an edge dislocation in the middle of the scan, isotropic elasticity.
+
+    Parameters
+    ----------
+    burgers
+        Burgers vector, along +x, in positions; strain falls off as ``burgers / (2 pi r)``.
+    core
+        Radius in positions within which the field is smoothed so that it stays finite.
+    rotation_deg
+        Rotation of the crystal in degrees.
+    **options
+        Fields of `Acquisition`.
+    """
+    acquisition = Acquisition(**options)
+    _require_positive(core=core)
+    offset = _positions(acquisition) - (np.array(acquisition.scan) - 1) / 2
+    gradient = edge_dislocation(offset, burgers, core)
+    own = {"burgers": burgers, "core": core, "rotation_deg": rotation_deg}
+    return _record("dislocation", _displaced(gradient, rotation_deg, acquisition), acquisition, own)
+
+
+def edge_dislocation(offset: FloatArray, burgers: float, core: float) -> FloatArray:
+    """Displacement gradient of an edge dislocation with Burgers vector along +x, line along the beam.
+
+    Parameters
+    ----------
+    offset
+        Vectors ``(y, x)`` from the line, shape ``(..., 2)``.
+    burgers, core
+        In the same unit.
+
+    Returns
+    -------
+    gradient
+        ``du_i / dx_j`` in (y, x) order, shape ``(..., 2, 2)``.
+    """
+    y, x = offset[..., 0], offset[..., 1]
+    less, more = 1 - 2 * POISSON_RATIO, 3 - 2 * POISSON_RATIO
+    scale = burgers / (4 * np.pi * (1 - POISSON_RATIO) * (x**2 + y**2 + core**2) ** 2)
+    xx = -y * (more * x**2 + less * y**2)
+    xy = x * (more * x**2 + less * y**2)
+    yx = -x * (less * x**2 + more * y**2)
+    yy = y * ((1 + 2 * POISSON_RATIO) * x**2 - less * y**2)
+    gradient = np.stack([np.stack([yy, yx], -1), np.stack([xy, xx], -1)], -2)
+    result: FloatArray = scale[..., None, None] * gradient
+    return result
+
+
+PHANTOMS: Mapping[str, Callable[..., SimulatedScan]] = {
+    "polycrystal": polycrystal,
+    "two_phase": two_phase,
+    "uniform": uniform,
+    "ripple": ripple,
+    "dislocation": dislocation,
+}
+"""The phantoms by name."""
+
+
+def _positions(acquisition: Acquisition) -> FloatArray:
+    """Probe positions ``(y, x)``, shape ``(ry, rx, 2)``; scan axes are detector axes."""
+    return np.stack(np.meshgrid(*(np.arange(n) for n in acquisition.scan), indexing="ij"), -1).astype(float)
+
+
+def _displaced(gradient: FloatArray, rotation_deg: float, acquisition: Acquisition) -> Sample:
+    deformation = (np.eye(2) + gradient) @ rotation(np.deg2rad(rotation_deg))
+    return Sample.from_field(acquisition.make_lattice(), deformation)
+
+
+def _record(name: str, sample: Sample, acquisition: Acquisition, own: Mapping[str, Any]) -> SimulatedScan:
+    model = make_pattern_model(sample, acquisition)
+    patterns = SimulatedPatterns(model)
+    resolved = {"spacing": acquisition.ring, "radius": acquisition.disk_radius, "noise_free": acquisition.is_noise_free}
+    parameters = {"phantom": name, **dataclasses.asdict(acquisition), **resolved, **own}
+    truth = make_truth(sample, model.centres, parameters)
+    source = np.asarray(patterns) if patterns.nbytes <= IN_MEMORY_BYTES else patterns
+    return SimulatedScan(Scan(source, name=name, metadata=dict(truth.attrs)), truth)
+
+
+def _require_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise InputError(f"{name} is positive, got {value}")
