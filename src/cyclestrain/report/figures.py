@@ -23,6 +23,7 @@ __all__ = [
     "accuracy_figure",
     "dictionary_figure",
     "result_figures",
+    "save_figure",
     "save_figures",
     "strain_figure",
     "uncertainty_figure",
@@ -58,16 +59,17 @@ def _checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _write(figure: Figure, path: Path) -> None:
-    """Write beside the target, then move: a figure is complete or absent."""
-    kind = path.suffix.lstrip(".")
-    partial = path.with_name(f".{path.name}.part")
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write one figure, its format being the extension of `path`; the file is complete or absent."""
+    target = Path(path)
+    (kind,) = _checked_formats([target.suffix])
+    partial = target.with_name(f".{target.name}.part")
     try:
         figure.savefig(partial, format=kind, dpi=PNG_DPI, metadata=METADATA[kind])
-        os.replace(partial, path)
+        os.replace(partial, target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def save_figures(
@@ -115,6 +117,6 @@ def save_figures(
     for name, figure in result_figures(ds, dictionary, truth):
         for kind in kinds:
             path = folder / f"{beginning}{name}.{kind}"
-            _write(figure, path)
+            save_figure(figure, path)
             paths.append(path)
     return tuple(paths)

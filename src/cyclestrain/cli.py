@@ -1,0 +1,169 @@
+"""The command line: every function of `cyclestrain.api` becomes a command, with its own arguments and documentation.
+
+Exit codes: 0 fine, 1 an error the user can act on, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any, get_type_hints
+
+from cyclopts import App, CycloptsError, Parameter
+
+from cyclestrain import __version__, api
+from cyclestrain.errors import CyclestrainError
+from cyclestrain.progress import RichProgress
+
+__all__ = ["app", "main"]
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+_Flag = Annotated[bool, Parameter(show_default=False)]
+
+app = App(
+    name="cyclestrain",
+    version=__version__,
+    help="Strain, rotation and phase maps from extremely noisy 4D-STEM scans.",
+    default_parameter=Parameter(negative=()),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+
+# What a person types for the types of api.py.
+_TYPED = dict.fromkeys(("PathLike", "PatternSource", "Scan", "Progress"), str)
+_RETURNED: dict[str, Any] = {"Figure": object, "SimulatedScan": object, "xr": SimpleNamespace(Dataset=str)}
+
+
+def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> inspect.Parameter:
+    """A parameter of a function as the command line knows it; `output` explains where the command writes to."""
+    kind = parameter.kind
+    spelling: dict[str, Any] = {}
+    if parameter.default is None or parameter.default is False:
+        spelling["show_default"] = False
+    if parameter.name == "output":
+        kind = inspect.Parameter.KEYWORD_ONLY
+        spelling |= {"name": ["--output", "-o"], "help": output}
+    elif parameter.name == "scan_shape":
+        spelling["name"] = "--scan"
+    elif kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        kind = inspect.Parameter.POSITIONAL_ONLY
+    elif kind is inspect.Parameter.VAR_KEYWORD:
+        annotation = list[float | str]
+        spelling |= {"consume_multiple": True, "help": "Any further option of the phantom, such as --grain-size 100."}
+    return parameter.replace(annotation=Annotated[annotation, Parameter(**spelling)], kind=kind)
+
+
+def _command(function: Callable[..., Any], output: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of `function`; the decorated one gets its arguments, calls it and prints what it returned."""
+    hints = get_type_hints(function, localns={**_TYPED, **_RETURNED})
+    given = inspect.signature(function).parameters
+    parameters = [_parameter(p, hints[name], output) for name, p in given.items() if name != "progress"]
+
+    def register(command: Callable[..., None]) -> Callable[..., None]:
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        command.__doc__ = function.__doc__
+        app.command(command, name=function.__name__)
+        return command
+
+    return register
+
+
+@_command(api.demo)
+def _demo(*arguments: Any, **options: Any) -> None:
+    made = api.demo(*arguments, **options, progress=RichProgress())
+    for accuracy in made.accuracy:
+        print(accuracy, end="\n\n")
+    print("wrote", *made.files, sep="\n  ")
+
+
+@_command(api.simulate, output="HDF5 file to write, patterns and truth; by default PHANTOM.h5.")
+def _simulate(phantom: str = "polycrystal", **options: Any) -> None:
+    output = options.pop("output", None) or f"{phantom}.h5"
+    spelled = {name.replace("-", "_"): _scalar(value) for name, value in options.items()}
+    api.simulate(phantom, output, **spelled, progress=RichProgress())
+    print(f"wrote {output}")
+
+
+@_command(api.map, output="File to write; by default SCAN_strain.nc.")
+def _map(scan: str, **options: Any) -> None:
+    output = options.pop("output", None) or f"{Path(scan).stem}_strain.nc"
+    maps = api.map(scan, output, **options, progress=RichProgress())
+    print(f"wrote {output}: {int(maps['valid'].sum())} of {maps['valid'].size} positions valid")
+
+
+@_command(
+    api.show,
+    output="With an extension (png, svg, pdf): file for the maps. Without one: folder for every figure there is. "
+    "By default RESULT.png.",
+)
+def _show(result: str, **options: Any) -> None:
+    output = options.pop("output", None) or f"{Path(result).stem}.png"
+    api.show(result, output, **options)
+    print(f"wrote {output}")
+
+
+@_command(api.info)
+def _info(file: str, **options: Any) -> None:
+    print(api.info(file, **options))
+
+
+def _scalar(value: Any) -> Any:
+    """An option typed with one value is that value, with several it is a tuple."""
+    if not isinstance(value, list):
+        return value
+    return value[0] if len(value) == 1 else tuple(value)
+
+
+def _fail(message: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text.assemble(("error:", "bold red"), " ", message), soft_wrap=True)
+
+
+@app.meta.default
+def _launch(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], debug: _Flag = False) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    debug
+        Show the traceback of an error.
+    """
+    try:
+        app(tokens, exit_on_error=False)
+    except CycloptsError:
+        raise
+    except KeyboardInterrupt:
+        _fail("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            raise
+        _fail(_in_words(error))
+        return FAILED
+    return 0
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, CyclestrainError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs or use a machine with more"
+    return f"unexpected {type(error).__name__}: {error}; please report it with what --debug prints"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        return int(app.meta(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False) or 0)
+    except CycloptsError:
+        return WRONG_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The command line: same arguments as the functions, clear errors, exit codes, a fast start."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import cyclestrain as cs
+from cyclestrain import api, cli
+from cyclestrain.io import save_result
+from cyclestrain.simulate import load_truth
+
+SMALL = ["--scan", "2", "3", "--detector", "32", "32"]
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    file = tmp_path / "scan.h5"
+    assert cli.main(["simulate", "uniform", *SMALL, "--seed", "3", "-o", str(file)]) == 0
+    return file
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    """A result file as `map` writes it, with made-up values."""
+    rng = np.random.default_rng(0)
+    maps = {}
+    for name in ("exx", "eyy", "exy", "rotation"):
+        maps[name] = (("ry", "rx"), rng.normal(0, 5e-3, (8, 9)))
+        maps[f"{name}_raw"] = (("ry", "rx"), rng.normal(0, 5e-3, (8, 9)))
+        maps[f"{name}_sigma"] = maps[f"{name}_raw_sigma"] = (("ry", "rx"), np.full((8, 9), 1e-3))
+    file = tmp_path / "strain.nc"
+    save_result(xr.Dataset(maps, attrs={"axes": "detector"}), file)
+    return file
+
+
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on the error stream."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert cli.main([command, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["demo", "simulate", "map", "show", "info"])
+def test_every_argument_of_a_function_is_an_option_of_its_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = help_of(command, capsys)
+    for name, parameter in inspect.signature(getattr(api, command)).parameters.items():
+        if name == "progress" or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            continue
+        positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and name != "output"
+        shown = name.upper() if positional else "--" + {"scan_shape": "scan"}.get(name, name).replace("_", "-")
+        assert shown in text
+
+
+def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: dict[str, Any] = {}
+
+    def record(scan: str, output: str, **options: Any) -> Any:
+        seen.update(options, scan=scan, output=output)
+        raise cs.InputError("enough")
+
+    monkeypatch.setattr(api, "map", record)
+    line = (
+        "map a.h5 -o b.nc --reference 0:4,0:4 --axes scan --scan-rotation 12 --until refine --centre 3 4.5 --ring 5 60"
+    )
+    code = cli.main([*line.split(), *"--classes 2 --dataset /x --scan 64 32 --seed 1 --device cpu --force".split()])
+    assert code == 1
+    del seen["progress"]
+    assert seen == {
+        "scan": "a.h5",
+        "output": "b.nc",
+        "reference": "0:4,0:4",
+        "axes": "scan",
+        "scan_rotation": 12.0,
+        "until": "refine",
+        "centre": (3.0, 4.5),
+        "ring": (5.0, 60.0),
+        "classes": 2,
+        "dataset": "/x",
+        "scan_shape": (64, 32),
+        "seed": 1,
+        "device": "cpu",
+        "force": True,
+    }
+
+
+def test_simulate_takes_the_options_of_the_phantom(tmp_path: Path) -> None:
+    file = tmp_path / "wave.h5"
+    options = ["--amplitude", "0.02", "--centre-offset", "1", "-2", "--noise-free", "1"]
+    assert cli.main(["simulate", "ripple", *SMALL, *options, "-o", str(file)]) == 0
+    truth = load_truth(file)
+    assert truth.attrs["amplitude"] == 0.02
+    np.testing.assert_allclose(truth.centre_x, 15.5 - 2)
+
+
+def test_simulate_is_the_function_of_the_same_name(scan: Path) -> None:
+    made = cs.simulate("uniform", scan=(2, 3), detector=(32, 32), seed=3)
+    assert (made.scan.row_band(0, 2) == cs.read(scan).row_band(0, 2)).all()
+
+
+def test_info_describes_a_scan(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", str(scan)]) == 0
+    text = capsys.readouterr().out
+    for expected in ("2 x 3 positions", "32 x 32 pixels", "uint16", "counts per pattern", "electron counts"):
+        assert expected in text
+
+
+def test_info_describes_a_result(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", str(result)]) == 0
+    text = capsys.readouterr().out
+    assert "maps of 8 ry x 9 rx" in text
+    assert "exx: median" in text
+
+
+@pytest.mark.parametrize(("name", "head"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
+def test_show_writes_the_format_of_the_extension(result: Path, name: str, head: bytes) -> None:
+    figure = result.with_name(name)
+    assert cli.main(["show", str(result), "-o", str(figure), "--estimate", "raw"]) == 0
+    assert figure.read_bytes().startswith(head)
+
+
+def test_show_writes_every_figure_into_a_folder(result: Path) -> None:
+    folder = result.with_name("figures")
+    assert cli.main(["show", str(result), "-o", str(folder), "--formats", "svg"]) == 0
+    assert {"strain.svg", "strain_raw.svg", "uncertainty.svg"} <= {file.name for file in folder.iterdir()}
+
+
+def test_show_refuses_an_unknown_format(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", str(result), "-o", str(result.with_name("a.bmp"))]) == 1
+    assert "png, svg, pdf" in error_of(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["info", "missing.h5"], "missing.h5 does not exist"),
+        (["show", "missing.nc"], "missing.nc does not exist"),
+        (["map", "missing.h5"], "missing.h5 does not exist"),
+        (["map", "missing.h5", "--classes", "0"], "classes: input should be greater than or equal to 1, got 0"),
+        (["simulate", "cube"], "no phantom is called 'cube'"),
+        (["simulate", "uniform", "--size", "3"], "uniform has no option size"),
+        (["simulate", "uniform", "--background", "2"], "background share is between 0 and 1, got 2.0"),
+        (["simulate", "-o", "no/such/folder/scan.h5"], "the folder no/such/folder does not exist"),
+    ],
+)
+def test_a_user_error_is_one_sentence_and_exit_code_1(
+    arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    assert expected in error_of(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_replaced_without_force(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = scan.read_bytes()
+    assert cli.main(["simulate", "uniform", *SMALL, "-o", str(scan)]) == 1
+    assert "--force" in error_of(capsys)
+    assert scan.read_bytes() == before
+    assert cli.main(["simulate", "uniform", *SMALL, "--seed", "4", "-o", str(scan), "--force"]) == 0
+    assert scan.read_bytes() != before
+
+
+def test_the_measurement_is_never_overwritten(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = scan.read_bytes()
+    assert cli.main(["map", str(scan), "-o", str(scan), "--force"]) == 1
+    assert "is the scan itself" in error_of(capsys)
+    assert scan.read_bytes() == before
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(cs.InputError, match="does not exist"):
+        cli.main(["info", "missing.h5", "--debug"])
+
+
+@pytest.mark.parametrize("arguments", [["map"], ["nope"], ["map", "a", "--bogus"], ["map", "a", "--scan", "3"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (KeyboardInterrupt(), 130, "error: interrupted"),
+        (ValueError("odd"), 1, "error: unexpected ValueError: odd; please report it with what --debug prints"),
+        (MemoryError(), 1, "error: not enough memory"),
+    ],
+)
+def test_what_stops_a_run_is_told_in_one_line(
+    error: BaseException, code: int, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "info", stop)
+    assert cli.main(["info", "scan.h5"]) == code
+    assert error_of(capsys).startswith(expected)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == cs.__version__
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "statement", ["import cyclestrain", "from cyclestrain.cli import main\nmain(['map', '--help'])"]
+)
+def test_start_up_loads_nothing_heavy(statement: str) -> None:
+    heavy = {"torch", "numba", "scipy", "xarray", "matplotlib", "dask", "h5py", "pandas", "numpy"}
+    assert not heavy & modules_after(statement)
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert cs.__all__ == sorted(cs.__all__)
+    assert {name: getattr(cs, name) for name in cs.__all__}
+    assert set(cs.__all__) <= set(dir(cs))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = cs.nothing
+
+
+def test_a_function_keeps_its_name_beside_a_package_of_that_name() -> None:
+    import cyclestrain.simulate  # noqa: F401
+
+    assert callable(cs.simulate)
+    assert cs.simulate is api.simulate

@@ -1,0 +1,238 @@
+"""Each numbered sentence of docs/conventions.md, pinned."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cyclestrain.affine import deformation, left_polar, reciprocal, right_polar, rotation, symmetric, wrap_angle
+from cyclestrain.data import AffineField, Scan
+from cyclestrain.settings import MapSettings
+from cyclestrain.simulate import uniform
+from cyclestrain.strain import Reference, StrainMaps, relative_strain, turn_axes
+
+X, Y = np.array([0.0, 1.0]), np.array([1.0, 0.0])
+UP_TO_ROUNDING = 1e-12
+DOCUMENT = Path(__file__).parents[1] / "docs" / "conventions.md"
+
+
+def six_fold() -> np.ndarray:
+    return rotation(np.arange(6) * np.pi / 3)
+
+
+def field(gradient: np.ndarray, operators: np.ndarray | None = None) -> AffineField:
+    """One row of positions with the given deformation gradients, all of entry 0."""
+    gradient = np.atleast_3d(gradient).reshape(1, -1, 2, 2)
+    shape = gradient.shape[:2]
+    return AffineField(
+        affine=reciprocal(gradient),
+        covariance=np.broadcast_to(1e-8 * np.eye(4), (*shape, 4, 4)).copy(),
+        label=np.zeros(shape, int),
+        operators=(np.eye(2)[None] if operators is None else operators,),
+        valid=np.ones(shape, bool),
+    )
+
+
+def strain(gradient: np.ndarray, reference: np.ndarray, operators: np.ndarray | None = None) -> StrainMaps:
+    known = Reference(np.zeros((1, 1), bool), reference[None], np.zeros((1, 4, 4)))
+    return relative_strain(field(gradient, operators), known)
+
+
+def tensor(maps: StrainMaps) -> np.ndarray:
+    return symmetric(maps.eyy, maps.exx, maps.exy)[0, 0]
+
+
+def sheared(seed: int = 0) -> np.ndarray:
+    """A deformation gradient of a few percent, with rotation."""
+    return rotation(0.07) @ (np.eye(2) + 0.02 * np.random.default_rng(seed).standard_normal((2, 2)))
+
+
+def test_every_sentence_has_a_test_and_every_test_a_sentence() -> None:
+    sentences = {int(n) for n in re.findall(r"^- \*\*C(\d+)\*\*", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)}
+    pinned = {int(match[1]) for name in globals() if (match := re.match(r"test_c(\d+)_", name))}
+    assert sentences == pinned == set(range(1, len(sentences) + 1))
+
+
+def test_c1_a_scan_is_ry_rx_qy_qx() -> None:
+    scan = Scan(np.zeros((2, 3, 4, 5)))
+    assert scan.scan_shape == (2, 3)
+    assert scan.detector_shape == (4, 5)
+    assert scan.n_positions == 6
+    # Flat positions are row-major: the column moves fastest.
+    assert next(scan.blocks()).positions.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_c2_pixel_centres_are_at_integers_and_y_grows_downwards() -> None:
+    """A beam half a pixel from the middle of an even detector lies on a pixel, in the lower right of the four."""
+    direct_beam_only = {"detector": (32, 32), "radius": 3.0, "spacing": 15.0, "background": 0.0}
+    made = uniform(scan=(1, 1), centre_offset=(0.5, 1.5), **direct_beam_only)
+    pattern = np.asarray(made.scan.source)[0, 0].astype(float)[10:24, 10:24]
+    y, x = np.mgrid[10:24, 10:24]
+    assert (made.truth.centre_y, made.truth.centre_x) == (16.0, 17.0)
+    assert (y * pattern).sum() / pattern.sum() == pytest.approx(16.0, abs=0.02)
+    assert (x * pattern).sum() / pattern.sum() == pytest.approx(17.0, abs=0.02)
+
+
+def test_c3_vectors_and_matrices_are_in_y_x_order() -> None:
+    stretch_y = symmetric(np.array(2.0), np.array(1.0), np.array(0.0))
+    assert (stretch_y @ Y == 2 * Y).all()
+    assert (stretch_y @ X == X).all()
+    assert stretch_y[0, 0] == 2.0
+
+
+@pytest.mark.parametrize("degrees", [0, 10, 90, 200])
+def test_c4_a_positive_angle_turns_x_towards_y(degrees: int) -> None:
+    theta = np.deg2rad(degrees)
+    np.testing.assert_allclose(rotation(theta) @ X, [np.sin(theta), np.cos(theta)], atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(rotation(np.pi / 2) @ X, Y, atol=UP_TO_ROUNDING)
+
+
+def test_c5_rotations_compose_by_adding() -> None:
+    np.testing.assert_allclose(rotation(0.3) @ rotation(0.5), rotation(0.8), atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(np.linalg.inv(rotation(0.3)), rotation(0.3).T, atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(rotation(0.3).T, rotation(-0.3), atol=UP_TO_ROUNDING)
+
+
+def test_c6_radians_inside_degrees_in_options() -> None:
+    assert strain(rotation(0.1), np.eye(2)).rotation[0, 0] == pytest.approx(0.1)
+    option = MapSettings.model_fields["scan_rotation"]
+    assert option.annotation == float | None
+    assert Scan(np.zeros((1, 1, 1, 1)), scan_rotation=np.pi / 2).scan_rotation == np.pi / 2
+
+
+def test_c7_the_gradient_takes_reference_vectors_to_deformed_ones() -> None:
+    """Distances in real space and spacings in the pattern are reciprocal: g . r does not change."""
+    gradient, r, g = sheared(), np.array([3.0, -1.0]), np.array([0.2, 0.5])
+    assert (reciprocal(gradient) @ g) @ (gradient @ r) == pytest.approx(g @ r)
+
+
+def test_c8_first_turned_then_stretched() -> None:
+    stretch, theta = left_polar(sheared())
+    np.testing.assert_allclose(stretch, stretch.T, atol=UP_TO_ROUNDING)
+    assert (np.linalg.eigvalsh(stretch) > 0).all()
+    np.testing.assert_allclose(stretch @ rotation(theta), sheared(), atol=UP_TO_ROUNDING)
+    # A quarter turn followed by a stretch along x: the crystal's own y, now lying along x, is what got longer.
+    gradient = symmetric(np.array(1.0), np.array(1.01), np.array(0.0)) @ rotation(np.pi / 2)
+    stretch, theta = left_polar(gradient)
+    assert theta == pytest.approx(np.pi / 2)
+    assert stretch[1, 1] == pytest.approx(1.01)
+
+
+def test_c9_strain_is_v_minus_one_in_detector_axes() -> None:
+    maps = strain(symmetric(np.array(1.01), np.array(1.02), np.array(0.003)) @ rotation(0.4), np.eye(2))
+    assert maps.eyy[0, 0] == pytest.approx(0.01)
+    assert maps.exx[0, 0] == pytest.approx(0.02)
+    assert maps.exy[0, 0] == pytest.approx(0.003)
+    assert maps.rotation[0, 0] == pytest.approx(0.4)
+
+
+def test_c10_tension_is_positive() -> None:
+    longer_along_x = np.diag([1.0, 1.01])
+    assert np.linalg.norm(longer_along_x @ X) > 1
+    assert strain(longer_along_x, np.eye(2)).exx[0, 0] == pytest.approx(0.01)
+
+
+def test_c11_exy_is_the_tensor_shear() -> None:
+    exy = 1e-3
+    gradient = np.eye(2) + np.array([[0.0, exy], [exy, 0.0]])
+    x, y = gradient @ X, gradient @ Y
+    closing = np.pi / 2 - np.arccos(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
+    assert closing == pytest.approx(2 * exy, rel=1e-4)
+    assert strain(gradient, np.eye(2)).exy[0, 0] == pytest.approx(exy)
+    assert np.linalg.norm(gradient @ (X + Y)) > np.linalg.norm(X + Y)
+
+
+def test_c12_the_affine_of_a_pattern_is_not_the_strain() -> None:
+    affine = reciprocal(np.diag([1.0, 1.02]))
+    np.testing.assert_allclose(affine @ X, X / 1.02, atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(affine @ Y, Y, atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(reciprocal(sheared()), np.linalg.inv(sheared()).T, atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(deformation(reciprocal(sheared())), sheared(), atol=UP_TO_ROUNDING)
+
+
+def test_c13_a_rotation_turns_pattern_and_lattice_alike() -> None:
+    np.testing.assert_allclose(reciprocal(rotation(0.3)), rotation(0.3), atol=UP_TO_ROUNDING)
+
+
+def test_c14_relative_to_a_reference_gradients_divide_and_strains_are_not_subtracted() -> None:
+    own, reference = rotation(0.5) @ sheared(1), sheared(2)
+    stretch, theta = left_polar(own @ np.linalg.inv(reference))
+    maps = strain(own, reference)
+    np.testing.assert_allclose(tensor(maps), stretch - np.eye(2), atol=UP_TO_ROUNDING)
+    assert maps.rotation[0, 0] == pytest.approx(theta)
+    subtracted = left_polar(own)[0] - left_polar(reference)[0]
+    assert np.abs(tensor(maps) - subtracted).max() > 1e-3
+
+
+def test_c15_the_affine_of_the_dictionary_cancels() -> None:
+    own, reference, gauge = sheared(1), sheared(2), sheared(3)
+    one, two = strain(own, reference), strain(own @ gauge, reference @ gauge)
+    np.testing.assert_allclose(tensor(one), tensor(two), atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(one.rotation, two.rotation, atol=UP_TO_ROUNDING)
+
+
+@pytest.mark.parametrize("turns", range(-3, 4))
+def test_c16_of_symmetric_variants_the_smallest_rotation_is_chosen(turns: int) -> None:
+    own, reference = sheared(1), sheared(2)
+    one = strain(own, reference, six_fold())
+    other = strain(own @ rotation(turns * np.pi / 3), reference, six_fold())
+    np.testing.assert_allclose(tensor(one), tensor(other), atol=UP_TO_ROUNDING)
+    assert one.rotation[0, 0] == pytest.approx(other.rotation[0, 0])
+    far = strain(rotation(np.deg2rad(50)), np.eye(2), six_fold())
+    assert np.rad2deg(far.rotation[0, 0]) == pytest.approx(-10)
+
+
+def test_c17_detector_axes_are_the_default() -> None:
+    assert MapSettings().axes == "detector"
+    maps = strain(np.diag([1.01, 1.02]), np.eye(2))
+    assert turn_axes(maps, "detector", 0.7) is maps
+
+
+def test_c18_scan_axes_are_turned_by_the_scan_rotation() -> None:
+    phi = 0.3
+    along_scan_x = rotation(phi) @ X
+    gradient = np.eye(2) + 0.02 * np.outer(along_scan_x, along_scan_x)
+    maps = strain(gradient @ rotation(0.2), np.eye(2))
+    turned = turn_axes(maps, "scan", phi)
+    np.testing.assert_allclose(tensor(turned), [[0, 0], [0, 0.02]], atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(tensor(turned), rotation(phi).T @ tensor(maps) @ rotation(phi), atol=UP_TO_ROUNDING)
+    assert turned.rotation[0, 0] == maps.rotation[0, 0]
+
+
+def test_c19_crystal_axes_turn_with_the_lattice() -> None:
+    gradient, reflection = rotation(0.4) @ symmetric(np.array(1.01), np.array(1.03), np.array(0.002)), 0.25
+    stretch, theta = right_polar(gradient)
+    np.testing.assert_allclose(rotation(theta) @ stretch, gradient, atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(
+        stretch, rotation(theta).T @ left_polar(gradient)[0] @ rotation(theta), atol=UP_TO_ROUNDING
+    )
+    maps = strain(gradient, np.eye(2))
+    np.testing.assert_allclose(tensor(turn_axes(maps, "crystal", 0.0)), stretch - np.eye(2), atol=UP_TO_ROUNDING)
+    along = rotation(reflection) @ X
+    expected = along @ (stretch - np.eye(2)) @ along
+    assert turn_axes(maps, "crystal", reflection).exx[0, 0] == pytest.approx(expected)
+
+
+def test_torch_and_numpy_agree_and_keep_precision() -> None:
+    torch = pytest.importorskip("torch")
+    matrix = sheared().astype(np.float32)
+    stretch, theta = left_polar(torch.tensor(matrix))
+    pairs = [
+        (rotation(np.float32(0.3)), rotation(torch.tensor(0.3))),
+        (deformation(matrix), deformation(torch.tensor(matrix))),
+        (left_polar(matrix)[0], stretch),
+        (left_polar(matrix)[1], theta),
+    ]
+    for ours, theirs in pairs:
+        assert ours.dtype == np.float32
+        assert theirs.dtype == torch.float32
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("turns", [-2, -1, 0, 1, 5])
+def test_angles_wrap_into_half_open_periods(turns: int) -> None:
+    assert wrap_angle(0.2 + turns * np.pi / 3, np.pi / 3) == pytest.approx(0.2)
+    assert wrap_angle(np.pi, 2 * np.pi) == -np.pi
