@@ -1,0 +1,108 @@
+"""Calibration and axis order of EMD files: py4DSTEM and emdfile (0.x and 1.0), Prismatic, Merlin's fpd."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cyclestrain.data import Quantity
+from cyclestrain.io.loaded import Loaded
+from cyclestrain.io.sources import view_axes
+from cyclestrain.io.units import real_step, reciprocal_step
+
+__all__ = ["calibrated"]
+
+_DETECTOR_AXIS = re.compile(r"^(q|k|det|d[xy]$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    name: str
+    size: int
+    step: float | None
+    unit: str
+
+    @property
+    def on_detector(self) -> bool:
+        return bool(_DETECTOR_AXIS.match(self.name))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        value = value.reshape(-1)[0] if value.size else ""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _axes(dataset: Any) -> list[_Axis]:
+    """Axes from the data sets ``dim0 ...`` (EMD 1.0) or ``dim1 ...`` (EMD 0.x) beside the array."""
+    group, shape = dataset.parent, dataset.shape
+    first = 0 if "dim0" in group else 1
+    axes: list[_Axis] = []
+    for index, size in enumerate(shape):
+        dim = group.get(f"dim{index + first}")
+        if dim is None or not hasattr(dim, "shape"):
+            axes.append(_Axis("", size, None, ""))
+            continue
+        linear = dim.ndim == 1 and dim.size > 1 and dim.dtype.kind in "uif"
+        step = float(np.diff(dim[:2])[0]) if linear else None
+        axes.append(_Axis(_text(dim.attrs.get("name", "")), size, step, _text(dim.attrs.get("units", ""))))
+    return axes
+
+
+def _calibration(dataset: Any) -> dict[str, Any]:
+    """Find the calibration metadata nearest to the array: ``metadatabundle/calibration`` of EMD 1.0."""
+    group = dataset.parent
+    while True:
+        found = group.get("metadatabundle/calibration")
+        if found is not None and hasattr(found, "items"):
+            scalars = {key: item for key, item in found.items() if getattr(item, "shape", None) == ()}
+            return {key: item[()] for key, item in scalars.items()}
+        if group.name == "/":
+            return {}
+        group = group.parent
+
+
+def _order(axes: list[_Axis]) -> tuple[int, ...]:
+    """Axes with size-1 extras dropped and the detector's last, each pair in the order of the file."""
+    kept = list(range(len(axes)))
+    extra = [index for index in kept if axes[index].size == 1]
+    while len(kept) > 4 and extra:
+        kept.remove(extra.pop())
+    detector = [index for index in kept if axes[index].on_detector]
+    if len(detector) != 2:
+        return tuple(kept)
+    return tuple([index for index in kept if index not in detector] + detector)
+
+
+def _flag(value: Any) -> bool:
+    return bool(value) if isinstance(value, bool | np.bool_ | int | np.integer) else False
+
+
+def calibrated(dataset: Any) -> Loaded:
+    """Take the h5py `dataset` of an EMD file as a scan with its steps and rotation.
+
+    py4DSTEM calls the first scan axis Rx and the first detector axis Qx: both are rows here, so no axis moves.
+    Its ``QR_rotation`` takes detector vectors to scan vectors, ``r = R(angle) q`` in (row, column) order, which makes
+    it the angle of the scan axes in detector axes, from column to row.
+    """
+    axes, calibration = _axes(dataset), _calibration(dataset)
+    order = _order(axes)
+    scan = [(axes[index].step, axes[index].unit) for index in reversed(order[:-2])]
+    detector = [(axes[index].step, axes[index].unit) for index in reversed(order[-2:])]
+    stated = {
+        key: (calibration.get(f"{key}_pixel_size"), _text(calibration.get(f"{key}_pixel_units", ""))) for key in "RQ"
+    }
+    metadata: dict[str, Any] = {"axis_names": ", ".join(axes[index].name for index in order)}
+    rotation = 0.0
+    angle = calibration.get("QR_rotation")
+    if isinstance(angle, int | float | np.integer | np.floating) and math.isfinite(angle):
+        metadata["QR_rotation"] = float(angle)
+        metadata["QR_flip"] = _flag(calibration.get("QR_flip"))
+        rotation = 0.0 if metadata["QR_flip"] else float(angle)
+    source = view_axes(dataset, order)
+    step: Quantity | None = real_step(stated["R"], *scan)
+    return Loaded(source, None, step, reciprocal_step(stated["Q"], *detector), rotation, metadata)

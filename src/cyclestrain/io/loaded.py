@@ -1,0 +1,105 @@
+"""What every reader hands to `cyclestrain.io.read`, and the choice among the arrays of one file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cyclestrain.data import PatternSource, Quantity
+from cyclestrain.errors import InputError
+
+__all__ = ["Candidate", "Loaded", "choose", "is_numeric"]
+
+RIVAL_SHARE = 0.25
+"""A second array at least this large, compared with the largest, makes the choice the user's."""
+
+SMALLEST_DETECTOR = 16
+"""Smallest detector side in pixels that can hold a diffraction pattern."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An array found in a file, not yet checked.
+
+    Attributes
+    ----------
+    source
+        Lazy array of shape ``(qy, qx)``, ``(n, qy, qx)`` or ``(ry, rx, qy, qx)``.
+    scan_shape
+        ``(ry, rx)`` where the file tells it apart from the array's own shape.
+    real_step, reciprocal_step, scan_rotation, metadata
+        As in `cyclestrain.data.Scan`.
+    """
+
+    source: PatternSource
+    scan_shape: tuple[int, int] | None = None
+    real_step: Quantity | None = None
+    reciprocal_step: Quantity | None = None
+    scan_rotation: float = 0.0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An array that could be the scan: its name in the file, shape and type."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def n_dimensions(self) -> int:
+        """Dimensions once axes of size 1 beyond the fourth dimension are dropped."""
+        return len(self.shape) if len(self.shape) <= 4 else max(4, sum(size != 1 for size in self.shape))
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.shape}"
+
+
+def is_numeric(dtype: np.dtype[Any]) -> bool:
+    """Whether values of `dtype` are plain real numbers (or bits)."""
+    return dtype.kind in "uifb"
+
+
+def _named(candidates: Sequence[Candidate], path: str, dataset: str) -> Candidate:
+    wanted = dataset.strip("/")
+    found = [candidate for candidate in candidates if candidate.name.strip("/") == wanted]
+    if not found:  # a group that holds exactly one array means that array
+        found = [candidate for candidate in candidates if candidate.name.strip("/").startswith(wanted + "/")]
+    if len(found) != 1:
+        there = ", ".join(str(candidate) for candidate in candidates[:8]) or "none"
+        raise InputError(f"{path} has no single data set {dataset!r}; the data sets in it: {there}")
+    return found[0]
+
+
+def choose(candidates: Sequence[Candidate], path: str, dataset: str | None) -> Candidate:
+    """Pick the array to read as the scan.
+
+    The one called `dataset`, else the largest numeric array with the most fitting number of dimensions (4, then 3,
+    then 2); when another one is of similar size the user has to say.
+    """
+    if dataset is not None:
+        return _named(candidates, path, dataset)
+    numeric = [candidate for candidate in candidates if is_numeric(candidate.dtype) and 0 not in candidate.shape]
+    for n_dimensions in (4, 3, 2):
+        pool = [candidate for candidate in numeric if candidate.n_dimensions == n_dimensions]
+        pool = [candidate for candidate in pool if min(_detector(candidate)) >= SMALLEST_DETECTOR] or pool
+        pool.sort(key=lambda candidate: math.prod(candidate.shape), reverse=True)
+        if not pool:
+            continue
+        rivals = [c for c in pool if math.prod(c.shape) >= RIVAL_SHARE * math.prod(pool[0].shape)]
+        if len(rivals) > 1:
+            names = ", ".join(str(candidate) for candidate in rivals[:8])
+            raise InputError(f"{path} holds several arrays that could be the scan: {names}; name one with --dataset")
+        return pool[0]
+    there = ", ".join(f"{candidate} of {candidate.dtype}" for candidate in candidates[:8]) or "no array at all"
+    raise InputError(f"{path} holds no numeric array of 2 to 4 dimensions but {there}; check that it is a 4D-STEM file")
+
+
+def _detector(candidate: Candidate) -> tuple[int, ...]:
+    large = [size for size in candidate.shape if size != 1] if len(candidate.shape) > 4 else list(candidate.shape)
+    return tuple(large[-2:]) or (0,)

@@ -1,0 +1,125 @@
+"""NumPy's own files: `.npy` is mapped into memory, `.npz` as well where it is not compressed."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from cyclestrain.errors import InputError
+from cyclestrain.io.loaded import Candidate, Loaded, choose
+from cyclestrain.io.sources import first_line
+
+__all__ = ["load_npy", "load_npz"]
+
+LARGEST_UNPACKED = 4 * 2**30
+"""Largest compressed array, in bytes, that is unpacked into memory: a small archive may declare any size."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    length: int
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _read_header(stream: IO[bytes], name: str) -> _Header:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read(stream)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, struct.error) as error:
+        raise InputError(
+            f"{name} starts like a NumPy file but its header cannot be read ({first_line(error)}); write it again"
+        ) from error
+    if dtype.hasobject:
+        raise InputError(
+            f"{name} holds Python objects (a pickle), which are never loaded; save the patterns as plain numbers"
+        )
+    if min(shape, default=0) < 0:
+        raise InputError(f"{name} declares the impossible shape {shape}; write it again")
+    return _Header(tuple(int(size) for size in shape), fortran_order, dtype, stream.tell())
+
+
+def _map(path: Path, header: _Header, name: str, offset: int, available: int) -> Loaded:
+    if header.n_bytes > available:
+        raise InputError(
+            f"{name} is truncated: shape {header.shape} of {header.dtype} needs {header.n_bytes} bytes, "
+            f"{max(available, 0)} are there; copy it again"
+        )
+    if header.n_bytes == 0:
+        return Loaded(np.empty(header.shape, header.dtype))
+    order: Any = "F" if header.fortran_order else "C"
+    try:
+        return Loaded(np.memmap(path, header.dtype, "r", offset, header.shape, order))
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{name} cannot be mapped into memory ({first_line(error)}); write it again") from error
+
+
+def load_npy(path: Path) -> Loaded:
+    """Map a `.npy` file; its declared size is checked against the file before anything is allocated."""
+    with path.open("rb") as stream:
+        header = _read_header(stream, str(path))
+    return _map(path, header, str(path), header.length, path.stat().st_size - header.length)
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Header]:
+    headers = {}
+    for member in archive.namelist():
+        if member.endswith(".npy"):
+            with archive.open(member) as stream:
+                headers[member.removesuffix(".npy")] = _read_header(stream, f"{path}, array {member!r}")
+    return headers
+
+
+def _stored_offset(path: Path, info: zipfile.ZipInfo) -> int:
+    """Where the bytes of an uncompressed member start; the local header may differ from the central one."""
+    with path.open("rb") as stream:
+        stream.seek(info.header_offset)
+        local = stream.read(30)
+    name_length, extra_length = struct.unpack("<HH", local[26:30])
+    return info.header_offset + 30 + int(name_length) + int(extra_length)
+
+
+def load_npz(path: Path, dataset: str | None) -> Loaded:
+    """Read one array of a `.npz` archive: mapped where it is stored as it is, unpacked where it is compressed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            headers = _members(archive, path)
+            picked = choose(
+                [Candidate(key, head.shape, head.dtype) for key, head in headers.items()], str(path), dataset
+            )
+            header, name = headers[picked.name], f"{path}, array {picked.name!r}"
+            info = archive.getinfo(picked.name + ".npy")
+            if info.compress_type == zipfile.ZIP_STORED:
+                offset = _stored_offset(path, info) + header.length
+                return _map(path, header, name, offset, min(info.file_size, path.stat().st_size) - header.length)
+            if header.n_bytes > min(LARGEST_UNPACKED, info.file_size):
+                raise InputError(
+                    f"{name} would take {header.n_bytes / 2**30:.1f} GiB of memory to unpack; "
+                    "save it as .npy or HDF5, which are read in parts"
+                )
+            with archive.open(info) as stream:
+                return Loaded(np.lib.format.read_array(stream, allow_pickle=False))
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        EOFError,
+        OSError,
+        struct.error,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise InputError(
+            f"{path} is not a complete .npz archive ({first_line(error)}); write or copy it again"
+        ) from error

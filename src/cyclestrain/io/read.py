@@ -1,0 +1,191 @@
+"""One way in: any file or array becomes a lazy `cyclestrain.data.Scan`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from cyclestrain.data import PatternSource, Scan
+from cyclestrain.errors import InputError
+from cyclestrain.io import loaded as limits
+from cyclestrain.io.hdf5 import has_hdf5_signature, load_hdf5, vendor_layout
+from cyclestrain.io.loaded import Loaded, is_numeric
+from cyclestrain.io.numpy_files import load_npy, load_npz
+from cyclestrain.io.sources import DaskSource, Stored, restack, view_axes
+from cyclestrain.io.vendor import knows, load_vendor
+from cyclestrain.io.zarr_files import is_zarr, load_zarr
+
+__all__ = ["factorisations", "read"]
+
+Readable: TypeAlias = "str | os.PathLike[str] | PatternSource | Scan"
+
+LARGEST_DETECTOR = 32_768
+"""Largest believable detector side in pixels; beyond it a header is damaged."""
+
+
+def read(path_or_array: Readable, *, dataset: str | None = None, scan_shape: tuple[int, int] | None = None) -> Scan:
+    """Open a 4D-STEM scan without reading its patterns.
+
+    Parameters
+    ----------
+    path_or_array
+        A file (NumPy, HDF5 of any layout, Zarr, or any format of RosettaSciIO), an array of shape
+        ``(ry, rx, qy, qx)``, ``(n, qy, qx)`` or ``(qy, qx)``, or a scan, which passes through.
+    dataset
+        Name of the array in a file that holds several.
+    scan_shape
+        ``(ry, rx)`` for a stack of patterns, or instead of the shape the file states.
+
+    Returns
+    -------
+    Scan
+        Patterns in native numbers, with the steps and the rotation that the file states.
+
+    Raises
+    ------
+    InputError
+        Saying what was expected, what came and what to do.
+    """
+    if isinstance(path_or_array, Scan):
+        scan = path_or_array
+        if scan_shape is None or scan_shape == scan.scan_shape:
+            return scan
+        return dataclasses.replace(scan, source=_as_scan(scan.source, scan_shape, scan.name))
+    if not isinstance(path_or_array, str | os.PathLike):
+        return _finish(Loaded(_from_memory(path_or_array)), "array", "", scan_shape)
+    path = Path(path_or_array)
+    with warnings.catch_warnings():  # what third parties warn about is no news to the user
+        warnings.simplefilter("ignore")
+        found = _load(path, dataset)
+        return _finish(found, path.name.split(".")[0] or path.name, str(path), scan_shape)
+
+
+def _from_memory(array: Any) -> PatternSource:
+    if hasattr(array, "dask"):
+        return DaskSource(array)
+    if not (hasattr(array, "shape") and hasattr(array, "dtype") and hasattr(array, "__getitem__")):
+        raise InputError(f"a scan is a file or an array of numbers, not a {type(array).__name__}; give one of those")
+    try:
+        np.dtype(array.dtype)
+    except TypeError as error:
+        raise InputError(
+            f"a {type(array).__module__} {type(array).__name__} has no NumPy type; convert it with numpy.asarray first"
+        ) from error
+    source: PatternSource = array
+    return source
+
+
+def _load(path: Path, dataset: str | None) -> Loaded:
+    try:
+        return _dispatch(path, dataset)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path} cannot be opened ({reason}); check its permissions and the drive") from error
+
+
+def _dispatch(path: Path, dataset: str | None) -> Loaded:
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the spelling and the folder")
+    if path.is_dir():
+        if is_zarr(path):
+            return load_zarr(path, dataset)
+        raise InputError(f"{path} is a folder, not a file; name the file in it that holds the patterns")
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if not head:
+        raise InputError(f"{path} is empty; copy it again from its origin")
+    if head.startswith(b"\x93NUMPY"):
+        return load_npy(path)
+    if head.startswith(b"PK") and suffix in (".npz", ".zip", ".zspy"):
+        return load_npz(path, dataset) if suffix == ".npz" else load_zarr(path, dataset)
+    if has_hdf5_signature(path):
+        layout = vendor_layout(path)
+        return load_hdf5(path, dataset) if layout is None else load_vendor(path, dataset, layout)
+    if suffix in (".npy", ".npz", ".h5", ".hdf5", ".py4dstem", ".nc", ".mat", ".hspy", ".zspy", ".nxs"):
+        hint = "; save it from MATLAB with -v7.3" if suffix == ".mat" else "; copy or write it again"
+        raise InputError(f"{path} has the extension {suffix} but not the content of such a file{hint}")
+    if knows(path):
+        return load_vendor(path, dataset)
+    raise InputError(
+        f"{path}: no reader knows files that end in {suffix or 'nothing'}; "
+        "give NumPy, HDF5, Zarr or a microscope's format that RosettaSciIO reads"
+    )
+
+
+def factorisations(n: int, most: int = 3) -> list[tuple[int, int]]:
+    """Scan shapes ``(ry, rx)`` of `n` positions, the squarest first, at most `most` of them."""
+    rows = (ry for ry in range(math.isqrt(n), 0, -1) if n % ry == 0)
+    return [(ry, n // ry) for ry, _ in zip(rows, range(most), strict=False)]
+
+
+def _as_scan(source: PatternSource, scan_shape: tuple[int, int] | None, name: str) -> PatternSource:
+    """`source` of two to four dimensions with four, ``(ry, rx, qy, qx)``."""
+    shape = tuple(int(size) for size in source.shape)
+    if len(shape) == 2:
+        source, shape = view_axes(source, (None, None, 0, 1)), (1, 1, *shape)
+    if len(shape) not in (3, 4):
+        raise InputError(
+            f"{name} has {len(shape)} dimensions {shape}, a scan has four (ry, rx, qy, qx); "
+            "pick another data set with --dataset or cut the array down"
+        )
+    n_positions = math.prod(shape[:-2])
+    choices = " or ".join(f"--scan {ry} {rx}" for ry, rx in factorisations(n_positions))
+    if scan_shape is None:
+        if len(shape) == 3:
+            raise InputError(
+                f"{name} is a stack of {n_positions} patterns of {shape[1]}x{shape[2]} pixels without a scan shape; "
+                f"give its rows and columns, for example {choices}"
+            )
+        return source
+    if min(scan_shape) < 1 or math.prod(scan_shape) != n_positions:
+        raise InputError(
+            f"{name} holds {n_positions} patterns, which do not make a scan of {scan_shape[0]}x{scan_shape[1]}; "
+            f"use for example {choices}"
+        )
+    return restack(source, scan_shape)
+
+
+def _check(source: PatternSource, name: str) -> None:
+    shape, dtype = tuple(int(size) for size in source.shape), np.dtype(source.dtype)
+    if not is_numeric(dtype):
+        raise InputError(f"{name} holds values of type {dtype}; patterns are real numbers (counts), convert them first")
+    if 0 in shape:
+        raise InputError(f"{name} is empty: one axis of {shape} has size 0; check how it was written")
+    if len(shape) < 2:
+        raise InputError(f"{name} has {len(shape)} dimensions, a scan has four (ry, rx, qy, qx); give another array")
+    small, large = min(shape[-2:]), max(shape[-2:])
+    if small < limits.SMALLEST_DETECTOR:
+        raise InputError(
+            f"{name} has patterns of {shape[-2]}x{shape[-1]} pixels, at least "
+            f"{limits.SMALLEST_DETECTOR}x{limits.SMALLEST_DETECTOR} are needed; check the order of its axes {shape}"
+        )
+    if large > LARGEST_DETECTOR:
+        raise InputError(
+            f"{name} has patterns of {shape[-2]}x{shape[-1]} pixels, which no detector has; its header seems damaged"
+        )
+
+
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type patterns are handed out in: native byte order, no bits, no half precision."""
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype == np.dtype(np.float16) or dtype.itemsize > 8:
+        return np.dtype(np.float32 if dtype.itemsize == 2 else np.float64)
+    return dtype.newbyteorder("=")
+
+
+def _finish(found: Loaded, name: str, path: str, scan_shape: tuple[int, int] | None) -> Scan:
+    label = path or name
+    _check(found.source, label)
+    source = _as_scan(found.source, scan_shape or found.scan_shape, label)
+    dtype = np.dtype(source.dtype)
+    if not isinstance(source, np.ndarray) or not source.flags.writeable or dtype != _native(dtype):
+        source = Stored(source, label, _native(dtype))
+    return Scan(source, name, path, found.real_step, found.reciprocal_step, found.scan_rotation, dict(found.metadata))

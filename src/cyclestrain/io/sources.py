@@ -1,0 +1,301 @@
+"""Lazy views on stored arrays: every pattern stays on disk until it is sliced.
+
+All of them slice with integers and slices only (``source[3]``, ``source[2:4, 0]``, ``source[..., 5]``), which is
+what `cyclestrain.data.Scan` needs, and return NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.data import PatternSource
+from cyclestrain.errors import InputError
+
+__all__ = [
+    "AxisView",
+    "Concatenated",
+    "DaskSource",
+    "Flattened",
+    "Restacked",
+    "Stored",
+    "first_line",
+    "restack",
+    "view_axes",
+]
+
+Index: TypeAlias = int | slice | EllipsisType
+Key: TypeAlias = Index | tuple[Index, ...]
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """A key in normal form: a slice with positive step per axis, and the axes an integer removes."""
+
+    slices: tuple[slice, ...]
+    dropped: tuple[int, ...]
+
+    def drop(self, array: NDArray[Any]) -> NDArray[Any]:
+        return np.squeeze(array, axis=self.dropped) if self.dropped else array
+
+
+def _select(key: Key, shape: tuple[int, ...]) -> _Selection:
+    parts: list[Any] = list(key) if isinstance(key, tuple) else [key]
+    if sum(part is Ellipsis for part in parts) > 1 or sum(part is not Ellipsis for part in parts) > len(shape):
+        raise IndexError(f"too many indices for an array of shape {shape}")
+    if Ellipsis not in parts:
+        parts.append(Ellipsis)
+    at = parts.index(Ellipsis)
+    parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)
+    slices, dropped = [], []
+    for axis, (part, size) in enumerate(zip(parts, shape, strict=True)):
+        if isinstance(part, slice):
+            start, stop, step = part.indices(size)
+            if step < 1:
+                raise IndexError("a lazy scan cannot be sliced backwards")
+            slices.append(slice(start, max(start, stop), step))
+            continue
+        position = operator.index(part)
+        if not -size <= position < size:
+            raise IndexError(f"index {position} is outside axis {axis} of size {size}")
+        slices.append(slice(position % size, position % size + 1, 1))
+        dropped.append(axis)
+    return _Selection(tuple(slices), tuple(dropped))
+
+
+def _length(part: slice) -> int:
+    return len(range(part.start, part.stop, part.step))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The border to third-party storage: failures become `InputError`, values native numbers.
+
+    Attributes
+    ----------
+    base
+        A data set of h5py or Zarr, a mapped file, a `DaskSource`, or a view on one of them.
+    path
+        File to name in messages.
+    dtype
+        Type the values are converted to: native byte order, at least 32-bit floats, no booleans.
+    """
+
+    base: PatternSource
+    path: str
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(int(size) for size in self.base.shape)
+
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        try:
+            values = np.asarray(self.base[key])
+        except (IndexError, InputError, MemoryError):
+            raise
+        except Exception as error:  # whatever HDF5, a codec or a vendor's reader raises on damaged data
+            raise InputError(
+                f"{self.path}: patterns could not be read, the file seems damaged, incomplete or no longer reachable "
+                f"({first_line(error)}); copy it again, with the files it belongs with"
+            ) from error
+        # a mapped file hands out read-only views: a copy reads it now, and torch takes it without a warning
+        return np.array(values, self.dtype, copy=True if not values.flags.writeable else None)
+
+
+@dataclass(frozen=True)
+class DaskSource:
+    """A dask array computed slice by slice in the calling thread, so that it can neither hang nor over-read."""
+
+    array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(int(size) for size in self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        dtype: np.dtype[Any] = np.dtype(self.array.dtype)
+        return dtype
+
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        return np.asarray(self.array[key].compute(scheduler="synchronous"))
+
+
+@dataclass(frozen=True)
+class AxisView:
+    """Axes of `base` in another order.
+
+    Attributes
+    ----------
+    base
+        The stored array.
+    axes
+        For each axis of the view its axis in `base`, or None for a new axis of size 1. Axes of `base` that are not
+        named must have size 1.
+    """
+
+    base: PatternSource
+    axes: tuple[int | None, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the view."""
+        return tuple(1 if axis is None else int(self.base.shape[axis]) for axis in self.axes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.base.dtype)
+
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        selection = _select(key, self.shape)
+        base_key = [slice(0, 1)] * len(self.base.shape)
+        for axis, part in zip(self.axes, selection.slices, strict=True):
+            if axis is not None:
+                base_key[axis] = part
+        values = np.asarray(self.base[tuple(base_key)])
+        named = [axis for axis in self.axes if axis is not None]
+        rest = [axis for axis in range(values.ndim) if axis not in named]
+        values = values.transpose(named + rest)
+        sizes = tuple(_length(part) for part in selection.slices)  # a new axis may have been sliced to nothing
+        return selection.drop(np.ascontiguousarray(values).reshape(sizes))
+
+
+def view_axes(base: PatternSource, axes: tuple[int | None, ...]) -> PatternSource:
+    """Return `base` with its axes in the order `axes` (see `AxisView`); a NumPy array stays a NumPy view."""
+    if axes == tuple(range(len(base.shape))):
+        return base
+    if isinstance(base, np.ndarray):
+        named = [axis for axis in axes if axis is not None]
+        rest = [axis for axis in range(base.ndim) if axis not in named]
+        squeezed = base.transpose(named + rest).reshape([base.shape[axis] for axis in named])
+        return np.expand_dims(squeezed, tuple(index for index, axis in enumerate(axes) if axis is None))
+    return AxisView(base, axes)
+
+
+@dataclass(frozen=True)
+class Concatenated:
+    """Stacks of patterns ``(n_i, qy, qx)`` kept in several data sets, one after the other."""
+
+    parts: tuple[PatternSource, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape ``(n, qy, qx)``."""
+        return (sum(int(part.shape[0]) for part in self.parts), *(int(size) for size in self.parts[0].shape[1:]))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.parts[0].dtype)
+
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        selection = _select(key, self.shape)
+        wanted, rest = selection.slices[0], selection.slices[1:]
+        pieces, first = [np.empty((0, *(_length(part) for part in rest)), self.dtype)], 0
+        for part in self.parts:
+            size = int(part.shape[0])
+            # first wanted position inside this part that stays in step with the previous ones
+            start = max(wanted.start, wanted.start + -(-(first - wanted.start) // wanted.step) * wanted.step)
+            stop = min(wanted.stop, first + size)
+            if start < stop:
+                pieces.append(np.asarray(part[(slice(start - first, stop - first, wanted.step), *rest)]))
+            first += size
+        return selection.drop(pieces[1] if len(pieces) == 2 else np.concatenate(pieces))
+
+
+@dataclass(frozen=True)
+class Flattened:
+    """A scan ``(ry, rx, qy, qx)`` seen as the stack ``(ry * rx, qy, qx)``."""
+
+    base: PatternSource
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape ``(n, qy, qx)``."""
+        return (int(self.base.shape[0]) * int(self.base.shape[1]), *(int(size) for size in self.base.shape[2:]))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.base.dtype)
+
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        selection = _select(key, self.shape)
+        wanted, rest = selection.slices[0], selection.slices[1:]
+        columns = int(self.base.shape[1])
+        first, last = wanted.start // columns, -(-wanted.stop // columns)
+        band = np.asarray(self.base[(slice(first, last), slice(None), *rest)])
+        flat = band.reshape(-1, *band.shape[2:])
+        offset = first * columns
+        return selection.drop(flat[wanted.start - offset : wanted.stop - offset : wanted.step])
+
+
+@dataclass(frozen=True)
+class Restacked:
+    """A stack ``(n, qy, qx)`` seen as the scan ``(ry, rx, qy, qx)``, row by row.
+
+    Attributes
+    ----------
+    base
+        The stack.
+    scan_shape
+        ``(ry, rx)`` with ``ry * rx == n``.
+    """
+
+    base: PatternSource
+    scan_shape: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape ``(ry, rx, qy, qx)``."""
+        return (*self.scan_shape, *(int(size) for size in self.base.shape[1:]))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.base.dtype)
+
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        selection = _select(key, self.shape)
+        rows, columns, *detector = selection.slices
+        width = self.scan_shape[1]
+        if rows.step == 1 and columns == slice(0, width, 1):  # whole rows: one contiguous read
+            values = np.asarray(self.base[(slice(rows.start * width, rows.stop * width), *detector)])
+            values = values.reshape(-1, width, *values.shape[1:])
+        else:
+            bands = [
+                np.asarray(self.base[(slice(first + columns.start, first + columns.stop, columns.step), *detector)])
+                for first in range(rows.start * width, rows.stop * width, rows.step * width)
+            ]
+            sizes = [_length(part) for part in selection.slices[1:]]
+            values = np.stack(bands) if bands else np.empty((0, *sizes), self.dtype)
+        return selection.drop(values)
+
+
+def restack(base: PatternSource, scan_shape: tuple[int, int]) -> PatternSource:
+    """Return `base`, a stack ``(n, qy, qx)`` or a scan, as a scan of shape `scan_shape`; sizes must agree."""
+    shape = tuple(int(size) for size in base.shape)
+    if math.prod(shape[:-2]) != math.prod(scan_shape):
+        raise ValueError(f"{shape} does not hold {scan_shape} patterns")
+    if shape[:-2] == scan_shape:
+        return base
+    if isinstance(base, np.ndarray):
+        return base.reshape(*scan_shape, *shape[-2:])
+    return Restacked(base if len(shape) == 3 else Flattened(base), scan_shape)
+
+
+def first_line(error: BaseException) -> str:
+    """First line of the message of `error`, or the name of its type."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

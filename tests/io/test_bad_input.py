@@ -1,0 +1,172 @@
+"""Broken, foreign and hostile files: one clear sentence, never a traceback of a third party, never a hang."""
+
+import pickle
+import shutil
+import warnings
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from cyclestrain.errors import InputError
+from cyclestrain.io.read import read
+
+
+@pytest.fixture
+def patterns():
+    return np.random.default_rng(1).poisson(5, (3, 4, 32, 32)).astype(np.uint16)
+
+
+def refused(path, match, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match=match) as caught:
+            read(path, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_empty_and_folder(tmp_path):
+    refused(tmp_path / "none.h5", "does not exist")
+    refused(tmp_path, "is a folder")
+    (tmp_path / "empty.h5").touch()
+    refused(tmp_path / "empty.h5", "is empty")
+
+
+@pytest.mark.parametrize(
+    "name", ["scan.xyz", "scan", "scan.h5", "scan.npy", "scan.npz", "scan.mat", "scan.nc", "scan.hspy"]
+)
+@pytest.mark.parametrize("content", [b"not a scan at all, just text\n" * 40, bytes(range(256)) * 16])
+def test_foreign_content(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name, "no reader knows|not the content")
+
+
+@pytest.mark.parametrize(
+    "suffix", "mib blo dm3 dm4 emd ser emi tvips prz mrc xml zspy app5 tif rpl bcf de5 pts".split()
+)
+@pytest.mark.parametrize("content", [b"not a scan at all, just text\n" * 40, bytes(range(256)) * 64, b"\0" * 4096])
+def test_foreign_content_with_a_vendors_extension(tmp_path, suffix, content):
+    path = tmp_path / f"scan.{suffix}"
+    path.write_bytes(content)
+    refused(path, ".")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
+def test_truncated_files(tmp_path, patterns, share):
+    np.save(tmp_path / "a.npy", patterns)
+    np.savez(tmp_path / "b.npz", patterns)
+    np.savez_compressed(tmp_path / "c.npz", patterns)
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["data"] = patterns
+    for path in sorted(tmp_path.iterdir()):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
+        refused(path, "truncated|not a complete|cannot be|damaged")
+
+
+def test_chunk_lost_after_opening_is_an_input_error(tmp_path, patterns):
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("data", data=patterns, chunks=(1, 4, 32, 32), compression="gzip")
+        chunk = data.id.get_chunk_info(1)
+    with path.open("rb+") as stream:
+        stream.seek(chunk.byte_offset)
+        stream.write(b"\xff" * chunk.size)
+    scan = read(path)
+    np.testing.assert_array_equal(scan.source[0], patterns[0])
+    with pytest.raises(InputError, match="could not be read"):
+        scan.source[1]
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle was loaded",))
+
+    array = np.empty((2, 2, 32, 32), dtype=object)
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    np.savez(tmp_path / "b.npz", array)
+    refused(tmp_path / "a.npy", "Python objects")
+    refused(tmp_path / "b.npz", "Python objects")
+    (tmp_path / "c.npy").write_bytes(pickle.dumps(Bomb()))
+    refused(tmp_path / "c.npy", "not the content")
+
+
+def header(shape, descr="<u2"):
+    text = repr({"descr": descr, "fortran_order": False, "shape": shape}).ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def test_huge_declared_shapes_are_refused_before_allocation(tmp_path):
+    (tmp_path / "a.npy").write_bytes(header((100000, 100000, 4096, 4096)) + bytes(1000))
+    refused(tmp_path / "a.npy", "truncated")
+    with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", header((10000, 10000, 512, 512)) + bytes(10**6))
+    refused(tmp_path / "b.npz", "memory to unpack")
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file.create_dataset("data", (10**6, 10**6, 512, 512), "u2", chunks=(1, 1, 512, 512))
+    refused(tmp_path / "c.h5", "never written")
+    (tmp_path / "d.npy").write_bytes(header((-3, 4, 32, 32)) + bytes(1000))
+    refused(tmp_path / "d.npy", ".")
+
+
+@pytest.mark.parametrize(
+    ("array", "match"),
+    [
+        (np.zeros((2, 2, 2, 32, 32)), "5 dimensions"),
+        (np.zeros(32), "1 dimensions"),
+        (np.zeros((2, 2, 32, 32), complex), "complex"),
+        (np.zeros((2, 2, 32, 32), "U3"), "type <U3"),
+        (np.zeros((2, 2, 32, 32), "M8[s]"), "type datetime"),
+        (np.zeros((2, 2, 32, 32), [("a", "f4")]), "type"),
+        (np.zeros((0, 2, 32, 32)), "size 0"),
+        (np.zeros((2, 2, 32, 0)), "size 0"),
+        (np.zeros((64, 64, 8, 32)), "8x32 pixels"),
+        (np.zeros((1, 1, 16, 40000), np.uint8), "no detector has"),
+    ],
+    ids=str,
+)
+def test_arrays_that_are_no_scan(array, match, tmp_path):
+    refused(array, match)
+    np.save(tmp_path / "scan.npy", array)
+    refused(tmp_path / "scan.npy", match)
+
+
+def test_raw_formats_that_declare_more_than_they_hold(tmp_path):
+    import struct
+
+    head = b"IMGBLO" + struct.pack("<HIIIHHHH", 0x0102, 4096, 8192, 131141, 65535, 0, 65535, 65535)
+    (tmp_path / "a.blo").write_bytes(head + bytes(20000))
+    refused(tmp_path / "a.blo", "truncated: its header promises")
+    (tmp_path / "b.mrc").write_bytes(struct.pack("<4i", 2**30, 2**30, 2**30, 1) + bytes(20000))
+    refused(tmp_path / "b.mrc", "truncated: its header promises")
+
+
+def test_damaged_zarr(tmp_path, patterns):
+    import zarr
+
+    path = tmp_path / "scan.zarr"
+    zarr.save_array(path, patterns)
+    (path / "zarr.json").write_text("{nonsense")
+    refused(path, "not a readable Zarr store")
+    shutil.rmtree(path)
+    zarr.open_group(path, mode="w")
+    refused(path, "no array at all")
+
+
+def test_links_to_nowhere_and_in_circles(tmp_path, patterns):
+    path = tmp_path / "links.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = patterns
+        file["a/self"] = file["/"]
+        file["a/soft"] = h5py.SoftLink("/nothing")
+        file["a/outside"] = h5py.ExternalLink("nothing.h5", "/x")
+    np.testing.assert_array_equal(read(path).source[0, 0], patterns[0, 0])
+
+
+def test_data_set_without_a_shape(tmp_path):
+    path = tmp_path / "null.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = h5py.Empty("f4")
+    refused(path, "no array at all")
