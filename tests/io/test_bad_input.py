@@ -79,6 +79,15 @@ def test_chunk_lost_after_opening_is_an_input_error(tmp_path, patterns):
         scan.source[1]
 
 
+def test_file_cut_after_opening_is_an_input_error(tmp_path, patterns):
+    path = tmp_path / "scan.npy"
+    np.save(path, patterns)
+    scan = read(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(InputError, match="could not be read"):
+        scan.source[0]
+
+
 def test_pickles_are_never_loaded(tmp_path):
     class Bomb:
         def __reduce__(self):

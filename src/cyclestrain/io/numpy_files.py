@@ -13,7 +13,7 @@ import numpy as np
 
 from cyclestrain.errors import InputError
 from cyclestrain.io.loaded import Candidate, Loaded, choose
-from cyclestrain.io.sources import first_line
+from cyclestrain.io.sources import Mapped, first_line
 
 __all__ = ["load_npy", "load_npz"]
 
@@ -59,11 +59,7 @@ def _map(path: Path, header: _Header, name: str, offset: int, available: int) ->
         )
     if header.n_bytes == 0:
         return Loaded(np.empty(header.shape, header.dtype))
-    order: Any = "F" if header.fortran_order else "C"
-    try:
-        return Loaded(np.memmap(path, header.dtype, "r", offset, header.shape, order))
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{name} cannot be mapped into memory ({first_line(error)}); write it again") from error
+    return Loaded(Mapped(path.absolute(), offset, header.dtype, header.shape, "F" if header.fortran_order else "C"))
 
 
 def load_npy(path: Path) -> Loaded:

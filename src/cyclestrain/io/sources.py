@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass
+from pathlib import Path
 from types import EllipsisType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ __all__ = [
     "Concatenated",
     "DaskSource",
     "Flattened",
+    "Mapped",
     "Restacked",
     "Stored",
     "first_line",
@@ -80,7 +82,7 @@ class Stored:
     Attributes
     ----------
     base
-        A data set of h5py or Zarr, a mapped file, a `DaskSource`, or a view on one of them.
+        A data set of h5py or Zarr, a `Mapped` file, a `DaskSource`, or a view on one of them.
     path
         File to name in messages.
     dtype
@@ -106,8 +108,33 @@ class Stored:
                 f"{self.path}: patterns could not be read, the file seems damaged, incomplete or no longer reachable "
                 f"({first_line(error)}); copy it again, with the files it belongs with"
             ) from error
-        # a mapped file hands out read-only views: a copy reads it now, and torch takes it without a warning
+        # torch warns about read-only arrays, which some readers hand out
         return np.array(values, self.dtype, copy=True if not values.flags.writeable else None)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """An array stored as it is in a file, mapped anew for each read.
+
+    A mapping that stays counts every page ever touched as memory of the process; one per read gives them back, and
+    a file that was cut meanwhile raises instead of ending the process.
+
+    Attributes
+    ----------
+    path, offset
+        The file and where in it the first value starts, in bytes.
+    dtype, shape, order
+        Type, shape and ``C`` or ``F`` order of the values.
+    """
+
+    path: Path
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)[key])
 
 
 @dataclass(frozen=True)
