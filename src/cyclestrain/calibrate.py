@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from cyclestrain.data import BoolArray, Calibration, FloatArray, IntArray, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.io import check_patterns
+from cyclestrain.io import ValueRange, check_patterns, check_range
 from cyclestrain.settings import MapSettings
 
 __all__ = ["Sample", "calibrate", "draw_sample", "measure_centres"]
@@ -62,16 +62,18 @@ def draw_sample(scan: Scan, max_positions: int = 4096, max_bytes: int = 600 * 2*
     if scan.n_positions <= n:
         patterns = np.asarray(scan.source[:]).reshape(-1, *scan.detector_shape)
         rows, columns = np.divmod(np.arange(scan.n_positions), n_columns)
-        check_patterns(patterns, 0)
+        check_range(check_patterns(patterns), scan.name)
         return Sample(patterns, rows, columns, True)
     parts, rows_, columns_ = [], [], []
+    seen = ValueRange(np.inf, -np.inf)
     for row, column in _tile_corners(scan.scan_shape, max(1, n // TILE**2)):
         tile = np.asarray(scan.source[row : row + TILE, column : column + TILE])
         r, c = np.mgrid[row : row + tile.shape[0], column : column + tile.shape[1]]
-        check_patterns(tile.reshape(-1, *scan.detector_shape), row * n_columns + column)
+        seen |= check_patterns(tile.reshape(-1, *scan.detector_shape), row * n_columns + column)
         parts.append(tile.reshape(-1, *scan.detector_shape))
         rows_.append(r.ravel())
         columns_.append(c.ravel())
+    check_range(seen, scan.name)
     return Sample(np.concatenate(parts), np.concatenate(rows_), np.concatenate(columns_), False)
 
 
@@ -215,8 +217,6 @@ def calibrate(scan: Scan, sample: Sample, settings: MapSettings) -> Calibration:
     """
     patterns = sample.patterns
     mean = patterns.mean(0, dtype=np.float64)
-    if not mean.any():
-        raise InputError(f"every pattern of {scan.name} is zero: check the data set (--dataset) and the detector")
     spread = patterns[:: max(1, len(patterns) // 256)].std(0, dtype=np.float64)
     bad = find_bad_pixels(mean, spread / np.sqrt(len(patterns)))
     good = ~bad

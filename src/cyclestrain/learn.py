@@ -18,7 +18,7 @@ from cyclestrain.coarse import average_turned, radial_median
 from cyclestrain.data import BoolArray, Calibration, FloatArray
 from cyclestrain.model.dictionary import Entry, Priors
 from cyclestrain.model.probe import Probe, disk_profile
-from cyclestrain.model.statistics import fit_profiles, measure_deviations
+from cyclestrain.statistics import fit_profiles, measure_deviations
 from cyclestrain.model.windows import gather
 from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
 from cyclestrain.reflections import Lattice, find_lattice, find_peaks, lattice_operators, measure_reflections

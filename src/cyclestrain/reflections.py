@@ -237,7 +237,7 @@ def measure_reflections(
     return Lattice(basis, grid[keep], grid[keep] @ basis.T, intensity[keep])
 
 
-def lattice_operators(lattice: Lattice, tolerance: float = 0.025, agreement: float = 0.6) -> FloatArray:
+def lattice_operators(lattice: Lattice, tolerance: float = 0.035, agreement: float = 0.6) -> FloatArray:
     """Affine maps of the lattice onto itself that are nearly rotations and keep the intensities.
 
     Parameters

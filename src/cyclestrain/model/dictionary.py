@@ -74,6 +74,11 @@ class Entry:
         """Rotational order: 1, 2, 3, 4 or 6."""
         return len(self.operators)
 
+    @property
+    def variance_floor(self) -> float:
+        """Least variance of a pixel, counts: 1 % of a typical disk, so that empty pixels cannot outweigh all others."""
+        return 0.01 * float(np.median(self.intensity)) * float(self.probe.values.max())
+
     def only(self, keep: FloatArray) -> Entry:
         """The entry with some of its reflections, `keep` being a mask or indices."""
         return replace(

@@ -66,6 +66,7 @@ def _information(
     fx: float,
     intensity: float,
     level: float,
+    floor: float,
     local: Any,
     offsets: Any,
     normal: Any,
@@ -82,7 +83,7 @@ def _information(
     p00, p01, p10, p11 = tables[0, iy, ix], tables[0, iy, ix + 1], tables[0, iy + 1, ix], tables[0, iy + 1, ix + 1]
     y00, y01, y10, y11 = tables[1, iy, ix], tables[1, iy, ix + 1], tables[1, iy + 1, ix], tables[1, iy + 1, ix + 1]
     x00, x01, x10, x11 = tables[2, iy, ix], tables[2, iy, ix + 1], tables[2, iy + 1, ix], tables[2, iy + 1, ix + 1]
-    amplitude, beta = np.float32(intensity), np.float32(level)
+    amplitude, beta, least = np.float32(intensity), np.float32(level), np.float32(floor)
     l0, l1, l2 = np.float32(1.0 + local[1]), np.float32(local[2]), np.float32(local[3])
     zero = np.float32(0.0)
     n00 = n01 = n02 = n03 = n04 = n05 = n11 = n12 = n13 = n14 = n15 = zero
@@ -96,8 +97,8 @@ def _information(
         b = background[k]
         bu, bv = beta * b * u, beta * b * v
         bb = beta * b
-        expected = max(bb * l0 + bu * l1 + bv * l2 + amplitude * probe, np.float32(0.05) * bb + np.float32(1e-9))
-        weight = used[k] / expected
+        expected = bb * l0 + bu * l1 + bv * l2 + amplitude * probe
+        weight = used[k] / max(expected, least)
         residual = values[k] - expected
         wgy, wgx, wp, wb = weight * gy, weight * gx, weight * probe, weight * b
         n00 += wgy * gy
@@ -217,6 +218,7 @@ def fit_patterns(
     centre: Any,
     centre_precision: float,
     scale: float,
+    floor: float,
     robust: bool,
     max_shift: float,
     iterations: int,
@@ -277,7 +279,7 @@ def fit_patterns(
                 brightness = theta[6] * intensity[g] + local[n, g, 0]
                 chi, pixels = _information(
                     values[g], used[g], background[g], tables, fy, fx, brightness, theta[7],
-                    local[n, g], offsets, normal, score,
+                    floor, local[n, g], offsets, normal, score,
                 )  # fmt: skip
                 misfit[n, g, 0], misfit[n, g, 1] = chi, pixels
                 if pixels < 0.4 * size * size * 0.78:

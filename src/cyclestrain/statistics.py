@@ -12,9 +12,12 @@ from typing import Any
 import numba as nb
 import numpy as np
 from scipy.linalg import solveh_banded
+from scipy.optimize import minimize
+from scipy.special import erfc
 
 from cyclestrain.data import FloatArray
 from cyclestrain.model.dictionary import Entry
+from cyclestrain.model.probe import Probe
 from cyclestrain.model.windows import WindowStack
 from cyclestrain.refine import PatternFit, predicted_positions
 
@@ -26,7 +29,7 @@ _MASKED = -1e29
 @nb.njit(cache=True, fastmath=True)
 def _sums(
     counts: Any, origin: Any, positions: Any, centre: Any, brightness: Any, level: Any, local: Any, trust: Any,
-    probe: Any, step: float, background: Any, support: Any,
+    probe: Any, step: float, background: Any, floor: float, support: Any,
     probe_normal: Any, probe_rhs: Any, back_normal: Any, back_rhs: Any, deviations: Any,
 ) -> None:  # fmt: skip # pragma: no cover - compiled
     size = support.shape[0]
@@ -61,8 +64,8 @@ def _sums(
                     u, v = (i - half) / half, (j - half) / half
                     tilt = 1.0 + local[n, g, 1] + local[n, g, 2] * u + local[n, g, 3] * v
                     amplitude = brightness[n, g]
-                    expected = max(level[n] * b * tilt + amplitude * shape, 0.05 * level[n] * b + 1e-9)
-                    weight = trust[n, g] / expected
+                    expected = level[n] * b * tilt + amplitude * shape
+                    weight = trust[n, g] / max(expected, floor)
                     residual = y - level[n] * b * tilt - amplitude * shape
                     if k < n_probe - 1:
                         target = residual + amplitude * shape
@@ -156,10 +159,11 @@ def fit_profiles(
     brightness = fit.start.gain[:, None] * entry.intensity + fit.local[..., 0]
     _sums(
         stack.counts, stack.origin, predicted_positions(fit.start, entry.reflections), fit.start.centre,
-        brightness, fit.start.level, fit.local, trust, profile, 1.0 / oversampling, background, probe.support,
+        brightness, fit.start.level, fit.local, trust, profile, 1.0 / oversampling, background, entry.variance_floor,
+        probe.support,
         normal, rhs, back_normal, back_rhs, deviations,
     )  # fmt: skip
-    new_probe = _smooth_solve(normal, rhs, 1e-3)
+    new_probe = _fit_probe_profile(normal / noise_scale, rhs / noise_scale, probe)
     seen = back_normal[0] > 0
     new_background = background.copy()
     if seen.sum() > 4:
@@ -172,6 +176,38 @@ def fit_profiles(
         Profiles(new_probe, np.maximum(new_background, floor)),
         Deviations(deviations[0], noise_scale * deviations[1]),
     )
+
+
+def _fit_probe_profile(normal: FloatArray, rhs: FloatArray, probe: Probe) -> FloatArray:
+    """Profile of the disk: a soft-edged disk, unless the data clearly want another shape (Akaike's criterion).
+
+    Few parameters keep the edge, which carries all positions, free of noise where counts are scarce.
+    """
+    free = _smooth_solve(normal, rhs, 1e-4)
+    radius = np.arange(len(rhs)) / probe.oversampling
+
+    def basis(shape: FloatArray) -> FloatArray:
+        disk = 0.5 * erfc((radius - shape[0]) / (np.sqrt(2.0) * np.exp(shape[1])))
+        return np.stack([disk, disk * (radius / shape[0]) ** 2, np.ones_like(radius)], 1)
+
+    def solve(shape: FloatArray) -> tuple[float, FloatArray]:
+        columns = basis(shape)
+        weighted = np.stack([_tridiagonal(normal, c) for c in columns.T], 1)
+        matrix = columns.T @ weighted
+        coefficients = np.linalg.lstsq(matrix, columns.T @ rhs, rcond=1e-10)[0]
+        profile = columns @ coefficients
+        return float(profile @ _tridiagonal(normal, profile) - 2 * profile @ rhs), profile
+
+    edge = np.log(0.4)
+    best = minimize(
+        lambda s: solve(s)[0] if 0.3 < s[0] < probe.half + 1 and -2.0 < s[1] < 1.5 else np.inf,
+        np.array([min(probe.radius, probe.half - 0.5), edge]),
+        method="Nelder-Mead",
+        options={"xatol": 1e-4, "fatol": 1e-3, "initial_simplex": None},
+    )
+    value, profile = solve(best.x)
+    free_value = float(free @ _tridiagonal(normal, free) - 2 * free @ rhs)
+    return free if value - free_value > 2.0 * len(rhs) else profile
 
 
 def _tridiagonal(normal: FloatArray, x: FloatArray) -> FloatArray:

@@ -1,0 +1,195 @@
+"""The result: every map of a run in one `xarray.Dataset`, and its dictionary in another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cyclestrain.data import AffineField, BoolArray, Calibration, FloatArray, IntArray, Scan
+from cyclestrain.model.dictionary import Dictionary
+from cyclestrain.settings import MapSettings
+from cyclestrain.strain import Reference, StrainMaps
+
+__all__ = ["Fields", "MapResult", "assemble", "dictionary_dataset"]
+
+UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
+NAMES = {
+    "exx": "strain along x",
+    "eyy": "strain along y",
+    "exy": "tensor shear strain",
+    "rotation": "lattice rotation, positive from +x (column) to +y (row)",
+}
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """What a run gives: ``maps`` with dimensions ``(ry, rx)``, and the ``dictionary`` they rest on."""
+
+    maps: xr.Dataset
+    dictionary: xr.Dataset
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Per-position outcome of a run, each of shape ``(ry, rx, ...)``.
+
+    Attributes
+    ----------
+    affine
+        The transform of every pattern with covariance, label and validity.
+    centre
+        Beam centre ``(y, x)``, pixels.
+    gain
+        Brightness of the reflections relative to the entry.
+    misfit
+        Chi-square per degree of freedom.
+    sample
+        There is a crystal.
+    confidence
+        Probability that the label is the right one.
+    """
+
+    affine: AffineField
+    centre: FloatArray
+    gain: FloatArray
+    misfit: FloatArray
+    sample: BoolArray
+    confidence: FloatArray
+
+
+def _strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    sigma = maps.sigma
+    for k, name in enumerate(("eyy", "exx", "exy", "rotation")):
+        attrs = {"units": UNITS[name], "long_name": NAMES[name]}
+        out[f"{name}{suffix}"] = (("ry", "rx"), getattr(maps, name), attrs)
+        attrs = {"units": UNITS[name], "long_name": f"standard uncertainty of {name}{suffix}"}
+        out[f"{name}{suffix}_sigma"] = (("ry", "rx"), sigma[..., k], attrs)
+    return out
+
+
+def assemble(
+    fields: Fields, estimate: StrainMaps, raw: StrainMaps, reference: Reference, attrs: dict[str, Any], scan: Scan
+) -> xr.Dataset:
+    """All maps of a run.
+
+    Parameters
+    ----------
+    fields
+        Per-position outcome.
+    estimate, raw
+        Strain with and without the neighbours' information, in the axes asked for.
+    reference
+        What strain is relative to.
+    attrs
+        Attributes of the data set.
+    scan
+        For coordinates and calibration.
+    """
+    dims = ("ry", "rx")
+    order = ("exx", "eyy", "exy", "rotation")
+    variables = _strain_variables(estimate, "") | _strain_variables(raw, "_raw")
+    variables = {name: variables[name] for suffix in ("", "_raw", "_sigma", "_raw_sigma") for name in (f"{c}{suffix}" for c in order)}
+    valid = fields.affine.valid & np.isfinite(raw.exx)
+    variables |= {
+        "class": (dims, fields.affine.label.astype(np.int8), {"long_name": "dictionary entry, -1 for none"}),
+        "class_confidence": (dims, fields.confidence, {"units": "1", "long_name": "probability of the class"}),
+        "sample": (dims, fields.sample, {"long_name": "a crystal is there"}),
+        "valid": (dims, valid, {"long_name": "the estimate is meant to be used"}),
+        "reference": (dims, reference.mask, {"long_name": "positions of the reference region"}),
+        "centre_y": (dims, fields.centre[..., 0], {"units": "px", "long_name": "beam centre, detector row"}),
+        "centre_x": (dims, fields.centre[..., 1], {"units": "px", "long_name": "beam centre, detector column"}),
+        "gain": (dims, fields.gain, {"units": "1", "long_name": "brightness of the reflections relative to the entry"}),
+        "log_likelihood": (
+            dims,
+            -0.5 * fields.misfit,
+            {"units": "1", "long_name": "log-likelihood per degree of freedom (-1/2 where the model explains the pattern)"},
+        ),
+    }
+    coords: dict[str, Any] = {}
+    for dim, size in zip(dims, scan.scan_shape, strict=True):
+        step = scan.real_step
+        coords[dim] = (
+            (dim,), np.arange(size) * (step.value if step else 1.0), {"units": step.unit if step else "positions"}
+        )  # fmt: skip
+    return xr.Dataset(variables, coords=coords, attrs=attrs)
+
+
+def provenance(
+    scan: Scan, settings: MapSettings, calibration: Calibration, dictionary: Dictionary, fingerprint: str
+) -> dict[str, Any]:
+    """Attributes that say where the numbers come from and how to get them again."""
+    import json
+
+    out: dict[str, Any] = {
+        "name": scan.name,
+        "conventions": "arrays (ry, rx); F_rel = F F_ref^-1 = V R(theta), strain = V - I; angles positive from +x (column) to +y (row)",
+        "axes": settings.axes,
+        "symmetry": [e.symmetry for e in dictionary.entries],
+        "settings": settings.model_dump_json(),
+        "calibration": json.dumps(
+            {
+                "centre_y": float(calibration.centre[..., 0].mean()),
+                "centre_x": float(calibration.centre[..., 1].mean()),
+                "centre_sigma": calibration.centre_sigma,
+                "disk_radius": calibration.disk_radius,
+                "ring": calibration.ring,
+                "bad_pixels": int((~calibration.good).sum()),
+                "noise_scale": dictionary.noise_scale,
+            }
+        ),
+        "choices": "\n".join(calibration.choices),
+        "input_path": scan.path,
+        "input_fingerprint": fingerprint,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": json.dumps({name: version(name) for name in ("cyclestrain", "numpy", "torch", "numba", "xarray")}),
+    }
+    if scan.real_step:
+        out |= {"real_step": scan.real_step.value, "real_step_unit": scan.real_step.unit}
+    if scan.reciprocal_step:
+        out |= {"reciprocal_step": scan.reciprocal_step.value, "reciprocal_step_unit": scan.reciprocal_step.unit}
+    return out
+
+
+def _padded(arrays: list[FloatArray | IntArray], fill: float = np.nan) -> FloatArray:
+    """Stack arrays of different sizes, padded at the end of each axis."""
+    shape = np.max([a.shape for a in arrays], axis=0)
+    out = np.full((len(arrays), *shape), fill)
+    for k, a in enumerate(arrays):
+        out[(k, *(slice(n) for n in a.shape))] = a
+    return out
+
+
+def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
+    """The dictionary as arrays: averages, reflections, lattice vectors, probe and background of every entry."""
+    entries = dictionary.entries
+    averages = [e.average for e in entries]
+    size = max(a.shape[0] for a in averages)
+    centred = [np.pad(a, (size - a.shape[0]) // 2, constant_values=np.nan) for a in averages]
+    by_reflection = ("class", "reflection")
+    variables: dict[str, Any] = {
+        "average": (("class", "y", "x"), np.stack(centred), {"long_name": "averaged pattern", "units": "counts"}),
+        "reflection_y": (by_reflection, _padded([e.reflections[:, 0] for e in entries]), {"units": "px"}),
+        "reflection_x": (by_reflection, _padded([e.reflections[:, 1] for e in entries]), {"units": "px"}),
+        "reflection_h": (by_reflection, _padded([e.indices[:, 0] for e in entries])),
+        "reflection_k": (by_reflection, _padded([e.indices[:, 1] for e in entries])),
+        "reflection_intensity": (by_reflection, _padded([e.intensity for e in entries]), {"units": "counts"}),
+        "reflection_spread": (
+            ("class", "reflection", "deviation"), _padded([e.priors.spread for e in entries]),
+            {"long_name": "relative standard deviation of intensity, background level, slope y, slope x"},
+        ),
+        "basis": (("class", "row", "column"), np.stack([e.basis for e in entries]), {"units": "px"}),
+        "symmetry": (("class",), np.array([e.symmetry for e in entries])),
+        "background": (("class", "radius"), _padded([e.background for e in entries]), {"units": "counts"}),
+        "probe": (
+            ("py", "px"), entries[0].probe.values,
+            {"oversampling": entries[0].probe.oversampling, "long_name": "disk of unit intensity"},
+        ),
+    }  # fmt: skip
+    attrs = {"centre_y": (size - 1) / 2, "centre_x": (size - 1) / 2, "noise_scale": dictionary.noise_scale}
+    return xr.Dataset(variables, attrs=attrs)
