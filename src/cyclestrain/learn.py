@@ -21,7 +21,15 @@ from cyclestrain.model.probe import Probe, disk_profile
 from cyclestrain.statistics import fit_profiles, measure_deviations
 from cyclestrain.model.windows import gather
 from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
-from cyclestrain.reflections import Lattice, find_lattice, find_peaks, lattice_operators, measure_reflections
+from cyclestrain.reflections import (
+    Lattice,
+    disk_size,
+    find_lattice,
+    find_peaks,
+    lattice_operators,
+    lattice_score,
+    measure_reflections,
+)
 
 __all__ = ["Lesson", "learn_entry", "start_entry"]
 
@@ -80,15 +88,28 @@ def _entry(lattice: Lattice, average: FloatArray, coverage: FloatArray, probe: P
 
 
 def start_entry(lesson: Lesson, calibration: Calibration) -> Entry | None:
-    """First entry from coarsely turned patterns, or None where their average shows no lattice."""
-    radius = calibration.disk_radius
+    """First entry from coarsely turned patterns, or None where their average shows no lattice.
+
+    The direct beam may be saturated or wear a halo, so disks of its size and smaller ones are looked for, and the size
+    that explains most is kept.
+    """
     outer = 1.12 * calibration.ring[1]
     average, coverage = _average(lesson, rotation(lesson.theta), outer)
-    # Rotation errors and strain smear far reflections: look for disks of the calibrated size.
-    peaks = find_peaks(average, coverage, radius, (calibration.ring[0], outer))
-    basis = find_lattice(peaks, radius)
-    if basis is None:
+    best, best_score = None, 0.0
+    for radius in calibration.disk_radius * np.array([1.0, 0.65, 0.4, 0.25]):
+        if radius < 0.8 and best is not None:
+            break
+        peaks = find_peaks(average, coverage, max(radius, 0.8), (calibration.ring[0], outer))
+        basis = find_lattice(peaks, radius)
+        if basis is None:
+            continue
+        score = lattice_score(peaks, basis, radius)
+        if score > 1.15 * best_score:
+            best, best_score = (peaks, basis), score
+    if best is None:
         return None
+    peaks, basis = best
+    radius = disk_size(average, peaks, limit=0.45 * float(np.hypot(*basis).min()))
     lattice = measure_reflections(average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer))
     if len(lattice.indices) < 3 or np.linalg.matrix_rank(lattice.indices) < 2:
         return None

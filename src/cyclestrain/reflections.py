@@ -13,7 +13,7 @@ from cyclestrain.affine import left_polar
 from cyclestrain.coarse import radial_median
 from cyclestrain.data import FloatArray
 
-__all__ = ["Lattice", "find_lattice", "find_peaks", "lattice_operators", "measure_reflections"]
+__all__ = ["Lattice", "Peaks", "disk_size", "find_lattice", "find_peaks", "lattice_operators", "lattice_score", "measure_reflections"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,14 @@ def _disk(radius: float) -> FloatArray:
     return np.clip(radius + 0.5 - np.hypot(y, x), 0, 1)
 
 
+def _surround(inner: float, outer: float) -> FloatArray:
+    """Ring that begins a pixel outside a disk of radius `inner`."""
+    ring = _disk(outer)
+    m = len(ring) // 2
+    y, x = np.mgrid[-m : m + 1, -m : m + 1]
+    return np.where(np.hypot(y, x) > inner + 1.0, ring, 0.0)
+
+
 def _flattened(average: FloatArray, coverage: FloatArray) -> FloatArray:
     """Average minus its radial median, zero where no pattern reached."""
     background = radial_median(average, coverage)
@@ -82,8 +90,7 @@ def find_peaks(
     disk = _disk(radius)
     filtered = ndimage.correlate(flat, disk / disk.sum(), mode="constant")
     # Peaks ride on the tails of bright neighbours: subtract what surrounds the disk.
-    surround = _disk(2.0 * radius + 1)
-    surround[ndimage.binary_dilation(np.pad(disk > 0, (len(surround) - len(disk)) // 2))] = 0
+    surround = _surround(radius, max(2.0 * radius + 1.0, radius + 2.5))
     filtered -= ndimage.correlate(flat, surround / surround.sum(), mode="constant")
     centre = (np.array(average.shape) - 1) / 2
     y, x = np.indices(average.shape)
@@ -142,6 +149,47 @@ def _index(positions: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatA
     return indices, np.hypot(*(positions - indices @ basis.T).T)
 
 
+def lattice_score(peaks: Peaks, basis: FloatArray, radius: float) -> float:
+    """Weight of the peaks a basis indexes, less what a lattice of its density would index by chance."""
+    tolerance = max(1.0, 0.3 * radius)
+    weight = np.sqrt(np.minimum(peaks.significance, 100.0))
+    _, distance = _index(peaks.positions, basis)
+    chance = min(1.0, np.pi * tolerance**2 / abs(np.linalg.det(basis)))
+    return float((weight * ((distance < tolerance) * (1 - 0.3 * distance / tolerance) - 2.0 * chance)).sum())
+
+
+def disk_size(average: FloatArray, peaks: Peaks, limit: float) -> float:
+    """Radius of the disks, pixels: where the mean profile of the strongest peaks falls to half its height.
+
+    Parameters
+    ----------
+    average
+        Averaged pattern, centred.
+    peaks
+        Peaks found in it.
+    limit
+        Largest radius that is considered, pixels.
+    """
+    m = int(np.ceil(max(limit, 3.0)))
+    centre = (np.array(average.shape) - 1) / 2
+    y, x = np.mgrid[-m : m + 1, -m : m + 1]
+    total, n = np.zeros(len(y) * 2), np.zeros(len(y) * 2)
+    for position in peaks.positions[:12] + centre:
+        at = np.rint(position).astype(int)
+        if (at < m).any() or (at + m >= np.array(average.shape)).any():
+            continue
+        cut = average[at[0] - m : at[0] + m + 1, at[1] - m : at[1] + m + 1]
+        distance = np.hypot(y + at[0] - position[0], x + at[1] - position[1])
+        surround = np.median(cut[(distance > m - 1) & (distance <= m + 0.5)])
+        ring = np.minimum((2 * distance).astype(int), len(total) - 1)
+        total += np.bincount(ring.ravel(), (cut - surround).ravel(), len(total))
+        n += np.bincount(ring.ravel(), minlength=len(total))
+    seen = n > 0
+    profile = np.interp(np.arange(2 * m) / 2 + 0.25, (np.flatnonzero(seen) / 2 + 0.25), total[seen] / n[seen])
+    below = np.flatnonzero(profile < 0.5 * profile[:3].max())
+    return float(np.clip(below[0] / 2 if below.size else limit, 0.8, limit))
+
+
 def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
     """Basis (columns) of the lattice that explains most of the peaks, or None where there is none.
 
@@ -151,8 +199,8 @@ def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
     strong = peaks.positions[:24]
     if len(strong) < 2:
         return None
-    weight = np.sqrt(np.minimum(peaks.significance, 100.0))
     tolerance = max(1.0, 0.3 * radius)
+    weight = np.sqrt(np.minimum(peaks.significance, 100.0))
     differences = (strong[:, None] - strong[None, :]).reshape(-1, 2)
     vectors = np.concatenate([strong, differences])
     length = np.hypot(*vectors.T)
@@ -165,9 +213,7 @@ def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
             if area < 0.4 * np.hypot(*a) * np.hypot(*b) or area < 2 * np.pi * tolerance**2:
                 continue
             basis = np.stack([a, b], 1)
-            _, distance = _index(peaks.positions, basis)
-            chance = min(1.0, np.pi * tolerance**2 / area)
-            score = float((weight * ((distance < tolerance) * (1 - 0.3 * distance / tolerance) - 2.0 * chance)).sum())
+            score = lattice_score(peaks, basis, radius)
             if score > best_score:
                 best, best_score = basis, score
     if best is None:
@@ -211,8 +257,7 @@ def measure_reflections(
     grid = np.array([hk for hk in product(range(-reach, reach + 1), repeat=2) if hk != (0, 0)])
     between = np.array(list(product(range(-reach, reach + 1), repeat=2))) + 0.5
     flat = _flattened(average, coverage)
-    inner, outer = _disk(radius + 0.5), _disk(radius + 3.0)
-    outer[ndimage.binary_dilation(np.pad(inner > 0, (len(outer) - len(inner)) // 2))] = 0
+    inner, outer = _disk(radius + 0.5), _surround(radius + 0.5, radius + 3.0)
     signal = ndimage.correlate(flat, inner, mode="constant")
     signal -= ndimage.correlate(flat, outer, mode="constant") * (inner.sum() / outer.sum())
     centre = (np.array(average.shape) - 1) / 2

@@ -119,8 +119,10 @@ class Profiles:
     background: FloatArray
 
 
-def _smooth_solve(normal: FloatArray, rhs: FloatArray, smoothness: float) -> FloatArray:
-    """Tridiagonal least squares with a penalty on the second difference (banded normal equations)."""
+def _smooth_solve(
+    normal: FloatArray, rhs: FloatArray, smoothness: float, prior: FloatArray | None = None
+) -> FloatArray:
+    """Tridiagonal least squares with a penalty on the second difference and, optionally, prior precisions about zero."""
     n = len(rhs)
     bands = np.zeros((3, n))  # upper form: bands[2] diagonal, [1] first, [0] second off-diagonal
     bands[2], bands[1, 1:] = normal[0], normal[1, : n - 1]
@@ -130,7 +132,7 @@ def _smooth_solve(normal: FloatArray, rhs: FloatArray, smoothness: float) -> Flo
         for i in range(3):
             for j in range(i, 3):
                 bands[2 - (j - i), k + j] += strength * d[i] * d[j]
-    bands[2] += 1e-9 * bands[2].max()
+    bands[2] += 1e-9 * bands[2].max() if prior is None else prior
     return np.asarray(solveh_banded(bands, rhs))
 
 
@@ -183,7 +185,6 @@ def _fit_probe_profile(normal: FloatArray, rhs: FloatArray, probe: Probe) -> Flo
 
     Few parameters keep the edge, which carries all positions, free of noise where counts are scarce.
     """
-    free = _smooth_solve(normal, rhs, 1e-4)
     radius = np.arange(len(rhs)) / probe.oversampling
 
     def basis(shape: FloatArray) -> FloatArray:
@@ -206,6 +207,12 @@ def _fit_probe_profile(normal: FloatArray, rhs: FloatArray, probe: Probe) -> Flo
         options={"xatol": 1e-4, "fatol": 1e-3, "initial_simplex": None},
     )
     value, profile = solve(best.x)
+    # Free deviations from the soft disk: large where the disk is, next to none in the surround, where they would only
+    # take over the background.
+    outside = radius > best.x[0] + 3.0 * np.exp(best.x[1]) + 0.5
+    width = np.where(outside, 0.003, 0.15) * max(float(profile[0]), 1e-12)
+    deviation = _smooth_solve(normal, rhs - _tridiagonal(normal, profile), 1e-4, prior=1.0 / width**2)
+    free = profile + deviation
     free_value = float(free @ _tridiagonal(normal, free) - 2 * free @ rhs)
     return free if value - free_value > 2.0 * len(rhs) else profile
 

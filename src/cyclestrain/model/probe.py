@@ -36,12 +36,12 @@ class Probe:
 
     @cached_property
     def radius(self) -> float:
-        """Radius in detector pixels at which the azimuthal mean falls to half of its plateau."""
+        """Radius in detector pixels at which the azimuthal mean falls to half of its maximum."""
         profile = self.profile
-        plateau = np.median(profile[: max(2, int(np.argmax(profile < 0.5 * profile.max())) // 2)])
-        below = int(np.argmax(profile < 0.5 * plateau))
-        upper, lower = profile[below - 1], profile[below]
-        return float((below - 1 + (upper - 0.5 * plateau) / (upper - lower)) / self.oversampling)
+        half = 0.5 * float(profile.max())
+        last = int(np.flatnonzero(profile >= half)[-1])
+        upper, lower = profile[last], profile[min(last + 1, len(profile) - 1)]
+        return float((last + (upper - half) / max(upper - lower, 1e-12)) / self.oversampling)
 
     @cached_property
     def profile(self) -> NDArray[np.float64]:
