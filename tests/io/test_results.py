@@ -111,7 +111,7 @@ def test_unwritable_folder_is_told_before_the_computation(tmp_path, monkeypatch,
     def refuse(*args, **kwargs):
         raise OSError(code, "refused")
 
-    monkeypatch.setattr("cyclestrain.io.results.tempfile.NamedTemporaryFile", refuse)
+    monkeypatch.setattr("cyclestrain.io.atomic.tempfile.NamedTemporaryFile", refuse)
     with pytest.raises(OutputError, match=match):
         check_writable(tmp_path / "strain.nc")
     assert not list(tmp_path.iterdir())

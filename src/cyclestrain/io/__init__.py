@@ -1,9 +1,10 @@
 """Files in and out: any 4D-STEM scan becomes a lazy `Scan`, results are written whole or not at all."""
 
+from cyclestrain.io.atomic import check_writable
 from cyclestrain.io.check import ValueRange, check_patterns, check_range
 from cyclestrain.io.inspect import ScanDescription, describe, describe_result
 from cyclestrain.io.read import read
-from cyclestrain.io.results import check_writable, load_group, load_result, save_result
+from cyclestrain.io.results import load_group, load_result, save_result
 from cyclestrain.io.sample import fingerprint, sample_patterns, sample_positions
 
 __all__ = [

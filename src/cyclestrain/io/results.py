@@ -2,77 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from cyclestrain.errors import InputError, OutputError
+from cyclestrain.errors import InputError
+from cyclestrain.io.atomic import check_writable, write_whole
 from cyclestrain.io.hdf5 import has_hdf5_signature, open_hdf5
 from cyclestrain.io.sources import first_line
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["check_writable", "load_group", "load_result", "save_result"]
+__all__ = ["load_group", "load_result", "save_result"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 VERSION_ATTRIBUTE = "cyclestrain_version"
 SMALLEST_COMPRESSED = 1024
 """Arrays below this number of values are not worth a compressed chunk."""
-
-
-def check_writable(path: PathLike, force: bool = False) -> None:
-    """Raise `OutputError` where `save_result` could not write: to be called before the long computation."""
-    target = Path(path)
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder; give the name of a file for the result")
-    if target.exists() and not force:
-        raise OutputError(f"{target} exists already; choose another name or overwrite it with --force")
-    if not target.parent.is_dir():
-        raise OutputError(f"the folder {target.parent} does not exist; create it or choose another one")
-    try:  # permission bits lie on network drives and for root: only writing tells
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}."):
-            pass
-    except OSError as error:
-        raise OutputError(_complaint(target, error)) from error
-
-
-def _complaint(target: Path, error: BaseException) -> str:
-    code = getattr(error, "errno", None)
-    text = f"{os.strerror(code) if code else ''} {error}".lower()
-    if code == errno.ENOSPC or "no space left" in text or "disk quota" in text:
-        return f"{target} could not be written, the disk is full; free some space or choose another drive"
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{target} could not be written, the folder is read-only; choose another folder"
-    return f"{target} could not be written ({first_line(error)}); check the folder and the drive"
-
-
-@contextmanager
-def _atomic(target: Path) -> Iterator[Path]:
-    """Give a temporary name beside `target`, which takes its place if all goes well and vanishes otherwise."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as stream:  # a power cut must not leave an empty file under the final name
-            os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _attribute(value: Any) -> Any:
@@ -153,15 +107,10 @@ def save_result(
     main = _prepared(dataset)
     main.attrs.setdefault(VERSION_ATTRIBUTE, _this_version())
     parts = [(None, main), *((name, _prepared(group)) for name, group in (groups or {}).items())]
-    try:
-        with _atomic(target) as temporary:
-            for name, part in parts:
-                mode: Any = "w" if name is None else "a"
-                part.to_netcdf(temporary, mode=mode, group=name, engine="h5netcdf", encoding=_encoding(part))
-            if not force and target.exists():
-                raise OutputError(f"{target} was created meanwhile; choose another name or overwrite it with --force")
-    except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-        raise OutputError(_complaint(target, error)) from error
+    with write_whole(target, force) as temporary:
+        for name, part in parts:
+            mode: Any = "w" if name is None else "a"
+            part.to_netcdf(temporary, mode=mode, group=name, engine="h5netcdf", encoding=_encoding(part))
 
 
 def _open(path: PathLike, group: str | None) -> xr.Dataset:
