@@ -78,6 +78,8 @@ class Scan:
         Angle of the scan axes in detector axes, radians, positive from +x (column) to +y (row).
     metadata
         Everything else the file said, plain strings and numbers.
+    memory_bytes
+        How much memory work on the scan may take; blocks are a small part of it.
     """
 
     source: PatternSource
@@ -87,6 +89,7 @@ class Scan:
     reciprocal_step: Quantity | None = None
     scan_rotation: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    memory_bytes: int = 2**30
 
     def __post_init__(self) -> None:
         if len(self.source.shape) != 4:
@@ -121,12 +124,16 @@ class Scan:
         """Size of one stored pattern in bytes."""
         return int(np.prod(self.detector_shape)) * self.source.dtype.itemsize
 
-    def blocks(self, max_bytes: int = 128 * 2**20) -> Iterator[Block]:
+    def blocks(self, max_bytes: int | None = None) -> Iterator[Block]:
         """Read the whole scan in order, in blocks of at most `max_bytes` (but at least one pattern).
 
+        By default that is an eighth of `memory_bytes`, since what is computed from a block takes several times its
+        size, and at most 128 MiB, beyond which reading is not faster.
         Blocks are whole scan rows where a row fits, else parts of one row, so that every read is contiguous.
         """
         n_rows, n_columns = self.scan_shape
+        if max_bytes is None:
+            max_bytes = min(128 * 2**20, self.memory_bytes // 8)
         n = max(1, max_bytes // self.pattern_bytes)
         if n >= n_columns:
             step = n // n_columns

@@ -28,7 +28,7 @@ def refused(path, match, **options):
 
 def test_missing_empty_and_folder(tmp_path):
     refused(tmp_path / "none.h5", "does not exist")
-    refused(tmp_path, "is a folder")
+    refused(tmp_path, "without a single file of patterns")
     (tmp_path / "empty.h5").touch()
     refused(tmp_path / "empty.h5", "is empty")
 

@@ -128,6 +128,15 @@ def _assumptions(scan: Scan, step: float | None, negative_share: float, lowest: 
         said.append("Values are taken as electron counts: their noise is Poisson.")
     if negative_share > 0:
         said.append(f"Values below zero (down to {lowest:g}) are taken as read noise around zero.")
+    parts = ", ".join(
+        f"--{name.replace('_', '-')} {scan.metadata[name]}"
+        for name in ("flyback", "scan_roi", "detector_roi", "bin")
+        if name in scan.metadata
+    )
+    if parts:
+        said.append(f"Only the part chosen with {parts} is read; centre and ring count in the pixels that are left.")
+    if "files" in scan.metadata:
+        said.append(f"Patterns are taken from {scan.metadata['files']}, in the order of the numbers in their names.")
     if "matlab_axes" in scan.metadata:
         said.append(
             f"Axes of the MATLAB array were ordered from its content: stored axes {scan.metadata['matlab_axes']}."

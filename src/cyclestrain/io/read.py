@@ -7,17 +7,21 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from cyclestrain.data import PatternSource, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io import loaded as limits
+from cyclestrain.io.frames import load_frames
 from cyclestrain.io.hdf5 import has_hdf5_signature, load_hdf5, vendor_layout
 from cyclestrain.io.loaded import Loaded, is_numeric
 from cyclestrain.io.numpy_files import load_npy, load_npz
+from cyclestrain.io.raw import RawLayout, load_raw
+from cyclestrain.io.regions import Parts
 from cyclestrain.io.sources import DaskSource, Stored, restack, view_axes
+from cyclestrain.io.tiff import has_tiff_signature, load_tiff
 from cyclestrain.io.vendor import knows, load_vendor
 from cyclestrain.io.zarr_files import is_zarr, load_zarr
 
@@ -25,22 +29,50 @@ __all__ = ["factorisations", "read"]
 
 Readable: TypeAlias = "str | os.PathLike[str] | PatternSource | Scan"
 
+_OWN = frozenset(
+    {".npy", ".npz", ".h5", ".hdf5", ".py4dstem", ".nc", ".mat", ".hspy", ".zspy", ".nxs", ".tif", ".tiff"}
+)
+
+_TIFF = frozenset({".tif", ".tiff"})
+
 LARGEST_DETECTOR = 32_768
 """Largest believable detector side in pixels; beyond it a header is damaged."""
 
 
-def read(path_or_array: Readable, *, dataset: str | None = None, scan_shape: tuple[int, int] | None = None) -> Scan:
+def read(
+    path_or_array: Readable,
+    *,
+    dataset: str | None = None,
+    scan_shape: tuple[int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
+    dtype: str | None = None,
+    offset: int = 0,
+    order: Literal["C", "F"] = "C",
+    flyback: int = 0,
+    scan_roi: str | None = None,
+    detector_roi: str | None = None,
+    bin: int = 1,
+) -> Scan:
     """Open a 4D-STEM scan without reading its patterns.
 
     Parameters
     ----------
     path_or_array
-        A file (NumPy, HDF5 of any layout, Zarr, or any format of RosettaSciIO), an array of shape
-        ``(ry, rx, qy, qx)``, ``(n, qy, qx)`` or ``(qy, qx)``, or a scan, which passes through.
+        A file (NumPy, HDF5 of any layout, Zarr, or any format of RosettaSciIO), a folder of such files with one
+        pattern or an equal number of patterns each, an array of shape ``(ry, rx, qy, qx)``, ``(n, qy, qx)`` or
+        ``(qy, qx)``, or a scan.
     dataset
         Name of the array in a file that holds several.
     scan_shape
-        ``(ry, rx)`` for a stack of patterns, or instead of the shape the file states.
+        ``(ry, rx)`` for a stack of patterns, or instead of the shape the file states; without flyback.
+    shape, dtype, offset, order
+        Layout of a raw binary file, see `cyclestrain.io.raw.RawLayout`; `shape` and `dtype` are given together.
+    flyback
+        Positions at the end of each scan row that were recorded while the beam flew back; they are left out.
+    scan_roi, detector_roi
+        Regions ``y0:y1,x0:x1`` of positions and of detector pixels, upper ends excluded; the rest is never read.
+    bin
+        Detector pixels that are summed into one, along each axis.
 
     Returns
     -------
@@ -52,6 +84,16 @@ def read(path_or_array: Readable, *, dataset: str | None = None, scan_shape: tup
     InputError
         Saying what was expected, what came and what to do.
     """
+    parts, layout = Parts(flyback, scan_roi, detector_roi, bin), _layout(shape, dtype, offset, order)
+    if scan_shape is not None:  # what the file holds: rows with their flyback
+        scan_shape = (scan_shape[0], scan_shape[1] + flyback)
+    scan = _open(path_or_array, dataset, scan_shape, layout)
+    return scan if parts == Parts() else parts.of(scan)
+
+
+def _open(
+    path_or_array: Readable, dataset: str | None, scan_shape: tuple[int, int] | None, layout: RawLayout | None
+) -> Scan:
     if isinstance(path_or_array, Scan):
         scan = path_or_array
         if scan_shape is None or scan_shape == scan.scan_shape:
@@ -62,8 +104,18 @@ def read(path_or_array: Readable, *, dataset: str | None = None, scan_shape: tup
     path = Path(path_or_array)
     with warnings.catch_warnings():  # what third parties warn about is no news to the user
         warnings.simplefilter("ignore")
-        found = _load(path, dataset)
+        found = _load(path, dataset, layout)
         return _finish(found, path.name.split(".")[0] or path.name, str(path), scan_shape)
+
+
+def _layout(
+    shape: tuple[int, ...] | None, dtype: str | None, offset: int, order: Literal["C", "F"]
+) -> RawLayout | None:
+    if shape is None or dtype is None:
+        if shape is not None or dtype is not None or offset or order != "C":
+            raise InputError("a raw binary file needs both --shape and --dtype; other files need none of them")
+        return None
+    return RawLayout(tuple(shape), dtype, offset, order)
 
 
 def _from_memory(array: Any) -> PatternSource:
@@ -81,22 +133,32 @@ def _from_memory(array: Any) -> PatternSource:
     return source
 
 
-def _load(path: Path, dataset: str | None) -> Loaded:
+def _load(path: Path, dataset: str | None, layout: RawLayout | None) -> Loaded:
     try:
-        return _dispatch(path, dataset)
+        return _dispatch(path, dataset, layout)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{path} cannot be opened ({reason}); check its permissions and the drive") from error
 
 
-def _dispatch(path: Path, dataset: str | None) -> Loaded:
-    suffix = path.suffix.lower()
+def _dispatch(path: Path, dataset: str | None, layout: RawLayout | None) -> Loaded:
     if not path.exists():
         raise InputError(f"{path} does not exist; check the spelling and the folder")
     if path.is_dir():
         if is_zarr(path):
             return load_zarr(path, dataset)
-        raise InputError(f"{path} is a folder, not a file; name the file in it that holds the patterns")
+        return load_frames(path, lambda file: _open_file(file, dataset, layout), lambda file: _readable(file, layout))
+    return _open_file(path, dataset, layout)
+
+
+def _readable(path: Path, layout: RawLayout | None) -> bool:
+    return layout is not None or path.suffix.lower() in _OWN or knows(path)
+
+
+def _open_file(path: Path, dataset: str | None, layout: RawLayout | None) -> Loaded:
+    if layout is not None:
+        return load_raw(path, layout)
+    suffix = path.suffix.lower()
     with path.open("rb") as stream:
         head = stream.read(8)
     if not head:
@@ -105,17 +167,19 @@ def _dispatch(path: Path, dataset: str | None) -> Loaded:
         return load_npy(path)
     if head.startswith(b"PK") and suffix in (".npz", ".zip", ".zspy"):
         return load_npz(path, dataset) if suffix == ".npz" else load_zarr(path, dataset)
+    if has_tiff_signature(head) and suffix in _TIFF:
+        return load_tiff(path)
     if has_hdf5_signature(path):
-        layout = vendor_layout(path)
-        return load_hdf5(path, dataset) if layout is None else load_vendor(path, dataset, layout)
-    if suffix in (".npy", ".npz", ".h5", ".hdf5", ".py4dstem", ".nc", ".mat", ".hspy", ".zspy", ".nxs"):
+        reader = vendor_layout(path)
+        return load_hdf5(path, dataset) if reader is None else load_vendor(path, dataset, reader)
+    if suffix in _OWN:
         hint = "; save it from MATLAB with -v7.3" if suffix == ".mat" else "; copy or write it again"
         raise InputError(f"{path} has the extension {suffix} but not the content of such a file{hint}")
     if knows(path):
         return load_vendor(path, dataset)
     raise InputError(
         f"{path}: no reader knows files that end in {suffix or 'nothing'}; "
-        "give NumPy, HDF5, Zarr or a microscope's format that RosettaSciIO reads"
+        "give NumPy, HDF5, Zarr or a microscope's format that RosettaSciIO reads, or --shape and --dtype of raw numbers"
     )
 
 
@@ -147,9 +211,17 @@ def _as_scan(source: PatternSource, scan_shape: tuple[int, int] | None, name: st
     if min(scan_shape) < 1 or math.prod(scan_shape) != n_positions:
         raise InputError(
             f"{name} holds {n_positions} patterns, which do not make a scan of {scan_shape[0]}x{scan_shape[1]}; "
-            f"use for example {choices}"
+            f"use for example {choices}{_flyback_hint(n_positions, scan_shape)}"
         )
     return restack(source, scan_shape)
+
+
+def _flyback_hint(n_positions: int, scan_shape: tuple[int, int]) -> str:
+    rows, columns = scan_shape
+    extra, rest = divmod(n_positions, rows) if rows > 0 else (0, 1)
+    if rest or not columns < extra <= columns + max(2, columns // 10):
+        return ""
+    return f", or --flyback {extra - columns} if rows of {columns} end with positions of the beam flying back"
 
 
 def _check(source: PatternSource, name: str) -> None:

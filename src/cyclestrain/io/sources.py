@@ -24,11 +24,15 @@ __all__ = [
     "Concatenated",
     "DaskSource",
     "Flattened",
+    "Key",
     "Mapped",
     "Restacked",
+    "Selection",
     "Stored",
     "first_line",
     "restack",
+    "select",
+    "span",
     "view_axes",
 ]
 
@@ -37,17 +41,19 @@ Key: TypeAlias = Index | tuple[Index, ...]
 
 
 @dataclass(frozen=True)
-class _Selection:
+class Selection:
     """A key in normal form: a slice with positive step per axis, and the axes an integer removes."""
 
     slices: tuple[slice, ...]
     dropped: tuple[int, ...]
 
     def drop(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return `array`, read with `slices`, without the axes that the key's integers removed."""
         return np.squeeze(array, axis=self.dropped) if self.dropped else array
 
 
-def _select(key: Key, shape: tuple[int, ...]) -> _Selection:
+def select(key: Key, shape: tuple[int, ...]) -> Selection:
+    """Bring `key` (integers, slices, an ellipsis) into normal form for an array of `shape`."""
     parts: list[Any] = list(key) if isinstance(key, tuple) else [key]
     if sum(part is Ellipsis for part in parts) > 1 or sum(part is not Ellipsis for part in parts) > len(shape):
         raise IndexError(f"too many indices for an array of shape {shape}")
@@ -68,10 +74,11 @@ def _select(key: Key, shape: tuple[int, ...]) -> _Selection:
             raise IndexError(f"index {position} is outside axis {axis} of size {size}")
         slices.append(slice(position % size, position % size + 1, 1))
         dropped.append(axis)
-    return _Selection(tuple(slices), tuple(dropped))
+    return Selection(tuple(slices), tuple(dropped))
 
 
-def _length(part: slice) -> int:
+def span(part: slice) -> int:
+    """Number of indices in a slice that has been brought into normal form."""
     return len(range(part.start, part.stop, part.step))
 
 
@@ -185,7 +192,7 @@ class AxisView:
         return np.dtype(self.base.dtype)
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
-        selection = _select(key, self.shape)
+        selection = select(key, self.shape)
         base_key = [slice(0, 1)] * len(self.base.shape)
         for axis, part in zip(self.axes, selection.slices, strict=True):
             if axis is not None:
@@ -194,7 +201,7 @@ class AxisView:
         named = [axis for axis in self.axes if axis is not None]
         rest = [axis for axis in range(values.ndim) if axis not in named]
         values = values.transpose(named + rest)
-        sizes = tuple(_length(part) for part in selection.slices)  # a new axis may have been sliced to nothing
+        sizes = tuple(span(part) for part in selection.slices)  # a new axis may have been sliced to nothing
         return selection.drop(np.ascontiguousarray(values).reshape(sizes))
 
 
@@ -227,9 +234,9 @@ class Concatenated:
         return np.dtype(self.parts[0].dtype)
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
-        selection = _select(key, self.shape)
+        selection = select(key, self.shape)
         wanted, rest = selection.slices[0], selection.slices[1:]
-        pieces, first = [np.empty((0, *(_length(part) for part in rest)), self.dtype)], 0
+        pieces, first = [np.empty((0, *(span(part) for part in rest)), self.dtype)], 0
         for part in self.parts:
             size = int(part.shape[0])
             # first wanted position inside this part that stays in step with the previous ones
@@ -258,7 +265,7 @@ class Flattened:
         return np.dtype(self.base.dtype)
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
-        selection = _select(key, self.shape)
+        selection = select(key, self.shape)
         wanted, rest = selection.slices[0], selection.slices[1:]
         columns = int(self.base.shape[1])
         first, last = wanted.start // columns, -(-wanted.stop // columns)
@@ -294,7 +301,7 @@ class Restacked:
         return np.dtype(self.base.dtype)
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
-        selection = _select(key, self.shape)
+        selection = select(key, self.shape)
         rows, columns, *detector = selection.slices
         width = self.scan_shape[1]
         if rows.step == 1 and columns == slice(0, width, 1):  # whole rows: one contiguous read
@@ -305,7 +312,7 @@ class Restacked:
                 np.asarray(self.base[(slice(first + columns.start, first + columns.stop, columns.step), *detector)])
                 for first in range(rows.start * width, rows.stop * width, rows.step * width)
             ]
-            sizes = [_length(part) for part in selection.slices[1:]]
+            sizes = [span(part) for part in selection.slices[1:]]
             values = np.stack(bands) if bands else np.empty((0, *sizes), self.dtype)
         return selection.drop(values)
 

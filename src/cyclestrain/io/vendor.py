@@ -28,7 +28,20 @@ LARGEST_EAGER = 2**30
 # The netCDF reader evaluates text of the file as Python code; the others hold photographs, curves and spectra, or are
 # read here without RosettaSciIO.
 _NOT_USED = frozenset(
-    {"netCDF", "Image", "numpy", "Impulse", "Protochips", "MSA", "JobinYvon", "Delmic", "Tofwerk", "USID", "Arina"}
+    {
+        "TIFF",
+        "netCDF",
+        "Image",
+        "numpy",
+        "Impulse",
+        "Protochips",
+        "MSA",
+        "JobinYvon",
+        "Delmic",
+        "Tofwerk",
+        "USID",
+        "Arina",
+    }
 )
 
 

@@ -102,9 +102,9 @@ def channels_of(maps: xr.Dataset, estimate: str = "") -> Channels:
     if missing:
         raise InputError(f"this is no strain map: it has no {', '.join(f'{name}{suffix}' for name in missing)}")
     arrays = {name: np.asarray(maps[f"{name}{suffix}"].values, np.float64) for name in COMPONENTS}
-    valid = np.isfinite(np.stack(list(arrays.values()))).all(0)
+    valid: BoolArray = np.asarray(np.isfinite(np.stack(list(arrays.values()))).all(0))
     if "valid" in maps:
-        valid &= maps["valid"].values.astype(bool)
+        valid = np.logical_and(valid, maps["valid"].values.astype(bool))
     channels = []
     for kind in ("", "_sigma"):
         for name in COMPONENTS:

@@ -1,0 +1,77 @@
+"""Plain numbers without a header: shape, type, offset and order come from the user."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cyclestrain.errors import InputError
+from cyclestrain.io.loaded import Loaded, is_numeric
+from cyclestrain.io.sources import Mapped
+
+__all__ = ["RawLayout", "load_raw"]
+
+_TYPE = re.compile(r"[<>=|]?[a-z]+\d*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class RawLayout:
+    """How the numbers lie in the file.
+
+    Attributes
+    ----------
+    shape
+        ``(qy, qx)``, ``(n, qy, qx)`` or ``(ry, rx, qy, qx)``; with ``(qy, qx)`` the file may hold any number of
+        patterns, one after the other.
+    dtype
+        Type in NumPy's spelling: ``uint16``, ``<f4``, ``>u2`` (big-endian).
+    offset
+        Bytes before the first value.
+    order
+        ``C`` where the last axis varies fastest, ``F`` where the first does.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int = 0
+    order: Literal["C", "F"] = "C"
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.shape) <= 4 or min(self.shape) < 1:
+            raise InputError(f"--shape is qy qx, n qy qx or ry rx qy qx, all at least 1, not {self.shape}")
+        if self.offset < 0:
+            raise InputError(f"--offset counts bytes before the first value, it cannot be {self.offset}")
+        if self.order not in ("C", "F"):
+            raise InputError(f"--order is C or F, not {self.order!r}")
+
+    @property
+    def value_type(self) -> np.dtype[Any]:
+        """Type of the values."""
+        try:  # a pattern first: NumPy's parser also takes structures, which no raw file of patterns holds
+            found = np.dtype(self.dtype) if _TYPE.fullmatch(self.dtype) else None
+        except TypeError:
+            found = None
+        if found is None or not is_numeric(found):
+            raise InputError(f"--dtype {self.dtype!r} is no type of numbers; use for example uint16, float32 or >u2")
+        return found
+
+
+def load_raw(path: Path, layout: RawLayout) -> Loaded:
+    """Map the numbers in `path`; the size of the file has to fit `layout`."""
+    dtype, shape = layout.value_type, layout.shape
+    pattern = math.prod(shape[-2:]) * dtype.itemsize
+    there = path.stat().st_size - layout.offset
+    if len(shape) == 2 and there >= 2 * pattern:
+        shape = (there // pattern, *shape)
+    needed = math.prod(shape) * dtype.itemsize
+    if not needed <= there < needed + pattern:  # less than one pattern left over is a footer
+        raise InputError(
+            f"{path} holds {max(there, 0)} bytes after the offset of {layout.offset}, but shape "
+            f"{' '.join(map(str, shape))} of {dtype} needs {needed}; correct --shape, --dtype or --offset"
+        )
+    return Loaded(Mapped(path.absolute(), layout.offset, dtype, shape, layout.order))
