@@ -53,7 +53,7 @@ def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "map", "show", "info"])
+@pytest.mark.parametrize("command", ["demo", "simulate", "map", "show", "export", "info"])
 def test_every_argument_of_a_function_is_an_option_of_its_command(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,7 +77,13 @@ def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_pat
     line = (
         "map a.h5 -o b.nc --reference 0:4,0:4 --axes scan --scan-rotation 12 --until refine --centre 3 4.5 --ring 5 60"
     )
-    code = cli.main([*line.split(), *"--classes 2 --dataset /x --scan 64 32 --seed 1 --device cpu --force".split()])
+    reading = (
+        "--shape 4 4 64 64 --dtype >u2 --offset 8 --order F --flyback 1 --scan-roi 0:2,: --detector-roi :,0:9".split()
+    )
+    reading += "--bin 2 --memory 1.5 --config old.nc".split()
+    code = cli.main(
+        [*line.split(), *"--classes 2 --dataset /x --scan 64 32 --seed 1 --device cpu --force".split(), *reading]
+    )
     assert code == 1
     del seen["progress"]
     assert seen == {
@@ -92,6 +98,16 @@ def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "classes": 2,
         "dataset": "/x",
         "scan_shape": (64, 32),
+        "shape": (4, 4, 64, 64),
+        "dtype": ">u2",
+        "offset": 8,
+        "order": "F",
+        "flyback": 1,
+        "scan_roi": "0:2,:",
+        "detector_roi": ":,0:9",
+        "bin": 2,
+        "memory": 1.5,
+        "config": "old.nc",
         "seed": 1,
         "device": "cpu",
         "force": True,
@@ -187,7 +203,7 @@ def test_debug_shows_the_traceback() -> None:
         cli.main(["info", "missing.h5", "--debug"])
 
 
-@pytest.mark.parametrize("arguments", [["map"], ["nope"], ["map", "a", "--bogus"], ["map", "a", "--scan", "3"]])
+@pytest.mark.parametrize("arguments", [["info"], ["nope"], ["map", "a", "--bogus"], ["map", "a", "--scan", "3"]])
 def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 2
 
@@ -243,3 +259,18 @@ def test_a_function_keeps_its_name_beside_a_package_of_that_name() -> None:
 
     assert callable(cs.simulate)
     assert cs.simulate is api.simulate
+
+
+def test_map_without_a_scan_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["map"]) == 1
+    assert "give a scan, or a result to repeat with --config" in error_of(capsys)
+
+
+@pytest.mark.parametrize("name", ["out.hspy", "out.emd", "out.csv", "out.mat", "out.tif", "out.png", "out.zspy"])
+def test_export_writes_what_the_extension_says(result: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    target = result.with_name(name)
+    assert cli.main(["export", str(result), "-o", str(target)]) == 0
+    assert target.exists()
+    assert cli.main(["export", str(result), "-o", str(target)]) == 1
+    assert "--force" in error_of(capsys)
+    assert cli.main(["export", str(result), "-o", str(target), "--force", "--estimate", "raw"]) == 0

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import demo, info, map, show, simulate
+    from cyclestrain.api import demo, export, info, map, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -36,6 +36,7 @@ __all__ = [
     "RichProgress",
     "Scan",
     "demo",
+    "export",
     "info",
     "map",
     "read",
@@ -52,6 +53,7 @@ _HOME = {
     "RichProgress": "progress",
     "Scan": "data",
     "demo": "api",
+    "export": "api",
     "info": "api",
     "map": "api",
     "read": "io",

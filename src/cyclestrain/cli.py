@@ -48,6 +48,8 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
         spelling |= {"name": ["--output", "-o"], "help": output}
     elif parameter.name == "scan_shape":
         spelling["name"] = "--scan"
+    elif parameter.name == "shape":
+        spelling["consume_multiple"] = True
     elif kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
         kind = inspect.Parameter.POSITIONAL_ONLY
     elif kind is inspect.Parameter.VAR_KEYWORD:
@@ -88,9 +90,10 @@ def _simulate(phantom: str = "polycrystal", **options: Any) -> None:
     print(f"wrote {output}")
 
 
-@_command(api.map, output="File to write; by default SCAN_strain.nc.")
-def _map(scan: str, **options: Any) -> None:
-    output = options.pop("output", None) or f"{Path(scan).stem}_strain.nc"
+@_command(api.map, output="File to write; by default SCAN_strain.nc, for a repeated run RESULT_again.nc.")
+def _map(scan: str | None = None, **options: Any) -> None:
+    again = f"{Path(options['config']).stem}_again.nc" if options.get("config") else "strain.nc"
+    output = options.pop("output", None) or (f"{Path(scan).stem}_strain.nc" if scan else again)
     maps = api.map(scan, output, **options, progress=RichProgress())
     print(f"wrote {output}: {int(maps['valid'].sum())} of {maps['valid'].size} positions valid")
 
@@ -103,6 +106,12 @@ def _map(scan: str, **options: Any) -> None:
 def _show(result: str, **options: Any) -> None:
     output = options.pop("output", None) or f"{Path(result).stem}.png"
     api.show(result, output, **options)
+    print(f"wrote {output}")
+
+
+@_command(api.export, output="File to write; its extension names the target.")
+def _export(result: str, output: str, **options: Any) -> None:
+    api.export(result, output, **options)
     print(f"wrote {output}")
 
 

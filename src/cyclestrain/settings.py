@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["MapSettings"]
+__all__ = ["MapSettings", "ReadSettings"]
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 
@@ -34,3 +34,30 @@ class MapSettings(BaseModel):
     """Seed of every random choice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where torch computes."""
+
+
+class ReadSettings(BaseModel):
+    """How the file of a scan is read, see `cyclestrain.read`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str | None = None
+    """Name of the array in a file that holds several."""
+    scan_shape: tuple[int, int] | None = None
+    """``(ry, rx)`` for files that hold a plain stack of patterns, without flyback."""
+    shape: tuple[int, ...] | None = None
+    """Shape of the numbers in a raw binary file."""
+    dtype: str | None = None
+    """Type of the numbers in a raw binary file."""
+    offset: Annotated[int, Field(ge=0)] = 0
+    """Bytes before the first number of a raw binary file."""
+    order: Literal["C", "F"] = "C"
+    """Whether the last (``C``) or the first axis of a raw binary file varies fastest."""
+    flyback: Annotated[int, Field(ge=0)] = 0
+    """Positions at the end of each scan row that are left out."""
+    scan_roi: str | None = None
+    """Region ``y0:y1,x0:x1`` of positions that is read."""
+    detector_roi: str | None = None
+    """Region ``y0:y1,x0:x1`` of detector pixels that is read."""
+    bin: Annotated[int, Field(ge=1)] = 1
+    """Detector pixels that are summed into one, along each axis."""

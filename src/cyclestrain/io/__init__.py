@@ -2,6 +2,7 @@
 
 from cyclestrain.io.atomic import check_writable
 from cyclestrain.io.check import ValueRange, check_patterns, check_range
+from cyclestrain.io.exports import export_maps
 from cyclestrain.io.inspect import ScanDescription, describe, describe_result
 from cyclestrain.io.read import read
 from cyclestrain.io.results import load_group, load_result, save_result
@@ -15,6 +16,7 @@ __all__ = [
     "check_writable",
     "describe",
     "describe_result",
+    "export_maps",
     "fingerprint",
     "load_group",
     "load_result",

@@ -189,7 +189,7 @@ def _attribute_lines(attributes: Mapping[str, Any]) -> list[str]:
         if isinstance(value, str) and value[:1] == "{":
             try:
                 lines.append(f"{key}:")
-                lines.extend(f"  {name}: {item}" for name, item in json.loads(value).items())
+                lines.extend(f"  {name}: {item}" for name, item in json.loads(value).items() if item is not None)
                 continue
             except (json.JSONDecodeError, AttributeError):
                 lines.pop()

@@ -1,0 +1,11 @@
+"""The commands as Python functions, with the same names and arguments.
+
+Angles given here are degrees, as on the command line; see docs/conventions.md.
+"""
+
+from cyclestrain.api.demonstration import Demo, demo
+from cyclestrain.api.mapping import map
+from cyclestrain.api.results import export, info, show
+from cyclestrain.api.simulation import simulate
+
+__all__ = ["Demo", "demo", "export", "info", "map", "show", "simulate"]
