@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from cyclestrain.io.loaded import Loaded
 from cyclestrain.io.sources import view_axes
 from cyclestrain.io.units import real_step, reciprocal_step
 
-__all__ = ["calibrated"]
+__all__ = ["calibrated", "has_annotations"]
 
 _DETECTOR_AXIS = re.compile(r"^(q|k|det|d[xy]$)", re.IGNORECASE)
 
@@ -37,6 +38,19 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+def has_annotations(group: Any) -> bool:
+    """Whether `calibrated` will find something to read beside an array of `group`."""
+    return "dim0" in group or "dim1" in group or any("metadatabundle" in outer for outer in _upwards(group))
+
+
+def _upwards(group: Any) -> Iterator[Any]:
+    """`group` and the groups it lies in, up to the root."""
+    yield group
+    while group.name != "/":
+        group = group.parent
+        yield group
+
+
 def _axes(dataset: Any) -> list[_Axis]:
     """Axes from the data sets ``dim0 ...`` (EMD 1.0) or ``dim1 ...`` (EMD 0.x) beside the array."""
     group, shape = dataset.parent, dataset.shape
@@ -55,15 +69,12 @@ def _axes(dataset: Any) -> list[_Axis]:
 
 def _calibration(dataset: Any) -> dict[str, Any]:
     """Find the calibration metadata nearest to the array: ``metadatabundle/calibration`` of EMD 1.0."""
-    group = dataset.parent
-    while True:
+    for group in _upwards(dataset.parent):
         found = group.get("metadatabundle/calibration")
         if found is not None and hasattr(found, "items"):
             scalars = {key: item for key, item in found.items() if getattr(item, "shape", None) == ()}
             return {key: item[()] for key, item in scalars.items()}
-        if group.name == "/":
-            return {}
-        group = group.parent
+    return {}
 
 
 def _order(axes: list[_Axis]) -> tuple[int, ...]:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.errors import InputError
-from cyclestrain.io.emd import calibrated
+from cyclestrain.io.emd import calibrated, has_annotations
 from cyclestrain.io.hyperspy_files import hyperspy_signal, in_hyperspy_layout
 from cyclestrain.io.loaded import Candidate, Loaded, choose
 from cyclestrain.io.matlab import axis_order, is_matlab
+from cyclestrain.io.soundness import ensure_sound
 from cyclestrain.io.sources import Concatenated, first_line, view_axes
 
 __all__ = ["has_hdf5_signature", "load_hdf5", "open_hdf5", "vendor_layout"]
@@ -49,10 +50,14 @@ def open_hdf5(path: Path) -> Any:
 
 def vendor_layout(path: Path) -> str | None:
     """Name of the RosettaSciIO reader that knows this file's layout best, or None to read it here."""
-    with open_hdf5(path) as file:
-        if "Version" in file and "Data" in file:  # Velox
-            return "EMD"
-        return "Topspin" if path.suffix.lower() == ".app5" else None
+    try:
+        with open_hdf5(path) as file:
+            velox = "Version" in file and "Data" in file
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is a damaged HDF5 file ({first_line(error)}); copy it again") from error
+    if velox:
+        return "EMD"
+    return "Topspin" if path.suffix.lower() == ".app5" else None
 
 
 def _children(group: Any) -> Iterator[tuple[str, Any]]:
@@ -155,5 +160,7 @@ def _load(file: Any, path: Path, dataset: str | None) -> Loaded:
         order = axis_order(array)
         return Loaded(view_axes(array, order), metadata={"dataset": picked.name, "matlab_axes": str(order)})
     known = in_hyperspy_layout(array.parent)
+    if known or has_annotations(array.parent):
+        ensure_sound(path)
     loaded = hyperspy_signal(array, array.parent) if known else calibrated(array)
     return replace(loaded, metadata={"dataset": picked.name, **loaded.metadata})

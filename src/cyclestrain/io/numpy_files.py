@@ -38,7 +38,7 @@ def _read_header(stream: IO[bytes], name: str) -> _Header:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(stream)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, struct.error) as error:
+    except Exception as error:  # the header is parsed as Python, which fails in every way that parser can
         raise InputError(
             f"{name} starts like a NumPy file but its header cannot be read ({first_line(error)}); write it again"
         ) from error
@@ -107,15 +107,9 @@ def load_npz(path: Path, dataset: str | None) -> Loaded:
                 )
             with archive.open(info) as stream:
                 return Loaded(np.lib.format.read_array(stream, allow_pickle=False))
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        EOFError,
-        OSError,
-        struct.error,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except InputError:
+        raise
+    except Exception as error:  # zipfile and its decompressors raise errors of a dozen unrelated types
         raise InputError(
             f"{path} is not a complete .npz archive ({first_line(error)}); write or copy it again"
         ) from error

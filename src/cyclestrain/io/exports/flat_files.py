@@ -31,7 +31,14 @@ def write_tiff(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
     if channels.step is not None:
         metadata["unit"] = channels.step.unit
         resolution = (1 / channels.step.value, 1 / channels.step.value)
-    tifffile.imwrite(path, channels.stack(np.float32), imagej=True, resolution=resolution, metadata=metadata)
+    tifffile.imwrite(
+        path,
+        channels.stack(np.float32),
+        imagej=True,
+        photometric="minisblack",
+        resolution=resolution,
+        metadata=metadata,
+    )
 
 
 def _column(channel: Channel) -> str:

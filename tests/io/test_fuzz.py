@@ -1,0 +1,51 @@
+"""Damaged files of every kind: read or refused with a sentence, in time, within memory; never a crash or a hang."""
+
+from pathlib import Path
+
+import pytest
+
+from fuzz.harness import try_all, variants
+from fuzz.samples import DATA, MEASURED, OWN, Sample
+
+EVERY_RUN, CAMPAIGN = 4, 400
+
+
+def inputs(sample: Sample, folder: Path, n: int, seed: int) -> list[Path]:
+    """Paths to read: the intact sample first, then damaged ones."""
+    intact = folder / "intact"
+    intact.mkdir(parents=True)
+    sample.make(intact)
+    homes = variants(intact, sample.damaged, folder / "damaged", n, seed)
+    return [intact / sample.opened, *(home / sample.opened for home in homes)]
+
+
+def judge(samples: tuple[Sample, ...], folder: Path, n: int, seed: int) -> None:
+    paths = [
+        path for index, sample in enumerate(samples) for path in inputs(sample, folder / str(index), n, seed + index)
+    ]
+    verdict = try_all(paths)
+    assert not verdict.wrong, "\n".join(verdict.wrong)
+    assert sum(verdict.counts.values()) == len(paths)
+    assert verdict.counts["refused"] > 0.1 * len(paths)
+
+
+def test_damaged_files_that_we_can_write(tmp_path):
+    judge(OWN, tmp_path, EVERY_RUN, seed=0)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the folder ../shared/data with measured files is not here")
+def test_damaged_files_of_instruments(tmp_path):
+    judge(MEASURED, tmp_path, 2, seed=100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sample", OWN, ids=lambda sample: sample.name)
+def test_campaign_on_files_that_we_can_write(tmp_path, sample):
+    judge((sample,), tmp_path, CAMPAIGN, seed=1000)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="the folder ../shared/data with measured files is not here")
+@pytest.mark.parametrize("sample", MEASURED, ids=lambda sample: sample.name)
+def test_campaign_on_files_of_instruments(tmp_path, sample):
+    judge((sample,), tmp_path, CAMPAIGN, seed=2000)
