@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from cyclestrain.affine import reciprocal
+from cyclestrain.api import benchmark
 from cyclestrain.bound import Bound, BoundTable, bound_of_entry, bound_of_pattern, tabulate
+from cyclestrain.cli import main
 from cyclestrain.data import FloatArray
 from cyclestrain.errors import InputError
 from cyclestrain.model.dictionary import Entry, Priors
@@ -139,3 +141,14 @@ def test_table() -> None:
     assert isinstance(table, BoundTable)
     assert table.bounds[0].exx < table.bounds[1].exx
     assert f"{1e4 * table.bounds[1].exx:.2f}" in str(table)
+
+
+def test_command(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--backgrounds", "0.1", "0.5", "--detector", "96", "96"]
+    assert main(["benchmark", "crb", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert printed.strip() == str(benchmark("crb", backgrounds=(0.1, 0.5), detector=(96, 96)))
+    with pytest.raises(InputError, match="below 1"):
+        benchmark(backgrounds=(0.5, 1.0))
+    with pytest.raises(InputError, match="no benchmark"):
+        benchmark("speed")  # type: ignore[arg-type]

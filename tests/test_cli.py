@@ -53,7 +53,7 @@ def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "map", "show", "export", "info"])
+@pytest.mark.parametrize("command", ["demo", "simulate", "map", "show", "export", "info", "benchmark"])
 def test_every_argument_of_a_function_is_an_option_of_its_command(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

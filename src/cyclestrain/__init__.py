@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import demo, export, info, map, show, simulate
+    from cyclestrain.api import benchmark, demo, export, info, map, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -35,6 +35,7 @@ __all__ = [
     "Quantity",
     "RichProgress",
     "Scan",
+    "benchmark",
     "demo",
     "export",
     "info",
@@ -52,6 +53,7 @@ _HOME = {
     "Quantity": "data",
     "RichProgress": "progress",
     "Scan": "data",
+    "benchmark": "api",
     "demo": "api",
     "export": "api",
     "info": "api",

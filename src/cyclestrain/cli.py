@@ -34,7 +34,12 @@ app = App(
 
 # What a person types for the types of api.py.
 _TYPED = dict.fromkeys(("PathLike", "PatternSource", "Scan", "Progress"), str)
-_RETURNED: dict[str, Any] = {"Figure": object, "SimulatedScan": object, "xr": SimpleNamespace(Dataset=str)}
+_RETURNED: dict[str, Any] = {
+    "BoundTable": object,
+    "Figure": object,
+    "SimulatedScan": object,
+    "xr": SimpleNamespace(Dataset=str),
+}
 
 
 def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> inspect.Parameter:
@@ -48,7 +53,7 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
         spelling |= {"name": ["--output", "-o"], "help": output}
     elif parameter.name == "scan_shape":
         spelling["name"] = "--scan"
-    elif parameter.name == "shape":
+    elif parameter.name in ("shape", "backgrounds"):
         spelling["consume_multiple"] = True
     elif kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
         kind = inspect.Parameter.POSITIONAL_ONLY
@@ -118,6 +123,11 @@ def _export(result: str, output: str, **options: Any) -> None:
 @_command(api.info)
 def _info(file: str, **options: Any) -> None:
     print(api.info(file, **options))
+
+
+@_command(api.benchmark)
+def _benchmark(*arguments: Any, **options: Any) -> None:
+    print(api.benchmark(*arguments, **options))
 
 
 def _scalar(value: Any) -> Any:
