@@ -87,23 +87,26 @@ def _tile_corners(shape: tuple[int, int], n_tiles: int) -> list[tuple[int, int]]
     return [(int(y), int(x)) for y in ys for x in xs]
 
 
-def find_bad_pixels(mean: FloatArray, noise: FloatArray) -> BoolArray:
+def find_bad_pixels(mean: FloatArray, variance: FloatArray, n: int) -> BoolArray:
     """Isolated pixels far above, or far below, what their neighbours show.
 
     Parameters
     ----------
-    mean
-        Average pattern, shape ``(qy, qx)``.
-    noise
-        Standard uncertainty of each pixel of that average, same shape.
+    mean, variance
+        Average pattern and variance of each pixel from pattern to pattern, shape ``(qy, qx)``.
+    n
+        Patterns averaged.
     """
     ring = np.ones((3, 3), bool)
     ring[1, 1] = False
-    bright = ndimage.rank_filter(mean, -2, footprint=ring, mode="mirror")
-    local = ndimage.median_filter(mean, 5, mode="mirror")
-    floor = np.median(mean) + 1e-12
-    hot = mean > 3.0 * np.maximum(bright, 0) + 8.0 * noise + floor
-    dead = mean < 0.2 * local - 8.0 * noise
+    bright = np.maximum(ndimage.rank_filter(mean, -2, footprint=ring, mode="mirror"), 0)
+    local = np.maximum(ndimage.median_filter(mean, 5, mode="mirror"), 0)
+    # Variance over mean of the detector, so that a pixel's noise is judged by its neighbours and not by itself.
+    lit = mean > np.quantile(mean, 0.2)
+    scale = float(np.median(variance[lit] / np.maximum(mean[lit], 1e-12))) if lit.any() else 1.0
+    error = np.sqrt(np.maximum(scale, 1e-12) * np.maximum(local, np.mean(local)) / n)
+    hot = mean > 3.0 * bright + 10.0 * error + np.median(local)
+    dead = mean < 0.2 * local - 10.0 * error
     return hot | dead
 
 
@@ -217,8 +220,8 @@ def calibrate(scan: Scan, sample: Sample, settings: MapSettings) -> Calibration:
     """
     patterns = sample.patterns
     mean = patterns.mean(0, dtype=np.float64)
-    spread = patterns[:: max(1, len(patterns) // 256)].std(0, dtype=np.float64)
-    bad = find_bad_pixels(mean, spread / np.sqrt(len(patterns)))
+    variance = patterns[:: max(1, len(patterns) // 256)].var(0, dtype=np.float64)
+    bad = find_bad_pixels(mean, variance, len(patterns))
     good = ~bad
     centre0, radius = find_direct_beam(mean, good)
     choices = [f"bad pixels: {int(bad.sum())} masked" if bad.any() else "bad pixels: none found"]

@@ -82,7 +82,7 @@ class Alignment:
     score: FloatArray
 
 
-@nb.njit(parallel=True, cache=True, fastmath=True)
+@nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
 def _polar(patterns: Any, good: Any, centres: Any, radii: Any, n_angles: int, box: int, out: Any) -> None:  # pragma: no cover
     n_y, n_x = good.shape
     half = box // 2

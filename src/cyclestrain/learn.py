@@ -34,7 +34,7 @@ from cyclestrain.reflections import (
 __all__ = ["Lesson", "learn_entry", "start_entry"]
 
 OVERSAMPLING = 8
-MAX_PATTERNS = 1200
+MAX_PATTERNS = 1024
 """Patterns an entry is learned from: more do not make it measurably better."""
 
 
@@ -103,15 +103,17 @@ def start_entry(lesson: Lesson, calibration: Calibration) -> Entry | None:
         basis = find_lattice(peaks, radius)
         if basis is None:
             continue
-        score = lattice_score(peaks, basis, radius)
+        score = float(lattice_score(peaks, basis, radius))
         if score > 1.15 * best_score:
             best, best_score = (peaks, basis), score
     if best is None:
         return None
     peaks, basis = best
     radius = disk_size(average, peaks, limit=0.45 * float(np.hypot(*basis).min()))
-    lattice = measure_reflections(average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer))
-    if len(lattice.indices) < 3 or np.linalg.matrix_rank(lattice.indices) < 2:
+    lattice = measure_reflections(
+        average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer), others=peaks
+    )
+    if not lattice.spans_plane:
         return None
     half = _window_half(radius, basis)
     probe = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
@@ -125,7 +127,7 @@ def _trust(fit: PatternFit) -> FloatArray:
     width = 1.4826 * np.median(np.abs(misfit - typical)) + 1e-3 * typical
     good = (misfit < typical + 5 * width) & (significance > 5) & np.isfinite(fit.covariance[:, 0, 0])
     per_pixel = fit.chi_square / np.maximum(fit.n_pixels, 1)
-    limit = 1.0 + 4.0 * np.sqrt(2.0 / np.maximum(fit.n_pixels, 1))
+    limit = 1.0 + 4.0 * fit.chi_error / np.maximum(fit.n_pixels, 1)
     weight = np.where(per_pixel > limit, 1.0 / np.maximum(per_pixel, 1e-9), 1.0)
     return np.where((fit.n_pixels > 0) & good[:, None], weight, 0.0)
 
@@ -159,7 +161,7 @@ def _improved(stack: Any, entry: Entry, fit: PatternFit, noise_scale: float, *, 
     s = entry.probe.oversampling
     pedestal = float(np.mean(profiles.probe[-s:]))
     probe = Probe.from_profile(profiles.probe - pedestal, s, entry.probe.half)
-    spread = measure_deviations(deviations, entry, gain)
+    spread = measure_deviations(deviations, entry, fit, trust)
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
     return replace(
         entry,
@@ -215,7 +217,7 @@ def learn_entry(
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0)
     entry, start = _look_again(lesson, calibration, entry, start)
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
-    lattice = Lattice(entry.basis, entry.indices.astype(np.int64), entry.reflections, entry.intensity)
+    lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
     return replace(entry, operators=lattice_operators(lattice)), noise_scale
 
 
@@ -245,9 +247,11 @@ def _look_again(lesson: Lesson, calibration: Calibration, entry: Entry, start: S
     basis = find_lattice(peaks, radius)
     if basis is None or abs(np.linalg.det(basis) / np.linalg.det(entry.basis) - 1) < 0.05:
         basis = entry.basis  # the same lattice: keep its labelling
-    lattice = measure_reflections(average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer))
-    if len(lattice.indices) < 3 or np.linalg.matrix_rank(lattice.indices) < 2:
-        lattice = Lattice(entry.basis, entry.indices.astype(np.int64), entry.reflections, entry.intensity)
+    lattice = measure_reflections(
+        average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer), others=peaks
+    )
+    if not lattice.spans_plane:
+        lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
     half = _window_half(radius, basis)
     probe = Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
     fresh = replace(_entry(lattice, average, coverage, probe), background=entry.background)

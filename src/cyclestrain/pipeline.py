@@ -194,9 +194,8 @@ def _fit_chunk(
     start = approach(patterns, calibration.good, entry, Start.turned(theta, centres), centre_sigma=sigma)
     stack = gather(patterns, predicted_positions(start, entry.reflections), entry.probe.half + 1, calibration.good)
     fit = refine(stack, entry, start, centre=centres, centre_sigma=sigma, noise_scale=noise_scale)
-    inflation = np.maximum(fit.misfit, 1.0)
     store.affine[at], store.centre[at], store.gain[at] = fit.start.affine, fit.start.centre, fit.start.gain
-    store.covariance[at] = fit.affine_covariance * inflation[:, None, None]
+    store.covariance[at] = fit.affine_covariance * fit.inflation[:, None, None]
     store.misfit[at], store.significance[at] = fit.misfit, fit.significance
 
 

@@ -57,6 +57,8 @@ class PatternFit:
         Deviations of intensity (counts), background level and slopes of each reflection, ``(n, reflection, 4)``.
     chi_square, n_pixels
         Pearson chi-square (in units of the noise scale) and pixels of each reflection, ``(n, reflection)``.
+    chi_error
+        Standard deviation that counting statistics give that chi-square, ``(n, reflection)``.
     shift_score, shift_information
         What each reflection says about its own residual shift, ``(n, reflection, 2)`` and ``(..., 2, 2)``.
     """
@@ -66,6 +68,7 @@ class PatternFit:
     local: FloatArray
     chi_square: FloatArray
     n_pixels: FloatArray
+    chi_error: FloatArray
     shift_score: FloatArray
     shift_information: FloatArray
 
@@ -79,6 +82,13 @@ class PatternFit:
         """Chi-square per degree of freedom of each pattern, 1 where model and noise explain it, shape ``(n,)``."""
         freedom = np.maximum(self.n_pixels.sum(1) - N_PARAMETERS, 1)
         return self.chi_square.sum(1) / freedom
+
+    @property
+    def inflation(self) -> FloatArray:
+        """Factor by which misfit beyond counting statistics widens the covariance, 1 where there is none, ``(n,)``."""
+        freedom = np.maximum(self.n_pixels.sum(1) - N_PARAMETERS, 1)
+        error = np.sqrt((self.chi_error**2).sum(1)) / freedom
+        return np.where(self.misfit > 1.0 + 3.0 * error, self.misfit, 1.0)
 
     @property
     def significance(self) -> FloatArray:
@@ -134,7 +144,7 @@ def refine(
     ).astype(float)
     local = np.zeros((n, n_reflections, N_LOCAL))
     covariance = np.empty((n, N_PARAMETERS, N_PARAMETERS))
-    misfit = np.zeros((n, n_reflections, 2))
+    misfit = np.zeros((n, n_reflections, 3))
     score, information = np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2))
     tables = probe.tables.reshape(3, probe.oversampling + 1, probe.oversampling + 1, -1)
     fit_patterns(
@@ -145,7 +155,9 @@ def refine(
         parameters, local, covariance, misfit, score, information,
     )  # fmt: skip
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
-    return PatternFit(fitted, covariance, local, misfit[..., 0] / noise_scale, misfit[..., 1], score, information)
+    chi_error = np.sqrt(2.0 * misfit[..., 1] + misfit[..., 2] * noise_scale)
+    chi_square = misfit[..., 0] / noise_scale
+    return PatternFit(fitted, covariance, local, chi_square, misfit[..., 1], chi_error, score, information)
 
 
 def approach(

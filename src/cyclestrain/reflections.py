@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +26,23 @@ class Lattice:
     basis
         Reciprocal-lattice vectors as columns, ``(y, x)`` pixels, shape ``(2, 2)``.
     indices
-        Integer indices, shape ``(reflection, 2)``.
+        Integer indices, shape ``(reflection, 2)``; NaN for reflections that belong to no node of the lattice
+        (superstructures, twins): they count as well, since they move with the crystal.
     positions
-        ``basis @ indices``, relative to the beam centre, pixels, shape ``(reflection, 2)``.
+        Relative to the beam centre, pixels, shape ``(reflection, 2)``.
     intensity
         Counts above background in each disk, shape ``(reflection,)``.
     """
 
     basis: FloatArray
-    indices: NDArray[np.int64]
+    indices: FloatArray
     positions: FloatArray
     intensity: FloatArray
+
+    @property
+    def spans_plane(self) -> bool:
+        """Enough reflections to fix an affine: three that do not lie on one line through the beam."""
+        return len(self.positions) >= 3 and np.linalg.matrix_rank(self.positions, tol=1e-3) == 2
 
 
 @dataclass(frozen=True)
@@ -144,18 +151,21 @@ def _reduced(basis: FloatArray) -> FloatArray:
 
 
 def _index(positions: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Nearest integer indices and distance to them in pixels."""
-    indices = np.rint(positions @ np.linalg.inv(basis).T)
-    return indices, np.hypot(*(positions - indices @ basis.T).T)
+    """Nearest integer indices ``(..., n, 2)`` and distance to them in pixels ``(..., n)`` for bases ``(..., 2, 2)``."""
+    indices = np.rint(positions @ np.linalg.inv(basis).swapaxes(-1, -2))
+    return indices, np.linalg.norm(positions - indices @ basis.swapaxes(-1, -2), axis=-1)
 
 
-def lattice_score(peaks: Peaks, basis: FloatArray, radius: float) -> float:
-    """Weight of the peaks a basis indexes, less what a lattice of its density would index by chance."""
+def lattice_score(peaks: Peaks, basis: FloatArray, radius: float) -> Any:
+    """Weight of the peaks a basis indexes, less what a lattice of its density would index by chance.
+
+    `basis` may be many bases, shape ``(..., 2, 2)``.
+    """
     tolerance = max(1.0, 0.3 * radius)
     weight = np.sqrt(np.minimum(peaks.significance, 100.0))
     _, distance = _index(peaks.positions, basis)
-    chance = min(1.0, np.pi * tolerance**2 / abs(np.linalg.det(basis)))
-    return float((weight * ((distance < tolerance) * (1 - 0.3 * distance / tolerance) - 2.0 * chance)).sum())
+    chance = np.minimum(1.0, np.pi * tolerance**2 / np.abs(np.linalg.det(basis)))[..., None]
+    return (weight * ((distance < tolerance) * (1 - 0.3 * distance / tolerance) - 2.0 * chance)).sum(-1)
 
 
 def disk_size(average: FloatArray, peaks: Peaks, limit: float) -> float:
@@ -206,16 +216,15 @@ def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
     length = np.hypot(*vectors.T)
     keep = (length > max(3.0, 1.6 * radius)) & ((vectors[:, 1] > 0) | ((vectors[:, 1] == 0) & (vectors[:, 0] > 0)))
     vectors = vectors[keep][np.argsort(length[keep])][:160]
-    best, best_score = None, 0.0
-    for i, a in enumerate(vectors):
-        for b in vectors[i + 1 :]:
-            area = abs(a[0] * b[1] - a[1] * b[0])
-            if area < 0.4 * np.hypot(*a) * np.hypot(*b) or area < 2 * np.pi * tolerance**2:
-                continue
-            basis = np.stack([a, b], 1)
-            score = lattice_score(peaks, basis, radius)
-            if score > best_score:
-                best, best_score = basis, score
+    first, second = np.triu_indices(len(vectors), 1)
+    bases = np.stack([vectors[first], vectors[second]], -1)  # (pair, 2, 2), vectors as columns
+    area = np.abs(np.linalg.det(bases))
+    sides = np.hypot(*vectors[first].T) * np.hypot(*vectors[second].T)
+    bases = bases[(area > 0.4 * sides) & (area > 2 * np.pi * tolerance**2)]
+    if not len(bases):
+        return None
+    scores = lattice_score(peaks, bases, radius)
+    best = bases[scores.argmax()] if scores.max() > 0 else None
     if best is None:
         return None
     for _ in range(4):
@@ -236,6 +245,7 @@ def measure_reflections(
     *,
     radius: float,
     ring: tuple[float, float],
+    others: Peaks | None = None,
     threshold: float = 5.0,
 ) -> Lattice:
     """Reflections of a lattice that are really there, with their intensities.
@@ -250,6 +260,8 @@ def measure_reflections(
         Radius of the disks, pixels.
     ring
         Inner and outer radius within which reflections are used.
+    others
+        Peaks to add where they are strong and on no node of the lattice.
     threshold
         Least intensity in standard deviations of what the same aperture measures between reflections.
     """
@@ -263,8 +275,7 @@ def measure_reflections(
     centre = (np.array(average.shape) - 1) / 2
     limit = 0.3 * coverage.max()
 
-    def sample(indices: FloatArray) -> tuple[FloatArray, FloatArray]:
-        positions = indices @ basis.T
+    def sample(positions: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
         length = np.hypot(*positions.T)
         at = np.rint(positions + centre).astype(int)
         inside = ((at >= 0) & (at < np.array(average.shape))).all(1)
@@ -272,14 +283,35 @@ def measure_reflections(
         inside &= (length > ring[0]) & (length < ring[1]) & (coverage[tuple(at.T)] > limit)
         return inside, signal[tuple(at.T)]
 
-    inside, intensity = sample(grid)
-    quiet_inside, quiet = sample(between)
+    nodes = grid @ basis.T
+    inside, intensity = sample(nodes)
+    quiet_inside, quiet = sample(between @ basis.T)
     quiet = quiet[quiet_inside]
     noise = max(1.4826 * float(np.median(np.abs(quiet - np.median(quiet)))) if quiet.size > 3 else 0.0, 1e-12)
     keep = inside & (intensity > threshold * noise)
     if keep.any():
         keep &= intensity > 2e-3 * np.max(intensity[keep])
-    return Lattice(basis, grid[keep], grid[keep] @ basis.T, intensity[keep])
+    positions, indices, intensity = nodes[keep], grid[keep].astype(float), intensity[keep]
+    if others is not None and keep.any():
+        extra = _off_lattice(others, basis, positions, radius)
+        extra_inside, extra_intensity = sample(extra)
+        good = extra_inside & (extra_intensity > 0.03 * intensity.max())
+        positions = np.concatenate([positions, extra[good]])
+        indices = np.concatenate([indices, np.full((int(good.sum()), 2), np.nan)])
+        intensity = np.concatenate([intensity, extra_intensity[good]])
+    return Lattice(basis, indices, positions, intensity)
+
+
+def _off_lattice(peaks: Peaks, basis: FloatArray, taken: FloatArray, radius: float) -> FloatArray:
+    """Positions of strong peaks that are no lattice node and overlap no other reflection."""
+    strong = peaks.positions[peaks.significance > 10.0]
+    out = list(taken)
+    for position in strong:
+        _, distance = _index(position[None], basis)
+        clear = np.hypot(*(np.array(out) - position).T).min() > 2.0 * radius + 1.5
+        if distance[0] > max(1.5, 0.4 * radius) and clear:
+            out.append(position)
+    return np.array(out[len(taken) :]).reshape(-1, 2)
 
 
 def lattice_operators(lattice: Lattice, tolerance: float = 0.035, agreement: float = 0.6) -> FloatArray:
@@ -300,7 +332,11 @@ def lattice_operators(lattice: Lattice, tolerance: float = 0.035, agreement: flo
         Shape ``(order, 2, 2)``, identity first, in order of their rotation angle.
     """
     # Square roots keep one bright reflection from deciding.
-    brightness = {tuple(hk): np.sqrt(max(i, 0.0)) for hk, i in zip(lattice.indices.tolist(), lattice.intensity, strict=True)}
+    on_lattice = np.isfinite(lattice.indices).all(1)
+    indices = lattice.indices[on_lattice].astype(int).tolist()
+    brightness = {
+        tuple(hk): np.sqrt(max(i, 0.0)) for hk, i in zip(indices, lattice.intensity[on_lattice], strict=True)
+    }
     norm = sum(v * v for v in brightness.values())
     found: dict[int, FloatArray] = {}
     for elements in product((-1, 0, 1), repeat=4):

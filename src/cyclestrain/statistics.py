@@ -24,77 +24,95 @@ from cyclestrain.refine import PatternFit, predicted_positions
 __all__ = ["Deviations", "fit_profiles", "measure_deviations"]
 
 _MASKED = -1e29
+PARTS = 16
+"""Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
 
 
-@nb.njit(cache=True, fastmath=True)
+@nb.njit(fastmath=True, error_model="numpy")
+def _window_sums(
+    window: Any, corner: Any, position: Any, centre: Any, brightness: float, level: float, local: Any, trust: float,
+    probe: Any, step: float, background: Any, floor: float, support: Any,
+    probe_normal: Any, probe_rhs: Any, back_normal: Any, back_rhs: Any, information: Any, score: Any,
+) -> None:  # fmt: skip # pragma: no cover - compiled
+    """Add one window (first pixel at `corner`) to the normal equations of probe, background and its deviations."""
+    size = support.shape[0]
+    half = size // 2
+    n_probe, n_back = probe.shape[0], background.shape[0]
+    basis = np.empty(4)
+    for i in range(size):
+        for j in range(size):
+            y = window[i, j]
+            if support[i, j] == 0 or y < _MASKED:
+                continue
+            py, px = corner[0] + i, corner[1] + j
+            t = np.hypot(py - position[0], px - position[1]) / step
+            k = int(t)
+            f = t - k
+            shape = (1 - f) * probe[k] + f * probe[k + 1] if k < n_probe - 1 else 0.0
+            r = min(np.hypot(py - centre[0], px - centre[1]), n_back - 1.001)
+            m = int(r)
+            e = r - m
+            b = (1 - e) * background[m] + e * background[m + 1]
+            u, v = (i - half) / half, (j - half) / half
+            a = level * (1.0 + local[1] + local[2] * u + local[3] * v)
+            weight = 1.0 / max(a * b + brightness * shape, floor)
+            residual = y - a * b - brightness * shape
+            basis[0], basis[1], basis[2], basis[3] = shape, level * b, level * b * u, level * b * v
+            for p in range(4):
+                score[p] += weight * basis[p] * residual
+                for q in range(4):
+                    information[p, q] += weight * basis[p] * basis[q]
+            weight *= trust
+            if k < n_probe - 1:
+                target = residual + brightness * shape
+                w = weight * brightness
+                probe_normal[0, k] += w * brightness * (1 - f) * (1 - f)
+                probe_normal[0, k + 1] += w * brightness * f * f
+                probe_normal[1, k] += w * brightness * f * (1 - f)
+                probe_rhs[k] += w * (1 - f) * target
+                probe_rhs[k + 1] += w * f * target
+            back_normal[0, m] += weight * a * a * (1 - e) * (1 - e)
+            back_normal[0, m + 1] += weight * a * a * e * e
+            back_normal[1, m] += weight * a * a * e * (1 - e)
+            back_rhs[m] += weight * a * (1 - e) * (residual + a * b)
+            back_rhs[m + 1] += weight * a * e * (residual + a * b)
+
+
+@nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
 def _sums(
     counts: Any, origin: Any, positions: Any, centre: Any, brightness: Any, level: Any, local: Any, trust: Any,
     probe: Any, step: float, background: Any, floor: float, support: Any,
     probe_normal: Any, probe_rhs: Any, back_normal: Any, back_rhs: Any, deviations: Any,
 ) -> None:  # fmt: skip # pragma: no cover - compiled
+    """Sums over all windows; the first axis of the four normal arrays are parts, each filled by one thread."""
     size = support.shape[0]
-    half = size // 2
-    margin = (counts.shape[2] - size) // 2
-    n_probe, n_back = probe.shape[0], background.shape[0]
-    for n in range(counts.shape[0]):
-        for g in range(counts.shape[1]):
-            ry = int(np.rint(positions[n, g, 0])) - origin[n, g, 0]
-            rx = int(np.rint(positions[n, g, 1])) - origin[n, g, 1]
-            if trust[n, g] <= 0 or abs(ry) > margin or abs(rx) > margin:
-                continue
-            l2 = np.zeros((4, 4))
-            s2 = np.zeros(4)
-            for i in range(size):
-                for j in range(size):
-                    y = counts[n, g, margin + ry + i, margin + rx + j]
-                    if support[i, j] == 0 or y < _MASKED:
-                        continue
-                    py = origin[n, g, 0] + ry + i - half
-                    px = origin[n, g, 1] + rx + j - half
-                    t = np.hypot(py - positions[n, g, 0], px - positions[n, g, 1]) / step
-                    k = int(t)
-                    f = t - k
-                    shape = 0.0
-                    if k < n_probe - 1:
-                        shape = (1 - f) * probe[k] + f * probe[k + 1]
-                    r = min(np.hypot(py - centre[n, 0], px - centre[n, 1]), n_back - 1.001)
-                    m = int(r)
-                    e = r - m
-                    b = (1 - e) * background[m] + e * background[m + 1]
-                    u, v = (i - half) / half, (j - half) / half
-                    tilt = 1.0 + local[n, g, 1] + local[n, g, 2] * u + local[n, g, 3] * v
-                    amplitude = brightness[n, g]
-                    expected = level[n] * b * tilt + amplitude * shape
-                    weight = trust[n, g] / max(expected, floor)
-                    residual = y - level[n] * b * tilt - amplitude * shape
-                    if k < n_probe - 1:
-                        target = residual + amplitude * shape
-                        w = weight * amplitude
-                        probe_normal[0, k] += w * amplitude * (1 - f) * (1 - f)
-                        probe_normal[0, k + 1] += w * amplitude * f * f
-                        probe_normal[1, k] += w * amplitude * f * (1 - f)
-                        probe_rhs[k] += w * (1 - f) * target
-                        probe_rhs[k + 1] += w * f * target
-                    a = level[n] * tilt
-                    back_normal[0, m] += weight * a * a * (1 - e) * (1 - e)
-                    back_normal[0, m + 1] += weight * a * a * e * e
-                    back_normal[1, m] += weight * a * a * e * (1 - e)
-                    back_rhs[m] += weight * a * (1 - e) * (residual + a * b)
-                    back_rhs[m + 1] += weight * a * e * (residual + a * b)
-                    basis = (shape, level[n] * b, level[n] * b * u, level[n] * b * v)
-                    for p in range(4):
-                        s2[p] += weight / trust[n, g] * basis[p] * residual
-                        for q in range(4):
-                            l2[p, q] += weight / trust[n, g] * basis[p] * basis[q]
-            for p in range(4):
-                l2[p, p] += 1e-9 * l2[p, p] + 1e-12
-            inverse = np.linalg.inv(l2)
-            for p in range(4):
-                step_p = 0.0
-                for q in range(4):
-                    step_p += inverse[p, q] * s2[q]
-                deviations[0, n, g, p] = local[n, g, p] + step_p
-                deviations[1, n, g, p] = inverse[p, p]
+    half, margin = size // 2, (counts.shape[2] - size) // 2
+    n_parts = probe_normal.shape[0]
+    for part in nb.prange(n_parts):
+        corner = np.empty(2)
+        for n in range(part, counts.shape[0], n_parts):
+            for g in range(counts.shape[1]):
+                ry = int(np.rint(positions[n, g, 0])) - origin[n, g, 0]
+                rx = int(np.rint(positions[n, g, 1])) - origin[n, g, 1]
+                if trust[n, g] <= 0 or abs(ry) > margin or abs(rx) > margin:
+                    continue
+                information, score = np.zeros((4, 4)), np.zeros(4)
+                window = counts[n, g, margin + ry : margin + ry + size, margin + rx : margin + rx + size]
+                corner[0], corner[1] = origin[n, g, 0] + ry - half, origin[n, g, 1] + rx - half
+                _window_sums(
+                    window, corner, positions[n, g], centre[n], brightness[n, g], level[n], local[n, g], trust[n, g],
+                    probe, step, background, floor, support, probe_normal[part], probe_rhs[part], back_normal[part],
+                    back_rhs[part], information, score,
+                )  # fmt: skip
+                for p in range(4):
+                    information[p, p] += 1e-9 * information[p, p] + 1e-12
+                inverse = np.linalg.inv(information)
+                for p in range(4):
+                    step_p = 0.0
+                    for q in range(4):
+                        step_p += inverse[p, q] * score[q]
+                    deviations[0, n, g, p] = local[n, g, p] + step_p
+                    deviations[1, n, g, p] = inverse[p, p]
 
 
 @dataclass(frozen=True)
@@ -119,10 +137,8 @@ class Profiles:
     background: FloatArray
 
 
-def _smooth_solve(
-    normal: FloatArray, rhs: FloatArray, smoothness: float, prior: FloatArray | None = None
-) -> FloatArray:
-    """Tridiagonal least squares with a penalty on the second difference and, optionally, prior precisions about zero."""
+def _smooth_solve(normal: FloatArray, rhs: FloatArray, smoothness: float) -> FloatArray:
+    """Tridiagonal least squares with a penalty on the second difference (banded normal equations)."""
     n = len(rhs)
     bands = np.zeros((3, n))  # upper form: bands[2] diagonal, [1] first, [0] second off-diagonal
     bands[2], bands[1, 1:] = normal[0], normal[1, : n - 1]
@@ -132,7 +148,7 @@ def _smooth_solve(
         for i in range(3):
             for j in range(i, 3):
                 bands[2 - (j - i), k + j] += strength * d[i] * d[j]
-    bands[2] += 1e-9 * bands[2].max() if prior is None else prior
+    bands[2] += 1e-9 * bands[2].max()
     return np.asarray(solveh_banded(bands, rhs))
 
 
@@ -154,8 +170,8 @@ def fit_profiles(
     oversampling = probe.oversampling
     profile = probe.profile[: (probe.half + 1) * oversampling]
     background = entry.background
-    normal, rhs = np.zeros((2, len(profile))), np.zeros(len(profile))
-    back_normal, back_rhs = np.zeros((2, len(background))), np.zeros(len(background))
+    normal, rhs = np.zeros((PARTS, 2, len(profile))), np.zeros((PARTS, len(profile)))
+    back_normal, back_rhs = np.zeros((PARTS, 2, len(background))), np.zeros((PARTS, len(background)))
     n, n_reflections = trust.shape
     deviations = np.full((2, n, n_reflections, 4), np.nan)
     brightness = fit.start.gain[:, None] * entry.intensity + fit.local[..., 0]
@@ -165,6 +181,7 @@ def fit_profiles(
         probe.support,
         normal, rhs, back_normal, back_rhs, deviations,
     )  # fmt: skip
+    normal, rhs, back_normal, back_rhs = (array.sum(0) for array in (normal, rhs, back_normal, back_rhs))
     new_probe = _fit_probe_profile(normal / noise_scale, rhs / noise_scale, probe)
     seen = back_normal[0] > 0
     new_background = background.copy()
@@ -207,14 +224,16 @@ def _fit_probe_profile(normal: FloatArray, rhs: FloatArray, probe: Probe) -> Flo
         options={"xatol": 1e-4, "fatol": 1e-3, "initial_simplex": None},
     )
     value, profile = solve(best.x)
-    # Free deviations from the soft disk: large where the disk is, next to none in the surround, where they would only
-    # take over the background.
+    # Free deviations from the soft disk, smooth over a pixel: large where the disk is, next to none in the surround,
+    # where they would only take over the background. A rougher profile would add false edges to every disk.
     outside = radius > best.x[0] + 3.0 * np.exp(best.x[1]) + 0.5
     width = np.where(outside, 0.003, 0.15) * max(float(profile[0]), 1e-12)
-    deviation = _smooth_solve(normal, rhs - _tridiagonal(normal, profile), 1e-4, prior=1.0 / width**2)
+    prior = np.outer(width, width) * np.exp(-0.5 * ((radius[:, None] - radius) / 0.8) ** 2)
+    matrix = np.diag(normal[0]) + np.diag(normal[1, :-1], 1) + np.diag(normal[1, :-1], -1)
+    deviation = prior @ np.linalg.solve(matrix @ prior + np.eye(len(rhs)), rhs - _tridiagonal(normal, profile))
     free = profile + deviation
     free_value = float(free @ _tridiagonal(normal, free) - 2 * free @ rhs)
-    return free if value - free_value > 2.0 * len(rhs) else profile
+    return free if value - free_value > 4.0 * radius[-1] else profile
 
 
 def _tridiagonal(normal: FloatArray, x: FloatArray) -> FloatArray:
@@ -224,22 +243,40 @@ def _tridiagonal(normal: FloatArray, x: FloatArray) -> FloatArray:
     return np.asarray(out)
 
 
-def measure_deviations(deviations: Deviations, entry: Entry, gain: FloatArray) -> FloatArray:
-    """Standard deviations of the deviations beyond what noise explains, ``(reflection, 4)``: empirical-Bayes priors.
+def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
+    """Standard deviations of the deviations beyond what noise explains, ``(reflection, 5)``: empirical-Bayes priors.
 
-    Intensities get one width per reflection, background level and slopes one for all reflections. A width that is not
-    twice its own uncertainty above zero is zero: where nothing deviates nothing is lost.
+    Intensities and positions get one width per reflection, background level and slopes one for all reflections. A width
+    that is not three times its own uncertainty above zero is zero: where nothing deviates nothing is lost.
+
+    Parameters
+    ----------
+    deviations
+        Of intensity, background level and slopes.
+    entry, fit
+        The entry and its fit; what a reflection says of its own residual shift gives the wandering of its position.
+    trust
+        Weight of each reflection of each pattern, zero to leave it out, shape ``(n, reflection)``.
     """
-    spread = np.zeros((len(entry.intensity), 4))
+    spread = np.zeros((len(entry.intensity), 5))
     value = deviations.value.copy()
     variance = deviations.variance.copy()
-    reference = np.maximum(gain[:, None] * entry.intensity, 1e-12)
+    reference = np.maximum(fit.start.gain[:, None] * entry.intensity, 1e-12)
     value[..., 0] /= reference
     variance[..., 0] /= reference**2
     for p in range(4):
-        excess, error = _excess_variance(value[..., p], variance[..., p], axis=0 if p == 0 else None)
-        spread[:, p] = np.sqrt(np.where(excess > 2.0 * error, excess, 0.0))
+        spread[:, p] = _spread(*_excess_variance(value[..., p], variance[..., p], axis=0 if p == 0 else None))
+    information = fit.shift_information + 1e-12 * np.eye(2)
+    covariance = np.linalg.inv(information)
+    shift = np.einsum("ngij,ngj->ngi", covariance, fit.shift_score)
+    noise = np.where(trust > 0, 0.5 * np.trace(covariance, axis1=-2, axis2=-1), np.nan)
+    squares = np.where(trust > 0, 0.5 * (shift**2).sum(-1), np.nan)
+    spread[:, 4] = np.minimum(_spread(*_excess_variance(np.sqrt(squares), noise, axis=0)), 3.0)
     return spread
+
+
+def _spread(excess: FloatArray, error: FloatArray) -> FloatArray:
+    return np.sqrt(np.where(excess > 3.0 * error, excess, 0.0))
 
 
 def _excess_variance(value: FloatArray, variance: FloatArray, axis: int | None) -> tuple[FloatArray, FloatArray]:

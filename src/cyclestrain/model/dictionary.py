@@ -29,7 +29,7 @@ class Priors:
     @classmethod
     def none(cls, n_reflections: int) -> Priors:
         """Every pattern has the entry's own intensities and background."""
-        return cls(np.zeros((n_reflections, 4)))
+        return cls(np.zeros((n_reflections, 5)))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ The deviations have Gaussian priors whose widths were learned from the data (`Pr
 their intensities, wide where thickness and tilt change them from place to place.
 
 Each reflection reports a 6x6 information matrix over (shift y, shift x, intensity, level, slope y, slope x). Its
-own deviations are eliminated (Schur complement), what is left is pooled into the 8 parameters of the pattern:
+own deviations are eliminated (Schur complement), as is a wandering of its position that the lattice does not explain
+(contrast inside the disk, another crystal), and what is left is pooled into the 8 parameters of the pattern:
 ``A_yy, A_yx, A_xy, A_xx, c_y, c_x, a, beta``.
 """
 
@@ -29,7 +30,7 @@ N_LOCAL = 4
 _MASKED = -1e29
 
 
-@nb.njit(fastmath=True, inline="always")
+@nb.njit(fastmath=True, inline="always", error_model="numpy")
 def _load(counts: Any, start_y: int, start_x: int, support: Any, values: Any, used: Any) -> None:  # pragma: no cover
     """Copy the part of a stack window that the probe covers; masked pixels get no weight."""
     size = support.shape[0]
@@ -42,7 +43,7 @@ def _load(counts: Any, start_y: int, start_x: int, support: Any, values: Any, us
             values[k] = value if good > 0 else np.float32(0.0)
 
 
-@nb.njit(fastmath=True, inline="always")
+@nb.njit(fastmath=True, inline="always", error_model="numpy")
 def _radial(profile: Any, oy: float, ox: float, size: int, out: Any) -> None:  # pragma: no cover
     """Radial profile (1 px steps) on a window whose first pixel is ``(oy, ox)`` from the centre."""
     last = np.float32(profile.shape[0] - 1.001)
@@ -56,7 +57,7 @@ def _radial(profile: Any, oy: float, ox: float, size: int, out: Any) -> None:  #
             out[i * size + j] = profile[k] + f * (profile[k + 1] - profile[k])
 
 
-@nb.njit(fastmath=True)
+@nb.njit(fastmath=True, error_model="numpy")  # a branch on division by zero would bar vectorisation
 def _information(
     values: Any,
     used: Any,
@@ -69,77 +70,75 @@ def _information(
     floor: float,
     local: Any,
     offsets: Any,
+    sloped: bool,
+    rows: Any,
     normal: Any,
     score: Any,
-) -> tuple[float, float]:  # pragma: no cover
-    """Information and score of one reflection; returns (Pearson chi-square, pixels)."""
+) -> tuple[float, float, float]:  # pragma: no cover
+    """Information and score of one reflection; returns (Pearson chi-square, pixels, sum of 1 / expected counts).
+
+    `rows` is scratch space, shape ``(7, pixel)``: the derivatives and the residual over the pixel's standard deviation.
+    Their products are the information. Everything is float32 and in simple loops so that it is vectorised.
+    """
     phases = tables.shape[1]
     ty = min(max((fy + 0.5) * (phases - 1), 0.0), phases - 1.001)
     tx = min(max((fx + 0.5) * (phases - 1), 0.0), phases - 1.001)
     iy, ix = int(ty), int(tx)
     wy, wx = np.float32(ty - iy), np.float32(tx - ix)
-    w00, w01 = (1 - wy) * (1 - wx), (1 - wy) * wx
-    w10, w11 = wy * (1 - wx), wy * wx
+    one = np.float32(1.0)
+    w00, w01 = (one - wy) * (one - wx), (one - wy) * wx
+    w10, w11 = wy * (one - wx), wy * wx
     p00, p01, p10, p11 = tables[0, iy, ix], tables[0, iy, ix + 1], tables[0, iy + 1, ix], tables[0, iy + 1, ix + 1]
     y00, y01, y10, y11 = tables[1, iy, ix], tables[1, iy, ix + 1], tables[1, iy + 1, ix], tables[1, iy + 1, ix + 1]
     x00, x01, x10, x11 = tables[2, iy, ix], tables[2, iy, ix + 1], tables[2, iy + 1, ix], tables[2, iy + 1, ix + 1]
     amplitude, beta, least = np.float32(intensity), np.float32(level), np.float32(floor)
     l0, l1, l2 = np.float32(1.0 + local[1]), np.float32(local[2]), np.float32(local[3])
-    zero = np.float32(0.0)
-    n00 = n01 = n02 = n03 = n04 = n05 = n11 = n12 = n13 = n14 = n15 = zero
-    n22 = n23 = n24 = n25 = n33 = n34 = n35 = n44 = n45 = n55 = zero
-    s0 = s1 = s2 = s3 = s4 = s5 = chi = pixels = zero
-    for k in range(values.shape[0]):
-        u, v = offsets[0, k], offsets[1, k]
+    n_pixels = values.shape[0]
+    u, v = offsets[0], offsets[1]
+    r0, r1, r2, r3, r4, r5, r6 = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6]
+    pixels = inverse = np.float32(0.0)
+    for k in range(n_pixels):
         probe = w00 * p00[k] + w01 * p01[k] + w10 * p10[k] + w11 * p11[k]
-        gy = amplitude * (w00 * y00[k] + w01 * y01[k] + w10 * y10[k] + w11 * y11[k])
-        gx = amplitude * (w00 * x00[k] + w01 * x01[k] + w10 * x10[k] + w11 * x11[k])
-        b = background[k]
-        bu, bv = beta * b * u, beta * b * v
-        bb = beta * b
-        expected = bb * l0 + bu * l1 + bv * l2 + amplitude * probe
-        weight = used[k] / max(expected, least)
-        residual = values[k] - expected
-        wgy, wgx, wp, wb = weight * gy, weight * gx, weight * probe, weight * b
-        n00 += wgy * gy
-        n01 += wgy * gx
-        n02 += wgy * probe
-        n03 += wgy * b
-        n04 += wgy * bu
-        n05 += wgy * bv
-        n11 += wgx * gx
-        n12 += wgx * probe
-        n13 += wgx * b
-        n14 += wgx * bu
-        n15 += wgx * bv
-        n22 += wp * probe
-        n23 += wp * b
-        n24 += wp * bu
-        n25 += wp * bv
-        n33 += wb * b
-        n34 += wb * bu
-        n35 += wb * bv
-        n44 += weight * bu * bu
-        n45 += weight * bu * bv
-        n55 += weight * bv * bv
-        s0 += wgy * residual
-        s1 += wgx * residual
-        s2 += wp * residual
-        s3 += wb * residual
-        s4 += weight * bu * residual
-        s5 += weight * bv * residual
-        chi += weight * residual * residual
+        b = beta * background[k]
+        expected = b * (l0 + u[k] * l1 + v[k] * l2) + amplitude * probe
+        weight = np.sqrt(used[k] / max(expected, least))
+        r2[k] = weight * probe
+        r3[k] = weight * background[k]
+        r4[k] = weight * (values[k] - expected)
+        r5[k] = weight
         pixels += used[k]
-    normal[0, 0], normal[0, 1], normal[0, 2], normal[0, 3], normal[0, 4], normal[0, 5] = n00, n01, n02, n03, n04, n05
-    normal[1, 1], normal[1, 2], normal[1, 3], normal[1, 4], normal[1, 5] = n11, n12, n13, n14, n15
-    normal[2, 2], normal[2, 3], normal[2, 4], normal[2, 5] = n22, n23, n24, n25
-    normal[3, 3], normal[3, 4], normal[3, 5] = n33, n34, n35
-    normal[4, 4], normal[4, 5], normal[5, 5] = n44, n45, n55
+        inverse += weight * weight
+    for k in range(n_pixels):
+        weight = r5[k] * amplitude
+        r0[k] = weight * (w00 * y00[k] + w01 * y01[k] + w10 * y10[k] + w11 * y11[k])
+        r1[k] = weight * (w00 * x00[k] + w01 * x01[k] + w10 * x10[k] + w11 * x11[k])
+    if sloped:
+        for k in range(n_pixels):
+            r5[k] = beta * r3[k] * u[k]
+            r6[k] = beta * r3[k] * v[k]
+    chi = np.float32(0.0)
+    for k in range(n_pixels):
+        chi += r4[k] * r4[k]
     for i in range(6):
-        for j in range(i):
-            normal[i, j] = normal[j, i]
-    score[0], score[1], score[2], score[3], score[4], score[5] = s0, s1, s2, s3, s4, s5
-    return chi, pixels
+        row_i = i if i < 4 else i + 1
+        score[i] = 0.0
+        for j in range(i, 6):
+            normal[i, j] = normal[j, i] = 0.0
+        if i >= 4 and not sloped:
+            normal[i, i] = 1.0
+            continue
+        one_row = rows[row_i]
+        total = np.float32(0.0)
+        for k in range(n_pixels):
+            total += one_row[k] * r4[k]
+        score[i] = total
+        for j in range(i, 6 if sloped else 4):
+            other = rows[j if j < 4 else j + 1]
+            total = np.float32(0.0)
+            for k in range(n_pixels):
+                total += one_row[k] * other[k]
+            normal[i, j] = normal[j, i] = total
+    return chi, pixels, inverse
 
 
 @nb.njit
@@ -205,7 +204,22 @@ def _eliminate(normal: Any, score: Any, precision: Any, local: Any, work: Any, g
         score[i] -= t
 
 
-@nb.njit(parallel=True, cache=True)
+@nb.njit
+def _soften(normal: Any, score: Any, wander: float) -> None:  # pragma: no cover
+    """Let one reflection wander from the lattice by `wander` pixels (standard deviation): it then says less about it."""
+    tau = 1.0 / (wander * wander)
+    a, b, c = normal[0, 0] + tau, normal[0, 1], normal[1, 1] + tau
+    determinant = a * c - b * b
+    y, x = normal[0].copy(), normal[1].copy()  # symmetric: rows are columns
+    sy, sx = score[0], score[1]
+    for i in range(4):
+        gy, gx = (c * y[i] - b * x[i]) / determinant, (a * x[i] - b * y[i]) / determinant
+        score[i] -= gy * sy + gx * sx
+        for j in range(4):
+            normal[i, j] -= gy * y[j] + gx * x[j]
+
+
+@nb.njit(parallel=True, cache=True, error_model="numpy")
 def fit_patterns(
     counts: Any,
     origin: Any,
@@ -240,6 +254,7 @@ def fit_patterns(
     for k in range(size * size):
         offsets[0, k] = (k // size - half) / max(half, 1)
         offsets[1, k] = (k % size - half) / max(half, 1)
+    sloped = spread[:, 2:4].max() > 0
     reach = 1.0
     for g in range(n_reflections):
         reach = max(reach, np.hypot(reflections[g, 0], reflections[g, 1]))
@@ -247,6 +262,7 @@ def fit_patterns(
         values = np.empty((n_reflections, size * size), np.float32)
         used = np.empty((n_reflections, size * size), np.float32)
         background = np.empty((n_reflections, size * size), np.float32)
+        rows = np.empty((7, size * size), np.float32)
         place = np.full((n_reflections, 2), -(10**6), np.int64)
         normal, score = np.empty((6, 6)), np.empty(6)
         work, gains = np.empty((N_LOCAL, N_LOCAL)), np.zeros((n_reflections, N_LOCAL, 5))
@@ -267,7 +283,7 @@ def fit_patterns(
                 ry, rx = min(max(ry, -margin), margin), min(max(rx, -margin), margin)
                 fy, fx = py - (origin[n, g, 0] + ry), px - (origin[n, g, 1] + rx)
                 seen[g] = abs(fy) < 1.0 and abs(fx) < 1.0
-                misfit[n, g, 0], misfit[n, g, 1] = 0.0, 0.0
+                misfit[n, g] = 0.0
                 if not seen[g]:
                     continue
                 if place[g, 0] != ry or place[g, 1] != rx:
@@ -277,17 +293,18 @@ def fit_patterns(
                     corner_x = origin[n, g, 1] + rx - half - theta[5]
                     _radial(profile, corner_y, corner_x, size, background[g])
                 brightness = theta[6] * intensity[g] + local[n, g, 0]
-                chi, pixels = _information(
+                chi, pixels, inverse = _information(
                     values[g], used[g], background[g], tables, fy, fx, brightness, theta[7],
-                    floor, local[n, g], offsets, normal, score,
+                    floor, local[n, g], offsets, sloped, rows, normal, score,
                 )  # fmt: skip
-                misfit[n, g, 0], misfit[n, g, 1] = chi, pixels
+                misfit[n, g, 0], misfit[n, g, 1], misfit[n, g, 2] = chi, pixels, inverse
                 if pixels < 0.4 * size * size * 0.78:
                     seen[g] = False
                     continue
                 # Prior widths are relative to the shared intensity; information is in units of the noise scale.
                 weight = 1.0 / scale
-                if robust and chi > scale * (pixels + 3.0 * np.sqrt(2.0 * pixels)):
+                # Pearson's chi-square of Poisson counts has variance sum(2 + 1 / expected).
+                if robust and chi > scale * (pixels + 4.0 * np.sqrt(2.0 * pixels + inverse * scale)):
                     weight = pixels / chi
                 for i in range(6):
                     score[i] *= weight
@@ -304,6 +321,12 @@ def fit_patterns(
                 normal[3, 3] *= theta[7] * theta[7]
                 score[3] *= theta[7]
                 _eliminate(normal, score, precision, local[n, g], work, gains[g])
+                for i in range(2):
+                    shift_score[n, g, i] = score[i]
+                    for j in range(2):
+                        shift_information[n, g, i, j] = normal[i, j]
+                if spread[g, 4] > 0:
+                    _soften(normal, score, spread[g, 4])
                 design[0, 0], design[0, 1], design[0, 4] = gy, gx, 1.0
                 design[1, 2], design[1, 3], design[1, 5] = gy, gx, 1.0
                 design[2, 6] = intensity[g]
@@ -316,10 +339,6 @@ def fit_patterns(
                         for j in range(4):
                             for b in range(N_PARAMETERS):
                                 hessian[a, b] += design[i, a] * normal[i, j] * design[j, b]
-                for i in range(2):
-                    shift_score[n, g, i] = score[i]
-                    for j in range(2):
-                        shift_information[n, g, i, j] = normal[i, j]
             # A vanishing ridge keeps parameters that the data do not see (no background, no disk) at rest.
             for a in range(N_PARAMETERS):
                 hessian[a, a] = hessian[a, a] * (1.0 + 1e-9) + 1e-12

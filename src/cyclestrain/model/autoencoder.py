@@ -1,0 +1,304 @@
+"""The cycle-consistent spatial-transforming autoencoder (CC-ST-AE): encoder, dictionary and the transform between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cyclestrain.model.decoder import Decoder
+from cyclestrain.model.dictionary import Dictionary, Entry
+from cyclestrain.model.encoder import AffineHead, Gaze, Glance, Pooled, Seen, k_sparse, pool
+from cyclestrain.model.transform import N_POSE, design, place
+from cyclestrain.model.views import Counts, look
+
+__all__ = ["Autoencoder", "Encoding", "Look", "NetworkSettings"]
+
+FloatArray = NDArray[np.floating[Any]]
+
+STRAIN_BOUND = 0.08
+ROTATION_BOUND = 0.06
+CAPTURE = 0.035
+"""Strain (or rotation in radians) up to which a reflection of the glance stays within its window."""
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Shape of the network."""
+
+    glance_reflections: int = 12
+    """Windows of the first look: those that tell most about the affine."""
+    gazes: int = 2
+    """Looks after the first."""
+    channels: int = 8
+    """Of the first convolution."""
+    glance_features: int = 24
+    """Numbers kept of each window by the convolutions."""
+    gaze_features: int = 28
+    """Filters of the later looks."""
+    latent: int = 32
+    """Width of the fully connected latent."""
+    head: Literal["pooled", "connected"] = "pooled"
+    """Affine head: least squares over the windows, or the paper's fully connected layers."""
+    tied: bool = True
+    """Whether the filters of the later looks start from the decoder's disk."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a pattern.
+
+    Attributes
+    ----------
+    before
+        Pose before it, shape ``(n, 6)``.
+    step
+        What it adds, shape ``(n, 6)``.
+    information
+        Of the pose, prior included, in units of `Autoencoder.units`, shape ``(n, 6, 6)``.
+    pose
+        Pose after it, bounded, shape ``(n, 6)``.
+    """
+
+    before: Tensor
+    step: Tensor
+    information: Tensor
+    pose: Tensor
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the encoder says about patterns.
+
+    Attributes
+    ----------
+    looks
+        The looks at the class that was kept, first to last.
+    gain, level
+        Intensity and background relative to the entry, shape ``(n,)``.
+    logits
+        Activity of each class, vacuum last, shape ``(n, class + 1)``.
+    one_hot
+        K-sparse: the class that was kept, with a straight-through gradient, same shape.
+    candidates
+        Pose of every candidate class after the glance, shape ``(n, class, 6)``.
+    label
+        Entry whose pose is given: the most active one, vacuum left out, shape ``(n,)``.
+    """
+
+    looks: tuple[Look, ...]
+    gain: Tensor
+    level: Tensor
+    logits: Tensor
+    one_hot: Tensor
+    candidates: Tensor
+    label: Tensor
+
+    @property
+    def pose(self) -> Tensor:
+        """Final pose, shape ``(n, 6)``."""
+        return self.looks[-1].pose
+
+
+class Geometry(nn.Module):
+    """Where the reflections of one entry are, and how they move."""
+
+    reflections: Tensor
+    directions: Tensor
+    units: Tensor
+    prior: Tensor
+
+    def __init__(self, entry: Entry, n_glance: int, centre_sigma: float) -> None:
+        super().__init__()
+        g = entry.reflections
+        leverage = np.asarray(entry.intensity) ** 2 * (g**2).sum(1)
+        self.glance: NDArray[np.intp] = np.sort(np.argsort(-leverage, kind="stable")[:n_glance])
+        self.every: NDArray[np.intp] = np.arange(len(g))
+        reach = float(np.sqrt((g**2).sum(1).mean()))
+        sigma = max(centre_sigma, 0.05)
+        self.register_buffer("reflections", torch.tensor(g, dtype=torch.float32))
+        self.register_buffer("directions", design(torch.tensor(g / reach, dtype=torch.float32)))
+        # Poses in units of these are pixels at the typical reflection.
+        self.register_buffer("units", torch.tensor([1 / reach] * 4 + [1.0, 1.0]))
+        widths = torch.tensor([0.03, 0.03, 0.03, 0.01, sigma, sigma])
+        self.register_buffer("prior", (self.units / widths) ** 2)
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder for the entries of one dictionary.
+
+    Parameters
+    ----------
+    dictionary
+        Entries to start from; they fix reflections and window sizes.
+    settings
+        Shape of the network.
+    centre_sigma
+        Standard deviation of the calibrated beam centre, pixels.
+    """
+
+    def __init__(self, dictionary: Dictionary, settings: NetworkSettings, centre_sigma: float) -> None:
+        super().__init__()
+        self.dictionary, self.settings, self.centre_sigma = dictionary, settings, centre_sigma
+        entries = dictionary.entries
+        n_glance = min(settings.glance_reflections, *(len(entry.reflections) for entry in entries))
+        self.geometry = nn.ModuleList([Geometry(entry, n_glance, centre_sigma) for entry in entries])
+        self.radius = max(entry.probe.radius for entry in entries)
+        self.glance_half = max(6, _glance_half(entries, n_glance, self.radius))
+        self.gaze_half = int(min(entries[0].probe.half, np.ceil(self.radius + 2.5)))
+        # One pixel more than is compared, for the interpolation of the forward direction.
+        self.decoder = Decoder(entries, min(entry.probe.half for entry in entries) + 1)
+        self.glance = Glance(settings.channels, settings.glance_features)
+        self.head = AffineHead(settings.head, settings.glance_features, n_glance, len(entries), settings.latent)
+        self.gaze = Gaze(self.gaze_half, settings.gaze_features)
+        if settings.tied:
+            self.gaze.tie(entries[0].probe)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of dictionary entries."""
+        return len(self.geometry)
+
+    def of_class(self, k: int) -> Geometry:
+        """Geometry of one entry."""
+        geometry = self.geometry[k]
+        assert isinstance(geometry, Geometry)
+        return geometry
+
+    def encode(self, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray) -> Encoding:
+        """Class and pose of patterns.
+
+        Parameters
+        ----------
+        source, rows
+            Where to read, and which of its patterns, shape ``(n,)``.
+        theta
+            Coarse rotation for each candidate class, radians, shape ``(n, class)``.
+        centre
+            Calibrated beam centres, shape ``(n, 2)``.
+        """
+        firsts = [self._glance(k, source, rows, theta[:, k], centre) for k in range(self.n_classes)]
+        activity = torch.stack([first.activity for first in firsts], -1)
+        logits = torch.cat([activity, torch.zeros_like(activity[:, :1])], -1)
+        one_hot = k_sparse(logits)
+        label = activity.argmax(-1)
+        parts = []
+        for k, first in enumerate(firsts):
+            chosen = (label == k).nonzero()[:, 0]
+            if len(chosen):
+                parts.append((chosen, self._of_class(k, first, chosen, one_hot, source, rows, theta[:, k], centre)))
+        order = torch.argsort(torch.cat([chosen for chosen, _ in parts]))
+        looks = tuple(
+            Look(*(torch.cat([getattr(part.looks[i], name) for _, part in parts])[order] for name in _LOOK_FIELDS))
+            for i in range(self.settings.gazes + 1)
+        )
+        gain, level = (torch.cat([getattr(part, name) for _, part in parts])[order] for name in ("gain", "level"))
+        candidates = torch.stack([first.candidate for first in firsts], 1)
+        return Encoding(looks, gain, level, logits, one_hot, candidates, label)
+
+    def encode_known(
+        self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray
+    ) -> tuple[Look, ...]:
+        """Looks at patterns that are known to be of class `k`, `theta` of shape ``(n,)``; otherwise as `encode`."""
+        first = self._glance(k, source, rows, theta, centre)
+        every = torch.arange(len(rows), device=first.gain.device)
+        one_hot = torch.nn.functional.one_hot(torch.full_like(every, k), self.n_classes + 1).to(first.gain.dtype)
+        return self._of_class(k, first, every, one_hot, source, rows, theta, centre).looks
+
+    def _glance(self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray) -> _First:
+        """First look at one candidate class."""
+        geometry = self.of_class(k)
+        pose = geometry.reflections.new_zeros(len(rows), N_POSE)
+        seen, gain, level, turn = self._see(k, source, rows, theta, centre, pose, first=True)
+        reports = self.glance(seen)
+        directions = geometry.directions[geometry.glance]
+        pooled = pool(reports, turn, directions, geometry.prior, torch.zeros_like(pose))
+        latent, activity = self.head.look(reports, pooled, turn)
+        candidate = self._bounded(pooled.step.detach() * geometry.units)
+        return _First(pooled, latent, activity, gain, level, candidate)
+
+    def _of_class(
+        self, k: int, first: _First, chosen: Tensor, one_hot: Tensor, source: Counts, rows: NDArray[Any],
+        theta: FloatArray, centre: FloatArray,
+    ) -> _Part:  # fmt: skip
+        """Affine head and later looks for the patterns of one class."""
+        geometry = self.of_class(k)
+        index = chosen.cpu().numpy()
+        rows, theta, centre = rows[index], theta[index], centre[index]
+        kept = Pooled(*(getattr(first.pooled, name)[chosen] for name in _POOLED_FIELDS))
+        pooled = self.head(kept, first.latent[chosen], one_hot[chosen, : self.n_classes])
+        before = torch.zeros_like(pooled.step)
+        looks = [self._look(geometry, before, pooled)]
+        gain, level = first.gain[chosen], first.level[chosen]
+        for _ in range(self.settings.gazes):
+            before = looks[-1].pose.detach()
+            seen, gain, level, turn = self._see(k, source, rows, theta, centre, before, first=False)
+            pooled = pool(self.gaze(seen), turn, geometry.directions, geometry.prior, before / geometry.units)
+            looks.append(self._look(geometry, before, pooled))
+        return _Part(tuple(looks), gain * (1 + 0.9 * torch.tanh(pooled.gain_step / 0.9)), level)
+
+    def _look(self, geometry: Geometry, before: Tensor, pooled: Pooled) -> Look:
+        step = pooled.step * geometry.units
+        return Look(before, step, pooled.information, self._bounded(before + step))
+
+    def _bounded(self, pose: Tensor) -> Tensor:
+        """Keep strain, rotation and shift within their ranges, smoothly."""
+        shift = max(1.0, 5 * self.centre_sigma)
+        bound = pose.new_tensor([STRAIN_BOUND] * 3 + [ROTATION_BOUND, shift, shift])
+        return bound * torch.tanh(pose / bound)
+
+    def _see(
+        self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray, pose: Tensor, *, first: bool
+    ) -> tuple[Seen, Tensor, Tensor, Tensor]:  # fmt: skip
+        """Cut windows where a pose expects the reflections; also gain, level and rotation."""
+        geometry, device = self.of_class(k), pose.device
+        chosen = geometry.glance if first else geometry.every
+        angle = torch.as_tensor(theta, dtype=torch.float32, device=device)
+        relative = place(angle, pose.detach(), geometry.reflections[chosen])
+        positions = relative.cpu().numpy() + centre[:, None, :]
+        views = look(
+            source, rows, positions, centre, self.dictionary.entries[k], chosen=chosen,
+            half=self.glance_half if first else self.gaze_half,
+            rim=self.radius + (3.5 if first else 1.8), noise_scale=self.dictionary.noise_scale,
+        )  # fmt: skip
+        tensors = (views.windows, views.fraction, views.contrast, views.share, views.gain, views.level)
+        windows, fraction, contrast, share, gain, level = (torch.from_numpy(t).to(device) for t in tensors)
+        return Seen(windows, fraction, contrast, share), gain, level, angle + pose[:, 3].detach()
+
+
+@dataclass(frozen=True)
+class _First:
+    pooled: Pooled
+    latent: Tensor
+    activity: Tensor
+    gain: Tensor
+    level: Tensor
+    candidate: Tensor
+
+
+@dataclass(frozen=True)
+class _Part:
+    looks: tuple[Look, ...]
+    gain: Tensor
+    level: Tensor
+
+
+_LOOK_FIELDS = ("before", "step", "information", "pose")
+_POOLED_FIELDS = ("step", "information", "gain_step", "evidence")
+
+
+def _glance_half(entries: Sequence[Entry], n_glance: int, radius: float) -> int:
+    """Windows wide enough to hold a displaced disk, but not its neighbours."""
+    half = 0
+    for entry in entries:
+        g = entry.reflections
+        leverage = np.asarray(entry.intensity) ** 2 * (g**2).sum(1)
+        length = np.hypot(*g[np.argsort(-leverage)[:n_glance]].T).max()
+        spacing = min(np.hypot(*entry.basis.T[0]), np.hypot(*entry.basis.T[1]))
+        half = max(half, min(int(np.ceil(radius + CAPTURE * length + 0.5)), int(spacing - radius - 1)))
+    return half
