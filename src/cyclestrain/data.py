@@ -6,7 +6,7 @@ Vectors and matrices are in ``(y, x)`` order as well, see `cyclestrain.affine`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from cyclestrain.errors import InputError
 
-__all__ = ["AffineField", "Block", "BoolArray", "Calibration", "FloatArray", "IntArray", "PatternSource", "Quantity", "Scan"]
+__all__ = [
+    "AffineField",
+    "Block",
+    "BoolArray",
+    "Calibration",
+    "FloatArray",
+    "IntArray",
+    "PatternSource",
+    "Quantity",
+    "Scan",
+]
 
 FloatArray = NDArray[np.floating[Any]]
 BoolArray = NDArray[np.bool_]
@@ -124,11 +134,12 @@ class Scan:
         """Size of one stored pattern in bytes."""
         return int(np.prod(self.detector_shape)) * self.source.dtype.itemsize
 
-    def blocks(self, max_bytes: int | None = None) -> Iterator[Block]:
+    def blocks(self, max_bytes: int | None = None, done: Container[int] = ()) -> Iterator[Block]:
         """Read the whole scan in order, in blocks of at most `max_bytes` (but at least one pattern).
 
         By default that is an eighth of `memory_bytes`, since what is computed from a block takes several times its
         size, and at most 128 MiB, beyond which reading is not faster.
+        Blocks whose first position is in `done` are not read.
         Blocks are whole scan rows where a row fits, else parts of one row, so that every read is contiguous.
         """
         n_rows, n_columns = self.scan_shape
@@ -139,12 +150,16 @@ class Scan:
             step = n // n_columns
             for start in range(0, n_rows, step):
                 stop = min(start + step, n_rows)
+                if start * n_columns in done:
+                    continue
                 patterns = np.asarray(self.source[start:stop])
                 yield Block(np.arange(start * n_columns, stop * n_columns), patterns.reshape(-1, *self.detector_shape))
         else:
             for row in range(n_rows):
                 for start in range(0, n_columns, n):
                     stop = min(start + n, n_columns)
+                    if row * n_columns + start in done:
+                        continue
                     patterns = np.asarray(self.source[row, start:stop])
                     yield Block(row * n_columns + np.arange(start, stop), patterns)
 

@@ -1,6 +1,6 @@
 """Files in and out: any 4D-STEM scan becomes a lazy `Scan`, results are written whole or not at all."""
 
-from cyclestrain.io.atomic import check_writable
+from cyclestrain.io.atomic import check_writable, write_whole
 from cyclestrain.io.check import ValueRange, check_patterns, check_range
 from cyclestrain.io.exports import export_maps
 from cyclestrain.io.inspect import ScanDescription, describe, describe_result
@@ -24,4 +24,5 @@ __all__ = [
     "sample_patterns",
     "sample_positions",
     "save_result",
+    "write_whole",
 ]
