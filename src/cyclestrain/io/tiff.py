@@ -56,14 +56,22 @@ class _Pages:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
+    def _pattern(self, file: Any, index: int) -> NDArray[Any]:
+        try:
+            pattern: NDArray[Any] = file.series[0].pages[index].asarray()
+        except IndexError as error:  # of tifffile on damaged tags: no fault of the caller's index
+            raise ValueError(f"page {index} cannot be decoded ({first_line(error)})") from error
+        if pattern.shape != self.shape[1:]:
+            raise ValueError(f"page {index} is not a pattern of {self.shape[1]}x{self.shape[2]} pixels")
+        return pattern
+
     def __getitem__(self, key: Key) -> NDArray[Any]:
         selection = select(key, self.shape)
         wanted, *detector = selection.slices
         out = np.empty([span(part) for part in selection.slices], self.dtype)
         with _quiet_file(self.path) as file:
-            pages = file.series[0].pages
             for row, index in enumerate(range(wanted.start, wanted.stop, wanted.step)):
-                out[row] = pages[index].asarray()[tuple(detector)]
+                out[row] = self._pattern(file, index)[tuple(detector)]
         return selection.drop(out)
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from cyclestrain.checkpoint import RunFolder, run_folder, run_key
+from cyclestrain.runfolder import RunFolder, run_folder, run_key
 from cyclestrain.data import Scan
 from cyclestrain.errors import OutputError
 
@@ -120,7 +120,7 @@ WORK = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from cyclestrain.checkpoint import run_folder
+from cyclestrain.runfolder import run_folder
 output = Path(sys.argv[1])
 with run_folder(output, "key") as run:
     result = {"x": np.zeros(40)}
