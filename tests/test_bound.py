@@ -121,7 +121,7 @@ def test_bound_scales_with_dose_and_knowledge() -> None:
 
 def test_what_may_deviate_costs_precision() -> None:
     entry = true_entry(Acquisition(background=0.25))
-    spread = np.tile([0.5, 0.2, 0.2, 0.2], (len(entry.reflections), 1))
+    spread = np.full_like(entry.priors.spread, 0.3)
     loose = Entry(**{**vars(entry), "priors": Priors(spread)})
     assert (bounds(bound_of_entry(loose)) > bounds(bound_of_entry(entry))).all()
 

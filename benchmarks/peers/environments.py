@@ -40,7 +40,12 @@ def hyperspy() -> Path:
     return environment("hyperspy", "hyperspy==2.5.*", "zarr<3", "numcodecs<0.16")
 
 
-PEERS = {"py4dstem": py4dstem, "hyperspy": hyperspy}
+def quantem() -> Path:
+    """quantem; torch alone is large, so the build for the processor is taken where pip's index offers it."""
+    return environment("quantem", "quantem==0.1.10")
+
+
+PEERS = {"py4dstem": py4dstem, "hyperspy": hyperspy, "quantem": quantem}
 
 if __name__ == "__main__":
     for peer in sys.argv[1:] or PEERS:
