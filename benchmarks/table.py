@@ -203,7 +203,7 @@ def averages(figures: list[Figures], measure: str, component: str) -> dict[tuple
 
 
 def write(figures: list[Figures], given: argparse.Namespace) -> None:
-    """Write every run into `table.csv`, means over the seeds (of the peers' best mode) into `table.md` and the figure."""
+    """Write every run into `table.csv`, means over seeds (of the peers' best mode) into `table.md` and the figure."""
     with (given.output / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(Figures.__dataclass_fields__), lineterminator="\n")
         writer.writeheader()
@@ -216,8 +216,8 @@ def write(figures: list[Figures], given: argparse.Namespace) -> None:
 def _text(best: list[Figures], given: argparse.Namespace) -> str:
     present = [m for m in METHODS if any(row.method == m for row in best)]
     parts = [
-        f"Scans of {given.scan} x {given.scan} positions, means over seeds {', '.join(map(str, given.seeds))}; strain in "
-        "units of 1e-4. Peers are told the rotation of every grain. `bound` is the Cramer-Rao bound of one "
+        f"Scans of {given.scan} x {given.scan} positions, means over seeds {', '.join(map(str, given.seeds))}; strain "
+        "in units of 1e-4. Peers are told the rotation of every grain. `bound` is the Cramer-Rao bound of one "
         "pattern; only neighbours can beat it.",
     ]
     measures = [
