@@ -167,6 +167,22 @@ def _unit(template: NDArray[Any]) -> NDArray[Any]:
     return template / max(float(np.linalg.norm(template)), 1e-30)
 
 
+def _neighbour_weights(rows: IntArray, columns: IntArray, reach: int) -> Any:
+    """Sparse matrix that averages over a square of ``2 reach + 1`` positions, those outside the sample left out."""
+    from scipy.sparse import csr_array, diags_array
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(np.stack([rows, columns], -1)).query_pairs(reach + 0.1, p=np.inf, output_type="ndarray")
+    i = np.concatenate([pairs[:, 0], pairs[:, 1], np.arange(len(rows))])
+    j = np.concatenate([pairs[:, 1], pairs[:, 0], np.arange(len(rows))])
+    weights = csr_array((np.ones(len(i), np.float32), (i, j)), shape=(len(rows), len(rows)))
+    return csr_array(diags_array((1.0 / weights.sum(1)).astype(np.float32)) @ weights)
+
+
+def _apply(weights: Any, values: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray((weights @ values.reshape(len(values), -1)).reshape(values.shape), values.dtype)
+
+
 def local_means(values: NDArray[Any], rows: IntArray, columns: IntArray, reach: int) -> NDArray[Any]:
     """Mean over neighbouring positions (a square of ``2 reach + 1``), positions outside the sample left out.
 
@@ -179,23 +195,13 @@ def local_means(values: NDArray[Any], rows: IntArray, columns: IntArray, reach: 
     reach
         Half width of the square.
     """
-    from scipy.sparse import csr_array
-    from scipy.spatial import cKDTree
-
-    tree = cKDTree(np.stack([rows, columns], -1))
-    pairs = tree.query_pairs(reach + 0.1, p=np.inf, output_type="ndarray")
-    i = np.concatenate([pairs[:, 0], pairs[:, 1], np.arange(len(rows))])
-    j = np.concatenate([pairs[:, 1], pairs[:, 0], np.arange(len(rows))])
-    weights = csr_array((np.ones(len(i), np.float32), (i, j)), shape=(len(rows), len(rows)))
-    weights = csr_array(weights / weights.sum(1)[:, None])
-    flat = values.reshape(len(values), -1)
-    return (weights @ flat).reshape(values.shape).astype(values.dtype)
+    return _apply(_neighbour_weights(rows, columns, reach), values)
 
 
 def _bootstrap(spectra: NDArray[Any], n_angles: int, candidates: IntArray, rounds: int = 6) -> NDArray[Any]:
     """Template that grew, from the best of several seeds, to agree with most patterns."""
     best, best_total = _unit(spectra[candidates[0]]), -np.inf
-    norm = np.linalg.norm(spectra, axis=(1, 2))
+    norm = np.maximum(np.linalg.norm(spectra, axis=(1, 2)), 1e-12)
     for seed in candidates:
         template = _unit(spectra[seed])
         for _ in range(rounds):
@@ -208,10 +214,57 @@ def _bootstrap(spectra: NDArray[Any], n_angles: int, candidates: IntArray, round
     return best
 
 
+@dataclass(frozen=True)
+class _Signal:
+    """Locally averaged patterns and how much of their power is crystal.
+
+    ``power`` is the noise-free power of each, ``significance`` that power over its own counting error, ``(n,)`` each.
+    """
+
+    means: NDArray[Any]
+    power: FloatArray
+    significance: FloatArray
+
+
+def _signal(spectra: NDArray[Any], rows: IntArray, columns: IntArray) -> _Signal:
+    """Average neighbours and subtract the power that noise alone would leave."""
+    weights = _neighbour_weights(rows, columns, 2)
+    means = _apply(weights, spectra)
+    total = np.linalg.norm(spectra, axis=(1, 2)) ** 2
+    share = np.asarray((weights.multiply(weights)).sum(1)).ravel()  # 1 / number of patterns averaged
+    # |mean|^2 = signal + share * noise and mean of |pattern|^2 = signal + noise, where neighbours are alike.
+    averaged = _apply(weights, total[:, None])[:, 0]
+    power = np.linalg.norm(means, axis=(1, 2)) ** 2
+    noise = np.maximum((averaged - power) / np.maximum(1 - share, 1e-6), 1e-12)
+    alone = share > 0.99
+    if alone.all():
+        noise = np.full(len(rows), 0.5 * float(np.median(total)))
+    elif alone.any():
+        noise[alone] = np.median(noise[~alone])
+    noise = np.full_like(noise, np.median(noise))
+    freedom = spectra.shape[1] * spectra.shape[2]
+    signal = power - share * noise
+    return _Signal(means, np.maximum(signal, 1e-12), signal / (share * noise * np.sqrt(2.0 / freedom)))
+
+
+def _coherence(signal: _Signal, templates: NDArray[Any], n_angles: int) -> FloatArray:
+    """Share of each local mean's signal power that the best template explains, shape ``(n,)``."""
+    height, _ = _peak(_correlate(signal.means, templates, n_angles))
+    return np.asarray(np.clip(height.max(1), 0, None) ** 2 / signal.power)
+
+
 def learn_templates(
-    polar: NDArray[np.float32], rows: IntArray, columns: IntArray, grid: PolarGrid, rng: np.random.Generator
+    polar: NDArray[np.float32],
+    rows: IntArray,
+    columns: IntArray,
+    grid: PolarGrid,
+    rng: np.random.Generator,
+    max_classes: int = 6,
 ) -> Templates:
-    """Learn the polar template of the crystal from a sample of patterns, without any starting guess.
+    """Learn polar templates of all crystals from a sample of patterns, without any starting guess.
+
+    The first template grows from the patterns with most structure. Patterns that have structure but agree with no template
+    yet give the next one, until too few are left or what they give is no new crystal.
 
     Parameters
     ----------
@@ -223,18 +276,53 @@ def learn_templates(
         The polar grid.
     rng
         Picks the seeds.
+    max_classes
+        Most templates.
     """
     level = polar.mean((0, 2), dtype=np.float64)
     spectra = _spectra(polar, level, grid.box)
-    means = local_means(spectra, rows, columns, 2)
-    power = np.linalg.norm(means, axis=(1, 2))
-    strongest = np.argsort(power)[-max(1, len(power) // 4) :]
-    candidates = rng.choice(strongest, min(6, len(strongest)), replace=False)
-    template = _bootstrap(means, grid.n_angles, candidates)
-    for _ in range(3):
-        height, theta = _peak(_correlate(spectra, template[None], grid.n_angles)[:, 0])
-        template = _unit(_turned_mean(spectra, theta, np.clip(height - np.quantile(height, 0.3), 0, None)))
-    return Templates(grid, template[None], level)
+    signal = _signal(spectra, rows, columns)
+    structured = signal.significance > 6.0
+    if structured.sum() < 2:
+        structured = signal.significance >= np.median(signal.significance)
+    left = structured.copy()
+    templates: list[NDArray[Any]] = []
+    typical = 0.0
+    for _ in range(max_classes):
+        members = np.flatnonzero(left)
+        if len(members) < max(2 if not templates else 12, 0.01 * len(rows)):
+            break
+        strongest = members[np.argsort(signal.power[members])[-max(1, len(members) // 4) :]]
+        template = _bootstrap(
+            signal.means[members], grid.n_angles, np.searchsorted(members, rng.choice(strongest, min(6, len(strongest)), replace=False))
+        )
+        own = _coherence(signal, template[None], grid.n_angles)
+        if templates and not _is_new(template, np.stack(templates), own[members], typical, grid.n_angles):
+            break
+        templates.append(template)
+        typical = typical or float(np.quantile(own[members], 0.8))
+        left &= own < 0.5 * typical
+    found = np.stack(templates)
+    return Templates(grid, _polish(spectra, found, grid.n_angles), level)
+
+
+def _is_new(template: NDArray[Any], known: NDArray[Any], coherence: FloatArray, typical: float, n_angles: int) -> bool:
+    """A template is a new crystal if it explains its patterns well and is no turned copy of a known one."""
+    alike = _peak(_correlate(template[None], known, n_angles))[0].max()
+    return bool(alike < 0.7 and np.mean(coherence > 0.5 * typical) > 0.4)
+
+
+def _polish(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int, rounds: int = 3) -> NDArray[Any]:
+    """Replace each template by the mean of the single patterns that agree with it best, turned onto it."""
+    for _ in range(rounds):
+        height, theta = _peak(_correlate(spectra, templates, n_angles))
+        label, best = height.argmax(1), height.max(1)
+        for k in range(len(templates)):
+            own = label == k
+            if own.sum() >= 2:
+                weight = np.clip(best[own] - np.quantile(best[own], 0.3), 0, None)
+                templates[k] = _unit(_turned_mean(spectra[own], theta[own, k], weight))
+    return templates
 
 
 def correlations(polar: NDArray[np.float32], templates: Templates) -> NDArray[np.float32]:

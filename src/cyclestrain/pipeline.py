@@ -29,6 +29,7 @@ __all__ = ["map_scan"]
 MAX_TEMPLATE_PATTERNS = 1024
 CHUNK = 512
 """Patterns fitted at a time: their windows stay in the processor's cache and memory stays small."""
+MAX_CLASSES = 6
 MIN_SIGNIFICANCE = 5.0
 MAX_STRAIN = 0.15
 
@@ -84,7 +85,9 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: MapSet
     chosen = np.sort(rng.choice(n, min(n, MAX_TEMPLATE_PATTERNS), replace=False))
     grid = PolarGrid.fitting(calibration)
     polar = to_polar(sample.patterns[chosen], calibration.good, centres[chosen], grid)
-    templates = learn_templates(polar, sample.rows[chosen], sample.columns[chosen], grid, rng)
+    templates = learn_templates(
+        polar, sample.rows[chosen], sample.columns[chosen], grid, rng, settings.classes or MAX_CLASSES
+    )
     aligned = align(correlations(polar, templates))
     entries, scales = [], []
     for k in range(len(templates.spectra)):
