@@ -15,7 +15,8 @@ import tifffile
 import zarr
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-PATTERNS = np.random.default_rng(1).poisson(5, (3, 4, 20, 24)).astype(np.uint16)
+_Y, _X = np.mgrid[-10:10, -12:12]
+PATTERNS = np.random.default_rng(1).poisson(5 + 300 * np.exp(-(_Y**2 + _X**2) / 18), (3, 4, 20, 24)).astype(np.uint16)
 
 
 @dataclass(frozen=True)

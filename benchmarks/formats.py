@@ -1,0 +1,179 @@
+"""The table of docs/formats.md: what is read, lazily or not, with which calibration, and tested with which file.
+
+    python benchmarks/formats.py > docs/formats.md
+
+Files of instruments are looked for in ../shared/data and, where absent, their rows say so; one of each format that we
+can write is written. Formats that RosettaSciIO lists and no file was at hand for are named as untested.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from cyclestrain.errors import InputError
+from cyclestrain.io import loaded, read
+from cyclestrain.io.vendor import _NOT_USED
+from fuzz.samples import DATA, MEASURED, OWN, Sample
+
+FORMATS = {
+    "001_4x2_6bit.mib": ("Merlin (Medipix)", "QuantumDetector"),
+    "test1.blo": ("NanoMEGAS blockfile", "Blockfile"),
+    "ba50_dd020.dm3": ("Digital Micrograph 3 (DM4 by the same reader)", "DigitalMicrograph"),
+    "16x16-diffraction_imagel_5x5x256x256_EDS.emi": ("FEI TIA `.emi`", "TIA"),
+    "16x16-diffraction_imagel_5x5x256x256_EDS_2.ser": ("FEI TIA `.ser`", "TIA"),
+    "20241021_00405_movie.mrc": ("MRC (Direct Electron, with its info file)", "MRC"),
+    "Si100_4D.emd": ("Prismatic EMD", ""),
+    "fpd_file_test.hdf5": ("Merlin fpd (HDF5)", ""),
+    "panta_rhei_sample.prz": ("CEOS PantaRhei", "PantaRhei"),
+    "real_py4dstem.h5": ("py4DSTEM, EMD 1.0", ""),
+    "test_00_master.h5": ("Dectris (Arina) master file", "Arina"),
+    "test_tvips_2233_000.tvips": ("TVIPS", "TVIPS"),
+    "test_tvips_2345_split_000.tvips": ("TVIPS, split series", "TVIPS"),
+    "empad xml": ("EMPAD map, raw beside it", "EMPAD"),
+    "empad stack": ("EMPAD series, raw beside it", "EMPAD"),
+    "npy": ("NumPy `.npy`", ""),
+    "npz": ("NumPy `.npz`, stored", ""),
+    "npz packed": ("NumPy `.npz`, compressed", ""),
+    "hdf5": ("HDF5 of any layout, NeXus among them", "NeXus"),
+    "hdf5 bitshuffle": ("HDF5, bitshuffle/LZ4", ""),
+    "matlab": ("MATLAB v7.3", ""),
+    "zarr 3 header": ("Zarr 3", ""),
+    "zarr 2 header": ("Zarr 2", ""),
+    "zarr zip": ("Zarr in a zip file", ""),
+    "tiff": ("TIFF stack", "TIFF"),
+    "tiff packed": ("TIFF stack, compressed", "TIFF"),
+    "frames": ("folder of frames, any of these formats", ""),
+}
+DEPTH = "4DSTEM_simulation/data/datacubes/CBED_array_depth0001/datacube"
+OPTIONS: dict[str, dict[str, Any]] = {
+    "Si100_4D.emd": {"dataset": DEPTH},
+    "test_tvips_2233_000.tvips": {"scan_shape": (2, 2)},
+    "test_tvips_2345_split_000.tvips": {"scan_shape": (2, 3)},
+    "empad stack": {"scan_shape": (2, 5)},
+    "tiff": {"scan_shape": (2, 2)},
+    "tiff packed": {"scan_shape": (2, 2)},
+    "frames": {"scan_shape": (1, 3)},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    format: str
+    read: str
+    lazy: str
+    calibration: str
+    tested: str
+
+
+def is_lazy(source: Any) -> bool:
+    """Whether no view leads to an array that is held in memory."""
+    while hasattr(source, "base") and not isinstance(source, np.ndarray):
+        source = source.base
+    return not isinstance(source, np.ndarray)
+
+
+def row(sample: Sample, home: Path) -> Row:
+    """Make the sample's file, read it and say what came."""
+    title, _ = FORMATS[sample.name]
+    measured = sample in MEASURED
+    if measured and not DATA.is_dir():
+        return Row(title, "", "", "", "untested: no file here")
+    sample.make(home)
+    file = f"`{sample.opened}`" + ("" if measured else ", written by the test")
+    try:
+        scan = read(home / sample.opened, **OPTIONS.get(sample.name, {}))
+        scan.source[0, 0]
+    except InputError as error:
+        return Row(title, f"no: {error}".replace(str(home), "").replace("|", "/"), "", "", file)
+    steps = {"probe step": scan.real_step, "detector pixel": scan.reciprocal_step}
+    found = [f"{name} {step.value:.4g} {step.unit}" for name, step in steps.items() if step is not None]
+    shape = "x".join(str(size) for size in scan.shape)
+    return Row(title, f"{shape} {scan.source.dtype}", "yes" if is_lazy(scan.source) else "no", ", ".join(found), file)
+
+
+def raw(home: Path) -> Row:
+    """The row of a raw binary file."""
+    array = np.arange(4 * 5 * 20 * 24, dtype=">u2").reshape(4, 5, 20, 24)
+    array.tofile(home / "s.raw")
+    scan = read(home / "s.raw", shape=array.shape, dtype=">u2")
+    same = np.array_equal(scan.source[3], array[3])
+    title = "raw binary, `--shape --dtype --offset --order`"
+    return Row(title, "4x5x20x24 uint16" if same else "no", "yes", "", "`s.raw`, written by the test")
+
+
+def hyperspy(home: Path, suffix: str) -> Row:
+    """The row of a HyperSpy file: a result exported and read back as patterns has no use, so a scan is written."""
+    import h5py
+    import zarr
+
+    path, array = home / f"s{suffix}", np.ones((2, 3, 20, 24), np.uint16)
+    root: Any = h5py.File(path, "w") if suffix == ".hspy" else zarr.open_group(str(path), mode="w", zarr_format=2)
+    group = root.create_group("Experiments/s")
+    for index, unit in enumerate(("nm", "nm", "1/nm", "1/nm")):
+        axis = {"name": f"axis{index}", "scale": 0.5, "units": unit, "navigate": index < 2}
+        group.create_group(f"axis-{index}").attrs.update(axis)
+    group.create_array("data", data=array) if suffix == ".zspy" else group.create_dataset("data", data=array)
+    if suffix == ".hspy":
+        root.close()
+    sample = Sample(suffix, lambda folder: None, path.name, path.name)
+    FORMATS[suffix] = (f"HyperSpy `{suffix}`", "")
+    return row(sample, home)
+
+
+def untested() -> Iterator[Row]:
+    """Formats that RosettaSciIO reads and none of the files above is of."""
+    import rsciio
+
+    known = {name for _, name in FORMATS.values()} | _NOT_USED | {"EMPAD", "Arina", "HSPY", "ZSPY"}
+    for plugin in sorted(rsciio.IO_PLUGINS, key=lambda plugin: plugin["name"].lower()):
+        if plugin["name"] not in known:
+            extensions = ", ".join(sorted({f"`.{extension}`" for extension in plugin["file_extensions"]})[:6])
+            yield Row(f"{plugin['name']} ({extensions})", "by RosettaSciIO", "if its reader is", "", "untested")
+
+
+def table() -> Iterator[Row]:
+    """All rows."""
+    loaded.SMALLEST_DETECTOR = 1  # several sample files are of toy size
+    makers: list[Callable[[Path], Row]] = [
+        lambda home, sample=sample: row(sample, home)
+        for sample in (*MEASURED, *OWN)
+        if sample.name in FORMATS
+        and (sample.damaged.endswith(sample.opened) or sample in OWN or "empad" in sample.name)
+    ]
+    makers += [raw, lambda home: hyperspy(home, ".hspy"), lambda home: hyperspy(home, ".zspy")]
+    for make in makers:
+        with tempfile.TemporaryDirectory() as home:
+            yield make(Path(home))
+    yield from untested()
+
+
+HEAD = """# Formats
+
+Written by `python benchmarks/formats.py > docs/formats.md`, which reads every file named here. *Lazy* means that
+patterns stay on disk until they are used; what is not lazy is read whole, up to a size that is refused. The calibration
+is what that very file states. Measured files are those of the tests of RosettaSciIO and others; they are not part of
+this repository. `cyclestrain info FILE` says the same about yours.
+
+| format | read as | lazy | calibration found | tested with |
+|---|---|---|---|---|"""
+
+if __name__ == "__main__":
+    print(HEAD)
+    for line in table():
+        print(f"| {line.format} | {line.read} | {line.lazy} | {line.calibration} | {line.tested} |")
+    print(
+        """
+Event streams (Timepix, 4D Camera) have no reader here: give the counts as an array, `cyclestrain.map(array)`, where
+`array` is anything that slices to NumPy arrays of counts."""
+    )
