@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from cyclestrain.runfolder import RunFolder, run_folder, run_key
 from cyclestrain.data import Scan
-from cyclestrain.errors import OutputError
+from cyclestrain.errors import InputError, OutputError
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,9 @@ def test_a_run_goes_on_only_with_its_own_key(tmp_path: Path) -> None:
             continue
     with run_folder(output, "b") as run:
         pass
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError), run_folder(output, "b"):
+        raise InputError("no scan")
     assert not list(tmp_path.iterdir())
     assert run_key(scan="a", settings="b") != run_key(scan="b", settings="a")
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import IntArray
-from cyclestrain.errors import OutputError
+from cyclestrain.errors import InputError, OutputError
 from cyclestrain.io import write_whole
 
 __all__ = ["RunFolder", "run_folder", "run_key"]
@@ -158,7 +158,8 @@ def _holds(folder: Path, key: str) -> bool:
 def run_folder(output: Path, key: str) -> Iterator[RunFolder]:
     """Open the run folder of `output`, which goes on if it belongs to `key` and is emptied otherwise.
 
-    It is removed when the ``with`` block ends without an error, which has to be after the result was saved.
+    It is removed when the ``with`` block ends without an error, which has to be after the result was saved, or with an
+    `InputError`, which the same command would meet again.
 
     Raises
     ------
@@ -177,7 +178,11 @@ def run_folder(output: Path, key: str) -> Iterator[RunFolder]:
                         left.unlink()
                 with write_whole(folder / KEY, force=True) as temporary:
                     temporary.write_text(key, encoding="utf-8")
-            yield RunFolder(folder)
+            try:
+                yield RunFolder(folder)
+            except InputError:  # the same command would end the same way: there is nothing to go on with
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)
