@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from cyclestrain.runfolder import RunFolder, run_folder, run_key
 from cyclestrain.data import Scan
 from cyclestrain.errors import InputError, OutputError
+from cyclestrain.runfolder import RunFolder, run_folder, run_key
 
 
 @dataclass(frozen=True)
