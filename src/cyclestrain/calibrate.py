@@ -52,11 +52,11 @@ def draw_sample(scan: Scan, max_positions: int = 4096, max_bytes: int = 600 * 2*
     InputError
         If the scan is a single position, or its values cannot be diffraction counts.
     """
-    n_rows, n_columns = scan.scan_shape
+    n_columns = scan.scan_shape[1]
     if scan.n_positions < 2:
         raise InputError(
-            f"{scan.name} holds a single pattern (scan 1 x 1): strain is relative, so a map needs at least two positions; "
-            "if this is a stack of patterns, give its shape with --scan"
+            f"{scan.name} holds a single pattern (scan 1 x 1): strain is relative, so a map needs at least two "
+            "positions; if this is a stack of patterns, give its shape with --scan"
         )
     n = max(2, min(max_positions, max_bytes // scan.pattern_bytes))
     if scan.n_positions <= n:

@@ -14,7 +14,6 @@ import numba as nb
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cyclestrain.affine import wrap_angle
 from cyclestrain.data import BoolArray, Calibration, FloatArray, IntArray
@@ -27,7 +26,7 @@ CLIP = 6.0
 
 @dataclass(frozen=True)
 class PolarGrid:
-    """Where patterns are sampled: ``radii`` in pixels, `n_angles` angles from +x towards +y, box blur of `box` pixels."""
+    """Where patterns are sampled: ``radii`` (px) and `n_angles` angles from +x towards +y, after a `box` blur."""
 
     radii: FloatArray
     n_angles: int
@@ -83,13 +82,14 @@ class Alignment:
 
 
 @nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
-def _polar(patterns: Any, good: Any, centres: Any, radii: Any, n_angles: int, box: int, out: Any) -> None:  # pragma: no cover
+def _polar(
+    patterns: Any, good: Any, centres: Any, radii: Any, n_angles: int, box: int, out: Any
+) -> None:  # pragma: no cover
     n_y, n_x = good.shape
     half = box // 2
     norm = np.float32(1.0 / (box * box))
     for n in nb.prange(patterns.shape[0]):
-        summed = np.zeros((n_y + 1, n_x + 1), np.float32)  # box sums through column sums keep float32 exact enough
-        column = np.zeros(n_x, np.float32)
+        column = np.zeros(n_x, np.float32)  # running sums: the cost does not depend on the box
         blurred = np.zeros((n_y, n_x), np.float32)
         for y in range(-half, n_y):
             top, bottom = y - half - 1, y + half
@@ -263,8 +263,8 @@ def learn_templates(
 ) -> Templates:
     """Learn polar templates of all crystals from a sample of patterns, without any starting guess.
 
-    The first template grows from the patterns with most structure. Patterns that have structure but agree with no template
-    yet give the next one, until too few are left or what they give is no new crystal.
+    The first template grows from the patterns with most structure. Patterns that have structure but agree with no
+    template yet give the next one, until too few are left or what they give is no new crystal.
 
     Parameters
     ----------
@@ -294,7 +294,9 @@ def learn_templates(
             break
         strongest = members[np.argsort(signal.power[members])[-max(1, len(members) // 4) :]]
         template = _bootstrap(
-            signal.means[members], grid.n_angles, np.searchsorted(members, rng.choice(strongest, min(6, len(strongest)), replace=False))
+            signal.means[members],
+            grid.n_angles,
+            np.searchsorted(members, rng.choice(strongest, min(6, len(strongest)), replace=False)),
         )
         own = _coherence(signal, template[None], grid.n_angles)
         if templates and not _is_new(template, np.stack(templates), own[members], typical, grid.n_angles):
@@ -338,62 +340,3 @@ def align(correlation: NDArray[np.float32]) -> Alignment:
     pick = (np.arange(len(label)), label)
     spread = np.maximum(correlation.std(-1)[pick], 1e-12)
     return Alignment(label, theta[pick], height[pick] / spread)
-
-
-def average_turned(
-    patterns: NDArray[Any], good: BoolArray, centres: FloatArray, affine: FloatArray, size: int
-) -> tuple[FloatArray, FloatArray]:
-    """Average of patterns brought into the entry's frame, and how many patterns reached each of its pixels.
-
-    Parameters
-    ----------
-    patterns
-        Shape ``(n, qy, qx)``.
-    good
-        Detector pixels that can be trusted.
-    centres
-        Beam centres ``(y, x)``, shape ``(n, 2)``.
-    affine
-        Affine from the entry to each pattern, shape ``(n, 2, 2)``.
-    size
-        The average reaches this many pixels from its centre.
-
-    Returns
-    -------
-    mean, coverage
-        Shape ``(2 size + 1, 2 size + 1)`` each.
-    """
-    total = np.zeros((2, 2 * size + 1, 2 * size + 1))
-    _accumulate(patterns, good, np.ascontiguousarray(centres), np.ascontiguousarray(affine), size, total)
-    return total[0] / np.maximum(total[1], 1), total[1]
-
-
-@nb.njit(parallel=True, cache=True)
-def _accumulate(patterns: Any, good: Any, centres: Any, affine: Any, size: int, total: Any) -> None:  # pragma: no cover
-    n_y, n_x = good.shape
-    for i in nb.prange(2 * size + 1):
-        for n in range(patterns.shape[0]):
-            for j in range(2 * size + 1):
-                y = centres[n, 0] + affine[n, 0, 0] * (i - size) + affine[n, 0, 1] * (j - size)
-                x = centres[n, 1] + affine[n, 1, 0] * (i - size) + affine[n, 1, 1] * (j - size)
-                iy, ix = int(np.floor(y)), int(np.floor(x))
-                if iy < 0 or ix < 0 or iy >= n_y - 1 or ix >= n_x - 1:
-                    continue
-                if not (good[iy, ix] and good[iy + 1, ix] and good[iy, ix + 1] and good[iy + 1, ix + 1]):
-                    continue
-                fy, fx = y - iy, x - ix
-                low = patterns[n, iy, ix] * (1 - fx) + patterns[n, iy, ix + 1] * fx
-                high = patterns[n, iy + 1, ix] * (1 - fx) + patterns[n, iy + 1, ix + 1] * fx
-                total[0, i, j] += low * (1 - fy) + high * fy
-                total[1, i, j] += 1.0
-
-
-def radial_median(image: FloatArray, coverage: FloatArray | None = None) -> FloatArray:
-    """Median of each integer radius about the image's centre, shape ``(radius,)``."""
-    centre = (np.array(image.shape) - 1) / 2
-    y, x = np.indices(image.shape)
-    radius = np.rint(np.hypot(y - centre[0], x - centre[1])).astype(int)
-    seen = np.ones(image.shape, bool) if coverage is None else coverage > 0
-    index = np.arange(radius[seen].max() + 1)
-    values = np.asarray(ndimage.median(image[seen], radius[seen], index), float)
-    return np.interp(index, index[np.isfinite(values)], values[np.isfinite(values)])

@@ -36,10 +36,12 @@ class PatternSource(Protocol):
     """What a scan needs from its storage: NumPy, h5py, Zarr and dask arrays all provide it."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Size of every axis."""
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Type of one value."""
 
     def __getitem__(self, key: Any, /) -> Any: ...
 

@@ -1,8 +1,8 @@
 """Learning the dictionary: from coarse rotations to sharp, super-resolved entries.
 
-Averaging turned patterns shows the reflections; fitting them to single patterns sharpens the rotations into affines, the
-affines sharpen the average, and the windows shrink to what the reflections need. All alternations are maximum likelihood
-at the detector's own pixels.
+Averaging turned patterns shows the reflections; fitting them to single patterns sharpens the rotations into affines,
+the affines sharpen the average, and the windows shrink to what the reflections need. All alternations are maximum
+likelihood at the detector's own pixels.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.affine import rotation
-from cyclestrain.coarse import average_turned, radial_median
+from cyclestrain.average import average_turned, radial_median
 from cyclestrain.data import BoolArray, Calibration, FloatArray
 from cyclestrain.model.dictionary import Entry, Priors
 from cyclestrain.model.probe import Probe, disk_profile
-from cyclestrain.statistics import fit_profiles, measure_deviations
 from cyclestrain.model.windows import gather
 from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
 from cyclestrain.reflections import (
@@ -30,6 +29,7 @@ from cyclestrain.reflections import (
     lattice_score,
     measure_reflections,
 )
+from cyclestrain.statistics import fit_profiles, measure_deviations
 
 __all__ = ["Lesson", "learn_entry", "start_entry"]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,16 @@ from cyclestrain.data import AffineField, BoolArray, Calibration, FloatArray, In
 from cyclestrain.errors import InputError
 from cyclestrain.io import check_patterns, fingerprint
 from cyclestrain.learn import Lesson, learn_entry
-from cyclestrain.model.dictionary import Dictionary
+from cyclestrain.model.dictionary import Dictionary, Entry, Priors
+from cyclestrain.model.probe import Probe
 from cyclestrain.model.windows import gather
 from cyclestrain.progress import Progress
+from cyclestrain.reference import parse_reference, pick_reference
 from cyclestrain.refine import Start, approach, predicted_positions, refine
 from cyclestrain.result import Fields, MapResult, assemble, dictionary_dataset, provenance
+from cyclestrain.runfolder import RunFolder
 from cyclestrain.settings import MapSettings
-from cyclestrain.strain import Reference, coherent_regions, measure_reference, relative_strain, turn_axes
+from cyclestrain.strain import Reference, relative_strain, turn_axes
 
 __all__ = ["map_scan"]
 
@@ -43,7 +44,11 @@ class Knowledge:
     dictionary: Dictionary
 
 
-def map_scan(scan: Scan, settings: MapSettings, progress: Progress) -> MapResult:
+KEPT = (Knowledge, Calibration, Templates, PolarGrid, Dictionary, Entry, Probe, Priors)
+"""Classes that a run folder holds."""
+
+
+def map_scan(scan: Scan, settings: MapSettings, progress: Progress, run: RunFolder | None = None) -> MapResult:
     """Strain, rotation, class and uncertainty for every position of a scan.
 
     Parameters
@@ -61,19 +66,26 @@ def map_scan(scan: Scan, settings: MapSettings, progress: Progress) -> MapResult
         If the scan cannot be a 4D-STEM scan of a crystal, or the reference does not fit it.
     """
     region = parse_reference(settings.reference, scan.scan_shape)
-    with progress.stage("read a sample"):
-        sample = draw_sample(scan)
-    with progress.stage("calibrate"):
-        calibration = calibrate(scan, sample, settings)
-    for choice in calibration.choices:
-        progress.note(choice)
-    with progress.stage("learn the dictionary"):
-        knowledge = learn(scan, sample, calibration, settings)
+    source, knowledge = scan, run.load("knowledge", KEPT) if run else None
+    if knowledge is not None:
+        progress.note("going on with the run that was interrupted")
+    else:
+        with progress.stage("read a sample"):
+            sample = draw_sample(scan)
+        with progress.stage("calibrate"):
+            calibration = calibrate(scan, sample, settings)
+        for choice in calibration.choices:
+            progress.note(choice)
+        with progress.stage("learn the dictionary"):
+            knowledge = learn(scan, sample, calibration, settings)
+        if sample.complete:
+            source = replace(scan, source=sample.patterns.reshape(scan.shape))
+        if run:
+            run.save("knowledge", knowledge)
     for text in _describe(knowledge.dictionary):
         progress.note(text)
-    source = replace(scan, source=sample.patterns.reshape(scan.shape)) if sample.complete else scan
     with progress.stage("fit patterns", scan.n_positions) as task:
-        fields = fit_scan(source, knowledge, task.advance)
+        fields = fit_scan(source, knowledge, task.advance, run)
     return finish(scan, settings, knowledge, fields, region, progress)
 
 
@@ -149,11 +161,13 @@ class _Store:
         )  # fmt: skip
 
 
-def fit_scan(scan: Scan, knowledge: Knowledge, advance: Any) -> Fields:
+def fit_scan(scan: Scan, knowledge: Knowledge, advance: Any, run: RunFolder | None = None) -> Fields:
     """Coarse rotation, network and refinement of every position, reading the scan once."""
     store = _Store.empty(scan.n_positions)
     centres = knowledge.calibration.centre.reshape(-1, 2)
-    for block in scan.blocks():
+    done = run.restore(vars(store)) if run else {}
+    advance(sum(done.values()))
+    for block in scan.blocks(done=done):
         check_patterns(block.patterns, int(block.positions[0]))
         label, theta, confidence = coarse_block(block.patterns, block.positions, scan.scan_shape, centres, knowledge)
         store.label[block.positions], store.confidence[block.positions] = label, confidence
@@ -164,6 +178,8 @@ def fit_scan(scan: Scan, knowledge: Knowledge, advance: Any) -> Fields:
                 at = block.positions[part]
                 _fit_chunk(block.patterns[part], at, theta[part], centres[at], k, knowledge, store)
                 advance(len(part))
+        if run:
+            run.save_block(block.positions, vars(store))
     return _fields(store, scan.scan_shape, knowledge.dictionary)
 
 
@@ -190,7 +206,13 @@ def coarse_block(
 
 
 def _fit_chunk(
-    patterns: NDArray[Any], at: IntArray, theta: FloatArray, centres: FloatArray, k: int, knowledge: Knowledge, store: _Store
+    patterns: NDArray[Any],
+    at: IntArray,
+    theta: FloatArray,
+    centres: FloatArray,
+    k: int,
+    knowledge: Knowledge,
+    store: _Store,
 ) -> None:
     calibration, entry = knowledge.calibration, knowledge.dictionary.entries[k]
     sigma, noise_scale = centre_prior(calibration), knowledge.dictionary.noise_scale
@@ -219,7 +241,12 @@ def _fields(store: _Store, shape: tuple[int, int], dictionary: Dictionary) -> Fi
 
 
 def finish(
-    scan: Scan, settings: MapSettings, knowledge: Knowledge, fields: Fields, region: BoolArray | None, progress: Progress
+    scan: Scan,
+    settings: MapSettings,
+    knowledge: Knowledge,
+    fields: Fields,
+    region: BoolArray | None,
+    progress: Progress,
 ) -> MapResult:
     """From the affine of every position to the result: reference, strain, axes, attributes."""
     if not fields.affine.valid.any():
@@ -227,7 +254,7 @@ def finish(
             f"no position of {scan.name} shows a crystal clearly enough to be measured; "
             "check the beam centre (--centre) and the ring (--ring), or record with more counts"
         )
-    reference, text = _reference(fields.affine, region)
+    reference, text = pick_reference(fields.affine, region)
     progress.note(f"reference: {text}")
     raw = relative_strain(fields.affine, reference)
     angle = _axes_angle(scan, settings, knowledge.dictionary, reference)
@@ -259,54 +286,3 @@ def _axes_angle(scan: Scan, settings: MapSettings, dictionary: Dictionary, refer
         vector = np.linalg.inv(reference.gradient[k]).T @ dictionary.entries[k].basis[:, 0]
         return float(np.arctan2(vector[0], vector[1]))
     return 0.0
-
-
-def _reference(field: AffineField, region: BoolArray | None) -> tuple[Reference, str]:
-    if region is None:
-        regions = coherent_regions(field)
-        mask = np.zeros(field.label.shape, bool)
-        for k in range(len(field.operators)):
-            own = regions[(field.label == k) & (regions >= 0)]
-            if own.size:
-                mask |= regions == np.bincount(own).argmax()
-        text = f"the largest coherent area, {int(mask.sum())} positions (auto)"
-    else:
-        mask, text = region, f"the region given, {int(region.sum())} positions"
-    reference = measure_reference(field, mask)
-    if not reference.mask.any():
-        raise InputError(f"the reference region ({text}) holds no valid position: choose another with --reference")
-    return reference, text
-
-
-def parse_reference(text: str, shape: tuple[int, int]) -> BoolArray | None:
-    """Mask of the reference region, or None for ``auto``.
-
-    Raises
-    ------
-    InputError
-        If the text is no region inside the scan, or the mask file does not fit.
-    """
-    if text == "auto":
-        return None
-    if text.endswith(".npy"):
-        path = Path(text)
-        if not path.is_file():
-            raise InputError(f"the reference mask {text} does not exist")
-        try:
-            mask = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise InputError(f"the reference mask {text} is not a NumPy array: {error}") from error
-        if mask.shape != shape:
-            raise InputError(f"the reference mask has shape {mask.shape}, the scan has {shape}")
-        if not mask.astype(bool).any():
-            raise InputError("the reference mask selects no position")
-        return np.asarray(mask, bool)
-    match = re.fullmatch(r"\s*(\d*):(\d*)\s*,\s*(\d*):(\d*)\s*", text)
-    if match is None:
-        raise InputError(f"--reference is 'auto', a region ry0:ry1,rx0:rx1 or a mask.npy, not {text!r}")
-    y0, y1, x0, x1 = (int(v) if v else None for v in match.groups())
-    mask = np.zeros(shape, bool)
-    mask[y0:y1, x0:x1] = True
-    if not mask.any() or (y1 or 0) > shape[0] or (x1 or 0) > shape[1]:
-        raise InputError(f"the reference region {text} does not lie inside the scan of {shape[0]} x {shape[1]} positions")
-    return mask

@@ -151,8 +151,8 @@ def refine(
         stack.counts, stack.origin, tables, probe.support, entry.background.astype(np.float32),
         np.ascontiguousarray(entry.reflections, float), np.ascontiguousarray(entry.intensity, float),
         np.ascontiguousarray(entry.priors.spread, float), np.ascontiguousarray(centre, float),
-        1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), entry.variance_floor, robust, float(max_shift), iterations,
-        parameters, local, covariance, misfit, score, information,
+        1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), entry.variance_floor, robust, float(max_shift),
+        iterations, parameters, local, covariance, misfit, score, information,
     )  # fmt: skip
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_error = np.sqrt(2.0 * misfit[..., 1] + misfit[..., 2] * noise_scale)

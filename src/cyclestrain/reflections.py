@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cyclestrain.affine import left_polar
-from cyclestrain.coarse import radial_median
+from cyclestrain.average import radial_median
 from cyclestrain.data import FloatArray
 
-__all__ = ["Lattice", "Peaks", "disk_size", "find_lattice", "find_peaks", "lattice_operators", "lattice_score", "measure_reflections"]
+__all__ = [
+    "Lattice",
+    "Peaks",
+    "disk_size",
+    "find_lattice",
+    "find_peaks",
+    "lattice_operators",
+    "lattice_score",
+    "measure_reflections",
+]
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,9 @@ def _radial_spread(values: FloatArray, distance: FloatArray, coverage: FloatArra
     seen = coverage > 0
     index = np.arange(ring.max() + 1)
     # The lower quartile below the median is free of peaks.
-    low = np.array([np.quantile(values[seen & (ring == k)], [0.16, 0.5]) if (seen & (ring == k)).any() else (0, 0) for k in index])
+    low = np.array(
+        [np.quantile(values[seen & (ring == k)], [0.16, 0.5]) if (seen & (ring == k)).any() else (0, 0) for k in index]
+    )
     return np.interp(distance, 8.0 * index + 4.0, np.maximum(low[:, 1] - low[:, 0], 0))
 
 
@@ -334,9 +345,7 @@ def lattice_operators(lattice: Lattice, tolerance: float = 0.035, agreement: flo
     # Square roots keep one bright reflection from deciding.
     on_lattice = np.isfinite(lattice.indices).all(1)
     indices = lattice.indices[on_lattice].astype(int).tolist()
-    brightness = {
-        tuple(hk): np.sqrt(max(i, 0.0)) for hk, i in zip(indices, lattice.intensity[on_lattice], strict=True)
-    }
+    brightness = {tuple(hk): np.sqrt(max(i, 0.0)) for hk, i in zip(indices, lattice.intensity[on_lattice], strict=True)}
     norm = sum(v * v for v in brightness.values())
     found: dict[int, FloatArray] = {}
     for elements in product((-1, 0, 1), repeat=4):

@@ -18,6 +18,9 @@ from cyclestrain.strain import Reference, StrainMaps
 __all__ = ["Fields", "MapResult", "assemble", "dictionary_dataset"]
 
 UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
+CONVENTIONS = (
+    "arrays (ry, rx); F_rel = F F_ref^-1 = V R(theta), strain = V - I; angles positive from +x (column) to +y (row)"
+)
 NAMES = {
     "exx": "strain along x",
     "eyy": "strain along y",
@@ -94,7 +97,11 @@ def assemble(
     dims = ("ry", "rx")
     order = ("exx", "eyy", "exy", "rotation")
     variables = _strain_variables(estimate, "") | _strain_variables(raw, "_raw")
-    variables = {name: variables[name] for suffix in ("", "_raw", "_sigma", "_raw_sigma") for name in (f"{c}{suffix}" for c in order)}
+    variables = {
+        name: variables[name]
+        for suffix in ("", "_raw", "_sigma", "_raw_sigma")
+        for name in (f"{c}{suffix}" for c in order)
+    }
     valid = fields.affine.valid & np.isfinite(raw.exx)
     variables |= {
         "class": (dims, fields.affine.label.astype(np.int8), {"long_name": "dictionary entry, -1 for none"}),
@@ -108,7 +115,10 @@ def assemble(
         "log_likelihood": (
             dims,
             -0.5 * fields.misfit,
-            {"units": "1", "long_name": "log-likelihood per degree of freedom (-1/2 where the model explains the pattern)"},
+            {
+                "units": "1",
+                "long_name": "log-likelihood per degree of freedom (-1/2 where the model explains the pattern)",
+            },
         ),
     }
     coords: dict[str, Any] = {}
@@ -128,7 +138,7 @@ def provenance(
 
     out: dict[str, Any] = {
         "name": scan.name,
-        "conventions": "arrays (ry, rx); F_rel = F F_ref^-1 = V R(theta), strain = V - I; angles positive from +x (column) to +y (row)",
+        "conventions": CONVENTIONS,
         "axes": settings.axes,
         "symmetry": [e.symmetry for e in dictionary.entries],
         "settings": settings.model_dump_json(),
@@ -161,7 +171,7 @@ def _padded(arrays: list[FloatArray | IntArray], fill: float = np.nan) -> FloatA
     shape = np.max([a.shape for a in arrays], axis=0)
     out = np.full((len(arrays), *shape), fill)
     for k, a in enumerate(arrays):
-        out[(k, *(slice(n) for n in a.shape))] = a
+        out[k][tuple(slice(n) for n in a.shape)] = a
     return out
 
 
@@ -181,7 +191,7 @@ def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
         "reflection_intensity": (by_reflection, _padded([e.intensity for e in entries]), {"units": "counts"}),
         "reflection_spread": (
             ("class", "reflection", "deviation"), _padded([e.priors.spread for e in entries]),
-            {"long_name": "standard deviation of intensity, background level, slope y, slope x (relative) and position (px)"},
+            {"long_name": "spread of intensity, level, slope y, slope x (relative), position (px)"},
         ),
         "basis": (("class", "row", "column"), np.stack([e.basis for e in entries]), {"units": "px"}),
         "symmetry": (("class",), np.array([e.symmetry for e in entries])),

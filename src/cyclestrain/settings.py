@@ -17,11 +17,11 @@ class MapSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reference: str = "auto"
-    """``auto`` (largest coherent area), a region ``ry0:ry1,rx0:rx1`` or a boolean ``mask.npy`` of shape ``(ry, rx)``."""
+    """``auto`` (largest coherent area), a region ``ry0:ry1,rx0:rx1`` or a boolean ``mask.npy`` of the scan's shape."""
     axes: Literal["detector", "scan", "crystal"] = "detector"
     """Axes in which strain is given."""
     scan_rotation: float | None = None
-    """Angle of the scan axes in detector axes, degrees, positive from +x (column) to +y (row); default from the file."""
+    """Angle of the scan axes in detector axes, degrees, positive from +x (column) to +y; default from the file."""
     until: Literal["network", "refine", "context"] = "context"
     """Last stage to run."""
     centre: tuple[float, float] | None = None

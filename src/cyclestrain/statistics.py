@@ -118,9 +118,9 @@ def _sums(
 def held_out_positions(fit: PatternFit, reflections: FloatArray) -> FloatArray:
     r"""Where each reflection is according to all *other* reflections of its pattern, shape ``(n, reflection, 2)``.
 
-    A fit follows the noise of every disk a little; a probe learned at the fitted positions comes out sharper than it is,
-    and uncertainties too small. Leaving a reflection with information `J` and score `s` out moves its predicted position,
-    of covariance `C`, by :math:`-(C^{-1} - J)^{-1} s` (Woodbury).
+    A fit follows the noise of every disk a little; a probe learned at the fitted positions comes out sharper than it
+    is, and uncertainties too small. Leaving a reflection with information `J` and score `s` out moves its predicted
+    position, of covariance `C`, by :math:`-(C^{-1} - J)^{-1} s` (Woodbury).
     """
     design = np.zeros((len(reflections), 2, 8))
     design[:, 0, 0:2] = design[:, 1, 2:4] = reflections
@@ -236,11 +236,11 @@ def _fit_probe_profile(normal: FloatArray, rhs: FloatArray, probe: Probe) -> Flo
         return float(profile @ _tridiagonal(normal, profile) - 2 * profile @ rhs), profile
 
     edge = np.log(0.4)
-    best = minimize(
+    best: Any = minimize(  # type: ignore[call-overload]
         lambda s: solve(s)[0] if 0.3 < s[0] < probe.half + 1 and -2.0 < s[1] < 1.5 else np.inf,
         np.array([min(probe.radius, probe.half - 0.5), edge]),
         method="Nelder-Mead",
-        options={"xatol": 1e-4, "fatol": 1e-3, "initial_simplex": None},
+        options={"xatol": 1e-4, "fatol": 1e-3},
     )
     value, profile = solve(best.x)
     # Free deviations from the soft disk, smooth over a pixel: large where the disk is, next to none in the surround,

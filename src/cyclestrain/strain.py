@@ -1,11 +1,11 @@
 r"""From the affine of a pattern to strain: the only place where that step is written.
 
-A reflection moves as :math:`g' = A g` with :math:`A = F^{-T}`, so the affine of a *pattern* is not the strain. Relative to a
-reference, :math:`F_{rel} = F F_{ref}^{-1}`: the dictionary's own affine (a gauge) cancels exactly. Then
+A reflection moves as :math:`g' = A g` with :math:`A = F^{-T}`, so the affine of a *pattern* is not the strain. Relative
+to a reference, :math:`F_{rel} = F F_{ref}^{-1}`: the dictionary's own affine (a gauge) cancels exactly. Then
 :math:`F_{rel} = V R(\theta)` (left polar) and :math:`\varepsilon = V - 1`, in detector axes.
 
-A lattice that maps onto itself under a rotation can be labelled in several equivalent ways; the labelling with the smallest
-rotation relative to the reference is taken, as is usual for misorientations.
+A lattice that maps onto itself under a rotation can be labelled in several equivalent ways; the labelling with the
+smallest rotation relative to the reference is taken, as is usual for misorientations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from cyclestrain.affine import deformation, left_polar, rotation, symmetric
 from cyclestrain.data import AffineField, BoolArray, FloatArray
 
-__all__ = ["Reference", "StrainMaps", "coherent_regions", "jacobian", "measure_reference", "relative_strain", "turn_axes"]
+__all__ = [
+    "Reference",
+    "StrainMaps",
+    "coherent_regions",
+    "jacobian",
+    "measure_reference",
+    "relative_strain",
+    "turn_axes",
+]
 
 COMPONENTS = ("eyy", "exx", "exy", "rotation")
 
@@ -183,11 +191,12 @@ def relative_strain(field: AffineField, reference: Reference) -> StrainMaps:
         ref_jac = jac @ np.einsum("nik,lj->nijkl", relative, inverse).reshape(-1, 4, 4)
         covariance[here] = own_jac @ field.covariance[here] @ own_jac.swapaxes(-1, -2)
         covariance[here] += ref_jac @ reference.covariance[k] @ ref_jac.swapaxes(-1, -2)
-    return StrainMaps(*np.moveaxis(values, -1, 0), covariance=covariance, gradient=gradient)
+    yy, xx, xy, theta = np.moveaxis(values, -1, 0)
+    return StrainMaps(yy, xx, xy, theta, covariance, gradient)
 
 
 def _own_jacobian(own: FloatArray, affine: FloatArray) -> FloatArray:
-    """d vec(own) / d vec(A) where ``own = (A S)^-T`` for a fixed relabelling ``S = A^-1 own^-T``."""
+    """D vec(own) / d vec(A) where ``own = (A S)^-T`` for a fixed relabelling ``S = A^-1 own^-T``."""
     # d own = -own d(AS)^T own and d(AS) = dA S, so d own_ij = -own_im S_lm dA_kl own_kj.
     label = np.linalg.inv(affine) @ deformation(own)
     left = own @ label.swapaxes(-1, -2)  # own_im S^T_ml
@@ -203,8 +212,8 @@ def turn_axes(maps: StrainMaps, axes: Literal["detector", "scan", "crystal"], an
     maps
         In detector axes.
     axes
-        ``scan``: `V` in axes turned by `angle`. ``crystal``: :math:`U - 1` of :math:`F = R U` (right polar) in axes turned
-        by `angle`, that of the named reflection in the reference.
+        ``scan``: `V` in axes turned by `angle`. ``crystal``: :math:`U - 1` of :math:`F = R U` (right polar) in axes
+        turned by `angle`, that of the named reflection in the reference.
     angle
         Angle of the new x axis in detector axes, radians, a number or shape ``(ry, rx)``.
     """
@@ -257,8 +266,7 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
         columns.append(index[two][pair][joined])
     i, j = np.concatenate(rows), np.concatenate(columns)
     graph = coo_array((np.ones(len(i)), (i, j)), shape=(valid.size, valid.size))
-    _, label = connected_components(graph, directed=False)
-    label = label.reshape(shape)
+    label = np.reshape(connected_components(graph, directed=False)[1], shape)
     size = np.bincount(label[valid], minlength=label.max() + 1)
     order = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
     return np.where(valid, order[label], -1)

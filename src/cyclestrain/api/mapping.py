@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cyclestrain import __version__
 from cyclestrain.api.arguments import (
     PathLike,
     Run,
@@ -146,11 +148,22 @@ def map(
         keep_input(opened.path, Path(output))
         check_writable(output, force)
     from cyclestrain.pipeline import map_scan
+    from cyclestrain.runfolder import run_folder, run_key
 
-    result = map_scan(opened, settings, progress)
-    result.maps.attrs["reading"] = reading.model_dump_json()
-    if output is not None:
-        save_result(result.maps, output, force, groups={"dictionary": result.dictionary})
+    with ExitStack() as stack:
+        folder = None
+        if output is not None:
+            key = run_key(
+                input=fingerprint(opened),
+                settings=settings.model_dump_json(),
+                memory=str(opened.memory_bytes),
+                version=__version__,
+            )
+            folder = stack.enter_context(run_folder(Path(output), key))
+        result = map_scan(opened, settings, progress, folder)
+        result.maps.attrs["reading"] = reading.model_dump_json()
+        if output is not None:
+            save_result(result.maps, output, force, groups={"dictionary": result.dictionary})
     return result.maps
 
 

@@ -74,7 +74,7 @@ def _information(
     rows: Any,
     normal: Any,
     score: Any,
-) -> tuple[float, float, float]:  # pragma: no cover
+) -> Any:  # pragma: no cover
     """Information and score of one reflection; returns (Pearson chi-square, pixels, sum of 1 / expected counts).
 
     `rows` is scratch space, shape ``(7, pixel)``: the derivatives and the residual over the pixel's standard deviation.
@@ -206,7 +206,7 @@ def _eliminate(normal: Any, score: Any, precision: Any, local: Any, work: Any, g
 
 @nb.njit
 def _soften(normal: Any, score: Any, wander: float) -> None:  # pragma: no cover
-    """Let one reflection wander from the lattice by `wander` pixels (standard deviation): it then says less about it."""
+    """Let one reflection wander from the lattice by `wander` pixels (standard deviation): it then says less."""
     tau = 1.0 / (wander * wander)
     a, b, c = normal[0, 0] + tau, normal[0, 1], normal[1, 1] + tau
     determinant = a * c - b * b
@@ -269,7 +269,7 @@ def fit_patterns(
         design = np.zeros((4, N_PARAMETERS))
         precision = np.empty(N_LOCAL)
         theta = parameters[n]
-        seen = np.zeros(n_reflections, nb.boolean)
+        seen = np.zeros(n_reflections, np.bool_)
         for iteration in range(iterations + 1):
             hessian, rhs = np.zeros((N_PARAMETERS, N_PARAMETERS)), np.zeros((N_PARAMETERS, 1))
             for i in range(2):

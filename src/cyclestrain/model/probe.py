@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclestrain.data import FloatArray
+
 __all__ = ["Probe", "disk_profile"]
 
 
@@ -52,7 +54,7 @@ class Probe:
         return (np.bincount(r, self.values.ravel()) / np.bincount(r))[: m + 1]
 
     @classmethod
-    def from_profile(cls, profile: NDArray[np.float64], oversampling: int, half: int) -> Probe:
+    def from_profile(cls, profile: FloatArray, oversampling: int, half: int) -> Probe:
         """Round probe from its radial profile, sampled at ``0, 1, 2, ... / oversampling`` pixels."""
         m = (half + 2) * oversampling
         y, x = np.mgrid[-m : m + 1, -m : m + 1]
