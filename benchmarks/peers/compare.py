@@ -22,7 +22,7 @@ from cyclestrain.simulate.lattice import make_lattice  # noqa: E402
 from cyclestrain.strain import measure_reference, relative_strain  # noqa: E402
 
 MODES = {
-    "py4dstem": {"poly": [], "multicorr": ["--subpixel", "multicorr", "--sigma-cc", "1"]},
+    "py4dstem": {"poly": [], "multicorr": ["--subpixel", "multicorr"]},
     "quantem": {"parabolic": [], "upsample": ["--subpixel", "upsample"]},
 }
 """Ways of sub-pixel refinement of each peer, the fast one first."""
