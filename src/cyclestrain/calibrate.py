@@ -20,6 +20,8 @@ from cyclestrain.settings import MapSettings
 
 __all__ = ["Sample", "calibrate", "draw_sample", "measure_centres"]
 
+SAMPLE_BYTES = 600 * 2**20
+"""Largest sample; never more than a quarter of the memory allowed."""
 TILE = 8
 """Samples are square tiles of this many positions, so that neighbours can be averaged."""
 
@@ -44,7 +46,7 @@ class Sample:
     complete: bool
 
 
-def draw_sample(scan: Scan, max_positions: int = 4096, max_bytes: int = 600 * 2**20) -> Sample:
+def draw_sample(scan: Scan, max_positions: int = 4096) -> Sample:
     """Read tiles spread evenly over the scan, or all of it where it is small enough.
 
     Raises
@@ -58,7 +60,7 @@ def draw_sample(scan: Scan, max_positions: int = 4096, max_bytes: int = 600 * 2*
             f"{scan.name} holds a single pattern (scan 1 x 1): strain is relative, so a map needs at least two "
             "positions; if this is a stack of patterns, give its shape with --scan"
         )
-    n = max(2, min(max_positions, max_bytes // scan.pattern_bytes))
+    n = max(2, min(max_positions, min(SAMPLE_BYTES, scan.memory_bytes // 4) // scan.pattern_bytes))
     if scan.n_positions <= n:
         patterns = np.asarray(scan.source[:]).reshape(-1, *scan.detector_shape)
         rows, columns = np.divmod(np.arange(scan.n_positions), n_columns)
@@ -66,7 +68,8 @@ def draw_sample(scan: Scan, max_positions: int = 4096, max_bytes: int = 600 * 2*
         return Sample(patterns, rows, columns, True)
     parts, rows_, columns_ = [], [], []
     seen = ValueRange(np.inf, -np.inf)
-    for row, column in _tile_corners(scan.scan_shape, max(1, n // TILE**2)):
+    in_tile = min(TILE, scan.scan_shape[0]) * min(TILE, n_columns)
+    for row, column in _tile_corners(scan.scan_shape, max(1, n // in_tile)):
         tile = np.asarray(scan.source[row : row + TILE, column : column + TILE])
         r, c = np.mgrid[row : row + tile.shape[0], column : column + tile.shape[1]]
         seen |= check_patterns(tile.reshape(-1, *scan.detector_shape), row * n_columns + column)
@@ -81,7 +84,8 @@ def _tile_corners(shape: tuple[int, int], n_tiles: int) -> list[tuple[int, int]]
     """Corners of about `n_tiles` tiles on an even grid that do not overlap."""
     rows, columns = max(1, shape[0] // TILE), max(1, shape[1] // TILE)
     share = np.sqrt(min(1.0, n_tiles / (rows * columns)))
-    n_y, n_x = max(1, int(rows * share)), max(1, int(columns * share))
+    n_y = max(1, min(int(rows * share), n_tiles))
+    n_x = max(1, min(columns, n_tiles // n_y))
     ys = np.linspace(0, max(0, shape[0] - TILE), n_y).astype(int)
     xs = np.linspace(0, max(0, shape[1] - TILE), n_x).astype(int)
     return [(int(y), int(x)) for y in ys for x in xs]
@@ -104,9 +108,9 @@ def find_bad_pixels(mean: FloatArray, variance: FloatArray, n: int) -> BoolArray
     # Variance over mean of the detector, so that a pixel's noise is judged by its neighbours and not by itself.
     lit = mean > np.quantile(mean, 0.2)
     scale = float(np.median(variance[lit] / np.maximum(mean[lit], 1e-12))) if lit.any() else 1.0
-    error = np.sqrt(np.maximum(scale, 1e-12) * np.maximum(local, np.mean(local)) / n)
-    hot = mean > 3.0 * bright + 10.0 * error + np.median(local)
-    dead = mean < 0.2 * local - 10.0 * error
+    error = np.sqrt(np.maximum(scale, 1e-12) * np.maximum(local, np.mean(mean)) / n)
+    hot = mean > 3.0 * bright + 10.0 * error + 5.0 * scale / n + np.median(local)  # a few counts are no defect
+    dead = (mean < 0.2 * local) & (mean < local - 10.0 * error)
     return hot | dead
 
 

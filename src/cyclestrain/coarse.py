@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from cyclestrain.affine import wrap_angle
 from cyclestrain.data import BoolArray, Calibration, FloatArray, IntArray
 
-__all__ = ["Alignment", "PolarGrid", "Templates", "align", "learn_templates", "to_polar"]
+__all__ = [
+    "Alignment",
+    "PolarGrid",
+    "Templates",
+    "align",
+    "correlations",
+    "learn_templates",
+    "local_means",
+    "to_polar",
+]
 
 CLIP = 6.0
 """Polar intensities are clipped at this many standard deviations of their shot noise: bright spots must not rule."""
@@ -61,6 +70,10 @@ class Templates:
     spectra: NDArray[np.complexfloating[Any, Any]]
     level: FloatArray
 
+    def only(self, classes: list[int]) -> Templates:
+        """Some of the classes, in the order given."""
+        return Templates(self.grid, self.spectra[classes], self.level)
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -72,13 +85,13 @@ class Alignment:
         Class, shape ``(n,)``.
     theta
         Rotation from the template to the pattern, radians, shape ``(n,)``.
-    score
-        Height of the correlation peak in standard deviations of the correlation, shape ``(n,)``.
+    height
+        Height of the correlation peak, shape ``(n,)``.
     """
 
     label: IntArray
     theta: FloatArray
-    score: FloatArray
+    height: FloatArray
 
 
 @nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
@@ -338,5 +351,4 @@ def align(correlation: NDArray[np.float32]) -> Alignment:
     height, theta = _peak(correlation)
     label = height.argmax(1)
     pick = (np.arange(len(label)), label)
-    spread = np.maximum(correlation.std(-1)[pick], 1e-12)
-    return Alignment(label, theta[pick], height[pick] / spread)
+    return Alignment(label, theta[pick], height[pick])

@@ -31,7 +31,7 @@ from cyclestrain.reflections import (
 )
 from cyclestrain.statistics import fit_profiles, measure_deviations
 
-__all__ = ["Lesson", "learn_entry", "start_entry"]
+__all__ = ["Lesson", "is_new_crystal", "learn_entry", "start_entry"]
 
 OVERSAMPLING = 8
 MAX_PATTERNS = 1024
@@ -219,6 +219,46 @@ def learn_entry(
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
     lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
     return replace(entry, operators=lattice_operators(lattice)), noise_scale
+
+
+def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson: Lesson, most: int = 128) -> bool:
+    """Whether an entry explains its patterns clearly better than every entry that is known already.
+
+    Parameters
+    ----------
+    entry
+        The new entry.
+    others
+        Known entries, each with the rotation of every pattern of the lesson to it.
+    lesson
+        The patterns the new entry was learned from.
+    most
+        Patterns to try.
+    """
+    some = np.linspace(0, len(lesson.theta) - 1, min(most, len(lesson.theta))).astype(int)
+    own = np.median(_significance(entry, lesson.only(some)))
+    for other, theta in others:
+        known = np.median(_significance(other, replace(lesson, theta=theta).only(some)))
+        if own < 1.2 * known or _same_lattice(entry.basis, other.basis):
+            return False
+    return True
+
+
+def _significance(entry: Entry, lesson: Lesson) -> FloatArray:
+    """How surely each pattern shows the entry: the fitted gain in units of its uncertainty, shape ``(n,)``."""
+    start = Start.turned(lesson.theta, lesson.centre)
+    start = approach(lesson.patterns, lesson.good, entry, start, centre_sigma=lesson.centre_sigma)
+    stack = gather(lesson.patterns, predicted_positions(start, entry.reflections), entry.probe.half + 1, lesson.good)
+    fit = refine(stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, iterations=2)
+    return np.nan_to_num(fit.significance)
+
+
+def _same_lattice(one: FloatArray, two: FloatArray, tolerance: float = 0.025) -> bool:
+    """Whether two reduced bases span lattices that are turned copies of each other within a strain `tolerance`."""
+    lengths = [np.sort(np.hypot(*basis)) for basis in (one, two)]
+    areas = [abs(np.linalg.det(basis)) for basis in (one, two)]
+    alike = np.abs(lengths[0] / lengths[1] - 1).max() < tolerance
+    return bool(alike and abs(areas[0] / areas[1] - 1) < 2 * tolerance)
 
 
 def _alternate(

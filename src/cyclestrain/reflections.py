@@ -206,6 +206,8 @@ def disk_size(average: FloatArray, peaks: Peaks, limit: float) -> float:
         total += np.bincount(ring.ravel(), (cut - surround).ravel(), len(total))
         n += np.bincount(ring.ravel(), minlength=len(total))
     seen = n > 0
+    if not seen.any():  # all peaks lie at the border
+        return float(np.clip(0.5 * limit, 0.8, limit))
     profile = np.interp(np.arange(2 * m) / 2 + 0.25, (np.flatnonzero(seen) / 2 + 0.25), total[seen] / n[seen])
     below = np.flatnonzero(profile < 0.5 * profile[:3].max())
     return float(np.clip(below[0] / 2 if below.size else limit, 0.8, limit))

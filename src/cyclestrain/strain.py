@@ -23,6 +23,7 @@ from cyclestrain.data import AffineField, BoolArray, FloatArray
 __all__ = [
     "Reference",
     "StrainMaps",
+    "agreeing_neighbours",
     "coherent_regions",
     "jacobian",
     "measure_reference",
@@ -270,6 +271,38 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
     size = np.bincount(label[valid], minlength=label.max() + 1)
     order = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
     return np.where(valid, order[label], -1)
+
+
+def agreeing_neighbours(field: AffineField, tolerance: float = 0.02) -> NDArray[np.integer[Any]]:
+    """How many of the eight neighbours of every position agree with it, shape ``(ry, rx)``.
+
+    Parameters
+    ----------
+    field
+        Affine of every position.
+    tolerance
+        Difference in any element of ``A_1^-1 A_2`` that still counts as agreement, beside four standard deviations of
+        it up to five times this.
+    """
+    valid = _finite(field)
+    count = np.zeros(valid.shape, int)
+    sigma2 = np.where(valid, np.einsum("...ii->...i", field.covariance).max(-1), 0.0)
+    here = np.s_[:]
+    for one, two in (
+        ((np.s_[:-1], here), (np.s_[1:], here)),
+        ((here, np.s_[:-1]), (here, np.s_[1:])),
+        ((np.s_[:-1], np.s_[:-1]), (np.s_[1:], np.s_[1:])),
+        ((np.s_[:-1], np.s_[1:]), (np.s_[1:], np.s_[:-1])),
+    ):
+        pair = valid[one] & valid[two] & (field.label[one] == field.label[two])
+        limit = np.clip(4.0 * np.sqrt(sigma2[one][pair] + sigma2[two][pair]), tolerance, 5 * tolerance)
+        close = np.zeros(pair.shape, bool)
+        close[pair] = (
+            _misfit(field.affine[one][pair], field.affine[two][pair], field.label[one][pair], field.operators) <= limit
+        )
+        count[one] += close
+        count[two] += close
+    return count
 
 
 def _misfit(a: FloatArray, b: FloatArray, label: Any, operators: Sequence[FloatArray]) -> FloatArray:

@@ -1,0 +1,280 @@
+"""Every pattern's transform: coarse rotation, refinement, and a second look that starts from the neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.coarse import Templates, align, correlations, to_polar
+from cyclestrain.data import AffineField, BoolArray, Calibration, FloatArray, IntArray, Scan
+from cyclestrain.io import check_patterns
+from cyclestrain.model.dictionary import Dictionary, Entry
+from cyclestrain.model.windows import gather
+from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
+from cyclestrain.result import Fields
+from cyclestrain.runfolder import RunFolder
+from cyclestrain.strain import agreeing_neighbours
+
+__all__ = ["Knowledge", "Store", "centre_prior", "fit_scan", "revisit", "to_fields"]
+
+CHUNK = 512
+"""Patterns fitted at a time: their windows stay in the processor's cache and memory stays small."""
+MIN_SIGNIFICANCE = 5.0
+FAINT_SIGNIFICANCE = 2.5
+"""Significance from which a pattern counts as crystal: alone, and where its neighbours agree."""
+MAX_STRAIN = 0.15
+VAGUE_POSITION = 0.12
+"""Uncertainty of the outermost reflection, pixels, from which a pattern is fitted again from its neighbours."""
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """All that is learned before the first pattern is fitted for good."""
+
+    calibration: Calibration
+    templates: Templates
+    dictionary: Dictionary
+
+
+def centre_prior(calibration: Calibration) -> float:
+    """Standard deviation of the beam centre that the fit is given, pixels."""
+    return max(0.1, 3.0 * calibration.centre_sigma)
+
+
+@dataclass
+class Store:
+    """Outcome of every position, filled block by block."""
+
+    affine: FloatArray
+    covariance: FloatArray
+    centre: FloatArray
+    gain: FloatArray
+    misfit: FloatArray
+    significance: FloatArray
+    label: IntArray
+    confidence: FloatArray
+
+    @classmethod
+    def empty(cls, n: int) -> Store:
+        """Nothing known of `n` positions."""
+        return cls(
+            np.full((n, 2, 2), np.nan),
+            np.full((n, 4, 4), np.nan),
+            np.full((n, 2), np.nan),
+            np.full(n, np.nan),
+            np.full(n, np.nan),
+            np.zeros(n),
+            np.full(n, -1),
+            np.zeros(n),
+        )
+
+
+def fit_scan(scan: Scan, knowledge: Knowledge, advance: Any, run: RunFolder | None = None) -> Store:
+    """Coarse rotation, network and refinement of every position, reading the scan once."""
+    store = Store.empty(scan.n_positions)
+    centres = knowledge.calibration.centre.reshape(-1, 2)
+    done = run.restore(vars(store)) if run else {}
+    advance(sum(done.values()))
+    for block in scan.blocks(done=done):
+        check_patterns(block.patterns, int(block.positions[0]))
+        label, theta, confidence = coarse_block(block.patterns, block.positions, scan.scan_shape, centres, knowledge)
+        store.label[block.positions], store.confidence[block.positions] = label, confidence
+        for k in range(len(knowledge.dictionary.entries)):
+            members = np.flatnonzero(label == k)
+            for start in range(0, len(members), CHUNK):
+                part = members[start : start + CHUNK]
+                at = block.positions[part]
+                _fit_chunk(block.patterns[part], at, theta[part], centres[at], k, knowledge, store)
+                advance(len(part))
+        if run:
+            run.save_block(block.positions, vars(store))
+    return store
+
+
+def coarse_block(
+    patterns: NDArray[Any], positions: IntArray, shape: tuple[int, int], centres: FloatArray, knowledge: Knowledge
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Class, rotation and confidence of the patterns of one block; weak patterns borrow from their neighbours."""
+    parts = []
+    for start in range(0, len(patterns), CHUNK):
+        part = slice(start, start + CHUNK)
+        polar = to_polar(patterns[part], knowledge.calibration.good, centres[positions[part]], knowledge.templates.grid)
+        parts.append(correlations(polar, knowledge.templates))
+    correlation = np.concatenate(parts)
+    own = align(correlation)
+    label, theta = own.label, own.theta
+    heights = correlation.max(-1) / np.maximum(correlation.std(-1), 1e-12)
+    evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2)
+    probability = np.exp(np.clip(evidence, -50, 0))
+    probability /= probability.sum(1, keepdims=True)
+    return label, theta, probability[np.arange(len(label)), label]
+
+
+def _fit_chunk(
+    patterns: NDArray[Any],
+    at: IntArray,
+    theta: FloatArray,
+    centres: FloatArray,
+    k: int,
+    knowledge: Knowledge,
+    store: Store,
+) -> None:
+    entry = knowledge.dictionary.entries[k]
+    start = approach(
+        patterns,
+        knowledge.calibration.good,
+        entry,
+        Start.turned(theta, centres),
+        centre_sigma=centre_prior(knowledge.calibration),
+    )
+    fit = _refined(patterns, centres, start, entry, knowledge, iterations=3)
+    _keep(store, at, fit, np.ones(len(at), bool))
+
+
+def to_fields(store: Store, shape: tuple[int, int], dictionary: Dictionary) -> Fields:
+    """Maps of the outcome, with what counts as crystal and what can be trusted."""
+    sample = _is_crystal(store, shape, dictionary)
+    sigma = np.sqrt(np.einsum("nii->ni", store.covariance).max(1, initial=0.0))
+    stretch = np.linalg.svd(np.nan_to_num(store.affine, nan=1.0), compute_uv=False)
+    valid = sample & np.isfinite(sigma) & (sigma < MAX_STRAIN / 3) & (np.abs(stretch - 1).max(1) < MAX_STRAIN)
+    label = np.where(sample, store.label, -1)
+    field = AffineField(
+        store.affine.reshape(*shape, 2, 2),
+        store.covariance.reshape(*shape, 4, 4),
+        label.reshape(shape),
+        valid.reshape(shape),
+        tuple(e.operators for e in dictionary.entries),
+    )
+    return Fields(
+        field,
+        store.centre.reshape(*shape, 2),
+        store.gain.reshape(shape),
+        store.misfit.reshape(shape),
+        sample.reshape(shape),
+        store.confidence.reshape(shape),
+    )
+
+
+def _is_crystal(store: Store, shape: tuple[int, int], dictionary: Dictionary) -> BoolArray:
+    """Patterns that surely show a crystal, and fainter ones that agree with at least three of their neighbours.
+
+    Noise alone reaches a few standard deviations, since the best rotation is picked, but it picks a different one at
+    every position.
+    """
+    significance = np.nan_to_num(store.significance)
+    faint = (significance > FAINT_SIGNIFICANCE) & np.isfinite(store.covariance[:, 0, 0])
+    operators = tuple(e.operators for e in dictionary.entries)
+    field = AffineField(
+        store.affine.reshape(*shape, 2, 2),
+        store.covariance.reshape(*shape, 4, 4),
+        store.label.reshape(shape),
+        faint.reshape(shape),
+        operators,
+    )
+    return np.asarray((significance > MIN_SIGNIFICANCE) | (faint & (agreeing_neighbours(field).ravel() >= 3)))
+
+
+def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField, advance: Any) -> None:
+    """Fit patterns again, starting from what their neighbours say, and keep what is surer.
+
+    Where counts are scarce the likelihood has many maxima, and climbing the nearest one loses precision: a single step
+    from a good start does not. Faint patterns also try the clearest neighbour's crystal.
+
+    Parameters
+    ----------
+    scan, knowledge
+        As for `fit_scan`.
+    store
+        Outcome so far; improved in place.
+    context
+        Smoothed affine of every position.
+    advance
+        Called with the number of positions done.
+    """
+    shape = scan.scan_shape
+    affine, label = context.affine.reshape(-1, 2, 2), store.label.copy()
+    near = _clearest_neighbour(store.significance.reshape(shape)).ravel()
+    near_affine, near_label, near_sure = affine[near], label[near], store.significance[near]
+    vague = _is_vague(store, knowledge)
+    faint = (np.nan_to_num(store.significance) < 2 * MIN_SIGNIFICANCE) & (near_sure > MIN_SIGNIFICANCE)
+    for block in scan.blocks():
+        for k in range(len(knowledge.dictionary.entries)):
+            for mine, start, wanted in ((label, affine, vague), (near_label, near_affine, faint)):
+                members = np.flatnonzero((mine[block.positions] == k) & wanted[block.positions])
+                for first in range(0, len(members), CHUNK):
+                    part = members[first : first + CHUNK]
+                    at = block.positions[part]
+                    _fit_again(block.patterns[part], at, start[at], k, knowledge, store, replace=mine is label)
+        advance(len(block.positions))
+
+
+def _is_vague(store: Store, knowledge: Knowledge) -> BoolArray:
+    """Positions where the outermost reflection is uncertain by a good part of the probe's edge."""
+    reach = np.array([np.hypot(*e.reflections.T).max() for e in knowledge.dictionary.entries])
+    sigma = np.sqrt(np.einsum("nii->ni", store.covariance).max(1, initial=0.0))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sigma * reach[np.maximum(store.label, 0)] > VAGUE_POSITION)
+
+
+def _clearest_neighbour(significance: FloatArray) -> IntArray:
+    """Flat index of the most significant of the eight neighbours of every position."""
+    rows, columns = significance.shape
+    padded = np.pad(np.nan_to_num(significance), 1, constant_values=-1.0)
+    index = np.pad(np.arange(significance.size).reshape(significance.shape), 1)
+    shifts = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
+    values = np.stack([padded[y : y + rows, x : x + columns] for y, x in shifts])
+    places = np.stack([index[y : y + rows, x : x + columns] for y, x in shifts])
+    return np.take_along_axis(places, values.argmax(0)[None], 0)[0]
+
+
+def _fit_again(
+    patterns: NDArray[Any],
+    at: IntArray,
+    affine: FloatArray,
+    k: int,
+    knowledge: Knowledge,
+    store: Store,
+    *,
+    replace: bool,
+) -> None:
+    calibration, entry = knowledge.calibration, knowledge.dictionary.entries[k]
+    good = np.isfinite(affine).all((1, 2))
+    patterns, at, affine = patterns[good], at[good], affine[good]
+    if not len(at):
+        return
+    ones = np.ones(len(at))
+    start = Start(affine, calibration.centre.reshape(-1, 2)[at], ones, ones)
+    fit = _refined(patterns, calibration.centre.reshape(-1, 2)[at], start, entry, knowledge, iterations=1)
+    better = np.ones(len(at), bool) if replace else fit.significance > np.nan_to_num(store.significance[at]) + 1.0
+    store.label[at[better]] = k
+    _keep(store, at, fit, better)
+
+
+def _refined(
+    patterns: NDArray[Any], centres: FloatArray, start: Start, entry: Entry, knowledge: Knowledge, iterations: int
+) -> PatternFit:
+    calibration = knowledge.calibration
+    stack = gather(patterns, predicted_positions(start, entry.reflections), entry.probe.half + 1, calibration.good)
+    return refine(
+        stack,
+        entry,
+        start,
+        centre=centres,
+        centre_sigma=centre_prior(calibration),
+        noise_scale=knowledge.dictionary.noise_scale,
+        iterations=iterations,
+    )
+
+
+def _keep(store: Store, at: IntArray, fit: PatternFit, which: BoolArray) -> None:
+    to = at[which]
+    store.affine[to], store.centre[to], store.gain[to] = (
+        fit.start.affine[which],
+        fit.start.centre[which],
+        fit.start.gain[which],
+    )
+    store.covariance[to] = (fit.affine_covariance * fit.inflation[:, None, None])[which]
+    store.misfit[to], store.significance[to] = fit.misfit[which], fit.significance[which]
