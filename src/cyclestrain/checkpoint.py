@@ -46,6 +46,7 @@ class Checkpoint:
         self.log: list[Epoch] = []
         self.best = 0
         self._best_weights: dict[str, Tensor] = {}
+        self._best_held_out = torch.zeros(0)
 
     @property
     def epoch(self) -> int:
@@ -55,18 +56,32 @@ class Checkpoint:
     @property
     def mask_radius(self) -> float:
         """Radius of the masks in the coming epoch, pixels."""
-        return self.log[-1].mask_radius if self.log else float(self.network.decoder.half)
+        return self.log[-1].mask_radius if self.log else float(self.network.decoder.reach)
 
     def is_stale(self, patience: int) -> bool:
-        """Whether the last `patience` epochs brought nothing."""
+        """Whether each of the last `patience` epochs was worse than one before them."""
         return self.epoch - 1 - self.best >= patience
 
-    def record(self, epoch: Epoch) -> None:
-        """Add an epoch; keep its weights if it is the best. Only epochs with the smallest masks compare."""
+    def record(self, epoch: Epoch, held_out: Tensor) -> None:
+        """Add an epoch and keep its weights, unless an earlier one was better beyond doubt.
+
+        Parameters
+        ----------
+        epoch
+            Its log.
+        held_out
+            Misfit of each held-out pattern, shape ``(n,)``. The same patterns are judged every time, so their noise
+            cancels in the difference; what counts as worse is a mean difference above one standard error.
+        """
         self.log.append(epoch)
-        if self.epoch == 1 or epoch.held_out <= self.log[self.best].held_out:
-            self.best = self.epoch - 1
-            self._best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        if self.epoch > 1:
+            difference = held_out - self._best_held_out
+            error = difference.std() / max(len(difference), 1) ** 0.5
+            if len(difference) > 1 and difference.mean() > error:
+                return
+        self.best = self.epoch - 1
+        self._best_held_out = held_out
+        self._best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def restore_best(self) -> None:
         """Put the best weights into the network."""
@@ -78,6 +93,7 @@ class Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self._best_weights.items()}
+        tensors["held_out"] = self._best_held_out
         for index, entry in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in entry.items()}
         state = {
@@ -102,6 +118,7 @@ class Checkpoint:
         tensors = load_file(path)
         self.network.load_state_dict(_part(tensors, "network."))
         self._best_weights = _part(tensors, "best.")
+        self._best_held_out = tensors["held_out"]
         optimizer = self.optimizer.state_dict()
         for name, value in _part(tensors, "optimizer.").items():
             index, key = name.split(".")

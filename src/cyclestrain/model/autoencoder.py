@@ -1,4 +1,4 @@
-"""The cycle-consistent spatial-transforming autoencoder (CC-ST-AE): encoder, dictionary and the transform between them."""
+"""The cycle-consistent spatial-transforming autoencoder (CC-ST-AE): encoder and dictionary."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ FloatArray = NDArray[np.floating[Any]]
 
 STRAIN_BOUND = 0.08
 ROTATION_BOUND = 0.06
+MAX_CONTRAST = 20.0
 CAPTURE = 0.035
 """Strain (or rotation in radians) up to which a reflection of the glance stays within its window."""
 
@@ -105,6 +106,14 @@ class Encoding:
         return self.looks[-1].pose
 
 
+@dataclass(frozen=True)
+class Known:
+    """Looks at patterns of one class, and its activity in each, shape ``(n,)``."""
+
+    looks: tuple[Look, ...]
+    activity: Tensor
+
+
 class Geometry(nn.Module):
     """Where the reflections of one entry are, and how they move."""
 
@@ -160,6 +169,12 @@ class Autoencoder(nn.Module):
             self.gaze.tie(entries[0].probe)
 
     @property
+    def noise_scale(self) -> float:
+        """Variance over mean of a pixel, but never so small that disks stand out by more than `MAX_CONTRAST` sigma."""
+        peak = max(float(entry.intensity.max() * entry.probe.values.max()) for entry in self.dictionary.entries)
+        return max(self.dictionary.noise_scale, 2 * peak / MAX_CONTRAST**2)
+
+    @property
     def n_classes(self) -> int:
         """Number of dictionary entries."""
         return len(self.geometry)
@@ -169,6 +184,27 @@ class Autoencoder(nn.Module):
         geometry = self.geometry[k]
         assert isinstance(geometry, Geometry)
         return geometry
+
+    def dream_half(self, k: int, strain: float) -> int:
+        """Reach of imagined windows about the true positions: whatever a look within reach of the truth may ask for."""
+        geometry = self.of_class(k)
+        length = float(torch.hypot(*geometry.reflections[geometry.glance].T).max())
+        return max(self.glance_half + int(np.ceil((2 * strain + 0.02) * length)), self.gaze_half + 4) + 1
+
+    def load_encoder(self, other: Autoencoder) -> None:
+        """Take over the weights of another scan's network where they fit."""
+        mine = self.state_dict()
+        fitting = {
+            name: value
+            for name, value in other.state_dict().items()
+            if name.startswith(("glance.", "head.", "gaze.")) and mine[name].shape == value.shape
+        }
+        self.load_state_dict(mine | fitting)
+
+    def update_dictionary(self) -> None:
+        """Bring `dictionary` up to date with the trained decoder."""
+        entries = self.decoder.entries(self.dictionary.entries)
+        self.dictionary = Dictionary(entries, self.dictionary.noise_scale)
 
     def encode(self, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray) -> Encoding:
         """Class and pose of patterns.
@@ -201,14 +237,13 @@ class Autoencoder(nn.Module):
         candidates = torch.stack([first.candidate for first in firsts], 1)
         return Encoding(looks, gain, level, logits, one_hot, candidates, label)
 
-    def encode_known(
-        self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray
-    ) -> tuple[Look, ...]:
-        """Looks at patterns that are known to be of class `k`, `theta` of shape ``(n,)``; otherwise as `encode`."""
+    def encode_known(self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray) -> Known:
+        """Look at patterns known to be of class `k`, `theta` of shape ``(n,)``; otherwise as `encode`."""
         first = self._glance(k, source, rows, theta, centre)
         every = torch.arange(len(rows), device=first.gain.device)
         one_hot = torch.nn.functional.one_hot(torch.full_like(every, k), self.n_classes + 1).to(first.gain.dtype)
-        return self._of_class(k, first, every, one_hot, source, rows, theta, centre).looks
+        looks = self._of_class(k, first, every, one_hot, source, rows, theta, centre).looks
+        return Known(looks, first.activity)
 
     def _glance(self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray) -> _First:
         """First look at one candidate class."""
@@ -219,7 +254,7 @@ class Autoencoder(nn.Module):
         directions = geometry.directions[geometry.glance]
         pooled = pool(reports, turn, directions, geometry.prior, torch.zeros_like(pose))
         latent, activity = self.head.look(reports, pooled, turn)
-        candidate = self._bounded(pooled.step.detach() * geometry.units)
+        candidate = self._bounded(pose, pooled.step.detach() * geometry.units)
         return _First(pooled, latent, activity, gain, level, candidate)
 
     def _of_class(
@@ -244,16 +279,21 @@ class Autoencoder(nn.Module):
 
     def _look(self, geometry: Geometry, before: Tensor, pooled: Pooled) -> Look:
         step = pooled.step * geometry.units
-        return Look(before, step, pooled.information, self._bounded(before + step))
+        return Look(before, step, pooled.information, self._bounded(before, step))
 
-    def _bounded(self, pose: Tensor) -> Tensor:
-        """Keep strain, rotation and shift within their ranges, smoothly."""
+    def _bounded(self, before: Tensor, step: Tensor) -> Tensor:
+        """Pose after a step, kept within its range by a tanh; to first order the step is taken in full.
+
+        Bounding ``before + step`` itself would shrink a strain of 2 % by 2 % of itself at every look.
+        """
         shift = max(1.0, 5 * self.centre_sigma)
-        bound = pose.new_tensor([STRAIN_BOUND] * 3 + [ROTATION_BOUND, shift, shift])
-        return bound * torch.tanh(pose / bound)
+        bound = before.new_tensor([STRAIN_BOUND] * 3 + [ROTATION_BOUND, shift, shift])
+        share = (before / bound).clamp(-0.99, 0.99)
+        return bound * torch.tanh(torch.atanh(share) + step / (bound * (1 - share**2)))
 
     def _see(
-        self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray, pose: Tensor, *, first: bool
+        self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray, pose: Tensor, *,
+        first: bool
     ) -> tuple[Seen, Tensor, Tensor, Tensor]:  # fmt: skip
         """Cut windows where a pose expects the reflections; also gain, level and rotation."""
         geometry, device = self.of_class(k), pose.device
@@ -264,7 +304,7 @@ class Autoencoder(nn.Module):
         views = look(
             source, rows, positions, centre, self.dictionary.entries[k], chosen=chosen,
             half=self.glance_half if first else self.gaze_half,
-            rim=self.radius + (3.5 if first else 1.8), noise_scale=self.dictionary.noise_scale,
+            rim=self.radius + (3.5 if first else 1.8), noise_scale=self.noise_scale,
         )  # fmt: skip
         tensors = (views.windows, views.fraction, views.contrast, views.share, views.gain, views.level)
         windows, fraction, contrast, share, gain, level = (torch.from_numpy(t).to(device) for t in tensors)

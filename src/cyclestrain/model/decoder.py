@@ -1,8 +1,8 @@
 r"""The decoder: from a one-hot class to its learned base, and from a base and a pose to expected counts.
 
-The base of a class (its dictionary entry) consists of non-negative intensities, one disk on a grid finer than
-the detector, and a radial background; it is computed once for each class and step, not once for each pattern. Expected counts at
-pixel `p` of the window of reflection `g` are
+The base of a class (its dictionary entry) consists of non-negative intensities, one disk on a grid finer than the
+detector, and a radial background; it is computed once for each class and step, not once for each pattern. Expected
+counts at pixel `p` of the window of reflection `g` are
 
 .. math:: \lambda(p) = \beta\, b_g B(|p - c|) + a\, I_g\, P(p - p_g)
 
@@ -44,6 +44,10 @@ class Base:
     intensity: Tensor
     background: Tensor
 
+    def detach(self) -> Base:
+        """The same base, without gradient."""
+        return Base(self.tables.detach(), self.intensity.detach(), self.background.detach())
+
 
 class EntryBase(nn.Module):
     """Trainable part of one dictionary entry."""
@@ -54,7 +58,7 @@ class EntryBase(nn.Module):
 
     def __init__(self, entry: Entry, half: int) -> None:
         super().__init__()
-        self.half, self.oversampling = half, entry.probe.oversampling
+        self.reach, self.oversampling = half, entry.probe.oversampling
         intensity = torch.tensor(entry.intensity, dtype=torch.float32)
         self.register_buffer("scale", intensity.mean().clamp(min=1e-6))
         self.register_buffer("reflections", torch.tensor(entry.reflections, dtype=torch.float32))
@@ -73,7 +77,7 @@ class EntryBase(nn.Module):
         radius = torch.hypot(y.float(), x.float()).round().long().clamp(max=m)
         values = self.shape * self.log_shape.exp()[radius]
         values = values * (self.oversampling**2 / values.sum())
-        tables = polyphase(values, self.oversampling, self.half)
+        tables = polyphase(values, self.oversampling, self.reach)
         return Base(tables, functional.softplus(self.raw_intensity) * self.scale, self.log_background.exp())
 
 
@@ -94,7 +98,7 @@ class Decoder(nn.Module):
 
     def __init__(self, entries: Sequence[Entry], half: int) -> None:
         super().__init__()
-        self.half = half
+        self.reach = half
         self.classes = nn.ModuleList([EntryBase(entry, half) for entry in entries])
 
     def forward(self) -> tuple[Base, ...]:

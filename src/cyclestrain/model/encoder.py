@@ -1,13 +1,15 @@
 r"""The encoder: from windows of a pattern to its class and its pose.
 
-It looks at each pattern a few times. The first look, the *glance*, is the paper's encoder: residual convolution blocks with
-normalisation and pooling on the windows of the strongest reflections, a fully connected latent, a K-sparse layer
-that keeps one class, and an affine head. Every further look, a *gaze*, takes windows of all reflections where the previous look
-expects them (a spatial transformer applied again and again), so what is left to find is a fraction of a pixel.
+It looks at each pattern a few times. The first look, the *glance*, is the paper's encoder: residual convolution
+blocks with normalisation and pooling on the windows of the strongest reflections, a fully connected latent, a
+K-sparse layer that keeps one class, and an affine head. Every further look, a *gaze*, takes windows of all
+reflections where the previous look expects them (a spatial transformer applied again and again), so what is left to
+find is a fraction of a pixel.
 
 Every window reports a score :math:`s` and an information matrix :math:`J`, which are pooled by weighted least squares
-over the lattice (`pool`): the physics of one affine transform for all reflections is built in, not learned. The gaze is linear in
-the counts; its filters start as the derivatives of the decoder's own disk (tied weights) and are trained from there.
+over the lattice (`pool`): the physics of one affine transform for all reflections is built in, not learned. The gaze
+is linear in the counts; its filters start as the derivatives of the decoder's own disk (tied weights) and are trained
+from there.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class Reports:
     Attributes
     ----------
     score
-        For (shift y, shift x, relative intensity), pixels and fractions, in detector axes, shape ``(n, reflection, 3)``.
+        For (shift y, shift x, relative intensity), pixels and fractions, in detector axes, shape ``(n, reflection,
+        3)``.
     information
         ``(J_yy, J_yx, J_xx, J_intensity)``, shape ``(n, reflection, 4)``.
     features
@@ -92,9 +95,10 @@ class Glance(nn.Module):
         )
         self.block = ResidualBlock(channels, 2 * channels)
         self.squeeze = nn.Linear(2 * channels * 16, features)
-        self.mix = nn.Sequential(nn.Linear(8, hidden), nn.SiLU(), nn.Linear(hidden, 3 * features + 7))
+        last = nn.Linear(hidden, 3 * features + 7)
+        self.mix = nn.Sequential(nn.Linear(8, hidden), nn.SiLU(), last)
         self.bend = nn.Sequential(nn.Linear(features + 8, hidden), nn.SiLU(), nn.Linear(hidden, 3))
-        nn.init.zeros_(self.mix[-1].bias)
+        nn.init.zeros_(last.bias)
 
     def forward(self, seen: Seen) -> Reports:
         """Report of every window."""
@@ -129,9 +133,9 @@ def _information(raw: Tensor, contrast: Tensor) -> Tensor:
 class Gaze(nn.Module):
     r"""Filters that know the sub-pixel phase, on windows of all reflections.
 
-    The score is linear in the whitened window `z`,
-    :math:`s = \kappa\, W(f, q)\, B z + \kappa^2\, o(f, q)`, with a bank `B` of filters shared by all reflections and weights
-    that are polynomials of the phase `f` and of the disk's share `q` in the counts; :math:`\kappa` is the contrast.
+    The score is linear in the whitened window `z`, :math:`s = \kappa\, W(f, q)\, B z + \kappa^2\, o(f, q)`, with a
+    bank `B` of filters shared by all reflections and weights that are polynomials of the phase `f` and of the disk's
+    share `q` in the counts; :math:`\kappa` is the contrast.
 
     Parameters
     ----------
@@ -146,7 +150,7 @@ class Gaze(nn.Module):
 
     def __init__(self, half: int, features: int = 28) -> None:
         super().__init__()
-        self.half = half
+        self.reach = half
         self.bank = nn.Linear((2 * half + 1) ** 2, features, bias=False)
         powers = [(i, j) for i in range(self.PHASE_DEGREE + 1) for j in range(self.PHASE_DEGREE + 1 - i)]
         self.powers = [(i, j, k) for k in range(self.SHARE_DEGREE + 1) for i, j in powers]
@@ -166,18 +170,18 @@ class Gaze(nn.Module):
     def _terms(self, fraction: Tensor, share: Tensor) -> Tensor:
         f_y, f_x = (2 * fraction).unbind(-1)
         q = 2 * share - 1
-        y, x, s = (torch.stack([v**i for i in range(5)]) for v in (f_y, f_x, q))
+        y, x, s = (torch.stack([v**i for i in range(self.PHASE_DEGREE + 1)]) for v in (f_y, f_x, q))
         return torch.stack([y[i] * x[j] * s[k] for i, j, k in self.powers], -1)
 
     @torch.no_grad()
     def tie(self, probe: Probe) -> None:
         """Start from the decoder's disk: the filters that maximise the likelihood of its pixels.
 
-        For a disk :math:`P` of share `q`, scores are the derivatives of :math:`P` divided by the expected counts. The bank
-        is their principal span over all phases and shares, the polynomials are fitted to them.
+        For a disk :math:`P` of share `q`, scores are the derivatives of :math:`P` divided by the expected counts. The
+        bank is their principal span over all phases and shares, the polynomials are fitted to them.
         """
         shares = torch.linspace(0.02, 0.98, 7)
-        tables = torch.from_numpy(Probe(probe.values, probe.oversampling, self.half).tables).flatten(3)
+        tables = torch.from_numpy(Probe(probe.values, probe.oversampling, self.reach).tables).flatten(3)
         tables = tables / float(probe.values.max())
         fraction = (torch.arange(tables.shape[1]) - tables.shape[1] // 2) / probe.oversampling
         ratio = (shares / (1 - shares))[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Patterns the decoder imagines: drawn poses, expected counts, Poisson noise; with them the encoder learns from a known truth.
+"""Patterns the decoder imagines: drawn poses, expected counts, Poisson noise. Their truth is known.
 
 This closes the cycle in the other sense: pose -> pattern -> pose. Nothing but the learned dictionary goes in.
 """
@@ -27,12 +27,14 @@ FloatArray = NDArray[np.floating[Any]]
 class ImaginedRange:
     """From what imagined patterns are drawn."""
 
-    strain: float = 0.03
+    strain: float = 0.025
     """Largest strain and shear."""
     rotation: float = 0.006
     """Standard deviation of the coarse rotation's error, radians."""
     factor: float = 3.0
     """Intensity and background lie between the entry's divided by this and times this."""
+    empty: float = 0.1
+    """Share of patterns without a crystal."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Imagined:
     pose
         True poses, shape ``(n, 6)``.
     gain, level
-        True intensity and background relative to the entry, shape ``(n,)``.
+        True intensity and background relative to the entry, shape ``(n,)``; a gain of zero is an empty pattern.
     """
 
     source: Counts
@@ -86,7 +88,7 @@ def imagine(
     centre_sigma
         Standard deviation of the true centre around those, pixels.
     half
-        Windows reach this many pixels from where the reflection would be without strain.
+        Windows reach this many pixels from the reflection.
     noise_scale
         Variance over mean of a pixel.
     ranges
@@ -106,10 +108,10 @@ def imagine(
     middle = centre[rng.integers(len(centre), size=n)] + rng.uniform(-0.5, 0.5, (n, 2))
     width = np.log(ranges.factor)
     gain, level = np.exp(rng.uniform(-width, width, n)), np.exp(rng.uniform(-width, width, n))
+    gain[: int(ranges.empty * n)] = 0.0
     reflections = torch.from_numpy(np.asarray(entry.reflections, np.float64))
     true = place(torch.from_numpy(theta), torch.from_numpy(pose), reflections).numpy() + middle[:, None]
-    expected = place(torch.from_numpy(theta), torch.zeros(n, 6, dtype=torch.float64), reflections).numpy() + middle[:, None]
-    origin = np.rint(expected).astype(np.int32)
+    origin = np.rint(true).astype(np.int32)
     counts = np.empty((n, len(reflections), 2 * half + 1, 2 * half + 1), np.float32)
     deviation = 1 + np.asarray(entry.priors.spread)[:, 0] * rng.standard_normal((n, len(reflections)))
     _draw(

@@ -1,12 +1,14 @@
 r"""Losses of the autoencoder: named terms, all in nats per pattern.
 
-- *inverse*: the entry drawn at the pattern's own pixels against its counts, half the Poisson deviance; noise is white there.
+- *inverse*: the entry drawn at the pattern's own pixels against its counts, half the Poisson deviance; noise is white
+there.
 - *forward*: the pattern's windows shifted into the entry's frame against the entry, mean squared error. Interpolation
-  shrinks noise by a factor that depends on the sub-pixel phase, so a plain squared error is smallest not where the pattern fits but
-  where its noise is averaged most, and at high background pulls the network to constant outputs. Here the entry goes through
-  the same interpolation, and the error is divided by the variance that interpolation leaves: the expected error of a
-  true pose is one at every phase.
-- *cycle*: a pattern imagined by the decoder from a drawn pose must be encoded to that pose: Gaussian log-likelihood with the
+  shrinks noise by a factor that depends on the sub-pixel phase, so a plain squared error is smallest not where the
+  pattern fits but where its noise is averaged most, and at high background pulls the network to constant outputs.
+  Here the entry goes through the same interpolation, and the error is divided by the variance that interpolation
+  leaves: the expected error of a true pose is one at every phase.
+- *cycle*: a pattern imagined by the decoder from a drawn pose must be encoded to that pose: Gaussian log-likelihood
+with the
   network's own information matrix.
 - *choice*: minus the log-likelihood gained over an empty pattern by the class the K-sparse layer kept.
 - *sparsity*: L1 norm of the dictionary. *strain*, *shear*: hinges beyond a reasonable range.
@@ -62,13 +64,16 @@ class LossTerms:
 def half_deviance(counts: Tensor, expected: Tensor, floor: float) -> Tensor:
     r"""Half the Poisson deviance of every pixel, :math:`\lambda - y + y \log(y / \lambda)`, same shape.
 
-    `floor` is the least variance of a pixel; counts and expectation are raised by it, so empty pixels stay finite.
+    `floor` (positive) is the least variance of a pixel; counts and expectation are raised by it, so empty pixels stay
+    finite.
     """
     y, expected = counts + floor, expected.clamp(min=0) + floor
     return expected - y + torch.xlogy(y, y / expected)
 
 
-def forward_error(counts: Tensor, expected: Tensor, fraction: Tensor, floor: float, *, plain: Tensor | None = None) -> Tensor:
+def forward_error(
+    counts: Tensor, expected: Tensor, fraction: Tensor, floor: float, *, plain: Tensor | None = None
+) -> Tensor:
     """Half the squared error in the entry's frame in units of its own variance, one pixel narrower on each side.
 
     Parameters
@@ -85,7 +90,8 @@ def forward_error(counts: Tensor, expected: Tensor, fraction: Tensor, floor: flo
     if plain is not None:
         return 0.5 * (resample(counts, fraction) - plain) ** 2 / (plain.detach().clamp(min=0) + floor)
     residual = resample(counts - expected, fraction)
-    return 0.5 * residual**2 / resample_variance(expected.clamp(min=0) + floor, fraction)
+    # The variance follows the phase only: were it free to follow the dictionary, brighter entries would fit better.
+    return 0.5 * residual**2 / resample_variance(expected.detach().clamp(min=0) + floor, fraction)
 
 
 def pose_error(difference: Tensor, information: Tensor) -> Tensor:

@@ -1,10 +1,9 @@
 r"""The spatial transform between a dictionary entry and a pattern, in both directions.
 
-Convention
-----------
-A pattern is described by a coarse rotation :math:`\theta`, which is given, and a *pose*, which the network finds:
-``(scale_y, scale_x, shear, rotation, shift_y, shift_x)``, strains and shear as fractions, rotation in radians, shifts in
-detector pixels. It is composed in this order: stretch the entry, shift it, turn it, put it on the beam centre,
+Convention ---------- A pattern is described by a coarse rotation :math:`\theta`, which is given, and a *pose*, which
+the network finds: ``(scale_y, scale_x, shear, rotation, shift_y, shift_x)``, strains and shear as fractions, rotation
+in radians, shifts in detector pixels. It is composed in this order: stretch the entry, shift it, turn it, put it on
+the beam centre,
 
 .. math:: p_g = c + R(\theta + \rho) \left((I + S) g + t\right), \qquad
           S = \begin{pmatrix} s_y & s_{yx} \\ s_{yx} & s_x \end{pmatrix},
@@ -12,10 +11,10 @@ detector pixels. It is composed in this order: stretch the entry, shift it, turn
 so the affine of the pattern is :math:`A = R(\theta + \rho)(I + S)` and its own centre :math:`c + R(\theta + \rho) t`.
 Stretch and shift are in the axes of the entry, whatever the rotation. All vectors are ``(y, x)``.
 
-Only reflections move; a disk keeps its shape. *Inverse direction* (entry to pattern): `disk` draws the entry's disk at the
-pattern's own pixels. *Forward direction* (pattern to entry): `resample` shifts a pattern's window by its sub-pixel phase
-so that the reflection is centred. Interpolation averages neighbouring pixels, so noise comes out smaller, by a
-factor that depends on the phase: `resample_variance`.
+Only reflections move; a disk keeps its shape. *Inverse direction* (entry to pattern): `disk` draws the entry's disk
+at the pattern's own pixels. *Forward direction* (pattern to entry): `resample` shifts a pattern's window by its
+sub-pixel phase so that the reflection is centred. Interpolation averages neighbouring pixels, so noise comes out
+smaller, by a factor that depends on the phase: `resample_variance`.
 """
 
 from __future__ import annotations
@@ -106,7 +105,8 @@ def disk(tables: Tensor, fraction: Tensor) -> Tensor:
     tables
         From `polyphase`, shape ``(phase, phase, size, size)``.
     fraction
-        Position of the disk relative to the window's central pixel, ``(y, x)`` within about half a pixel, shape ``(..., 2)``.
+        Position of the disk relative to the window's central pixel, ``(y, x)`` within about half a pixel, shape
+        ``(..., 2)``.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def resample(windows: Tensor, fraction: Tensor) -> Tensor:
 
 
 def resample_variance(variance: Tensor, fraction: Tensor) -> Tensor:
-    r"""Variance of `resample`'s result where the pixels of `windows` are independent and have `variance`; shapes as there.
+    r"""Variance of `resample`'s result, pixels being independent with `variance`; shapes as there.
 
     For uniform variance it is the noise gain :math:`G = \prod_i \left((1 - |f_i|)^2 + f_i^2\right)`: one at whole
     pixels, a quarter half way between four of them.

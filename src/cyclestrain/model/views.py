@@ -103,7 +103,9 @@ class Cuts:
 
 
 @nb.njit(fastmath=True, inline="always")
-def _copy(values: Any, good: Any, y0: int, x0: int, sy: int, sx: int, size: int, counts: Any, used: Any) -> None:  # pragma: no cover - compiled
+def _copy(
+    values: Any, good: Any, y0: int, x0: int, sy: int, sx: int, size: int, counts: Any, used: Any
+) -> None:  # pragma: no cover - compiled
     """Copy one window whose first pixel is detector pixel ``(y0, x0)``, element ``(sy, sx)`` of `values`."""
     inside = sy >= 0 and sx >= 0 and sy + size <= values.shape[0] and sx + size <= values.shape[1]
     inside = inside and y0 >= 0 and x0 >= 0 and y0 + size <= good.shape[0] and x0 + size <= good.shape[1]
@@ -146,8 +148,8 @@ def _radial(profile: Any, oy: float, ox: float, size: int, out: Any) -> None:  #
 
 @nb.njit(parallel=True, cache=True, fastmath=True)
 def _look(
-    values: Any, corner: Any, good: Any, rows: Any, chosen: Any, positions: Any, centre: Any, profile: Any, intensity: Any,
-    peak: float, rim: float, floor: float, scale: float, size: int,
+    values: Any, corner: Any, good: Any, rows: Any, chosen: Any, positions: Any, centre: Any, profile: Any,
+    intensity: Any, peak: float, rim: float, floor: float, scale: float, size: int,
     windows: Any, fraction: Any, contrast: Any, share: Any, gains: Any, levels: Any,
 ) -> None:  # fmt: skip # pragma: no cover - compiled
     n_reflections, half = positions.shape[1], size // 2
