@@ -26,6 +26,7 @@ __all__ = [
     "correlations",
     "learn_templates",
     "local_means",
+    "neighbour_members",
     "to_polar",
 ]
 
@@ -178,6 +179,30 @@ def _turned_mean(spectra: NDArray[Any], theta: FloatArray, weight: FloatArray) -
 
 def _unit(template: NDArray[Any]) -> NDArray[Any]:
     return template / max(float(np.linalg.norm(template)), 1e-30)
+
+
+def neighbour_members(rows: IntArray, columns: IntArray, of: IntArray, reach: int) -> IntArray:
+    """Indices of the positions in a square of ``2 reach + 1`` around some positions, themselves first.
+
+    Parameters
+    ----------
+    rows, columns
+        Scan positions, shape ``(n,)``.
+    of
+        Which of them are asked for, shape ``(k,)``.
+    reach
+        Half width of the square.
+
+    Returns
+    -------
+    members
+        Shape ``(k, (2 reach + 1)^2)``, -1 where there is no such position.
+    """
+    index = np.full((rows.max() + 1 + 2 * reach, columns.max() + 1 + 2 * reach), -1)
+    index[rows + reach, columns + reach] = np.arange(len(rows))
+    steps = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
+    steps.sort(key=lambda step: step != (0, 0))
+    return np.stack([index[rows[of] + reach + y, columns[of] + reach + x] for y, x in steps], -1)
 
 
 def _neighbour_weights(rows: IntArray, columns: IntArray, reach: int) -> Any:

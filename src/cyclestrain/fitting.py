@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclestrain.coarse import Templates, align, correlations, to_polar
-from cyclestrain.data import AffineField, BoolArray, Calibration, FloatArray, IntArray, Scan
+from cyclestrain.coarse import Templates, align, correlations, local_means, neighbour_members, to_polar
+from cyclestrain.data import AffineField, Block, BoolArray, Calibration, FloatArray, IntArray, Scan
 from cyclestrain.io import check_patterns
 from cyclestrain.model.dictionary import Dictionary, Entry
 from cyclestrain.model.windows import gather
@@ -80,58 +81,102 @@ def fit_scan(scan: Scan, knowledge: Knowledge, advance: Any, run: RunFolder | No
     advance(sum(done.values()))
     for block in scan.blocks(done=done):
         check_patterns(block.patterns, int(block.positions[0]))
-        label, theta, confidence = coarse_block(block.patterns, block.positions, scan.scan_shape, centres, knowledge)
-        store.label[block.positions], store.confidence[block.positions] = label, confidence
-        for k in range(len(knowledge.dictionary.entries)):
-            members = np.flatnonzero(label == k)
-            for start in range(0, len(members), CHUNK):
-                part = members[start : start + CHUNK]
-                at = block.positions[part]
-                _fit_chunk(block.patterns[part], at, theta[part], centres[at], k, knowledge, store)
-                advance(len(part))
+        _fit_block(block, scan.scan_shape, centres, knowledge, store, advance)
         if run:
             run.save_block(block.positions, vars(store))
     return store
 
 
-def coarse_block(
-    patterns: NDArray[Any], positions: IntArray, shape: tuple[int, int], centres: FloatArray, knowledge: Knowledge
-) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Class, rotation and confidence of the patterns of one block; weak patterns borrow from their neighbours."""
-    parts = []
-    for start in range(0, len(patterns), CHUNK):
-        part = slice(start, start + CHUNK)
-        polar = to_polar(patterns[part], knowledge.calibration.good, centres[positions[part]], knowledge.templates.grid)
-        parts.append(correlations(polar, knowledge.templates))
-    correlation = np.concatenate(parts)
+def _fit_block(
+    block: Block, shape: tuple[int, int], centres: FloatArray, knowledge: Knowledge, store: Store, advance: Any
+) -> None:
+    correlation = _correlations(block, centres, knowledge)
     own = align(correlation)
-    label, theta = own.label, own.theta
+    store.label[block.positions], store.confidence[block.positions] = own.label, _confidence(correlation, own.label)
+    for k in range(len(knowledge.dictionary.entries)):
+        for part in _chunks(np.flatnonzero(own.label == k)):
+            at = block.positions[part]
+            start = Start.turned(own.theta[part], centres[at])
+            fit = _fit(block.patterns[part], centres[at], start, k, knowledge)
+            _keep(store, at, fit, np.ones(len(at), bool))
+            advance(len(part))
+    faint = np.flatnonzero(np.nan_to_num(store.significance[block.positions]) < 2 * MIN_SIGNIFICANCE)
+    if len(faint) == 0 or len(block.positions) == 1:
+        return
+    rows, columns = np.divmod(block.positions, shape[1])
+    together = align(local_means(correlation, rows, columns, 1))
+    for k in range(len(knowledge.dictionary.entries)):
+        for part in _chunks(faint[together.label[faint] == k]):
+            members = neighbour_members(rows, columns, part, 1)
+            _fit_faint(block, part, members, together.theta[part], centres, k, knowledge, store)
+
+
+def _chunks(index: IntArray) -> Iterator[IntArray]:
+    for first in range(0, len(index), CHUNK):
+        yield index[first : first + CHUNK]
+
+
+def _correlations(block: Block, centres: FloatArray, knowledge: Knowledge) -> NDArray[np.float32]:
+    """Correlation of a block's patterns with every template over all angles."""
+    good, grid = knowledge.calibration.good, knowledge.templates.grid
+    return np.concatenate(
+        [
+            correlations(
+                to_polar(block.patterns[part], good, centres[block.positions[part]], grid), knowledge.templates
+            )
+            for part in _chunks(np.arange(len(block.positions)))
+        ]
+    )
+
+
+def _confidence(correlation: NDArray[np.float32], label: IntArray) -> FloatArray:
+    """Probability of the class from the heights of the correlation peaks."""
     heights = correlation.max(-1) / np.maximum(correlation.std(-1), 1e-12)
     evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2)
     probability = np.exp(np.clip(evidence, -50, 0))
     probability /= probability.sum(1, keepdims=True)
-    return label, theta, probability[np.arange(len(label)), label]
+    return np.asarray(probability[np.arange(len(label)), label], float)
 
 
-def _fit_chunk(
+def _fit(
     patterns: NDArray[Any],
-    at: IntArray,
+    centres: FloatArray,
+    start: Start,
+    k: int,
+    knowledge: Knowledge,
+    members: IntArray | None = None,
+) -> PatternFit:
+    """Fit patterns, or sums of their `members`, from a coarse rotation."""
+    entry, sigma = knowledge.dictionary.entries[k], centre_prior(knowledge.calibration)
+    start = approach(patterns, knowledge.calibration.good, entry, start, centre_sigma=sigma, members=members)
+    return _refined(patterns, centres, start, entry, knowledge, iterations=3, members=members)
+
+
+def _fit_faint(
+    block: Block,
+    part: IntArray,
+    members: IntArray,
     theta: FloatArray,
     centres: FloatArray,
     k: int,
     knowledge: Knowledge,
     store: Store,
 ) -> None:
+    """Fit faint patterns from the sum of their neighbours; what they found alone stays where it is much surer.
+
+    Alone, a faint pattern finds its best fit among all rotations, which chance makes surer by about two standard
+    deviations than what it says where its neighbours are.
+    """
+    at = block.positions[part]
+    start = Start.turned(theta, centres[at], (members >= 0).sum(1))
+    summed = _fit(block.patterns, centres[at], start, k, knowledge, members)
+    ones = np.ones(len(at))
     entry = knowledge.dictionary.entries[k]
-    start = approach(
-        patterns,
-        knowledge.calibration.good,
-        entry,
-        Start.turned(theta, centres),
-        centre_sigma=centre_prior(knowledge.calibration),
-    )
-    fit = _refined(patterns, centres, start, entry, knowledge, iterations=3)
-    _keep(store, at, fit, np.ones(len(at), bool))
+    start = Start(summed.start.affine, summed.start.centre, ones, ones)
+    fit = _refined(block.patterns[part], centres[at], start, entry, knowledge, iterations=1)
+    surer = np.nan_to_num(fit.significance) > np.nan_to_num(store.significance[at]) - 2.0
+    store.label[at[surer]] = k
+    _keep(store, at, fit, surer)
 
 
 def to_fields(store: Store, shape: tuple[int, int], dictionary: Dictionary) -> Fields:
@@ -204,8 +249,7 @@ def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField
         for k in range(len(knowledge.dictionary.entries)):
             for mine, start, wanted in ((label, affine, vague), (near_label, near_affine, faint)):
                 members = np.flatnonzero((mine[block.positions] == k) & wanted[block.positions])
-                for first in range(0, len(members), CHUNK):
-                    part = members[first : first + CHUNK]
+                for part in _chunks(members):
                     at = block.positions[part]
                     _fit_again(block.patterns[part], at, start[at], k, knowledge, store, replace=mine is label)
         advance(len(block.positions))
@@ -254,10 +298,18 @@ def _fit_again(
 
 
 def _refined(
-    patterns: NDArray[Any], centres: FloatArray, start: Start, entry: Entry, knowledge: Knowledge, iterations: int
+    patterns: NDArray[Any],
+    centres: FloatArray,
+    start: Start,
+    entry: Entry,
+    knowledge: Knowledge,
+    iterations: int,
+    members: IntArray | None = None,
 ) -> PatternFit:
     calibration = knowledge.calibration
-    stack = gather(patterns, predicted_positions(start, entry.reflections), entry.probe.half + 1, calibration.good)
+    stack = gather(
+        patterns, predicted_positions(start, entry.reflections), entry.probe.half + 1, calibration.good, members
+    )
     return refine(
         stack,
         entry,

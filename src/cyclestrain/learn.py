@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from cyclestrain.affine import rotation
 from cyclestrain.average import average_turned, radial_median
-from cyclestrain.data import BoolArray, Calibration, FloatArray
+from cyclestrain.data import BoolArray, Calibration, FloatArray, IntArray
 from cyclestrain.model.dictionary import Entry, Priors
 from cyclestrain.model.probe import Probe, disk_profile
-from cyclestrain.model.windows import gather
+from cyclestrain.model.windows import WindowStack, gather
 from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
 from cyclestrain.reflections import (
     Lattice,
@@ -31,7 +31,7 @@ from cyclestrain.reflections import (
 )
 from cyclestrain.statistics import fit_profiles, measure_deviations
 
-__all__ = ["Lesson", "is_new_crystal", "learn_entry", "start_entry"]
+__all__ = ["Lesson", "is_new_crystal", "learn_entry", "significance", "start_entry"]
 
 OVERSAMPLING = 8
 MAX_PATTERNS = 1024
@@ -45,26 +45,39 @@ class Lesson:
     Attributes
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Shape ``(p, qy, qx)``.
+    members
+        Which of the patterns are added up to be learned from, shape ``(n, m)``, -1 for none: one each, or, where
+        counts are scarce, a position and its neighbours.
     good
         Detector pixels that can be trusted.
     centre
-        Beam centre ``(y, x)`` of each pattern, shape ``(n, 2)``.
+        Beam centre ``(y, x)`` of each sum, shape ``(n, 2)``.
     centre_sigma
         Standard deviation of those, pixels.
     theta
-        Coarse rotation of each pattern, radians, shape ``(n,)``.
+        Coarse rotation of each sum, radians, shape ``(n,)``.
     """
 
     patterns: NDArray[Any]
+    members: IntArray
     good: BoolArray
     centre: FloatArray
     centre_sigma: float
     theta: FloatArray
 
     def only(self, keep: NDArray[Any]) -> Lesson:
-        """Some of the patterns."""
-        return replace(self, patterns=self.patterns[keep], centre=self.centre[keep], theta=self.theta[keep])
+        """Some of the sums."""
+        return replace(self, members=self.members[keep], centre=self.centre[keep], theta=self.theta[keep])
+
+    @property
+    def start(self) -> Start:
+        """Start of the fits: the coarse rotation."""
+        return Start.turned(self.theta, self.centre, (self.members >= 0).sum(1))
+
+    def windows(self, positions: FloatArray, half: int) -> WindowStack:
+        """Windows of all sums, see `cyclestrain.model.windows.gather`."""
+        return gather(self.patterns, positions, half, self.good, self.members)
 
 
 def _window_half(radius: float, basis: FloatArray, edge: float = 3.0) -> int:
@@ -73,8 +86,21 @@ def _window_half(radius: float, basis: FloatArray, edge: float = 3.0) -> int:
     return int(max(np.ceil(radius + 1.0), min(np.ceil(radius + edge), np.floor(spacing - radius - 1.0))))
 
 
+def _approach(lesson: Lesson, entry: Entry) -> Start:
+    return approach(
+        lesson.patterns,
+        lesson.good,
+        entry,
+        lesson.start,
+        centre_sigma=lesson.centre_sigma,
+        members=lesson.members,
+    )
+
+
 def _average(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatArray, FloatArray]:
-    return average_turned(lesson.patterns, lesson.good, lesson.centre, affine, int(np.ceil(outer)))
+    return average_turned(
+        lesson.patterns[lesson.members[:, 0]], lesson.good, lesson.centre, affine, int(np.ceil(outer))
+    )
 
 
 def _entry(lattice: Lattice, average: FloatArray, coverage: FloatArray, probe: Probe) -> Entry:
@@ -144,7 +170,9 @@ def _moved_reflections(entry: Entry, fit: PatternFit, trust: FloatArray) -> Floa
     return entry.reflections + np.clip(step, -0.5, 0.5)
 
 
-def _improved(stack: Any, entry: Entry, fit: PatternFit, noise_scale: float, *, move: bool) -> Entry:
+def _improved(
+    stack: WindowStack, entry: Entry, fit: PatternFit, noise_scale: float, summed: FloatArray, *, move: bool
+) -> Entry:
     """One update of probe, background, intensities, priors and reflection positions."""
     trust = _trust(fit)
     if (trust > 0).sum() < 3:
@@ -156,8 +184,9 @@ def _improved(stack: Any, entry: Entry, fit: PatternFit, noise_scale: float, *, 
     relative = np.nan_to_num(deviations.value[..., 0]) / gain[:, None]
     intensity = entry.intensity + (weight * relative).sum(0) / np.maximum(weight.sum(0), 1e-30)
     intensity = np.maximum(intensity, 0.02 * entry.intensity)
-    scale = float(np.median(gain[trust.any(1)]))
-    level = float(np.median(fit.start.level[trust.any(1)]))
+    # An entry stands for one pattern, also where sums of several were fitted.
+    scale = float(np.median((gain / summed)[trust.any(1)]))
+    level = float(np.median((fit.start.level / summed)[trust.any(1)]))
     s = entry.probe.oversampling
     pedestal = float(np.mean(profiles.probe[-s:]))
     probe = Probe.from_profile(profiles.probe - pedestal, s, entry.probe.half)
@@ -212,8 +241,7 @@ def learn_entry(
     entry = start_entry(lesson, calibration)
     if entry is None:
         return None
-    start = Start.turned(lesson.theta, lesson.centre)
-    start = approach(lesson.patterns, lesson.good, entry, start, centre_sigma=lesson.centre_sigma)
+    start = _approach(lesson, entry)
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0)
     entry, start = _look_again(lesson, calibration, entry, start)
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
@@ -236,19 +264,18 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
         Patterns to try.
     """
     some = np.linspace(0, len(lesson.theta) - 1, min(most, len(lesson.theta))).astype(int)
-    own = np.median(_significance(entry, lesson.only(some)))
+    own = np.median(significance(entry, lesson.only(some)))
     for other, theta in others:
-        known = np.median(_significance(other, replace(lesson, theta=theta).only(some)))
+        known = np.median(significance(other, replace(lesson, theta=theta).only(some)))
         if own < 1.2 * known or _same_lattice(entry.basis, other.basis):
             return False
     return True
 
 
-def _significance(entry: Entry, lesson: Lesson) -> FloatArray:
+def significance(entry: Entry, lesson: Lesson) -> FloatArray:
     """How surely each pattern shows the entry: the fitted gain in units of its uncertainty, shape ``(n,)``."""
-    start = Start.turned(lesson.theta, lesson.centre)
-    start = approach(lesson.patterns, lesson.good, entry, start, centre_sigma=lesson.centre_sigma)
-    stack = gather(lesson.patterns, predicted_positions(start, entry.reflections), entry.probe.half + 1, lesson.good)
+    start = _approach(lesson, entry)
+    stack = lesson.windows(predicted_positions(start, entry.reflections), entry.probe.half + 1)
     fit = refine(stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, iterations=2)
     return np.nan_to_num(fit.significance)
 
@@ -267,12 +294,12 @@ def _alternate(
     """Alternate fitting the patterns and updating the entry."""
     for round_ in range(rounds):
         positions = predicted_positions(start, entry.reflections)
-        stack = gather(lesson.patterns, positions, entry.probe.half + 2, lesson.good)
+        stack = lesson.windows(positions, entry.probe.half + 2)
         fit = refine(
             stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale
         )
         noise_scale *= float(np.median(fit.misfit))
-        entry = _improved(stack, entry, fit, noise_scale, move=round_ > 0)
+        entry = _improved(stack, entry, fit, noise_scale, (lesson.members >= 0).sum(1), move=round_ > 0)
         start = fit.start
     return entry, start, noise_scale
 

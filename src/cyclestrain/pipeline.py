@@ -7,13 +7,22 @@ from dataclasses import replace
 import numpy as np
 
 from cyclestrain.calibrate import Sample, calibrate, draw_sample
-from cyclestrain.coarse import PolarGrid, Templates, align, correlations, learn_templates, to_polar
+from cyclestrain.coarse import (
+    PolarGrid,
+    Templates,
+    align,
+    correlations,
+    learn_templates,
+    local_means,
+    neighbour_members,
+    to_polar,
+)
 from cyclestrain.context import smooth
 from cyclestrain.data import AffineField, BoolArray, Calibration, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.fitting import Knowledge, centre_prior, fit_scan, revisit, to_fields
 from cyclestrain.io import fingerprint
-from cyclestrain.learn import Lesson, is_new_crystal, learn_entry
+from cyclestrain.learn import Lesson, is_new_crystal, learn_entry, significance
 from cyclestrain.model.dictionary import Dictionary, Entry, Priors
 from cyclestrain.model.probe import Probe
 from cyclestrain.progress import Progress
@@ -27,6 +36,8 @@ __all__ = ["map_scan"]
 
 MAX_TEMPLATE_PATTERNS = 1024
 MAX_CLASSES = 6
+SCARCE_SIGNIFICANCE = 12.0
+"""Below this a single pattern shows too little: the dictionary is learned from sums over neighbours."""
 
 KEPT = (Knowledge, Calibration, Templates, PolarGrid, Dictionary, Entry, Probe, Priors)
 """Classes that a run folder holds."""
@@ -102,19 +113,25 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: MapSet
     )
     correlation = correlations(polar, templates)
     aligned = align(correlation)
-    everything = Lesson(
-        sample.patterns[chosen], calibration.good, centres[chosen], centre_prior(calibration), aligned.theta
+    alone = Lesson(
+        sample.patterns, chosen[:, None], calibration.good, centres[chosen], centre_prior(calibration), aligned.theta
+    )
+    pooled = local_means(correlation, sample.rows[chosen], sample.columns[chosen], 2)
+    together = replace(
+        alone, members=neighbour_members(sample.rows, sample.columns, chosen, 1), theta=align(pooled).theta
     )
     entries: list[Entry] = []
     scales: list[float] = []
     kept: list[int] = []
     for k in np.argsort(-np.bincount(aligned.label, minlength=len(templates.spectra))).tolist():
         members = np.flatnonzero(aligned.label == k)
-        learned = learn_entry(everything.only(members), calibration, rng) if len(members) > 1 else None
+        learned = learn_entry(alone.only(members), calibration, rng) if len(members) > 1 else None
         if learned is None:
             continue
+        if np.median(significance(learned[0], alone.only(members))) < SCARCE_SIGNIFICANCE:
+            learned = learn_entry(together.only(members), calibration, rng) or learned
         others = [(entry, align(correlation[members][:, [j]]).theta) for entry, j in zip(entries, kept, strict=True)]
-        if not is_new_crystal(learned[0], others, everything.only(members)):
+        if not is_new_crystal(learned[0], others, alone.only(members)):
             continue
         entries.append(learned[0])
         scales.append(learned[1])

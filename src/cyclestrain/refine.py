@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.affine import rotation
-from cyclestrain.data import BoolArray, FloatArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.model.dictionary import Entry
 from cyclestrain.model.likelihood import N_LOCAL, N_PARAMETERS, fit_patterns
 from cyclestrain.model.probe import Probe
@@ -38,9 +38,10 @@ class Start:
     level: FloatArray
 
     @classmethod
-    def turned(cls, theta: FloatArray, centre: FloatArray) -> Start:
-        """Start from a rotation (radians) alone."""
-        return cls(rotation(theta), centre, np.ones(len(theta)), np.ones(len(theta)))
+    def turned(cls, theta: FloatArray, centre: FloatArray, patterns: FloatArray | None = None) -> Start:
+        """Start from a rotation (radians) alone, for sums of that many `patterns` (by default one)."""
+        gain = np.ones(len(theta)) if patterns is None else patterns.astype(float)
+        return cls(rotation(theta), centre, gain, gain)
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ def approach(
     *,
     centre_sigma: float,
     relative_error: float = 0.03,
+    members: IntArray | None = None,
 ) -> Start:
     """Bring a coarse start (a rotation, no strain) to within a fraction of a pixel.
 
@@ -187,6 +189,8 @@ def approach(
         Standard deviation of the beam centre, pixels.
     relative_error
         How far, relative to its length, a reflection may be from its predicted place.
+    members
+        Which patterns are added up, see `cyclestrain.model.windows.gather`.
     """
     length = np.hypot(*entry.reflections.T)
     blur = max(1.0, 0.4 * entry.probe.radius)
@@ -195,7 +199,7 @@ def approach(
     for chosen, sigma, steps in ((inner, blur, 4), (np.ones(len(length), bool), 0.6 * blur, 3)):
         part = entry.only(chosen)
         probe = entry.probe.blurred(sigma, entry.probe.half + int(np.ceil(sigma)))
-        stack = gather(patterns, predicted_positions(start, part.reflections), probe.half + 4, good)
+        stack = gather(patterns, predicted_positions(start, part.reflections), probe.half + 4, good, members)
         fit = refine(
             stack, part, start, centre=centre, centre_sigma=centre_sigma, iterations=steps, probe=probe,
             max_shift=2.0, robust=False,

@@ -41,7 +41,9 @@ class WindowStack:
 
 
 @nb.njit(parallel=True, cache=True)
-def _gather(patterns: Any, good: Any, origin: Any, half: int, out: Any) -> None:  # pragma: no cover - compiled
+def _gather(
+    patterns: Any, members: Any, good: Any, origin: Any, half: int, out: Any
+) -> None:  # pragma: no cover - compiled
     n_patterns, n_reflections = origin.shape[:2]
     n_y, n_x = good.shape
     for n in nb.prange(n_patterns):
@@ -51,13 +53,21 @@ def _gather(patterns: Any, good: Any, origin: Any, half: int, out: Any) -> None:
                 for j in range(2 * half + 1):
                     x = origin[n, g, 1] - half + j
                     if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
-                        out[n, g, i, j] = patterns[n, y, x]
+                        total = np.float32(0.0)
+                        for m in members[n]:
+                            if m >= 0:
+                                total += np.float32(patterns[m, y, x])
+                        out[n, g, i, j] = total
                     else:
                         out[n, g, i, j] = MASKED
 
 
 def gather(
-    patterns: NDArray[Any], positions: NDArray[np.floating[Any]], half: int, good: NDArray[np.bool_]
+    patterns: NDArray[Any],
+    positions: NDArray[np.floating[Any]],
+    half: int,
+    good: NDArray[np.bool_],
+    members: NDArray[np.integer[Any]] | None = None,
 ) -> WindowStack:
     """Cut windows around predicted reflection positions.
 
@@ -71,8 +81,12 @@ def gather(
         Windows reach this many pixels from the pixel nearest to the position.
     good
         Detector pixels that can be trusted, shape ``(qy, qx)``.
+    members
+        Which patterns are added up for each window, shape ``(n, m)``, -1 for none; by default each pattern alone.
     """
+    if members is None:
+        members = np.arange(len(patterns))[:, None]
     origin = np.rint(positions).astype(np.int32)
     counts = np.empty((*origin.shape[:2], 2 * half + 1, 2 * half + 1), np.float32)
-    _gather(patterns, good, origin, half, counts)
+    _gather(patterns, np.ascontiguousarray(members), good, origin, half, counts)
     return WindowStack(counts, origin)
