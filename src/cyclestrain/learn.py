@@ -131,11 +131,11 @@ def start_entry(lesson: Lesson, calibration: Calibration) -> Entry | None:
             continue
         score = float(lattice_score(peaks, basis, radius))
         if score > 1.15 * best_score:
-            best, best_score = (peaks, basis), score
+            best, best_score = (peaks, basis, radius), score
     if best is None:
         return None
-    peaks, basis = best
-    radius = disk_size(average, peaks, limit=0.45 * float(np.hypot(*basis).min()))
+    peaks, basis, radius = best
+    radius = disk_size(average, coverage, peaks, radius, limit=0.45 * float(np.hypot(*basis).min()))
     lattice = measure_reflections(
         average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer), others=peaks
     )

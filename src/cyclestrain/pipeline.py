@@ -125,11 +125,9 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: MapSet
     kept: list[int] = []
     for k in np.argsort(-np.bincount(aligned.label, minlength=len(templates.spectra))).tolist():
         members = np.flatnonzero(aligned.label == k)
-        learned = learn_entry(alone.only(members), calibration, rng) if len(members) > 1 else None
+        learned = _learn_class(alone.only(members), together.only(members), calibration, rng)
         if learned is None:
             continue
-        if np.median(significance(learned[0], alone.only(members))) < SCARCE_SIGNIFICANCE:
-            learned = learn_entry(together.only(members), calibration, rng) or learned
         others = [(entry, align(correlation[members][:, [j]]).theta) for entry, j in zip(entries, kept, strict=True)]
         if not is_new_crystal(learned[0], others, alone.only(members)):
             continue
@@ -144,6 +142,18 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: MapSet
             "if there is one, set --centre or --ring"
         )
     return Knowledge(calibration, templates.only(kept), Dictionary(tuple(entries), float(np.median(scales))))
+
+
+def _learn_class(
+    alone: Lesson, together: Lesson, calibration: Calibration, rng: np.random.Generator
+) -> tuple[Entry, float] | None:
+    """Learn an entry from single patterns, or from sums over neighbours where single ones show too little."""
+    if len(alone.theta) < 2:
+        return None
+    learned = learn_entry(alone, calibration, rng)
+    if learned is None or np.median(significance(learned[0], alone)) < SCARCE_SIGNIFICANCE:
+        return learn_entry(together, calibration, rng) or learned
+    return learned
 
 
 def _describe(dictionary: Dictionary) -> list[str]:

@@ -179,19 +179,22 @@ def lattice_score(peaks: Peaks, basis: FloatArray, radius: float) -> Any:
     return (weight * ((distance < tolerance) * (1 - 0.3 * distance / tolerance) - 2.0 * chance)).sum(-1)
 
 
-def disk_size(average: FloatArray, peaks: Peaks, limit: float) -> float:
+def disk_size(average: FloatArray, coverage: FloatArray, peaks: Peaks, radius: float, limit: float) -> float:
     """Radius of the disks, pixels: where the mean profile of the strongest peaks falls to half its height.
 
     Parameters
     ----------
-    average
-        Averaged pattern, centred.
+    average, coverage
+        Averaged pattern, centred, and how many patterns contributed to each pixel.
     peaks
         Peaks found in it.
+    radius
+        Radius they were found with, the answer where no profile can be measured, pixels.
     limit
         Largest radius that is considered, pixels.
     """
-    m = int(np.ceil(max(limit, 3.0)))
+    flat = _flattened(average, coverage)
+    m = int(np.ceil(max(min(limit, 2.2 * radius + 2.0), 3.0)))
     centre = (np.array(average.shape) - 1) / 2
     y, x = np.mgrid[-m : m + 1, -m : m + 1]
     total, n = np.zeros(len(y) * 2), np.zeros(len(y) * 2)
@@ -199,7 +202,7 @@ def disk_size(average: FloatArray, peaks: Peaks, limit: float) -> float:
         at = np.rint(position).astype(int)
         if (at < m).any() or (at + m >= np.array(average.shape)).any():
             continue
-        cut = average[at[0] - m : at[0] + m + 1, at[1] - m : at[1] + m + 1]
+        cut = flat[at[0] - m : at[0] + m + 1, at[1] - m : at[1] + m + 1]
         distance = np.hypot(y + at[0] - position[0], x + at[1] - position[1])
         surround = np.median(cut[(distance > m - 1) & (distance <= m + 0.5)])
         ring = np.minimum((2 * distance).astype(int), len(total) - 1)
@@ -207,10 +210,11 @@ def disk_size(average: FloatArray, peaks: Peaks, limit: float) -> float:
         n += np.bincount(ring.ravel(), minlength=len(total))
     seen = n > 0
     if not seen.any():  # all peaks lie at the border
-        return float(np.clip(0.5 * limit, 0.8, limit))
+        return radius
     profile = np.interp(np.arange(2 * m) / 2 + 0.25, (np.flatnonzero(seen) / 2 + 0.25), total[seen] / n[seen])
-    below = np.flatnonzero(profile < 0.5 * profile[:3].max())
-    return float(np.clip(below[0] / 2 if below.size else limit, 0.8, limit))
+    inside = max(1, int(radius))  # half pixels within half the radius: enough of them to average noise away
+    below = np.flatnonzero(profile < 0.5 * profile[:inside].mean())
+    return float(np.clip(below[0] / 2, 0.8, limit)) if below.size else radius
 
 
 def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
