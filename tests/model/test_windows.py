@@ -47,3 +47,14 @@ def test_bad_pixels_are_masked_whatever_they_hold() -> None:
     stack = gather(patterns, np.array([[[8.0, 8.0]]]), 2, good)
     assert stack.counts[0, 0, 2, 2] == MASKED
     assert (np.delete(stack.counts[0, 0].ravel(), 12) == 1).all()
+
+
+def test_windows_of_a_sum_are_the_sum_of_windows() -> None:
+    rng = np.random.default_rng(2)
+    patterns, good = rng.poisson(3.0, (5, 20, 20)), rng.random((20, 20)) > 0.1
+    positions = rng.uniform(0, 20, (3, 4, 2))
+    members = np.array([[0, 1, 4], [2, -1, -1], [3, 3, -1]])
+    found = gather(patterns, positions, 3, good, members).counts
+    for n, own in enumerate(members):
+        total = patterns[own[own >= 0]].sum(0)[None]
+        np.testing.assert_array_equal(found[n], gather(total, positions[n : n + 1], 3, good).counts[0])

@@ -1,0 +1,129 @@
+"""Coarse rotation and class from nothing, on patterns of known rotation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cyclestrain.affine import rotation
+from cyclestrain.calibrate import calibrate, draw_sample
+from cyclestrain.coarse import Alignment, PolarGrid, align, correlations, learn_templates, local_means, to_polar
+from cyclestrain.data import Calibration, FloatArray
+from cyclestrain.settings import MapSettings
+from cyclestrain.simulate import SimulatedScan, two_phase
+from laws import angle_error, simulated_field
+
+FOLD = {"hexagonal": 6, "square": 4, "oblique": 2}
+
+
+def grains(shape: tuple[int, int], size: int, rng: np.random.Generator) -> FloatArray:
+    """Deformation gradients of square grains with random strain of up to 1.5 % and any rotation."""
+    n = (-(-shape[0] // size), -(-shape[1] // size))
+    own = (np.eye(2) + rng.uniform(-0.015, 0.015, (*n, 2, 2))) @ rotation(rng.uniform(0, 2 * np.pi, n))
+    return np.repeat(np.repeat(own, size, 0), size, 1)[: shape[0], : shape[1]]
+
+
+def aligned(made: SimulatedScan, seed: int = 0, max_classes: int = 6) -> tuple[Alignment, Calibration]:
+    sample = draw_sample(made.scan)
+    calibration = calibrate(made.scan, sample, MapSettings())
+    grid = PolarGrid.fitting(calibration)
+    polar = to_polar(sample.patterns, calibration.good, calibration.centre.reshape(-1, 2), grid)
+    rng = np.random.default_rng(seed)
+    templates = learn_templates(polar, sample.rows, sample.columns, grid, rng, max_classes)
+    return align(correlations(polar, templates)), calibration
+
+
+@pytest.mark.parametrize("detector", [(128, 128), (131, 131), (120, 163)])
+@pytest.mark.parametrize("lattice", list(FOLD))
+def test_rotation_is_found_modulo_symmetry(detector: tuple[int, int], lattice: str) -> None:
+    """Any angle, odd and oblong detectors, unlike lattices: one class, every position within a degree."""
+    rng = np.random.default_rng(sum(detector))
+    gradient = grains((12, 15), 4, rng)
+    made = simulated_field(gradient, detector=detector, lattice=lattice, background=0.25, counts=1e5, seed=5)
+    found, _ = aligned(made)
+    error = angle_error(found.theta, made.truth["rotation"].values.ravel(), FOLD[lattice])
+    assert (found.label == 0).all()
+    assert np.abs(error).max() < 1.0
+    assert found.height.min() > 0
+
+
+@pytest.mark.parametrize("background", [0.6, 0.75])
+def test_rotation_is_found_through_heavy_background(background: float) -> None:
+    gradient = grains((16, 16), 8, np.random.default_rng(3))
+    made = simulated_field(gradient, detector=(192, 192), background=background, counts=1e5, seed=1)
+    found, _ = aligned(made)
+    error = np.abs(angle_error(found.theta, made.truth["rotation"].values.ravel(), 6))
+    assert np.mean(error > 3.0) < 0.02
+    assert np.sqrt(np.mean(error[error <= 3.0] ** 2)) < 0.8
+
+
+def test_beam_centre_off_and_drifting() -> None:
+    gradient = grains((12, 12), 4, np.random.default_rng(4))
+    made = simulated_field(gradient, detector=(140, 128), background=0.25, centre_offset=(5.0, -4.0), drift=3.0)
+    found, _ = aligned(made)
+    assert np.abs(angle_error(found.theta, made.truth["rotation"].values.ravel(), 6)).max() < 1.0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_two_lattices_become_two_classes(seed: int) -> None:
+    made = two_phase(scan=(20, 20), detector=(128, 128), background=0.2, seed=seed, sample_size=2.0, grain_size=50.0)
+    found, _ = aligned(made, seed)
+    label, inside = made.truth["class"].values.ravel(), made.truth["interior"].values.ravel()
+    assert inside.sum() > 150
+    assert len(np.unique(label[inside])) == 2
+    table = np.zeros((int(found.label.max()) + 1, 2), int)
+    np.add.at(table, (found.label[inside], label[inside]), 1)
+    # Each class that was learned is one phase; together they miss next to nothing.
+    assert table.min(1).sum() <= 0.01 * inside.sum()
+
+
+def test_one_lattice_in_many_orientations_is_one_class() -> None:
+    """Rotated copies of one crystal must not fill up the dictionary."""
+    gradient = grains((18, 18), 3, np.random.default_rng(8))
+    found, _ = aligned(simulated_field(gradient, detector=(128, 128), background=0.3))
+    assert (found.label == 0).all()
+
+
+def test_a_turned_pattern_is_a_shift_along_the_angle() -> None:
+    """Rotation equivariance, with the sign of the conventions: from +x towards +y."""
+    gradient = rotation(np.array([[0.0, 0.35, -0.6]]))
+    made = simulated_field(gradient, detector=(161, 161), background=0.0)
+    calibration = calibrate(made.scan, draw_sample(made.scan), MapSettings())
+    grid = PolarGrid.fitting(calibration)
+    patterns = np.asarray(made.scan.source)[0]
+    polar = to_polar(patterns, calibration.good, np.full((3, 2), 80.0), grid)
+    flat = polar - polar.mean(-1, keepdims=True)
+    angle = 2 * np.pi * np.arange(grid.n_angles) / grid.n_angles
+    for n, theta in ((1, 0.35), (2, -0.6)):
+        turned = np.stack([np.interp(angle - theta, angle, row, period=2 * np.pi) for row in flat[0]])
+        assert np.corrcoef(turned.ravel(), flat[n].ravel())[0, 1] > 0.95
+        other_way = np.stack([np.interp(angle + theta, angle, row, period=2 * np.pi) for row in flat[0]])
+        assert np.corrcoef(other_way.ravel(), flat[n].ravel())[0, 1] < 0.6
+
+
+def test_bright_and_bad_pixels_do_not_rule() -> None:
+    gradient = grains((12, 12), 4, np.random.default_rng(5))
+    made = simulated_field(gradient, detector=(128, 128), background=0.25)
+    patterns = np.asarray(made.scan.source).copy()
+    rng = np.random.default_rng(0)
+    spots = rng.integers(0, 128, (12, 12, 6, 2))  # cosmic rays: elsewhere in every pattern
+    for i, j in np.ndindex(12, 12):
+        patterns[i, j, spots[i, j, :, 0], spots[i, j, :, 1]] = 3000
+    made = replace(made, scan=replace(made.scan, source=patterns))
+    found, _ = aligned(made)
+    error = np.abs(angle_error(found.theta, made.truth["rotation"].values.ravel(), 6))
+    assert np.median(error) < 0.5
+    assert np.mean(error > 2.0) < 0.03
+
+
+def test_local_means_leave_out_what_is_outside() -> None:
+    rows, columns = np.divmod(np.arange(12), 4)
+    values = np.random.default_rng(0).random((12, 3))
+    found = local_means(values, rows, columns, 1)
+    grid = values.reshape(3, 4, 3)
+    np.testing.assert_allclose(found[0], grid[:2, :2].mean((0, 1)))
+    np.testing.assert_allclose(found[5], grid[:3, :3].mean((0, 1)))
+    np.testing.assert_allclose(local_means(values, rows, columns, 0), values)
+    np.testing.assert_allclose(local_means(np.ones((12, 2)), rows, columns, 2), 1.0)
