@@ -1,0 +1,157 @@
+"""The way of the data: what is given, what is picked, and what does not depend on how the scan is read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cyclestrain.affine import reciprocal, rotation
+from cyclestrain.data import Scan
+from cyclestrain.errors import InputError
+from cyclestrain.pipeline import map_scan
+from cyclestrain.progress import SilentProgress
+from cyclestrain.reference import parse_reference, pick_reference
+from cyclestrain.result import MapResult
+from cyclestrain.settings import MapSettings
+from cyclestrain.simulate import SimulatedScan, uniform
+from laws import one_class_field
+
+
+@pytest.fixture(scope="module")
+def made() -> SimulatedScan:
+    return uniform(scan=(12, 13), detector=(128, 128), radius=3.0, background=0.2, rotation_deg=10.0, seed=1)
+
+
+class Notes(SilentProgress):
+    """Remembers stages and notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.done = 0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def advance(self, n: int = 1) -> None:
+        self.done += n
+
+
+def run(scan: Scan, progress: SilentProgress | None = None, **settings: object) -> MapResult:
+    return map_scan(scan, MapSettings(**settings), progress or SilentProgress())  # type: ignore[arg-type]
+
+
+class TestReferenceGiven:
+    @pytest.mark.parametrize(
+        ("text", "rows", "columns"),
+        [
+            ("0:2,1:3", slice(0, 2), slice(1, 3)),
+            (" 1:4 , 0:5 ", slice(1, 4), slice(0, 5)),
+            (":,2:3", slice(None), slice(2, 3)),
+            ("3:,:2", slice(3, None), slice(None, 2)),
+        ],
+    )
+    def test_region(self, text: str, rows: slice, columns: slice) -> None:
+        expected = np.zeros((4, 5), bool)
+        expected[rows, columns] = True
+        np.testing.assert_array_equal(parse_reference(text, (4, 5)), expected)
+
+    @pytest.mark.parametrize("text", ["", "1,2", "0:9,0:2", "4:5,0:2", "2:2,0:1", "0:2;0:2", "-1:2,0:1", "0:1,0:1,0:1"])
+    def test_region_that_cannot_be(self, text: str) -> None:
+        with pytest.raises(InputError, match="reference"):
+            parse_reference(text, (4, 5))
+
+    def test_mask(self, tmp_path: Path) -> None:
+        mask = np.random.default_rng(0).random((4, 5)) > 0.5
+        np.save(tmp_path / "mask.npy", mask.astype(np.uint8))
+        np.testing.assert_array_equal(parse_reference(str(tmp_path / "mask.npy"), (4, 5)), mask)
+        for name, bad in (("shape", np.ones((5, 4))), ("empty", np.zeros((4, 5)))):
+            np.save(tmp_path / f"{name}.npy", bad)
+            with pytest.raises(InputError, match="reference mask"):
+                parse_reference(str(tmp_path / f"{name}.npy"), (4, 5))
+        (tmp_path / "text.npy").write_text("no array")
+        with pytest.raises(InputError, match="not a NumPy array"):
+            parse_reference(str(tmp_path / "text.npy"), (4, 5))
+
+    def test_automatic(self) -> None:
+        assert parse_reference("auto", (4, 5)) is None
+
+
+class TestReferencePicked:
+    def test_largest_area_of_each_class(self) -> None:
+        gradient = np.broadcast_to(np.eye(2), (6, 10, 2, 2)).copy()
+        gradient[:, 6:] = rotation(0.2)  # a smaller grain of the same class
+        gradient[4:] = np.diag([1.01, 0.99])  # another class
+        label = np.zeros((6, 10), int)
+        label[4:] = 1
+        field = replace(
+            one_class_field(reciprocal(gradient), 1e-5), label=label, operators=(np.eye(2)[None], np.eye(2)[None])
+        )
+        reference, text = pick_reference(field, None)
+        expected = np.zeros((6, 10), bool)
+        expected[:4, :6] = expected[4:] = True
+        np.testing.assert_array_equal(reference.mask, expected)
+        np.testing.assert_allclose(reference.gradient, [np.eye(2), np.diag([1.01, 0.99])], atol=1e-12)
+        assert "44 positions (auto)" in text
+
+    def test_region_without_a_valid_position_is_refused(self) -> None:
+        valid = np.ones((4, 4), bool)
+        valid[:2] = False
+        field = one_class_field(np.broadcast_to(np.eye(2), (4, 4, 2, 2)), valid=valid)
+        mask = np.zeros((4, 4), bool)
+        mask[0] = True
+        with pytest.raises(InputError, match="no valid position"):
+            pick_reference(field, mask)
+
+
+def test_every_choice_is_told_and_kept(made: SimulatedScan) -> None:
+    progress = Notes()
+    result = run(made.scan, progress)
+    told = "\n".join(progress.notes)
+    for choice in ("bad pixels", "beam centre", "direct disk radius", "ring used", "entry 0", "noise", "reference"):
+        assert choice in told
+    for choice in result.maps.attrs["choices"].splitlines():
+        assert choice in told
+    assert progress.done >= made.scan.n_positions
+
+
+def test_dictionary_goes_with_the_maps(made: SimulatedScan) -> None:
+    dictionary = run(made.scan).dictionary
+    assert dictionary.sizes["class"] == 1
+    n = int(np.isfinite(dictionary["reflection_y"]).sum())
+    assert n >= 30
+    # Positions are indices times basis.
+    entry = dictionary.isel({"class": 0})
+    indices = np.stack([entry["reflection_h"], entry["reflection_k"]], -1)
+    positions = np.stack([entry["reflection_y"], entry["reflection_x"]], -1)
+    on_lattice = np.isfinite(indices).all(1)
+    np.testing.assert_allclose(positions[on_lattice], indices[on_lattice] @ entry["basis"].values.T, atol=0.4)
+    assert int(dictionary["symmetry"][0]) == 6
+
+
+def test_a_scan_larger_than_the_sample_is_read_in_blocks(made: SimulatedScan) -> None:
+    """Little memory: learned from a part, fitted in blocks of a few rows; the same within the uncertainties."""
+    whole = run(made.scan, reference="0:4,:").maps
+    parts = run(replace(made.scan, memory_bytes=12 * 2**20), reference="0:4,:").maps
+    assert parts["valid"].all()
+    for name in ("exx_raw", "eyy_raw", "exy_raw", "rotation_raw"):
+        assert float(np.abs((parts[name] - whole[name]) / whole[f"{name}_sigma"]).max()) < 1.0
+        assert float(np.abs((parts[name] - whole[name]) / whole[f"{name}_sigma"]).mean()) < 0.3
+
+
+def test_what_is_given_wins(made: SimulatedScan) -> None:
+    truth = float(made.truth["centre_y"][0, 0]), float(made.truth["centre_x"][0, 0])
+    maps = run(made.scan, centre=truth, ring=(10.0, 45.0), classes=1, seed=7).maps
+    assert "as given" in maps.attrs["choices"]
+    assert "ring used: 10 to 45 px" in maps.attrs["choices"]
+    assert maps["valid"].all()
+
+
+def test_scan_without_crystal_says_what_to_try() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.indices((64, 64)) - 31.5
+    beam = 3000.0 * (np.hypot(y, x) < 3) + 20 / (1 + np.hypot(y, x) / 4)
+    with pytest.raises(InputError, match="--centre"):
+        run(Scan(rng.poisson(np.broadcast_to(beam, (5, 5, 64, 64))).astype(np.uint16)))
