@@ -88,11 +88,14 @@ class Alignment:
         Rotation from the template to the pattern, radians, shape ``(n,)``.
     height
         Height of the correlation peak, shape ``(n,)``.
+    thetas
+        Rotation to the template of every class, radians, shape ``(n, class)``.
     """
 
     label: IntArray
     theta: FloatArray
     height: FloatArray
+    thetas: FloatArray
 
 
 @nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
@@ -376,4 +379,4 @@ def align(correlation: NDArray[np.float32]) -> Alignment:
     height, theta = _peak(correlation)
     label = height.argmax(1)
     pick = (np.arange(len(label)), label)
-    return Alignment(label, theta[pick], height[pick])
+    return Alignment(label, theta[pick], height[pick], theta)

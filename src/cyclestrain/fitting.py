@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from cyclestrain.coarse import Templates, align, correlations, local_means, neighbour_members, to_polar
 from cyclestrain.data import AffineField, Block, BoolArray, Calibration, FloatArray, IntArray, Scan
+from cyclestrain.infer import infer
 from cyclestrain.io import check_patterns
+from cyclestrain.model.autoencoder import Autoencoder
 from cyclestrain.model.dictionary import Dictionary, Entry
 from cyclestrain.model.windows import gather
 from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
@@ -73,15 +75,25 @@ class Store:
         )
 
 
-def fit_scan(scan: Scan, knowledge: Knowledge, advance: Any, run: RunFolder | None = None) -> Store:
-    """Coarse rotation, network and refinement of every position, reading the scan once."""
+def fit_scan(
+    scan: Scan,
+    knowledge: Knowledge,
+    advance: Any,
+    run: RunFolder | None = None,
+    network: Autoencoder | None = None,
+) -> Store:
+    """Fit every position, reading the scan once: by maximum likelihood, or with a trained network alone."""
     store = Store.empty(scan.n_positions)
     centres = knowledge.calibration.centre.reshape(-1, 2)
     done = run.restore(vars(store)) if run else {}
     advance(sum(done.values()))
     for block in scan.blocks(done=done):
         check_patterns(block.patterns, int(block.positions[0]))
-        _fit_block(block, scan.scan_shape, centres, knowledge, store, advance)
+        if network is None:
+            _fit_block(block, scan.scan_shape, centres, knowledge, store, advance)
+        else:
+            _encode_block(block, centres, knowledge, network, store)
+            advance(len(block.positions))
         if run:
             run.save_block(block.positions, vars(store))
     return store
@@ -109,6 +121,22 @@ def _fit_block(
         for part in _chunks(faint[together.label[faint] == k]):
             members = neighbour_members(rows, columns, part, 1)
             _fit_faint(block, part, members, together.theta[part], centres, k, knowledge, store)
+
+
+def _encode_block(block: Block, centres: FloatArray, knowledge: Knowledge, network: Autoencoder, store: Store) -> None:
+    """What the network says of a block; the likelihood is only asked how well that explains the patterns."""
+    at, good = block.positions, knowledge.calibration.good
+    thetas = align(_correlations(block, centres, knowledge)).thetas
+    inferred = infer(network, block.patterns, good, thetas, centres[at])
+    store.label[at], store.confidence[at] = inferred.label, inferred.confidence
+    for k, entry in enumerate(knowledge.dictionary.entries):
+        for part in _chunks(np.flatnonzero(inferred.label == k)):
+            found = inferred.start
+            start = Start(found.affine[part], found.centre[part], found.gain[part], found.level[part])
+            fit = _refined(block.patterns[part], centres[at[part]], start, entry, knowledge, iterations=0)
+            _keep(store, at[part], fit, np.ones(len(part), bool))
+            store.covariance[at[part]] = inferred.affine_covariance[part] * fit.inflation[:, None, None]
+    store.significance[at[inferred.is_vacuum]] = 0.0
 
 
 def _chunks(index: IntArray) -> Iterator[IntArray]:

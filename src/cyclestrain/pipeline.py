@@ -23,6 +23,7 @@ from cyclestrain.errors import InputError
 from cyclestrain.fitting import Knowledge, centre_prior, fit_scan, revisit, to_fields
 from cyclestrain.io import fingerprint
 from cyclestrain.learn import Lesson, is_new_crystal, learn_entry, significance
+from cyclestrain.model.autoencoder import Autoencoder
 from cyclestrain.model.dictionary import Dictionary, Entry, Priors
 from cyclestrain.model.probe import Probe
 from cyclestrain.progress import Progress
@@ -31,10 +32,12 @@ from cyclestrain.result import Fields, MapResult, assemble, dictionary_dataset, 
 from cyclestrain.runfolder import RunFolder
 from cyclestrain.settings import MapSettings
 from cyclestrain.strain import Reference, relative_strain, turn_axes
+from cyclestrain.training import Course, default_device, train
 
 __all__ = ["map_scan"]
 
 MAX_TEMPLATE_PATTERNS = 1024
+MAX_TRAINING_PATTERNS = 2048
 MAX_CLASSES = 6
 SCARCE_SIGNIFICANCE = 12.0
 """Below this a single pattern shows too little: the dictionary is learned from sums over neighbours."""
@@ -79,8 +82,12 @@ def map_scan(scan: Scan, settings: MapSettings, progress: Progress, run: RunFold
             run.save("knowledge", knowledge)
     for text in _describe(knowledge.dictionary):
         progress.note(text)
+    network = None
+    if settings.until == "network":
+        with progress.stage("train the network"):
+            network = train_network(source, knowledge, settings)
     with progress.stage("fit patterns", scan.n_positions) as task:
-        store = fit_scan(source, knowledge, task.advance, run)
+        store = fit_scan(source, knowledge, task.advance, run, network)
     fields = to_fields(store, scan.scan_shape, knowledge.dictionary)
     _check_found(fields, scan)
     context = fields.affine
@@ -90,6 +97,18 @@ def map_scan(scan: Scan, settings: MapSettings, progress: Progress, run: RunFold
             fields = to_fields(store, scan.scan_shape, knowledge.dictionary)
             context = smooth(fields.affine)
     return finish(scan, settings, knowledge, fields, context, region, progress)
+
+
+def train_network(scan: Scan, knowledge: Knowledge, settings: MapSettings) -> Autoencoder:
+    """Train the autoencoder on a sample of the scan, starting from the learned dictionary."""
+    sample = draw_sample(scan, MAX_TRAINING_PATTERNS)
+    calibration = knowledge.calibration
+    centres = calibration.centre[sample.rows, sample.columns]
+    polar = to_polar(sample.patterns, calibration.good, centres, knowledge.templates.grid)
+    thetas = align(correlations(polar, knowledge.templates)).thetas
+    course = Course(sample.patterns, calibration.good, thetas, centres, centre_prior(calibration))
+    device = settings.device if settings.device != "auto" else default_device()
+    return train(course, knowledge.dictionary, seed=settings.seed, device=device).network
 
 
 def _check_found(fields: Fields, scan: Scan) -> None:

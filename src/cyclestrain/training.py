@@ -11,7 +11,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,27 +29,29 @@ from cyclestrain.model.reconstruct import Batch, class_gains, reconstruct
 from cyclestrain.model.views import Counts
 from cyclestrain.progress import Progress, SilentProgress
 
-__all__ = ["Course", "Trained", "TrainingSettings", "train"]
+__all__ = ["Course", "Trained", "TrainingSettings", "default_device", "train"]
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """How the network is trained."""
 
-    epochs: int = 16
+    epochs: int = 10
     """Largest number of epochs."""
     steps: int = 16
     """Steps in an epoch."""
     batch: int = 64
     """Patterns of the scan, and as many imagined ones, in a step."""
     learning_rate: float = 5e-3
-    """Peak rate of the convolutions; tied filters learn at a tenth of it, the dictionary at a hundredth."""
+    """Peak rate of the convolutions; tied filters learn at a tenth of it, the dictionary at a five hundredth."""
     patience: int = 6
     """Epochs without a better held-out likelihood before training stops."""
     held_out: int = 256
     """Patterns of the scan kept for that, at most a fifth of all."""
     max_patterns: int = 2048
     """Patterns of the scan used at most."""
+    forward: Literal["unbiased", "plain"] = "unbiased"
+    """Forward comparison: free of the bias of interpolated noise, or the plain squared error (to show the bias)."""
     dictionary: bool = True
     """Whether the dictionary is trained together with the encoder."""
     weights: LossWeights = field(default_factory=LossWeights)
@@ -191,6 +193,11 @@ def train(
     return Trained(network.eval(), tuple(state.log), state.best, seconds, seen / seconds)
 
 
+def default_device() -> str:
+    """CUDA where there is a device for it, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _parameter_groups(network: Autoencoder, settings: TrainingSettings) -> list[dict[str, Any]]:
     """Fresh layers learn fast; what starts from the dictionary, slowly."""
     fast = [*network.glance.parameters(), *network.head.parameters()]
@@ -200,7 +207,7 @@ def _parameter_groups(network: Autoencoder, settings: TrainingSettings) -> list[
         {"params": list(network.gaze.parameters()), "peak": 0.1 * rate if network.settings.tied else rate},
     ]
     if settings.dictionary:
-        groups.append({"params": list(network.decoder.parameters()), "peak": 0.01 * rate})
+        groups.append({"params": list(network.decoder.parameters()), "peak": 0.002 * rate})
     return [{**group, "weight_decay": 0.0} if i else group for i, group in enumerate(groups)]
 
 
@@ -272,7 +279,14 @@ def _losses(
             # The glance is too coarse to teach the dictionary.
             drawn = base.detach() if i == 0 else base
             compared = reconstruct(
-                network, k, drawn, batch, look.pose[index], mask_radius, first=i == 0, forward=weights.forward > 0
+                network,
+                k,
+                drawn,
+                batch,
+                look.pose[index],
+                mask_radius,
+                first=i == 0,
+                forward=settings.forward if weights.forward > 0 else "off",
             )
             inverse = inverse + (trust * compared.inverse).sum() / len(rows)
             forward = forward + (trust * compared.forward).sum() / len(rows)
@@ -325,7 +339,7 @@ def _validate(network: Autoencoder, source: Counts, rows: NDArray[Any], course: 
         batch = Batch(source, rows[at], theta[at, k], centre[at], encoding.gain[index], encoding.level[index])
         # Compared in masks of full size, so that epochs can be ranked.
         full = float(network.decoder.reach)
-        compared = reconstruct(network, k, base, batch, encoding.pose[index], full, first=False, forward=False)
+        compared = reconstruct(network, k, base, batch, encoding.pose[index], full, first=False)
         misfit[index.cpu()] = compared.inverse.cpu()
         pixels += float(compared.pixels.sum())
         covariance = torch.linalg.inv(encoding.looks[-1].information[index])
