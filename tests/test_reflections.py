@@ -211,7 +211,8 @@ def test_noise_has_no_peaks() -> None:
 def test_disk_size_from_the_reflections(radius: float) -> None:
     average = average_of("hexagonal", radius)
     peaks = find_peaks(average, np.full(average.shape, 64.0), radius, (2 * radius + 2, 62.0))
-    assert disk_size(average, peaks, limit=8.5) == pytest.approx(radius, abs=0.6)
+    found = disk_size(average, np.full(average.shape, 64.0), peaks, radius, limit=8.5)
+    assert found == pytest.approx(radius, abs=0.6)
 
 
 def test_disk_size_does_not_rest_on_the_size_that_was_looked_for() -> None:
@@ -219,4 +220,5 @@ def test_disk_size_does_not_rest_on_the_size_that_was_looked_for() -> None:
     average = average_of("square", 2.5)
     for guess in (1.5, 4.0):
         peaks = find_peaks(average, np.full(average.shape, 64.0), guess, (9.0, 62.0))
-        assert disk_size(average, peaks, limit=8.0) == pytest.approx(2.5, abs=0.6)
+        found = disk_size(average, np.full(average.shape, 64.0), peaks, guess, limit=8.0)
+        assert found == pytest.approx(2.5, abs=0.6)

@@ -145,7 +145,8 @@ class TestUncertainty:
         """Errors of the pattern and of its reference, both correlated, are drawn; the scatter is what was stated."""
         rng = np.random.default_rng(3)
         n = 20_000
-        own, reference = random_gradient(rng, 0.03, 0.4) @ rotation(2 * np.pi / 6), random_gradient(rng, 0.03, 0.1)
+        own = random_gradient(rng, 0.05, 0.4) @ rotation(np.pi / 3)
+        reference = random_gradient(rng, 0.05, 0.1) @ rotation(1.3)
         roots = 4e-4 * rng.standard_normal((2, 4, 4))
         covariance = roots @ roots.swapaxes(-1, -2)
         affine = reciprocal(own) + (rng.standard_normal((n, 4)) @ roots[0].T).reshape(n, 2, 2)
