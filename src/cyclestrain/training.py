@@ -304,7 +304,7 @@ def _cycle(network: Autoencoder, k: int, dream: Imagined, batch: int, rng: np.ra
     known = network.encode_known(k, dream.source, rows, dream.theta[rows], dream.centre[rows])
     units = network.of_class(k).units
     truth = torch.as_tensor(dream.pose[rows], dtype=units.dtype, device=units.device)
-    crystal = torch.as_tensor(dream.gain[rows] > 0, dtype=units.dtype, device=units.device)
+    crystal = torch.as_tensor(~dream.empty[rows], dtype=units.dtype, device=units.device)
     errors = [pose_error((truth - look.before - look.step) / units, look.information) for look in known.looks]
     surprise = functional.binary_cross_entropy_with_logits(known.activity, crystal)
     return (torch.stack(errors).mean(0) * crystal).sum() / crystal.sum().clamp(min=1) + surprise

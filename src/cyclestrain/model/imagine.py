@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cyclestrain.data import BoolArray
 from cyclestrain.model.dictionary import Entry
 from cyclestrain.model.transform import place
 from cyclestrain.model.views import Counts
@@ -21,6 +22,9 @@ from cyclestrain.model.windows import MASKED, WindowStack
 __all__ = ["Imagined", "ImaginedRange", "imagine"]
 
 FloatArray = NDArray[np.floating[Any]]
+
+LUCK = 4.5
+"""Significance that noise alone reaches at the best of all rotations, which the coarse stage picks."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ class Imagined:
     pose
         True poses, shape ``(n, 6)``.
     gain, level
-        True intensity and background relative to the entry, shape ``(n,)``; a gain of zero is an empty pattern.
+        True intensity and background relative to the entry, shape ``(n,)``.
+    empty
+        Patterns that stand for vacuum: their crystal is as faint as luck, shape ``(n,)``.
     """
 
     source: Counts
@@ -59,6 +65,7 @@ class Imagined:
     pose: FloatArray
     gain: FloatArray
     level: FloatArray
+    empty: BoolArray
 
 
 def imagine(
@@ -108,7 +115,8 @@ def imagine(
     middle = centre[rng.integers(len(centre), size=n)] + rng.uniform(-0.5, 0.5, (n, 2))
     width = np.log(ranges.factor)
     gain, level = np.exp(rng.uniform(-width, width, n)), np.exp(rng.uniform(-width, width, n))
-    gain[: int(ranges.empty * n)] = 0.0
+    empty = np.arange(n) < int(ranges.empty * n)
+    gain[empty] = rng.uniform(0, LUCK, empty.sum()) / _significance(entry, noise_scale)
     reflections = torch.from_numpy(np.asarray(entry.reflections, np.float64))
     true = place(torch.from_numpy(theta), torch.from_numpy(pose), reflections).numpy() + middle[:, None]
     origin = np.rint(true).astype(np.int32)
@@ -120,7 +128,19 @@ def imagine(
         int(rng.integers(2**31)),
     )  # fmt: skip
     source = Counts.of_stack(WindowStack(counts, origin), np.ones(detector, bool))
-    return Imagined(source, theta, middle, pose, gain, level)
+    return Imagined(source, theta, middle, pose, gain, level, empty)
+
+
+def _significance(entry: Entry, noise_scale: float) -> float:
+    """Intensity of a typical pattern in units of its own uncertainty."""
+    middle = entry.probe.oversampling // 2
+    probe: FloatArray = entry.probe.tables[0, middle, middle].astype(float)
+    length = np.hypot(*entry.reflections.T)
+    at_disks = np.interp(np.atleast_1d(length), np.arange(len(entry.background)), entry.background)
+    at_disks += entry.variance_floor
+    brightness = np.asarray(entry.intensity)[:, None, None] * probe
+    variance = noise_scale * (at_disks[:, None, None] + brightness)
+    return float(np.sqrt((brightness**2 / variance).sum()))
 
 
 @nb.njit(parallel=True, cache=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,15 +14,15 @@ from torch import Tensor
 from cyclestrain.model.autoencoder import Autoencoder, Encoding
 from cyclestrain.model.decoder import Base, expected_counts
 from cyclestrain.model.losses import forward_error, half_deviance
-from cyclestrain.model.transform import place
+from cyclestrain.model.transform import disk, place
 from cyclestrain.model.views import Counts, cut
 
 __all__ = ["Batch", "Compared", "class_gains", "reconstruct"]
 
 FloatArray = NDArray[np.floating[Any]]
 
-PARAMETERS = 8
-"""Free parameters of a pattern, the price of calling it a crystal (nats)."""
+PRICE = 14.0
+"""Nats a crystal must gain over an empty pattern: 8 parameters, and the choice among some hundred rotations."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def reconstruct(
     mask_radius: float,
     *,
     first: bool,
-    forward: bool,
+    forward: Literal["off", "unbiased", "plain"] = "off",
 ) -> Compared:
     """Compare patterns with entry `k` drawn at their poses.
 
@@ -95,7 +95,7 @@ def reconstruct(
     first
         Only the reflections of the glance, with masks of full size.
     forward
-        Whether to compare in the entry's frame as well.
+        Comparison in the entry's frame: none, free of the bias of interpolated noise, or the plain squared error.
     """
     geometry, half = network.of_class(k), network.decoder.reach - 1
     chosen = geometry.glance if first else geometry.every
@@ -109,11 +109,19 @@ def reconstruct(
     # Reflections that do not fit (dynamical contrast, overlaps) count less.
     trust = (pixels / (2 * deviance.detach()).clamp(min=1e-6)).clamp(max=1.0)
     trust = torch.where(2 * deviance.detach() > pixels + 3 * (2 * pixels).sqrt(), trust, torch.ones_like(trust))
-    zero = torch.zeros_like(pixels.sum(1))
-    if forward:
-        error = forward_error(counts * used + expected.detach() * (1 - used), expected, fraction, floor)
-        zero = (trust * (error * weight).sum((-2, -1))).sum(1) / scale
-    return Compared((trust * deviance).sum(1), zero, pixels.sum(1))
+    ahead = torch.zeros_like(pixels.sum(1))
+    if forward != "off":
+        whole = counts * used + expected.detach() * (1 - used)
+        plain = None
+        if forward == "plain":
+            # The entry itself: every disk at the centre of its window.
+            centred = expected - batch.gain[:, None, None, None] * base.intensity[chosen][:, None, None] * (
+                disk(base.tables, fraction) - disk(base.tables, torch.zeros_like(fraction))
+            )
+            plain = centred[inner]
+        error = forward_error(whole, expected, fraction, floor, plain=plain)
+        ahead = (trust * (error * weight).sum((-2, -1))).sum(1) / scale
+    return Compared((trust * deviance).sum(1), ahead, pixels.sum(1))
 
 
 @torch.no_grad()
@@ -134,6 +142,6 @@ def class_gains(
         counts, expected, empty, used, _ = _windows(network, k, base, batch, encoding.candidates[:, k], chosen)
         floor = network.dictionary.entries[k].variance_floor
         gain = (half_deviance(counts, empty, floor) - half_deviance(counts, expected, floor)) * used
-        gains.append(gain.sum((-3, -2, -1)) / network.noise_scale - PARAMETERS)
+        gains.append(gain.sum((-3, -2, -1)) / network.noise_scale - PRICE)
     gains.append(torch.zeros_like(gains[0]))
     return torch.stack(gains, -1)

@@ -1,0 +1,174 @@
+"""What every part of the network contributes: accuracy of the network alone with parts switched off in turn.
+
+    python benchmarks/ablation.py                              # every part at 25 % and 60 %, two seeds
+    python benchmarks/ablation.py --only full "no cycle" --backgrounds 0.6 --seeds 1 --scan 48
+    python benchmarks/ablation.py --only full --backgrounds 0 0.25 0.5 0.6 0.7 --scan 96
+
+No refinement, no neighbours. Strain in units of 1e-4; `class wrong` and `failed` in percent of the interior; `failed`
+means a rotation off by more than 1 degree. The dictionary is learned once for each scan: rows differ by the network
+only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from measuring import largest_grain, markdown
+from numpy.typing import NDArray
+
+from cyclestrain.calibrate import calibrate, draw_sample
+from cyclestrain.coarse import align, correlations, to_polar
+from cyclestrain.data import AffineField, Scan
+from cyclestrain.fitting import Knowledge, centre_prior
+from cyclestrain.infer import Inferred, infer
+from cyclestrain.model.autoencoder import NetworkSettings
+from cyclestrain.model.imagine import ImaginedRange
+from cyclestrain.model.losses import LossWeights
+from cyclestrain.pipeline import learn
+from cyclestrain.report.metrics import Accuracy, compare
+from cyclestrain.settings import MapSettings
+from cyclestrain.simulate.phantoms import PHANTOMS
+from cyclestrain.strain import measure_reference, relative_strain
+from cyclestrain.training import Course, Trained, TrainingSettings, train
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Changes of the default network."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    shape: Mapping[str, Any] = field(default_factory=dict)
+
+
+VARIANTS: dict[str, Variant] = {
+    "full": Variant(),
+    "no cycle through imagined patterns": Variant({"cycle": 0.0}),
+    "no patterns of the scan": Variant({"inverse": 0.0, "forward": 0.0}),
+    "no inverse direction": Variant({"inverse": 0.0}),
+    "no forward direction": Variant({"forward": 0.0}),
+    "forward, weight 0.3": Variant({"forward": 0.3}),
+    "forward only, unbiased": Variant({"forward": 1.0, "inverse": 0.0, "cycle": 0.0}),
+    "forward only, plain": Variant({"forward": 1.0, "inverse": 0.0, "cycle": 0.0}, {"forward": "plain"}),
+    "dictionary fixed": Variant(training={"dictionary": False}),
+    "no L1 on the dictionary": Variant({"sparsity": 0.0}),
+    "no hinges": Variant({"strain": 0.0, "shear": 0.0}),
+    "one dose imagined": Variant(training={"imagined": ImaginedRange(factor=1.2)}),
+    "glance only": Variant(shape={"gazes": 0}),
+    "one gaze": Variant(shape={"gazes": 1}),
+    "gaze not tied": Variant(shape={"tied": False}),
+    "connected head": Variant(shape={"head": "connected"}),
+    "connected head, glance only": Variant(shape={"head": "connected", "gazes": 0}),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A simulated scan up to where the network takes over."""
+
+    truth: xr.Dataset
+    patterns: NDArray[Any]
+    knowledge: Knowledge
+    course: Course
+
+
+def prepare(phantom: str, options: Mapping[str, Any], seed: int) -> Case:
+    """Simulate, calibrate, learn the dictionary, find coarse rotations."""
+    simulated = PHANTOMS[phantom](seed=seed, **options)
+    values = np.asarray(simulated.scan.source[:])
+    values = values.astype(np.float32) if values.dtype == np.float64 else values
+    scan, settings = Scan(values), MapSettings(seed=seed)
+    sample = draw_sample(scan)
+    calibration = calibrate(scan, sample, settings)
+    knowledge = learn(scan, sample, calibration, settings)
+    patterns = values.reshape(-1, *scan.detector_shape)
+    centre = calibration.centre.reshape(-1, 2)
+    theta = []
+    for start in range(0, len(patterns), 512):
+        part = slice(start, start + 512)
+        polar = to_polar(patterns[part], calibration.good, centre[part], knowledge.templates.grid)
+        found = correlations(polar, knowledge.templates)
+        theta.append(np.stack([align(found[:, [k]]).theta for k in range(found.shape[1])], 1))
+    course = Course(patterns, calibration.good, np.concatenate(theta), centre, centre_prior(calibration))
+    return Case(simulated.truth, patterns, knowledge, course)
+
+
+def run(case: Case, variant: Variant, seed: int) -> tuple[Trained, Inferred, float]:
+    """Train and infer; also the inference rate in patterns per second."""
+    base = TrainingSettings()
+    training = replace(base, weights=replace(LossWeights(), **variant.weights), **variant.training)
+    shape = replace(NetworkSettings(), **variant.shape)
+    trained = train(case.course, case.knowledge.dictionary, settings=training, shape=shape, seed=seed)
+    course = case.course
+    start = time.perf_counter()
+    inferred = infer(trained.network, course.patterns, course.good, course.theta, course.centre)
+    return trained, inferred, len(course.patterns) / (time.perf_counter() - start)
+
+
+def judge(case: Case, inferred: Inferred) -> Accuracy:
+    """Errors of the network alone against the truth."""
+    shape = case.truth["grain"].shape
+    label = np.where(inferred.is_vacuum, -1, inferred.label).reshape(shape)
+    operators = tuple(entry.operators for entry in case.knowledge.dictionary.entries)
+    covariance = inferred.affine_covariance.reshape(*shape, 4, 4)
+    affine = AffineField(inferred.start.affine.reshape(*shape, 2, 2), covariance, label, label >= 0, operators)
+    mask = largest_grain(case.truth)
+    reference = measure_reference(affine, mask & (label >= 0))
+    maps = relative_strain(affine, reference)
+    names = ("eyy", "exx", "exy", "rotation")
+    found = {name: (("ry", "rx"), getattr(maps, name)) for name in names}
+    found |= {f"{name}_sigma": (("ry", "rx"), maps.sigma[..., k]) for k, name in enumerate(names)}
+    found |= {"class": (("ry", "rx"), label), "sample": (("ry", "rx"), label >= 0), "valid": (("ry", "rx"), label >= 0)}
+    found |= {"reference": (("ry", "rx"), reference.mask)}
+    return compare(xr.Dataset(found), case.truth)
+
+
+HEADER = [
+    "part", "background", "seed", "MAE all exx", "eyy", "exy", "interior exx", "eyy", "exy",
+    "bias max exx", "eyy", "exy", "z std exx", "class wrong", "failed", "epochs",
+    "training / s", "patterns/s", "inference/s",
+]  # fmt: skip
+
+
+def row(name: str, background: float, seed: int, found: Accuracy, trained: Trained, rate: float) -> list[str]:
+    """One line of the table."""
+    strains = (found.exx, found.eyy, found.exy)
+    figures = [f"{1e4 * getattr(c, m):.1f}" for m in ("mae", "mae_interior", "bias_max_large") for c in strains]
+    wrong = 100 * (1 - found.class_accuracy)
+    return [
+        name, f"{100 * background:.0f} %", str(seed), *figures, f"{found.exx.z_std:.2f}",
+        "-" if np.isnan(wrong) else f"{wrong:.2f}", f"{100 * found.failure_share:.2f}",
+        f"{trained.best + 1}/{len(trained.epochs)}", f"{trained.seconds:.1f}", f"{trained.patterns_per_second:.0f}",
+        f"{rate:.0f}",
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="PART", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--backgrounds", nargs="+", type=float, default=[0.25, 0.6])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--scan", type=int, default=48, help="positions along each side")
+    parser.add_argument("--phantom", default="polycrystal", choices=["polycrystal", "two_phase"])
+    parser.add_argument("--lattice", default="hexagonal")
+    arguments = parser.parse_args()
+    rows = []
+    for background in arguments.backgrounds:
+        for seed in arguments.seeds:
+            options = {"scan": (arguments.scan,) * 2, "background": background, "lattice": arguments.lattice}
+            case = prepare(arguments.phantom, options, seed)
+            for name in arguments.only:
+                trained, inferred, rate = run(case, VARIANTS[name], seed)
+                rows.append(row(name, background, seed, judge(case, inferred), trained, rate))
+                print(*rows[-1], sep="  ", flush=True)
+    print(markdown(HEADER, rows))
+
+
+if __name__ == "__main__":
+    main()
