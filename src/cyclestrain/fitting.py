@@ -28,6 +28,8 @@ CHUNK = 512
 MIN_SIGNIFICANCE = 5.0
 FAINT_SIGNIFICANCE = 2.5
 """Significance from which a pattern counts as crystal: alone, and where its neighbours agree."""
+MIN_GAIN = 0.05
+"""Least brightness of a crystal relative to its entry: a blank pattern fits any transform with certainty."""
 MAX_STRAIN = 0.15
 VAGUE_POSITION = 0.12
 """Uncertainty of the outermost reflection, pixels, from which a pattern is fitted again from its neighbours."""
@@ -158,9 +160,20 @@ def _correlations(block: Block, centres: FloatArray, knowledge: Knowledge) -> ND
 
 
 def _confidence(correlation: NDArray[np.float32], label: IntArray) -> FloatArray:
-    """Probability of the class from the heights of the correlation peaks."""
-    heights = correlation.max(-1) / np.maximum(correlation.std(-1), 1e-12)
-    evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2)
+    """Probability of the class from the heights of the correlation peaks over the correlation's own noise.
+
+    With their peaks on top of each other, correlations of one class differ by noise only.
+    """
+    heights = correlation.max(-1).astype(float)
+    own = correlation[np.arange(len(label)), label]
+    n = own.shape[1]
+    aligned = np.take_along_axis(own, (own.argmax(1)[:, None] + np.arange(n)) % n, 1)
+    noise = np.zeros(correlation.shape[1])
+    for k in range(len(noise)):
+        members = aligned[label == k]
+        if len(members):
+            noise[k] = 1.4826 * np.median(np.abs(members - np.median(members, axis=0)))
+    evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2) / max(float(noise.max()), 1e-6) ** 2
     probability = np.exp(np.clip(evidence, -50, 0))
     probability /= probability.sum(1, keepdims=True)
     return np.asarray(probability[np.arange(len(label)), label], float)
@@ -237,7 +250,7 @@ def _is_crystal(store: Store, shape: tuple[int, int], dictionary: Dictionary) ->
     Noise alone reaches a few standard deviations, since the best rotation is picked, but it picks a different one at
     every position.
     """
-    significance = np.nan_to_num(store.significance)
+    significance = np.where(np.nan_to_num(store.gain) > MIN_GAIN, np.nan_to_num(store.significance), 0.0)
     faint = (significance > FAINT_SIGNIFICANCE) & np.isfinite(store.covariance[:, 0, 0])
     operators = tuple(e.operators for e in dictionary.entries)
     field = AffineField(
