@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cyclestrain.data import BoolArray, FloatArray
 
-__all__ = ["average_turned", "radial_median"]
+__all__ = ["average_turned", "distance_from_centre", "radial_median"]
 
 
 def average_turned(
@@ -62,11 +62,16 @@ def _accumulate(patterns: Any, good: Any, centres: Any, affine: Any, size: int, 
                 total[1, i, j] += 1.0
 
 
-def radial_median(image: FloatArray, coverage: FloatArray | None = None) -> FloatArray:
-    """Median of each integer radius about the image's centre, shape ``(radius,)``."""
+def distance_from_centre(image: FloatArray) -> FloatArray:
+    """Distance of every pixel from the middle of an image, pixels, of the image's shape."""
     centre = (np.array(image.shape) - 1) / 2
     y, x = np.indices(image.shape)
-    radius = np.rint(np.hypot(y - centre[0], x - centre[1])).astype(int)
+    return np.hypot(y - centre[0], x - centre[1])
+
+
+def radial_median(image: FloatArray, coverage: FloatArray | None = None) -> FloatArray:
+    """Median of each integer radius about the image's centre, shape ``(radius,)``."""
+    radius = np.rint(distance_from_centre(image)).astype(int)
     seen = np.ones(image.shape, bool) if coverage is None else coverage > 0
     index = np.arange(radius[seen].max() + 1)
     values = np.asarray(ndimage.median(image[seen], radius[seen], index), float)

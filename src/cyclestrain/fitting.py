@@ -226,14 +226,7 @@ def to_fields(store: Store, shape: tuple[int, int], dictionary: Dictionary) -> F
     sigma = np.sqrt(np.einsum("nii->ni", store.covariance).max(1, initial=0.0))
     stretch = np.linalg.svd(np.nan_to_num(store.affine, nan=1.0), compute_uv=False)
     valid = sample & np.isfinite(sigma) & (sigma < MAX_STRAIN / 3) & (np.abs(stretch - 1).max(1) < MAX_STRAIN)
-    label = np.where(sample, store.label, -1)
-    field = AffineField(
-        store.affine.reshape(*shape, 2, 2),
-        store.covariance.reshape(*shape, 4, 4),
-        label.reshape(shape),
-        valid.reshape(shape),
-        tuple(e.operators for e in dictionary.entries),
-    )
+    field = _affine_field(store, shape, dictionary, np.where(sample, store.label, -1), valid)
     return Fields(
         field,
         store.centre.reshape(*shape, 2),
@@ -241,6 +234,18 @@ def to_fields(store: Store, shape: tuple[int, int], dictionary: Dictionary) -> F
         store.misfit.reshape(shape),
         sample.reshape(shape),
         store.confidence.reshape(shape),
+    )
+
+
+def _affine_field(
+    store: Store, shape: tuple[int, int], dictionary: Dictionary, label: IntArray, valid: BoolArray
+) -> AffineField:
+    return AffineField(
+        store.affine.reshape(*shape, 2, 2),
+        store.covariance.reshape(*shape, 4, 4),
+        label.reshape(shape),
+        valid.reshape(shape),
+        tuple(e.operators for e in dictionary.entries),
     )
 
 
@@ -252,14 +257,7 @@ def _is_crystal(store: Store, shape: tuple[int, int], dictionary: Dictionary) ->
     """
     significance = np.where(np.nan_to_num(store.gain) > MIN_GAIN, np.nan_to_num(store.significance), 0.0)
     faint = (significance > FAINT_SIGNIFICANCE) & np.isfinite(store.covariance[:, 0, 0])
-    operators = tuple(e.operators for e in dictionary.entries)
-    field = AffineField(
-        store.affine.reshape(*shape, 2, 2),
-        store.covariance.reshape(*shape, 4, 4),
-        store.label.reshape(shape),
-        faint.reshape(shape),
-        operators,
-    )
+    field = _affine_field(store, shape, dictionary, store.label, faint)
     return np.asarray((significance > MIN_SIGNIFICANCE) | (faint & (agreeing_neighbours(field).ravel() >= 3)))
 
 

@@ -147,7 +147,7 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: MapSet
         learned = _learn_class(alone.only(members), together.only(members), calibration, rng)
         if learned is None:
             continue
-        others = [(entry, align(correlation[members][:, [j]]).theta) for entry, j in zip(entries, kept, strict=True)]
+        others = [(entry, aligned.thetas[members, j]) for entry, j in zip(entries, kept, strict=True)]
         if not is_new_crystal(learned[0], others, alone.only(members)):
             continue
         entries.append(learned[0])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cyclestrain.affine import left_polar
-from cyclestrain.average import radial_median
+from cyclestrain.average import distance_from_centre, radial_median
 from cyclestrain.data import FloatArray
 
 __all__ = [
@@ -79,10 +79,7 @@ def _surround(inner: float, outer: float) -> FloatArray:
 def _flattened(average: FloatArray, coverage: FloatArray) -> FloatArray:
     """Average minus its radial median, zero where no pattern reached."""
     background = radial_median(average, coverage)
-    centre = (np.array(average.shape) - 1) / 2
-    y, x = np.indices(average.shape)
-    radius = np.hypot(y - centre[0], x - centre[1])
-    flat = average - np.interp(radius, np.arange(len(background)), background)
+    flat = average - np.interp(distance_from_centre(average), np.arange(len(background)), background)
     return np.where(coverage > 0, flat, 0.0)
 
 
@@ -109,8 +106,7 @@ def find_peaks(
     surround = _surround(radius, max(2.0 * radius + 1.0, radius + 2.5))
     filtered -= ndimage.correlate(flat, surround / surround.sum(), mode="constant")
     centre = (np.array(average.shape) - 1) / 2
-    y, x = np.indices(average.shape)
-    distance = np.hypot(y - centre[0], x - centre[1])
+    distance = distance_from_centre(average)
     spread = _radial_spread(filtered, distance, coverage)
     significance = filtered / np.maximum(spread, 1e-12)
     size = 2 * int(np.ceil(radius)) + 1
