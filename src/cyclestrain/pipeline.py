@@ -25,13 +25,14 @@ from cyclestrain.io import fingerprint
 from cyclestrain.learn import Lesson, is_new_crystal, learn_entry, significance
 from cyclestrain.model.autoencoder import Autoencoder
 from cyclestrain.model.dictionary import Dictionary, Entry, Priors
+from cyclestrain.model.prior import with_prior
 from cyclestrain.model.probe import Probe
 from cyclestrain.progress import Progress
 from cyclestrain.reference import parse_reference, pick_reference
 from cyclestrain.result import Fields, MapResult, assemble, dictionary_dataset, provenance
 from cyclestrain.runfolder import RunFolder
 from cyclestrain.settings import MapSettings
-from cyclestrain.strain import Reference, relative_strain, turn_axes
+from cyclestrain.strain import Reference, relative_strain, smooth_rotation, turn_axes
 from cyclestrain.training import Course, default_device, train
 
 __all__ = ["map_scan"]
@@ -91,6 +92,8 @@ def map_scan(scan: Scan, settings: MapSettings, progress: Progress, run: RunFold
     fields = to_fields(store, scan.scan_shape, knowledge.dictionary)
     _check_found(fields, scan)
     context = fields.affine
+    if network is not None:
+        context = with_prior(fields.affine, settings.seed)
     if settings.until == "context":
         with progress.stage("ask the neighbours", scan.n_positions) as task:
             revisit(source, knowledge, store, smooth(fields.affine), task.advance)
@@ -200,8 +203,8 @@ def finish(
     reference, text = pick_reference(fields.affine, region)
     progress.note(f"reference: {text}")
     angle = _axes_angle(scan, settings, knowledge.dictionary, reference)
-    raw = turn_axes(relative_strain(fields.affine, reference), settings.axes, angle)
-    best = turn_axes(relative_strain(context, reference), settings.axes, angle)
+    near = smooth_rotation(relative_strain(context, reference), context)
+    raw, best = (turn_axes(relative_strain(f, reference, near), settings.axes, angle) for f in (fields.affine, context))
     attrs = provenance(scan, settings, knowledge.calibration, knowledge.dictionary, fingerprint(scan))
     attrs |= {
         "reference": text,

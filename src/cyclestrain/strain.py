@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclestrain.affine import deformation, left_polar, rotation, symmetric
+from cyclestrain.affine import deformation, left_polar, rotation, symmetric, wrap_angle
 from cyclestrain.data import AffineField, BoolArray, FloatArray
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "jacobian",
     "measure_reference",
     "relative_strain",
+    "smooth_rotation",
     "turn_axes",
 ]
 
@@ -112,11 +113,13 @@ def jacobian(gradient: FloatArray) -> FloatArray:
     return out
 
 
-def _nearest_variant(affine: FloatArray, operators: FloatArray, gradient_ref: FloatArray) -> FloatArray:
-    """Deformation gradient of the equivalent labelling with the smallest rotation relative to the reference."""
+def _nearest_variant(
+    affine: FloatArray, operators: FloatArray, gradient_ref: FloatArray, rotation_near: FloatArray | float = 0.0
+) -> FloatArray:
+    """Deformation gradient of the equivalent labelling whose rotation relative to the reference is nearest to one."""
     variants = deformation(affine[..., None, :, :] @ operators)  # (..., order, 2, 2)
     _, theta = left_polar(variants @ np.linalg.inv(gradient_ref))
-    best = np.argmin(np.abs(theta), axis=-1)
+    best = np.argmin(np.abs(wrap_angle(theta - np.asarray(rotation_near)[..., None])), axis=-1)
     return np.take_along_axis(variants, best[..., None, None, None], axis=-3)[..., 0, :, :]
 
 
@@ -137,7 +140,8 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
     Notes
     -----
     The mean is weighted by each position's information; positions more than 5 robust standard deviations from the
-    region's median are left out.
+    region's median are left out. Rotation and stretch are averaged apart: the mean matrix of a bent crystal would be
+    smaller than any of its own.
     """
     n = len(field.operators)
     gradient, covariance = np.full((n, 2, 2), np.nan), np.full((n, 4, 4), np.nan)
@@ -159,19 +163,43 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
         keep = (np.abs(vectors - centre) <= 5 * width + 1e-9).all(1)
         weight = keep / np.maximum(sigma2.mean(1), 1e-16)
         weight /= weight.sum()
-        mean = weight @ vectors
-        gradient[k] = mean.reshape(2, 2)
-        residual = (vectors - mean) * weight[:, None]
+        gradient[k], residual = _polar_mean(variants, weight)
+        residual *= weight[:, None]
         covariance[k] = residual.T @ residual
         used[here] = keep
     return Reference(used, gradient, covariance)
 
 
-def relative_strain(field: AffineField, reference: Reference) -> StrainMaps:
+def _polar_mean(gradients: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean rotation times mean stretch, and how each gradient differs from it to first order, shape ``(n, 4)``."""
+    middle = (weight[:, None, None] * gradients).sum(0)
+    _, theta = left_polar(gradients @ np.linalg.inv(middle))
+    mean_theta = float(weight @ theta)
+    turned = rotation(mean_theta - theta) @ gradients
+    mean = (weight[:, None, None] * turned).sum(0)
+    spin = np.array([[0.0, 1.0], [-1.0, 0.0]]) @ mean
+    residual = turned - mean + (theta - mean_theta)[:, None, None] * spin
+    return mean, residual.reshape(-1, 4)
+
+
+def relative_strain(
+    field: AffineField, reference: Reference, rotation_near: FloatArray | None = None
+) -> StrainMaps:
     """Strain and rotation relative to a reference, in detector axes, with propagated uncertainties.
 
     Positions that are not valid, or whose dictionary entry has no reference, are NaN.
+
+    Parameters
+    ----------
+    field
+        Affine of every position.
+    reference
+        What strain is relative to.
+    rotation_near
+        Of the equivalent labellings the one with the rotation nearest to this is taken, radians, shape ``(ry, rx)``;
+        by default the smallest, see also `smooth_rotation`.
     """
+    near = np.zeros(field.label.shape) if rotation_near is None else np.nan_to_num(rotation_near)
     shape = field.label.shape
     values, covariance = np.full((*shape, 4), np.nan), np.full((*shape, 4, 4), np.nan)
     gradient = np.full((*shape, 2, 2), np.nan)
@@ -179,10 +207,11 @@ def relative_strain(field: AffineField, reference: Reference) -> StrainMaps:
         here = _finite(field) & (field.label == k)
         if not here.any() or not np.isfinite(reference.gradient[k]).all():
             continue
-        own = _nearest_variant(field.affine[here], operators, reference.gradient[k])
+        own = _nearest_variant(field.affine[here], operators, reference.gradient[k], near[here])
         inverse = np.linalg.inv(reference.gradient[k])
         relative = own @ inverse
         stretch, theta = left_polar(relative)
+        theta = near[here] + wrap_angle(theta - near[here])
         values[here] = np.stack([stretch[:, 0, 0] - 1, stretch[:, 1, 1] - 1, stretch[:, 0, 1], theta], -1)
         gradient[here] = relative
         jac = jacobian(relative)
@@ -249,11 +278,53 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
     region
         Number of the area, 0 for the largest, -1 where not valid, shape ``(ry, rx)``.
     """
-    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    shape = field.label.shape
     valid = _finite(field)
+    label = np.reshape(connected_components(_joined(field, tolerance), directed=False)[1], valid.shape)
+    size = np.bincount(label[valid], minlength=label.max() + 1)
+    order = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
+    return np.where(valid, order[label], -1)
+
+
+def smooth_rotation(maps: StrainMaps, field: AffineField, tolerance: float = 0.06) -> FloatArray:
+    """Rotation that does not jump within a crystal, shape ``(ry, rx)``, radians.
+
+    The smallest rotation of each position alone jumps by the angle of the lattice's symmetry where a crystal bends
+    beyond half of it, and from position to position in a grain that lies there. Followed from neighbour to neighbour,
+    it does not; the mean of each area is then the smallest one.
+
+    Parameters
+    ----------
+    maps
+        With the smallest rotation of each position.
+    field
+        The affine they were made from.
+    tolerance
+        Of neighbours in one crystal, as for `coherent_regions`.
+    """
+    from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+    graph = _joined(field, tolerance)
+    graph = graph + graph.T
+    theta = maps.rotation.ravel().copy()
+    period = 2 * np.pi / np.array([len(operators) for operators in field.operators])[np.maximum(field.label.ravel(), 0)]
+    areas = connected_components(graph, directed=False)[1]
+    starts, sizes = np.unique(areas, return_index=True, return_counts=True)[1:]
+    for start in starts[sizes > 1]:
+        order, before = breadth_first_order(graph, start, directed=False)
+        step = period[start]
+        for here in order[1:]:
+            theta[here] = theta[before[here]] + wrap_angle(theta[here] - theta[before[here]], step)
+        theta[order] -= step * np.round(np.median(theta[order]) / step)
+    return theta.reshape(maps.rotation.shape)
+
+
+def _joined(field: AffineField, tolerance: float) -> Any:
+    """Sparse graph of the neighbours (along rows and columns) whose affine agrees; see `coherent_regions`."""
+    from scipy.sparse import coo_array
+
+    shape, valid = field.label.shape, _finite(field)
     index = np.arange(valid.size).reshape(shape)
     sigma2 = np.einsum("...ii->...i", field.covariance).max(-1)
     rows: list[Any] = []
@@ -266,11 +337,7 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
         rows.append(index[one][pair][joined])
         columns.append(index[two][pair][joined])
     i, j = np.concatenate(rows), np.concatenate(columns)
-    graph = coo_array((np.ones(len(i)), (i, j)), shape=(valid.size, valid.size))
-    label = np.reshape(connected_components(graph, directed=False)[1], shape)
-    size = np.bincount(label[valid], minlength=label.max() + 1)
-    order = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
-    return np.where(valid, order[label], -1)
+    return coo_array((np.ones(len(i)), (i, j)), shape=(valid.size, valid.size)).tocsr()
 
 
 def agreeing_neighbours(field: AffineField, tolerance: float = 0.02) -> NDArray[np.integer[Any]]:
