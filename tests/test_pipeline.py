@@ -14,9 +14,10 @@ from cyclestrain.errors import InputError
 from cyclestrain.pipeline import map_scan
 from cyclestrain.progress import SilentProgress
 from cyclestrain.reference import parse_reference, pick_reference
+from cyclestrain.report.metrics import compare
 from cyclestrain.result import MapResult
 from cyclestrain.settings import MapSettings
-from cyclestrain.simulate import SimulatedScan, uniform
+from cyclestrain.simulate import SimulatedScan, ripple, uniform
 from laws import one_class_field
 
 
@@ -155,3 +156,27 @@ def test_scan_without_crystal_says_what_to_try() -> None:
     beam = 3000.0 * (np.hypot(y, x) < 3) + 20 / (1 + np.hypot(y, x) / 4)
     with pytest.raises(InputError, match="--centre"):
         run(Scan(rng.poisson(np.broadcast_to(beam, (5, 5, 64, 64))).astype(np.uint16)))
+
+
+class TestBentCrystal:
+    @pytest.mark.parametrize("bend", [8.0, 100.0])
+    def test_rotation_is_followed_and_strain_is_right(self, bend: float) -> None:
+        made = ripple(
+            scan=(12, 24), detector=(128, 128), radius=3.0, background=0.2, amplitude=0.005, bend_deg=bend, seed=3
+        )
+        maps = run(made.scan).maps
+        found = compare(maps, made.truth)
+        assert found.failures == 0
+        assert np.rad2deg(np.ptp(maps["rotation"].values)) == pytest.approx(bend, abs=1.0)
+        for component in (found.exx, found.eyy, found.exy):
+            # A column is the whole reference of the strongly bent crystal: it is as uncertain as few patterns are.
+            assert component.bias_max_large < (3e-4 if bend < 10 else 1.5e-3)
+            assert component.scatter < 8e-4
+
+
+class TestNetworkOnly:
+    def test_the_prior_gains_where_crystals_repeat_and_raw_is_each_pattern_alone(self, made: SimulatedScan) -> None:
+        maps = run(made.scan, until="network").maps
+        default, raw = compare(maps, made.truth), compare(maps, made.truth, "raw")
+        assert default.exx.mae < 0.4 * raw.exx.mae
+        assert float(maps["exx_sigma"].median()) < float(maps["exx_raw_sigma"].median())

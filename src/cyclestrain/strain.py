@@ -182,9 +182,7 @@ def _polar_mean(gradients: FloatArray, weight: FloatArray) -> tuple[FloatArray, 
     return mean, residual.reshape(-1, 4)
 
 
-def relative_strain(
-    field: AffineField, reference: Reference, rotation_near: FloatArray | None = None
-) -> StrainMaps:
+def relative_strain(field: AffineField, reference: Reference, rotation_near: FloatArray | None = None) -> StrainMaps:
     """Strain and rotation relative to a reference, in detector axes, with propagated uncertainties.
 
     Positions that are not valid, or whose dictionary entry has no reference, are NaN.
@@ -287,7 +285,7 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
     return np.where(valid, order[label], -1)
 
 
-def smooth_rotation(maps: StrainMaps, field: AffineField, tolerance: float = 0.06) -> FloatArray:
+def smooth_rotation(maps: StrainMaps, field: AffineField, tolerance: float = 0.15) -> FloatArray:
     """Rotation that does not jump within a crystal, shape ``(ry, rx)``, radians.
 
     The smallest rotation of each position alone jumps by the angle of the lattice's symmetry where a crystal bends

@@ -292,7 +292,10 @@ def _reference(result: xr.Dataset, truth: xr.Dataset, here: BoolArray, order: in
     if not mask.any():
         return None
     gradient = truth["F"].values[mask]
-    mean: FloatArray = _nearest_variant(gradient, gradient[0], order, np.zeros(len(gradient))).mean(0)
+    variants = _nearest_variant(gradient, gradient[0], order, np.zeros(len(gradient)))
+    # Rotation and stretch apart, as the reference is measured: turned matrices average to a smaller one.
+    _, theta = left_polar(variants @ np.linalg.inv(variants.mean(0)))
+    mean: FloatArray = (rotation(theta.mean() - theta) @ variants).mean(0)
     return mean
 
 

@@ -156,6 +156,7 @@ def ripple(
     period: float = 24.0,
     direction_deg: float = 30.0,
     rotation_deg: float = 17.0,
+    bend_deg: float = 0.0,
     **options: Unpack[AcquisitionOptions],
 ) -> SimulatedScan:
     """One crystal with a plane wave of displacement: strain and rotation vary sinusoidally along one direction.
@@ -170,6 +171,8 @@ def ripple(
         Direction of the wave in degrees, positive from +x (column) to +y (row).
     rotation_deg
         Mean rotation of the crystal in degrees.
+    bend_deg
+        By how much the rotation grows from the first to the last column, degrees.
     **options
         Fields of `Acquisition`.
     """
@@ -180,7 +183,9 @@ def ripple(
     wave = np.sin(2 * np.pi / period * (_positions(acquisition) @ along))[..., None, None]
     gradient = amplitude * wave * (np.outer(along, along) + 0.5 * np.outer(across, along))
     own = {"amplitude": amplitude, "period": period, "direction_deg": direction_deg, "rotation_deg": rotation_deg}
-    return _record("ripple", _displaced(gradient, rotation_deg, acquisition), acquisition, own)
+    bend = np.linspace(-0.5, 0.5, acquisition.scan[1]) * bend_deg * np.ones((acquisition.scan[0], 1))
+    sample = _displaced(gradient, rotation_deg + bend, acquisition)
+    return _record("ripple", sample, acquisition, {**own, "bend_deg": bend_deg})
 
 
 def dislocation(
@@ -253,7 +258,7 @@ def _positions(acquisition: Acquisition) -> FloatArray:
     return np.stack(np.meshgrid(*(np.arange(n) for n in acquisition.scan), indexing="ij"), -1).astype(float)
 
 
-def _displaced(gradient: FloatArray, rotation_deg: float, acquisition: Acquisition) -> Sample:
+def _displaced(gradient: FloatArray, rotation_deg: FloatArray | float, acquisition: Acquisition) -> Sample:
     deformation = (np.eye(2) + gradient) @ rotation(np.deg2rad(rotation_deg))
     return Sample.from_field(acquisition.make_lattice(), deformation)
 
