@@ -4,7 +4,8 @@
     python benchmarks/ablation.py --only full "no cycle" --backgrounds 0.6 --seeds 1 --scan 48
     python benchmarks/ablation.py --only full --backgrounds 0 0.25 0.5 0.6 0.7 --scan 96
 
-No refinement, no neighbours. Strain in units of 1e-4; `class wrong` and `failed` in percent of the interior; `failed`
+No refinement, no neighbours. Strain in units of 1e-4; `alone` is the encoder's answer to each pattern by itself,
+without the prior over poses; `class wrong` and `failed` in percent of the interior; `failed`
 means a rotation off by more than 1 degree. The dictionary is learned once for each scan: rows differ by the network
 only.
 """
@@ -30,8 +31,9 @@ from cyclestrain.infer import Inferred, infer
 from cyclestrain.model.autoencoder import NetworkSettings
 from cyclestrain.model.imagine import ImaginedRange
 from cyclestrain.model.losses import LossWeights
+from cyclestrain.model.prior import with_prior
 from cyclestrain.pipeline import learn
-from cyclestrain.report.metrics import Accuracy, compare
+from cyclestrain.report.metrics import Accuracy, ComponentAccuracy, compare
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulate.phantoms import PHANTOMS
 from cyclestrain.strain import measure_reference, relative_strain
@@ -45,10 +47,12 @@ class Variant:
     weights: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
+    prior: bool = True
 
 
 VARIANTS: dict[str, Variant] = {
     "full": Variant(),
+    "no prior over poses": Variant(prior=False),
     "no cycle through imagined patterns": Variant({"cycle": 0.0}),
     "no patterns of the scan": Variant({"inverse": 0.0, "forward": 0.0}),
     "no inverse direction": Variant({"inverse": 0.0}),
@@ -111,8 +115,8 @@ def run(case: Case, variant: Variant, seed: int) -> tuple[Trained, Inferred, flo
     return trained, inferred, len(course.patterns) / (time.perf_counter() - start)
 
 
-def judge(case: Case, inferred: Inferred) -> Accuracy:
-    """Errors of the network alone against the truth."""
+def judge(case: Case, inferred: Inferred, *, prior: bool) -> Accuracy:
+    """Errors of the network alone against the truth, with or without the prior learned over its poses."""
     shape = case.truth["grain"].shape
     label = np.where(inferred.is_vacuum, -1, inferred.label).reshape(shape)
     operators = tuple(entry.operators for entry in case.knowledge.dictionary.entries)
@@ -120,7 +124,7 @@ def judge(case: Case, inferred: Inferred) -> Accuracy:
     affine = AffineField(inferred.start.affine.reshape(*shape, 2, 2), covariance, label, label >= 0, operators)
     mask = largest_grain(case.truth)
     reference = measure_reference(affine, mask & (label >= 0))
-    maps = relative_strain(affine, reference)
+    maps = relative_strain(with_prior(affine) if prior else affine, reference)
     names = ("eyy", "exx", "exy", "rotation")
     found = {name: (("ry", "rx"), getattr(maps, name)) for name in names}
     found |= {f"{name}_sigma": (("ry", "rx"), maps.sigma[..., k]) for k, name in enumerate(names)}
@@ -131,22 +135,31 @@ def judge(case: Case, inferred: Inferred) -> Accuracy:
 
 HEADER = [
     "part", "background", "seed", "MAE all exx", "eyy", "exy", "interior exx", "eyy", "exy",
-    "bias max exx", "eyy", "exy", "z std exx", "class wrong", "failed", "epochs",
-    "training / s", "patterns/s", "inference/s",
+    "bias max exx", "eyy", "exy", "alone, interior exx", "eyy", "exy", "alone, z std exx", "class wrong", "failed",
+    "epochs", "training / s", "patterns/s", "inference/s",
 ]  # fmt: skip
 
 
-def row(name: str, background: float, seed: int, found: Accuracy, trained: Trained, rate: float) -> list[str]:
-    """One line of the table."""
-    strains = (found.exx, found.eyy, found.exy)
-    figures = [f"{1e4 * getattr(c, m):.1f}" for m in ("mae", "mae_interior", "bias_max_large") for c in strains]
-    wrong = 100 * (1 - found.class_accuracy)
+def row(
+    name: str, background: float, seed: int, found: tuple[Accuracy, Accuracy], trained: Trained, rate: float
+) -> list[str]:
+    """One line of the table; `found` is the network's answer and that of each pattern alone."""
+    answer, alone = found
+    figures = [
+        f"{1e4 * getattr(c, m):.1f}" for m in ("mae", "mae_interior", "bias_max_large") for c in _strains(answer)
+    ]
+    figures += [f"{1e4 * c.mae_interior:.1f}" for c in _strains(alone)]
+    wrong = 100 * (1 - answer.class_accuracy)
     return [
-        name, f"{100 * background:.0f} %", str(seed), *figures, f"{found.exx.z_std:.2f}",
-        "-" if np.isnan(wrong) else f"{wrong:.2f}", f"{100 * found.failure_share:.2f}",
+        name, f"{100 * background:.0f} %", str(seed), *figures, f"{alone.exx.z_std:.2f}",
+        "-" if np.isnan(wrong) else f"{wrong:.2f}", f"{100 * answer.failure_share:.2f}",
         f"{trained.best + 1}/{len(trained.epochs)}", f"{trained.seconds:.1f}", f"{trained.patterns_per_second:.0f}",
         f"{rate:.0f}",
     ]  # fmt: skip
+
+
+def _strains(found: Accuracy) -> tuple[ComponentAccuracy, ...]:
+    return found.exx, found.eyy, found.exy
 
 
 def main() -> None:
@@ -165,7 +178,9 @@ def main() -> None:
             case = prepare(arguments.phantom, options, seed)
             for name in arguments.only:
                 trained, inferred, rate = run(case, VARIANTS[name], seed)
-                rows.append(row(name, background, seed, judge(case, inferred), trained, rate))
+                rows.append(
+                    row(name, background, seed, judge(case, inferred, prior=VARIANTS[name].prior), trained, rate)
+                )
                 print(*rows[-1], sep="  ", flush=True)
     print(markdown(HEADER, rows))
 

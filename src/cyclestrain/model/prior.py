@@ -208,7 +208,8 @@ def _fit(poses: Poses, share: FloatArray, spread: FloatArray) -> _Cloud:
 def _clouds(poses: Poses) -> list[_Cloud]:
     """Where to start: clouds taken away one after another, the densest first."""
     around = poses.tree.query_ball_point(poses.value, 2.0)
-    count, left = poses.tree.query_ball_point(poses.value, 2.0, return_length=True), np.ones(len(poses), bool)
+    count: IntArray = np.asarray(poses.tree.query_ball_point(poses.value, 2.0, return_length=True))
+    left = np.ones(len(poses), bool)
     clouds = []
     while count.max(initial=0) >= LEAST_MEMBERS:
         core = np.array(poses.tree.query_ball_point(poses.value[count.argmax()], 3.0))
