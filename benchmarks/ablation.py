@@ -5,9 +5,8 @@
     python benchmarks/ablation.py --only full --backgrounds 0 0.25 0.5 0.6 0.7 --scan 96
 
 No refinement, no neighbours. Strain in units of 1e-4; `alone` is the encoder's answer to each pattern by itself,
-without the prior over poses; `class wrong` and `failed` in percent of the interior; `failed`
-means a rotation off by more than 1 degree. The dictionary is learned once for each scan: rows differ by the network
-only.
+without the prior over poses; `class wrong` and `failed` in percent of the interior; `failed` means a rotation off by
+more than 1 degree. The dictionary is learned once for each scan: rows differ by the network only.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from cyclestrain.model.imagine import ImaginedRange
 from cyclestrain.model.losses import LossWeights
 from cyclestrain.model.prior import with_prior
 from cyclestrain.pipeline import learn
-from cyclestrain.report.metrics import Accuracy, ComponentAccuracy, compare
+from cyclestrain.report.metrics import Accuracy, compare
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulate.phantoms import PHANTOMS
 from cyclestrain.strain import measure_reference, relative_strain
@@ -145,10 +144,9 @@ def row(
 ) -> list[str]:
     """One line of the table; `found` is the network's answer and that of each pattern alone."""
     answer, alone = found
-    figures = [
-        f"{1e4 * getattr(c, m):.1f}" for m in ("mae", "mae_interior", "bias_max_large") for c in _strains(answer)
-    ]
-    figures += [f"{1e4 * c.mae_interior:.1f}" for c in _strains(alone)]
+    strains = (answer.exx, answer.eyy, answer.exy)
+    figures = [f"{1e4 * getattr(c, m):.1f}" for m in ("mae", "mae_interior", "bias_max_large") for c in strains]
+    figures += [f"{1e4 * c.mae_interior:.1f}" for c in (alone.exx, alone.eyy, alone.exy)]
     wrong = 100 * (1 - answer.class_accuracy)
     return [
         name, f"{100 * background:.0f} %", str(seed), *figures, f"{alone.exx.z_std:.2f}",
@@ -156,10 +154,6 @@ def row(
         f"{trained.best + 1}/{len(trained.epochs)}", f"{trained.seconds:.1f}", f"{trained.patterns_per_second:.0f}",
         f"{rate:.0f}",
     ]  # fmt: skip
-
-
-def _strains(found: Accuracy) -> tuple[ComponentAccuracy, ...]:
-    return found.exx, found.eyy, found.exy
 
 
 def main() -> None:
@@ -178,9 +172,8 @@ def main() -> None:
             case = prepare(arguments.phantom, options, seed)
             for name in arguments.only:
                 trained, inferred, rate = run(case, VARIANTS[name], seed)
-                rows.append(
-                    row(name, background, seed, judge(case, inferred, prior=VARIANTS[name].prior), trained, rate)
-                )
+                found = judge(case, inferred, prior=VARIANTS[name].prior), judge(case, inferred, prior=False)
+                rows.append(row(name, background, seed, found, trained, rate))
                 print(*rows[-1], sep="  ", flush=True)
     print(markdown(HEADER, rows))
 
