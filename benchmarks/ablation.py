@@ -1,7 +1,8 @@
 """What every part of the network contributes: accuracy of the network alone with parts switched off in turn.
 
     python benchmarks/ablation.py                              # every part at 25 % and 60 %, two seeds
-    python benchmarks/ablation.py --only full "no cycle" --backgrounds 0.6 --seeds 1 --scan 48
+    python benchmarks/ablation.py --phantom two_phase --backgrounds 0.4 --only full "no K-sparse layer"
+    python benchmarks/ablation.py --only full "glance only" --backgrounds 0.6 --seeds 1 --scan 48
     python benchmarks/ablation.py --only full --backgrounds 0 0.25 0.5 0.6 0.7 --scan 96
 
 No refinement, no neighbours. Strain in units of 1e-4; `alone` is the encoder's answer to each pattern by itself,
@@ -62,6 +63,9 @@ VARIANTS: dict[str, Variant] = {
     "dictionary fixed": Variant(training={"dictionary": False}),
     "no L1 on the dictionary": Variant({"sparsity": 0.0}),
     "no hinges": Variant({"strain": 0.0, "shear": 0.0}),
+    "masks not shrunk": Variant(training={"shrink": False}),
+    "no K-sparse layer": Variant(shape={"sparse": False}),
+    "no term for the choice of class": Variant({"choice": 0.0}),
     "one dose imagined": Variant(training={"imagined": ImaginedRange(factor=1.2)}),
     "glance only": Variant(shape={"gazes": 0}),
     "one gaze": Variant(shape={"gazes": 1}),

@@ -52,6 +52,8 @@ class TrainingSettings:
     """Patterns of the scan used at most."""
     forward: Literal["unbiased", "plain"] = "unbiased"
     """Forward comparison: free of the bias of interpolated noise, or the plain squared error (to show the bias)."""
+    shrink: bool = True
+    """Whether the masks around the reflections shrink as the poses get surer."""
     dictionary: bool = True
     """Whether the dictionary is trained together with the encoder."""
     weights: LossWeights = field(default_factory=LossWeights)
@@ -177,7 +179,8 @@ def train(
                 log.append(terms.log())
             mean = {name: float(np.mean([entry[name] for entry in log])) for name in log[0]}
             judged = _validate(network, source, held_out_rows, course, state.mask_radius)
-            state.record(Epoch(mean, judged.per_pixel, judged.mask_radius), judged.misfit)
+            mask_radius = judged.mask_radius if settings.shrink else state.mask_radius
+            state.record(Epoch(mean, judged.per_pixel, mask_radius), judged.misfit)
             if checkpoint is not None:
                 state.save(checkpoint)
             task.advance()

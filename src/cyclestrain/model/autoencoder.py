@@ -46,6 +46,8 @@ class NetworkSettings:
     """Width of the fully connected latent."""
     head: Literal["pooled", "connected"] = "pooled"
     """Affine head: least squares over the windows, or the paper's fully connected layers."""
+    sparse: bool = True
+    """Whether one class is kept (K-sparse, top-1) or all are, by their probability."""
     tied: bool = True
     """Whether the filters of the later looks start from the decoder's disk."""
 
@@ -85,7 +87,7 @@ class Encoding:
     logits
         Activity of each class, vacuum last, shape ``(n, class + 1)``.
     one_hot
-        K-sparse: the class that was kept, with a straight-through gradient, same shape.
+        K-sparse: the class that was kept, with a straight-through gradient; or all by their probability; same shape.
     candidates
         Pose of every candidate class after the glance, shape ``(n, class, 6)``.
     label
@@ -221,7 +223,7 @@ class Autoencoder(nn.Module):
         firsts = [self._glance(k, source, rows, theta[:, k], centre) for k in range(self.n_classes)]
         activity = torch.stack([first.activity for first in firsts], -1)
         logits = torch.cat([activity, torch.zeros_like(activity[:, :1])], -1)
-        one_hot = k_sparse(logits)
+        one_hot = k_sparse(logits) if self.settings.sparse else logits.softmax(-1)
         label = activity.argmax(-1)
         parts = []
         for k, first in enumerate(firsts):
