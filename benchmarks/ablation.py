@@ -174,8 +174,11 @@ def main() -> None:
         for seed in arguments.seeds:
             options = {"scan": (arguments.scan,) * 2, "background": background, "lattice": arguments.lattice}
             case = prepare(arguments.phantom, options, seed)
+            done: dict[str, tuple[Trained, Inferred, float]] = {}
             for name in arguments.only:
-                trained, inferred, rate = run(case, VARIANTS[name], seed)
+                # What differs by the prior only is trained once.
+                network = str(replace(VARIANTS[name], prior=True))
+                trained, inferred, rate = done[network] = done.get(network) or run(case, VARIANTS[name], seed)
                 found = judge(case, inferred, prior=VARIANTS[name].prior), judge(case, inferred, prior=False)
                 rows.append(row(name, background, seed, found, trained, rate))
                 print(*rows[-1], sep="  ", flush=True)

@@ -23,7 +23,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-__all__ = ["N_LOCAL", "N_PARAMETERS", "fit_patterns"]
+__all__ = ["N_LOCAL", "N_PARAMETERS", "cholesky_solve", "fit_patterns"]
 
 N_PARAMETERS = 8
 N_LOCAL = 4
@@ -142,7 +142,7 @@ def _information(
 
 
 @nb.njit
-def _cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no cover
+def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no cover
     """Solve in place for `m` right-hand sides ``rhs[:n, :m]``; False if not positive definite."""
     for j in range(n):
         d = matrix[j, j]
@@ -190,7 +190,7 @@ def _eliminate(normal: Any, score: Any, precision: Any, local: Any, work: Any, g
             gain[i, j] = normal[2 + i, j] if free_i else 0.0
         gain[i, 4] = score[2 + i] - precision[i] * local[i] if free_i else 0.0
     coupling = gain.copy()
-    if not _cholesky_solve(work, gain, N_LOCAL, 5):
+    if not cholesky_solve(work, gain, N_LOCAL, 5):
         gain[:] = 0.0
     for i in range(4):
         for j in range(4):
@@ -346,10 +346,10 @@ def fit_patterns(
                 for a in range(N_PARAMETERS):
                     for b in range(N_PARAMETERS):
                         covariance[n, a, b] = 1.0 if a == b else 0.0
-                if not _cholesky_solve(hessian, covariance[n], N_PARAMETERS, N_PARAMETERS):
+                if not cholesky_solve(hessian, covariance[n], N_PARAMETERS, N_PARAMETERS):
                     covariance[n] = np.nan
                 break
-            if not _cholesky_solve(hessian, rhs, N_PARAMETERS, 1):
+            if not cholesky_solve(hessian, rhs, N_PARAMETERS, 1):
                 break
             largest = 0.0
             for i in range(4):
