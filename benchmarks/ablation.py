@@ -66,7 +66,7 @@ VARIANTS: dict[str, Variant] = {
     "masks not shrunk": Variant(training={"shrink": False}),
     "no K-sparse layer": Variant(shape={"sparse": False}),
     "no term for the choice of class": Variant({"choice": 0.0}),
-    "one dose imagined": Variant(training={"imagined": ImaginedRange(factor=1.2)}),
+    "one dose imagined": Variant(training={"imagined": ImaginedRange(factor=1.2, faint=0.0)}),
     "glance only": Variant(shape={"gazes": 0}),
     "one gaze": Variant(shape={"gazes": 1}),
     "gaze not tied": Variant(shape={"tied": False}),
@@ -155,8 +155,8 @@ def row(
     return [
         name, f"{100 * background:.0f} %", str(seed), *figures, f"{alone.exx.z_std:.2f}",
         "-" if np.isnan(wrong) else f"{wrong:.2f}", f"{100 * answer.failure_share:.2f}",
-        f"{trained.best + 1}/{len(trained.epochs)}", f"{trained.seconds:.1f}", f"{trained.patterns_per_second:.0f}",
-        f"{rate:.0f}",
+        f"{trained.log.best + 1}/{len(trained.log.epochs)}", f"{trained.seconds:.1f}",
+        f"{trained.patterns_per_second:.0f}", f"{rate:.0f}",
     ]  # fmt: skip
 
 

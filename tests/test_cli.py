@@ -53,7 +53,7 @@ def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "map", "show", "export", "info", "benchmark"])
+@pytest.mark.parametrize("command", ["demo", "simulate", "fit", "map", "show", "export", "info", "benchmark"])
 def test_every_argument_of_a_function_is_an_option_of_its_command(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +80,7 @@ def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_pat
     reading = (
         "--shape 4 4 64 64 --dtype >u2 --offset 8 --order F --flyback 1 --scan-roi 0:2,: --detector-roi :,0:9".split()
     )
-    reading += "--bin 2 --memory 1.5 --config old.nc".split()
+    reading += "--bin 2 --memory 1.5 --config old.nc --model m.safetensors".split()
     code = cli.main(
         [*line.split(), *"--classes 2 --dataset /x --scan 64 32 --seed 1 --device cpu --force".split(), *reading]
     )
@@ -108,6 +108,7 @@ def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "bin": 2,
         "memory": 1.5,
         "config": "old.nc",
+        "model": "m.safetensors",
         "seed": 1,
         "device": "cpu",
         "force": True,
@@ -239,7 +240,8 @@ def modules_after(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import cyclestrain", "from cyclestrain.cli import main\nmain(['map', '--help'])"]
+    "statement",
+    ["import cyclestrain", *(f"from cyclestrain.cli import main\nmain(['{c}', '--help'])" for c in ("fit", "map"))],
 )
 def test_start_up_loads_nothing_heavy(statement: str) -> None:
     heavy = {"torch", "numba", "scipy", "xarray", "matplotlib", "dask", "h5py", "pandas", "numpy"}

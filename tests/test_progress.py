@@ -14,6 +14,7 @@ def run(progress: Progress) -> None:
     progress.note("beam centre: (127.9, 128.3) [measured]")
     with progress.stage("learn", 10) as task:
         task.advance(4)
+        task.status("held-out [1.02]")
         with progress.stage("inner") as inner:
             inner.advance()
         task.advance(6)
@@ -40,6 +41,7 @@ def test_a_terminal_gets_a_bar_that_ends_full() -> None:
     text = rich_output(terminal=True)
     assert "10/10" in text
     assert "[measured]" in text
+    assert "held-out [1.02]" in text
 
 
 def test_results_can_be_piped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, export, info, map, show, simulate
+    from cyclestrain.api import benchmark, demo, export, fit, info, map, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -42,6 +42,7 @@ __all__ = [
     "benchmark",
     "demo",
     "export",
+    "fit",
     "info",
     "map",
     "read",
@@ -60,6 +61,7 @@ _HOME = {
     "benchmark": "api",
     "demo": "api",
     "export": "api",
+    "fit": "api",
     "info": "api",
     "map": "api",
     "read": "io",

@@ -16,7 +16,7 @@ from scipy import ndimage
 from cyclestrain.data import BoolArray, Calibration, FloatArray, IntArray, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io import ValueRange, check_patterns, check_range
-from cyclestrain.settings import MapSettings
+from cyclestrain.settings import LearnSettings
 
 __all__ = ["Sample", "calibrate", "draw_sample", "measure_centres"]
 
@@ -210,7 +210,7 @@ def _ring(centre: FloatArray, shape: tuple[int, int], disk_radius: float) -> tup
     return 2.0 * disk_radius + 2.0, float(max(edge, 3.0 * disk_radius + 6.0))
 
 
-def calibrate(scan: Scan, sample: Sample, settings: MapSettings) -> Calibration:
+def calibrate(scan: Scan, sample: Sample, settings: LearnSettings) -> Calibration:
     """Bad pixels, beam centre of every position, size of the disks and the ring of the detector that is used.
 
     Parameters

@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from cyclestrain.io import write_whole
 from cyclestrain.model.autoencoder import Autoencoder
+from cyclestrain.traininglog import Epoch, TrainingLog
 
-__all__ = ["Checkpoint", "Epoch"]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Log of one epoch.
-
-    Attributes
-    ----------
-    terms
-        Mean of every term of the loss.
-    held_out
-        Deviance per pixel of the held-out patterns.
-    mask_radius
-        Radius to which the masks around the reflections have shrunk, pixels.
-    """
-
-    terms: dict[str, float]
-    held_out: float
-    mask_radius: float
+__all__ = ["Checkpoint"]
 
 
 class Checkpoint:
-    """Everything a run needs to go on: weights, optimiser, random generator, log, and the best weights so far."""
+    """Everything a run needs to go on: weights, optimiser, random generator, masks, log, best weights so far."""
 
     FILE = "training.safetensors"
 
     def __init__(self, network: Autoencoder, optimizer: torch.optim.Optimizer, rng: np.random.Generator) -> None:
         self.network, self.optimizer, self.rng = network, optimizer, rng
-        self.log: list[Epoch] = []
+        self.epochs: list[Epoch] = []
+        self.mask_radius = float(network.decoder.reach)
         self.best = 0
         self._best_weights: dict[str, Tensor] = {}
         self._best_held_out = torch.zeros(0)
@@ -51,12 +36,12 @@ class Checkpoint:
     @property
     def epoch(self) -> int:
         """Epochs done."""
-        return len(self.log)
+        return len(self.epochs)
 
     @property
-    def mask_radius(self) -> float:
-        """Radius of the masks in the coming epoch, pixels."""
-        return self.log[-1].mask_radius if self.log else float(self.network.decoder.reach)
+    def log(self) -> TrainingLog:
+        """Log of the epochs done."""
+        return TrainingLog(tuple(self.epochs), self.best)
 
     def is_stale(self, patience: int) -> bool:
         """Whether each of the last `patience` epochs was worse than one before them."""
@@ -73,7 +58,7 @@ class Checkpoint:
             Misfit of each held-out pattern, shape ``(n,)``. The same patterns are judged every time, so their noise
             cancels in the difference; what counts as worse is a mean difference above one standard error.
         """
-        self.log.append(epoch)
+        self.epochs.append(epoch)
         if self.epoch > 1:
             difference = held_out - self._best_held_out
             error = difference.std() / max(len(difference), 1) ** 0.5
@@ -97,25 +82,23 @@ class Checkpoint:
         for index, entry in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in entry.items()}
         state = {
-            "log": [asdict(epoch) for epoch in self.log],
+            "epochs": [asdict(epoch) for epoch in self.epochs],
             "best": self.best,
+            "mask_radius": self.mask_radius,
             "generator": self.rng.bit_generator.state,
         }
-        temporary = folder / f"{self.FILE}.part"
         # One file holds everything, so replacing it is one atomic step.
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(state)})
-        temporary.replace(folder / self.FILE)
+        with write_whole(folder / self.FILE, force=True) as temporary:
+            save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(state)})
 
     def load(self, folder: Path) -> None:
-        """Read the state back, if there is one."""
-        from safetensors import safe_open
-
-        path = folder / self.FILE
-        if not path.exists():
+        """Read the state back; without one, or from a damaged one, training starts at the beginning."""
+        try:
+            with safe_open(folder / self.FILE, "pt") as file:
+                state: dict[str, Any] = json.loads(file.metadata()["state"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except (OSError, SafetensorError):
             return
-        with safe_open(path, "pt") as file:
-            state: dict[str, Any] = json.loads(file.metadata()["state"])
-        tensors = load_file(path)
         self.network.load_state_dict(_part(tensors, "network."))
         self._best_weights = _part(tensors, "best.")
         self._best_held_out = tensors["held_out"]
@@ -125,8 +108,8 @@ class Checkpoint:
             optimizer["state"].setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict(optimizer)
         self.rng.bit_generator.state = state["generator"]
-        self.log = [Epoch(**epoch) for epoch in state["log"]]
-        self.best = state["best"]
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.best, self.mask_radius = state["best"], state["mask_radius"]
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

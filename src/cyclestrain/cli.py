@@ -37,6 +37,7 @@ _TYPED = dict.fromkeys(("PathLike", "PatternSource", "Scan", "Progress"), str)
 _RETURNED: dict[str, Any] = {
     "BoundTable": object,
     "Figure": object,
+    "Model": object,
     "SimulatedScan": object,
     "xr": SimpleNamespace(Dataset=str),
 }
@@ -101,6 +102,14 @@ def _map(scan: str | None = None, **options: Any) -> None:
     output = options.pop("output", None) or (f"{Path(scan).stem}_strain.nc" if scan else again)
     maps = api.map(scan, output, **options, progress=RichProgress())
     print(f"wrote {output}: {int(maps['valid'].sum())} of {maps['valid'].size} positions valid")
+
+
+@_command(api.fit, output="Model to write, a .safetensors file; by default SCAN_model.safetensors.")
+def _fit(scan: str, **options: Any) -> None:
+    output = options.pop("output", None) or f"{Path(scan).stem}_model.safetensors"
+    model = api.fit(scan, output, **options, progress=RichProgress())
+    kept = model.log.kept
+    print(f"wrote {output}: {len(model.material.dictionary.entries)} entries, held-out deviance {kept.held_out:.4f}")
 
 
 @_command(

@@ -75,6 +75,11 @@ class Templates:
         """Some of the classes, in the order given."""
         return Templates(self.grid, self.spectra[classes], self.level)
 
+    def whitened(self, level: FloatArray) -> Templates:
+        """The same crystals in units of the noise at another mean intensity of each radius."""
+        ratio = (_noise(self.level) / _noise(level)).astype(np.float32)[:, None]
+        return Templates(self.grid, np.stack([_unit(template * ratio) for template in self.spectra]), level)
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -146,11 +151,15 @@ def to_polar(patterns: NDArray[Any], good: BoolArray, centres: FloatArray, grid:
     return out
 
 
+def _noise(level: FloatArray) -> FloatArray:
+    """Counting noise at the mean intensity of each radius, shape ``(radius,)``."""
+    return np.sqrt(np.maximum(level, 1e-3 * level.max() + 1e-12))
+
+
 def _spectra(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArray[np.complex64]:
     """Whitened and clipped polar patterns, Fourier transformed along the angle."""
-    noise = np.sqrt(np.maximum(level, 1e-3 * level.max() + 1e-12)).astype(np.float32)[:, None]
     white = polar - polar.mean(-1, keepdims=True)
-    white /= noise / box
+    white /= _noise(level).astype(np.float32)[:, None] / box
     np.clip(white, -CLIP, CLIP, out=white)
     spectra = scipy.fft.rfft(white, axis=-1, workers=2)
     spectra[..., 0] = 0

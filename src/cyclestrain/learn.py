@@ -7,6 +7,7 @@ likelihood at the detector's own pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,11 +32,15 @@ from cyclestrain.reflections import (
 )
 from cyclestrain.statistics import fit_profiles, measure_deviations
 
-__all__ = ["Lesson", "is_new_crystal", "learn_entry", "significance", "start_entry"]
+__all__ = ["Lesson", "is_new_crystal", "learn_entry", "retuned_entry", "shows_crystal", "significance", "start_entry"]
 
 OVERSAMPLING = 8
 MAX_PATTERNS = 1024
 """Patterns an entry is learned from: more do not make it measurably better."""
+SURE = 5.0
+"""Significance from which a pattern shows a crystal."""
+MAX_MISMATCH = 0.08
+"""Strain within which a crystal is the same as a known one: what the network can express."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +254,31 @@ def learn_entry(
     return replace(entry, operators=lattice_operators(lattice)), noise_scale
 
 
+def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:
+    """A known entry as another scan shows it: its dose, its background, and what varies in it.
+
+    Parameters
+    ----------
+    entry
+        Intensities and background within a factor of a few.
+    lesson
+        Patterns of the other scan.
+    improve
+        Whether reflections, their relative intensities and the probe are learned on as well.
+
+    Returns
+    -------
+    entry, noise_scale
+        As from `learn_entry`.
+    """
+    learned, _, noise_scale = _alternate(lesson, entry, _approach(lesson, entry), rounds=3, noise_scale=1.0)
+    if improve:
+        return learned, noise_scale
+    dose = float(learned.intensity.sum() / entry.intensity.sum())
+    same = replace(entry, intensity=dose * entry.intensity, background=learned.background, priors=learned.priors)
+    return same, noise_scale
+
+
 def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson: Lesson, most: int = 128) -> bool:
     """Whether an entry explains its patterns clearly better than every entry that is known already.
 
@@ -274,10 +304,26 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
 
 def significance(entry: Entry, lesson: Lesson) -> FloatArray:
     """How surely each pattern shows the entry: the fitted gain in units of its uncertainty, shape ``(n,)``."""
+    return np.nan_to_num(_fitted(entry, lesson).significance)
+
+
+def shows_crystal(lesson: Lesson, entries: Sequence[Entry]) -> bool:
+    """Whether patterns show a crystal: surely, and with little strain, by every one of some forms of its entry.
+
+    Where another crystal is there, a fit finds overlaps of reflections, at large strains or with intensities that do
+    not last when they are measured.
+    """
+    fits = [_fitted(entry, lesson) for entry in entries]
+    sure = np.array([np.nan_to_num(fit.significance) > SURE for fit in fits])
+    stretch = np.array([np.linalg.svd(np.nan_to_num(fit.start.affine), compute_uv=False) for fit in fits])
+    found = (sure & (np.abs(stretch - 1).max(-1) < MAX_MISMATCH)).all(0).sum()
+    return bool(found >= max(2, 0.01 * len(lesson.theta)) and found >= 0.3 * sure.any(0).sum())
+
+
+def _fitted(entry: Entry, lesson: Lesson) -> PatternFit:
     start = _approach(lesson, entry)
     stack = lesson.windows(predicted_positions(start, entry.reflections), entry.probe.half + 1)
-    fit = refine(stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, iterations=2)
-    return np.nan_to_num(fit.significance)
+    return refine(stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, iterations=2)
 
 
 def _same_lattice(one: FloatArray, two: FloatArray, tolerance: float = 0.025) -> bool:

@@ -26,6 +26,9 @@ class Task(Protocol):
     def advance(self, n: int = 1) -> None:
         """Count `n` more units of the stage's total as done."""
 
+    def status(self, text: str) -> None:
+        """Tell where the stage stands, in a few words that replace the last ones."""
+
 
 class Progress(Protocol):
     """Where a run reports to."""
@@ -46,6 +49,9 @@ class SilentProgress:
         yield self
 
     def advance(self, n: int = 1) -> None:
+        """Do nothing."""
+
+    def status(self, text: str) -> None:
         """Do nothing."""
 
     def note(self, text: str) -> None:
@@ -86,7 +92,7 @@ class RichProgress:
             self._bars = _bars(self.console)
             self._bars.start()
         self._depth += 1
-        task = _BarTask(self._bars, self._bars.add_task(name, total=total), total)
+        task = _BarTask(self._bars, self._bars.add_task(name, total=total, status=""), total)
         try:
             yield task
             task.finish()
@@ -109,6 +115,10 @@ class _BarTask:
         """Move the bar."""
         self._bars.advance(self._task, n)
 
+    def status(self, text: str) -> None:
+        """Show the text after the bar."""
+        self._bars.update(self._task, status=text)
+
     def finish(self) -> None:
         """Fill the bar, also where the total was unknown or not quite reached."""
         self._bars.update(self._task, total=self._total, completed=self._total)
@@ -125,5 +135,6 @@ def _bars(console: Console) -> RichBars:
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[status]}", markup=False),
         console=console,
     )

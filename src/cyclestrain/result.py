@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,10 +13,10 @@ import xarray as xr
 
 from cyclestrain.data import AffineField, BoolArray, Calibration, FloatArray, IntArray, Scan
 from cyclestrain.model.dictionary import Dictionary
-from cyclestrain.settings import MapSettings
+from cyclestrain.settings import LearnSettings, MapSettings
 from cyclestrain.strain import Reference, StrainMaps
 
-__all__ = ["Fields", "MapResult", "assemble", "dictionary_dataset"]
+__all__ = ["Fields", "MapResult", "assemble", "dictionary_dataset", "origin", "provenance"]
 
 UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
 CONVENTIONS = (
@@ -31,10 +32,19 @@ NAMES = {
 
 @dataclass(frozen=True)
 class MapResult:
-    """What a run gives: ``maps`` with dimensions ``(ry, rx)``, and the ``dictionary`` they rest on."""
+    """What a run gives: ``maps`` with dimensions ``(ry, rx)``, and the ``dictionary`` they rest on.
+
+    The log of `training` is there where a network was trained.
+    """
 
     maps: xr.Dataset
     dictionary: xr.Dataset
+    training: xr.Dataset | None = None
+
+    @property
+    def groups(self) -> dict[str, xr.Dataset]:
+        """What is stored beside the maps, by name."""
+        return {"dictionary": self.dictionary} | ({} if self.training is None else {"training": self.training})
 
 
 @dataclass(frozen=True)
@@ -130,18 +140,27 @@ def assemble(
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 
+def origin(scan: Scan, settings: LearnSettings, fingerprint: str) -> dict[str, str]:
+    """From which scan, with which settings and versions, and when."""
+    names = ("cyclestrain", "numpy", "torch", "numba", "xarray")
+    return {
+        "name": scan.name,
+        "settings": settings.model_dump_json(),
+        "input_path": scan.path,
+        "input_fingerprint": fingerprint,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": json.dumps({name: version(name) for name in names}),
+    }
+
+
 def provenance(
     scan: Scan, settings: MapSettings, calibration: Calibration, dictionary: Dictionary, fingerprint: str
 ) -> dict[str, Any]:
     """Attributes that say where the numbers come from and how to get them again."""
-    import json
-
     out: dict[str, Any] = {
-        "name": scan.name,
         "conventions": CONVENTIONS,
         "axes": settings.axes,
         "symmetry": [e.symmetry for e in dictionary.entries],
-        "settings": settings.model_dump_json(),
         "calibration": json.dumps(
             {
                 "centre_y": float(calibration.centre[..., 0].mean()),
@@ -154,16 +173,12 @@ def provenance(
             }
         ),
         "choices": "\n".join(calibration.choices),
-        "input_path": scan.path,
-        "input_fingerprint": fingerprint,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": json.dumps({name: version(name) for name in ("cyclestrain", "numpy", "torch", "numba", "xarray")}),
     }
     if scan.real_step:
         out |= {"real_step": scan.real_step.value, "real_step_unit": scan.real_step.unit}
     if scan.reciprocal_step:
         out |= {"reciprocal_step": scan.reciprocal_step.value, "reciprocal_step_unit": scan.reciprocal_step.unit}
-    return out
+    return origin(scan, settings, fingerprint) | out
 
 
 def _padded(arrays: list[FloatArray | IntArray], fill: float = np.nan) -> FloatArray:

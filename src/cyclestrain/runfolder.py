@@ -14,13 +14,14 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclestrain.containers import decode, encode
 from cyclestrain.data import IntArray
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.io import write_whole
@@ -39,39 +40,6 @@ def run_key(**parts: str) -> str:
     True
     """
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _encode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """JSON that stands for `value`; arrays are put aside under a number."""
-    if isinstance(value, np.ndarray | np.generic):
-        array = np.asarray(value)
-        if array.dtype.hasobject:
-            raise TypeError("arrays of Python objects are not kept")
-        name = f"a{len(arrays)}"
-        arrays[name] = array
-        return {"array": name, "scalar": isinstance(value, np.generic)}
-    if is_dataclass(value) and not isinstance(value, type):
-        inside = {item.name: _encode(getattr(value, item.name), arrays) for item in fields(value) if item.init}
-        return {"class": type(value).__name__, "fields": inside}
-    if isinstance(value, tuple | list):
-        return {type(value).__name__: [_encode(item, arrays) for item in value]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a {type(value).__name__} cannot be kept in a run folder")
-
-
-def _decode(tree: Any, arrays: Mapping[str, NDArray[Any]], classes: Mapping[str, type]) -> Any:
-    if not isinstance(tree, dict):
-        return tree
-    if "array" in tree:
-        array = arrays[tree["array"]]
-        return array[()] if tree["scalar"] else array
-    if "class" in tree:
-        inside = {name: _decode(item, arrays, classes) for name, item in tree["fields"].items()}
-        return classes[tree["class"]](**inside)
-    (kind, items), *_ = tree.items()
-    decoded = [_decode(item, arrays, classes) for item in items]
-    return tuple(decoded) if kind == "tuple" else decoded
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -95,9 +63,9 @@ class RunFolder:
     path: Path
 
     def save(self, name: str, value: Any) -> None:
-        """Keep `value`: a tree of dataclasses, tuples, lists, plain values and arrays."""
+        """Keep `value`: a tree as `cyclestrain.containers` knows it."""
         arrays: dict[str, NDArray[Any]] = {}
-        tree = json.dumps(_encode(value, arrays))
+        tree = json.dumps(encode(value, arrays, name))
         _write(self.path / f"{name}.npz", arrays | {TREE: np.frombuffer(tree.encode(), np.uint8)})
 
     def load(self, name: str, classes: Sequence[type]) -> Any:
@@ -107,7 +75,7 @@ class RunFolder:
             return None
         try:
             tree = json.loads(arrays.pop(TREE).tobytes())
-            return _decode(tree, arrays, {each.__name__: each for each in classes})
+            return decode(tree, arrays, classes)
         except (ValueError, KeyError, TypeError):  # written by another version of the package
             return None
 
@@ -155,7 +123,7 @@ def _holds(folder: Path, key: str) -> bool:
 
 
 @contextmanager
-def run_folder(output: Path, key: str) -> Iterator[RunFolder]:
+def run_folder(output: Path, key: str, *, resume: bool = False) -> Iterator[RunFolder]:
     """Open the run folder of `output`, which goes on if it belongs to `key` and is emptied otherwise.
 
     It is removed when the ``with`` block ends without an error, which has to be after the result was saved, or with an
@@ -163,15 +131,22 @@ def run_folder(output: Path, key: str) -> Iterator[RunFolder]:
 
     Raises
     ------
+    InputError
+        With `resume`, if there is nothing to go on with.
     OutputError
         If the folder cannot be made, or another process is writing the same output.
     """
     folder = output.with_name(f".{output.name}.run")
+    if resume and not (_holds(folder, key) and any(folder.glob("*.npz"))):
+        raise InputError(
+            f"there is nothing to resume: no interrupted run of this scan with these settings was writing {output}; "
+            "leave out --resume to begin one"
+        )
     try:
         folder.mkdir(exist_ok=True)
         with (folder / LOCK).open("w") as lock:
             if not _locked(lock):
-                raise OutputError(f"another process is mapping to {output}; wait for it or choose another name")
+                raise OutputError(f"another process is writing {output}; wait for it or choose another name")
             if not _holds(folder, key):
                 for left in folder.iterdir():
                     if left.name != LOCK:

@@ -6,24 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["MapSettings", "ReadSettings"]
+__all__ = ["FitSettings", "LearnSettings", "MapSettings", "ReadSettings"]
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
-class MapSettings(BaseModel):
-    """Settings of `cyclestrain.map`; every ``None`` means "measure it from the data"."""
+class LearnSettings(BaseModel):
+    """What `cyclestrain.fit` and `cyclestrain.map` have in common; every ``None`` means "measure it from the data"."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reference: str = "auto"
-    """``auto`` (largest coherent area), a region ``ry0:ry1,rx0:rx1`` or a boolean ``mask.npy`` of the scan's shape."""
-    axes: Literal["detector", "scan", "crystal"] = "detector"
-    """Axes in which strain is given."""
-    scan_rotation: float | None = None
-    """Angle of the scan axes in detector axes, degrees, positive from +x (column) to +y; default from the file."""
-    until: Literal["network", "refine", "context"] = "context"
-    """Last stage to run."""
     centre: tuple[float, float] | None = None
     """Beam centre ``(y, x)`` in detector pixels."""
     ring: tuple[float, float] | None = None
@@ -34,6 +26,30 @@ class MapSettings(BaseModel):
     """Seed of every random choice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where torch computes."""
+
+
+class FitSettings(LearnSettings):
+    """Settings of `cyclestrain.fit`."""
+
+    init_from: str | None = None
+    """Model whose dictionary and network to start from."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Largest number of training epochs."""
+
+
+class MapSettings(LearnSettings):
+    """Settings of `cyclestrain.map`."""
+
+    reference: str = "auto"
+    """``auto`` (largest coherent area), a region ``ry0:ry1,rx0:rx1`` or a boolean ``mask.npy`` of the scan's shape."""
+    axes: Literal["detector", "scan", "crystal"] = "detector"
+    """Axes in which strain is given."""
+    scan_rotation: float | None = None
+    """Angle of the scan axes in detector axes, degrees, positive from +x to +y; default from the file."""
+    until: Literal["network", "refine", "context"] = "context"
+    """Last stage to run."""
+    model: str | None = None
+    """Model that is applied instead of learning."""
 
 
 class ReadSettings(BaseModel):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from cyclestrain.checkpoint import Checkpoint, Epoch
+from cyclestrain.checkpoint import Checkpoint
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.model.autoencoder import Autoencoder, NetworkSettings
 from cyclestrain.model.dictionary import Dictionary
@@ -27,9 +27,10 @@ from cyclestrain.model.imagine import Imagined, ImaginedRange, imagine
 from cyclestrain.model.losses import LossTerms, LossWeights, hinges, pose_error
 from cyclestrain.model.reconstruct import Batch, class_gains, reconstruct
 from cyclestrain.model.views import Counts
-from cyclestrain.progress import Progress, SilentProgress
+from cyclestrain.progress import Progress, SilentProgress, Task
+from cyclestrain.traininglog import Epoch, TrainingLog
 
-__all__ = ["Course", "Trained", "TrainingSettings", "default_device", "train"]
+__all__ = ["Course", "Trained", "TrainingSettings", "default_device", "placed", "train"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class TrainingSettings:
     """Whether the masks around the reflections shrink as the poses get surer."""
     dictionary: bool = True
     """Whether the dictionary is trained together with the encoder."""
+    mixed: bool | None = None
+    """Whether convolutions run in bfloat16, all else in float32; None: on a CUDA device made for it."""
     weights: LossWeights = field(default_factory=LossWeights)
     """Weight of each term of the loss."""
     imagined: ImaginedRange = field(default_factory=ImaginedRange)
@@ -95,10 +98,8 @@ class Trained:
     ----------
     network
         In evaluation mode, weights of the best epoch.
-    epochs
-        Log, one for each epoch.
-    best
-        Index of the best one.
+    log
+        Of every epoch.
     seconds
         Time spent.
     patterns_per_second
@@ -106,8 +107,7 @@ class Trained:
     """
 
     network: Autoencoder
-    epochs: tuple[Epoch, ...]
-    best: int
+    log: TrainingLog
     seconds: float
     patterns_per_second: float
 
@@ -152,7 +152,7 @@ def train(
     begin = time.perf_counter()
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = Autoencoder(dictionary, shape, course.centre_sigma).to(device)
+    network = placed(Autoencoder(dictionary, shape, course.centre_sigma), device, settings.mixed)
     if init_from is not None:
         network.load_encoder(init_from)
     optimizer = torch.optim.AdamW(_parameter_groups(network, settings), weight_decay=1e-3)
@@ -164,6 +164,8 @@ def train(
     steps = settings.epochs * settings.steps
     with progress.stage("train network", settings.epochs) as task:
         task.advance(state.epoch)
+        for done in range(state.epoch):
+            _tell(state.log, done, settings.weights, task, progress)
         while state.epoch < settings.epochs and not state.is_stale(settings.patience):
             dreams = [_dream(network, k, course, settings, rng) for k in range(network.n_classes)]
             network.train()
@@ -179,26 +181,41 @@ def train(
                 log.append(terms.log())
             mean = {name: float(np.mean([entry[name] for entry in log])) for name in log[0]}
             judged = _validate(network, source, held_out_rows, course, state.mask_radius)
-            mask_radius = judged.mask_radius if settings.shrink else state.mask_radius
-            state.record(Epoch(mean, judged.per_pixel, mask_radius), judged.misfit)
+            state.record(Epoch(mean, judged.per_pixel, state.mask_radius), judged.misfit)
+            state.mask_radius = judged.mask_radius if settings.shrink else state.mask_radius
             if checkpoint is not None:
                 state.save(checkpoint)
+            _tell(state.log, state.epoch - 1, settings.weights, task, progress)
             task.advance()
     state.restore_best()
     network.update_dictionary()
     seconds = time.perf_counter() - begin
-    best = state.log[state.best]
-    progress.note(
-        f"network: {len(state.log)} epochs, best {state.best + 1}, held-out deviance {best.held_out:.4f} per pixel; "
-        + ", ".join(f"{name} {value:.3g}" for name, value in best.terms.items())
-    )
-    seen = 2 * settings.batch * settings.steps * len(state.log)
-    return Trained(network.eval(), tuple(state.log), state.best, seconds, seen / seconds)
+    progress.note(f"network: epoch {state.best + 1} of {state.epoch} kept")
+    seen = 2 * settings.batch * settings.steps * state.epoch
+    return Trained(network.eval(), state.log, seconds, seen / seconds)
+
+
+def _tell(log: TrainingLog, index: int, weights: LossWeights, task: Task, progress: Progress) -> None:
+    """Add a row to the table, and show the terms that weigh most beside the bar."""
+    if index == 0:
+        progress.note(log.heading)
+    progress.note(log.row(index))
+    terms = log.epochs[index].terms
+    leading = sorted(terms, key=lambda name: -abs(getattr(weights, name) * terms[name]))[:2]
+    task.status(", ".join([f"held-out {log.epochs[index].held_out:.4f}", *(f"{n} {terms[n]:.4g}" for n in leading)]))
 
 
 def default_device() -> str:
     """CUDA where there is a device for it, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def placed(network: Autoencoder, device: str, mixed: bool | None = None) -> Autoencoder:
+    """Move a network to a device; `mixed` as in `TrainingSettings`."""
+    if mixed is None:
+        mixed = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    network.glance.low_precision = mixed
+    return network.to(device)
 
 
 def _parameter_groups(network: Autoencoder, settings: TrainingSettings) -> list[dict[str, Any]]:

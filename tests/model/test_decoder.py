@@ -48,7 +48,7 @@ def test_expected_counts_are_those_of_disks_drawn_on_the_detector() -> None:
 
 
 def test_imagined_patterns_have_the_expected_counts() -> None:
-    ranges = ImaginedRange(strain=0.02, rotation=0.0, factor=1.0, empty=0.0)
+    ranges = ImaginedRange(strain=0.02, rotation=0.0, factor=1.0, empty=0.0, faint=0.0)
     dream = imagine(
         ENTRY, 300, detector=DETECTOR, centre=CENTRE[None], centre_sigma=0.1, half=9, noise_scale=1.0, ranges=ranges,
         rng=np.random.default_rng(0),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cyclestrain.errors import InputError, OutputError
+from cyclestrain.model.losses import LossWeights
 from cyclestrain.report.accuracy_maps import compare
 from cyclestrain.report.dictionary_view import probe_radius, radial_profile
 from cyclestrain.report.fields import STRAINS, component_map, period_map, periods_deg, strain_axes_angle
@@ -19,10 +21,12 @@ from cyclestrain.report.figures import (
     dictionary_figure,
     save_figures,
     strain_figure,
+    training_figure,
     uncertainty_figure,
 )
 from cyclestrain.report.line_profiles import runs
 from cyclestrain.report.maps import CYCLIC, DIVERGING, edge_segments
+from cyclestrain.traininglog import Epoch, TrainingLog
 from report import synthetic
 
 SHAPES = [(48, 48), (40, 120), (90, 20), (3, 2), (1, 1), (2, 300)]
@@ -213,6 +217,26 @@ def test_a_probe_without_shape_and_an_entry_without_reflections(tmp_path: Path) 
     dictionary = dictionary.assign(probe=dictionary["probe"] * 0, reflection_y=dictionary["reflection_y"] * np.nan)
     assert probe_radius(radial_profile(dictionary)) is None
     render(dictionary_figure(dictionary), tmp_path)
+
+
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_training_curves_show_every_number_and_the_epoch_that_was_kept(n: int, tmp_path: Path) -> None:
+    terms = {field.name: float(k) for k, field in enumerate(fields(LossWeights))}
+    epochs = tuple(Epoch({name: -value * i for name, value in terms.items()}, 1.0 / (i + 1), 7.0) for i in range(n))
+    figure = training_figure(TrainingLog(epochs, n // 2).dataset())
+    panels = {str(axes.get_label()): axes for axes in figure.axes}
+    assert set(panels) == {"held_out", "mask_radius", *terms}
+    for name, axes in panels.items():
+        kept, curve = axes.lines
+        np.testing.assert_array_equal(np.asarray(kept.get_xdata()), n // 2 + 1)
+        shown = np.asarray(curve.get_xydata(), float)
+        np.testing.assert_array_equal(shown[:, 0], np.arange(1, n + 1))
+        if name in terms:
+            np.testing.assert_array_equal(shown[:, 1], [epoch.terms[name] for epoch in epochs])
+        low, high = axes.get_ylim()
+        assert low < shown[:, 1].min() <= shown[:, 1].max() < high
+    assert f"epoch {n // 2 + 1}," in texts_of(figure)
+    render(figure, tmp_path)
 
 
 def test_component_map_of_the_raw_estimate() -> None:

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from cyclestrain import __version__
 from cyclestrain.errors import InputError, OutputError
-from cyclestrain.settings import MapSettings, ReadSettings
+from cyclestrain.settings import LearnSettings, MapSettings, ReadSettings
 
 if TYPE_CHECKING:
     import xarray as xr
     from pydantic import BaseModel
 
     from cyclestrain.data import PatternSource, Scan
+    from cyclestrain.modelfile import Model
+    from cyclestrain.runfolder import RunFolder
 
-__all__ = ["PathLike", "Run", "keep_input", "memory_bytes", "open_scan", "overridden", "stored_run", "validated"]
+__all__ = [
+    "KnownModel",
+    "PathLike",
+    "Run",
+    "check_device",
+    "known_model",
+    "open_large",
+    "open_scan",
+    "overridden",
+    "run_state",
+    "stored_run",
+    "validated",
+]
 
 PathLike: TypeAlias = str | os.PathLike[str]
-Model = TypeVar("Model", bound="BaseModel")
+AnySettings = TypeVar("AnySettings", bound="BaseModel")
 
 GIGABYTE = 10**9
 LEAST_MEMORY = GIGABYTE
 
 
-def validated(model: type[Model], given: dict[str, Any]) -> Model:
+def validated(model: type[AnySettings], given: dict[str, Any]) -> AnySettings:
     """Make `model` of what was given; what is wrong with it in one sentence."""
     from pydantic import ValidationError
 
@@ -52,6 +69,76 @@ def open_scan(scan: PathLike | PatternSource | Scan, reading: ReadSettings) -> S
     return read(scan, **reading.model_dump())
 
 
+def open_large(
+    scan: PathLike | PatternSource | Scan,
+    reading: ReadSettings,
+    memory: float | None,
+    output: PathLike | None,
+    force: bool,
+) -> Scan:
+    """Open a scan for long work in `memory` GB; refuse now what could not be written to `output` at the end."""
+    from cyclestrain.io import check_writable
+
+    opened = replace(open_scan(scan, reading), memory_bytes=_memory_bytes(memory))
+    if output is not None:
+        _keep_input(opened.path, Path(output))
+        check_writable(output, force)
+    return opened
+
+
+@contextmanager
+def run_state(
+    scan: Scan, settings: LearnSettings, output: PathLike | None, model: KnownModel | None, *, resume: bool = False
+) -> Iterator[RunFolder | None]:
+    """State of a run that writes `output`, to be gone on with by the same command; None where nothing is written."""
+    from cyclestrain.io import fingerprint
+    from cyclestrain.runfolder import run_folder, run_key
+
+    if output is None:
+        yield None
+        return
+    key = run_key(
+        input=fingerprint(scan),
+        settings=settings.model_dump_json(),
+        model=model.fingerprint if model else "",
+        memory=str(scan.memory_bytes),
+        version=__version__,
+    )
+    with run_folder(Path(output), key, resume=resume) as folder:
+        yield folder
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that was read, its file, and the fingerprint of that."""
+
+    model: Model
+    path: Path
+    fingerprint: str
+
+
+def known_model(path: str | None, settings: LearnSettings, beside: PathLike | None = None) -> KnownModel | None:
+    """Read the model a run starts from, if any; a relative path is also looked for next to the file `beside`."""
+    if path is None:
+        return None
+    if settings.ring is not None or settings.classes is not None:
+        raise InputError("ring and classes were decided when the model was fitted; leave out --ring and --classes")
+    from cyclestrain.modelfile import file_fingerprint, load_model
+
+    places = (Path(path), *((Path(beside).parent / path,) if beside else ()))
+    found = next((place for place in places if place.is_file()), places[0])
+    return KnownModel(load_model(found), found, file_fingerprint(found))
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there."""
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("torch finds no CUDA device here; leave --device at auto or set it to cpu")
+
+
 @dataclass(frozen=True)
 class Run:
     """What a result remembers of the run that made it.
@@ -62,14 +149,15 @@ class Run:
         How the scan was mapped and how its file was read.
     scan
         The file, None where it is not found any more.
-    fingerprint
-        Of the patterns that were mapped.
+    fingerprint, model_fingerprint
+        Of the patterns that were mapped, and of the model that was applied.
     """
 
     settings: MapSettings
     reading: ReadSettings
     scan: Path | None
     fingerprint: str
+    model_fingerprint: str
 
 
 def stored_run(result: PathLike, maps: xr.Dataset) -> Run:
@@ -92,22 +180,23 @@ def stored_run(result: PathLike, maps: xr.Dataset) -> Run:
         validated(ReadSettings, reading),
         found,
         str(maps.attrs.get("input_fingerprint", "")),
+        str(maps.attrs.get("model_fingerprint", "")),
     )
 
 
-def overridden(model: type[Model], stored: Model, given: dict[str, Any]) -> Model:
+def overridden(model: type[AnySettings], stored: AnySettings, given: dict[str, Any]) -> AnySettings:
     """`stored` with every argument of `given` that is not at its default."""
     own = {name: value for name, value in given.items() if value != model.model_fields[name].default}
     return validated(model, stored.model_dump() | own)
 
 
-def keep_input(scan: str, output: Path) -> None:
+def _keep_input(scan: str, output: Path) -> None:
     """Refuse to write a result over the measurement it is made from."""
     if scan and output.exists() and output.samefile(scan):
         raise OutputError(f"{output} is the scan itself; give the result another name")
 
 
-def memory_bytes(gigabytes: float | None) -> int:
+def _memory_bytes(gigabytes: float | None) -> int:
     """Memory a run may take: what was given, else a quarter of the machine, at least 1 GB."""
     if gigabytes is not None:
         if not gigabytes >= LEAST_MEMORY / GIGABYTE:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from contextlib import ExitStack
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Literal
 
-from cyclestrain import __version__
 from cyclestrain.api.arguments import (
     PathLike,
     Run,
-    keep_input,
-    memory_bytes,
-    open_scan,
+    check_device,
+    known_model,
+    open_large,
     overridden,
+    run_state,
     stored_run,
     validated,
 )
@@ -39,6 +37,7 @@ def map(
     axes: Literal["detector", "scan", "crystal"] = "detector",
     scan_rotation: float | None = None,
     until: Literal["network", "refine", "context"] = "context",
+    model: PathLike | None = None,
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
     classes: int | None = None,
@@ -79,6 +78,9 @@ def map(
         Angle of the scan axes in detector axes, degrees, positive from +x to +y; by default what the file says.
     until
         Last stage to run.
+    model
+        File written by `fit`: its dictionary, and for ``until="network"`` its trained network, are applied instead of
+        learning from this scan, which may have another dose and background.
     centre
         Beam centre ``(y, x)`` in detector pixels; measured by default.
     ring
@@ -121,12 +123,12 @@ def map(
     maps
         Dimensions ``(ry, rx)``; variables as in docs/conventions.md.
     """
-    arguments = dict(locals())
+    arguments = {**locals(), "model": None if model is None else os.fspath(model)}
     given = {name: arguments[name] for name in MapSettings.model_fields}
     given_reading = {name: arguments[name] for name in ReadSettings.model_fields}
     settings, reading = validated(MapSettings, given), validated(ReadSettings, given_reading)
     progress = progress or SilentProgress()
-    earlier = ""
+    run = None
     if config is not None:
         run = _run_of(config)
         settings, reading = (
@@ -135,35 +137,27 @@ def map(
         )
         if scan is None and run.scan is None:
             raise InputError(f"the scan that {config} was made from is not found; give its place before --config")
-        scan, earlier = run.scan if scan is None else scan, run.fingerprint
+        scan = run.scan if scan is None else scan
     if scan is None:
         raise InputError("there is nothing to map; give a scan, or a result to repeat with --config")
-    from cyclestrain.io import check_writable, fingerprint, save_result
+    from cyclestrain.io import fingerprint, save_result
 
-    _check_device(settings.device)
-    opened = dataclasses.replace(open_scan(scan, reading), memory_bytes=memory_bytes(memory))
-    if earlier and fingerprint(opened) != earlier:
+    check_device(settings.device)
+    known = known_model(settings.model, settings, config)
+    opened = open_large(scan, reading, memory, output, force)
+    if run and run.fingerprint and fingerprint(opened) != run.fingerprint:
         progress.note(f"{opened.name} is not the scan that {config} was made from: its patterns differ")
-    if output is not None:
-        keep_input(opened.path, Path(output))
-        check_writable(output, force)
+    if run and known and run.model_fingerprint not in ("", known.fingerprint):
+        progress.note(f"{known.path} is not the model that {config} was made with: its content differs")
     from cyclestrain.pipeline import map_scan
-    from cyclestrain.runfolder import run_folder, run_key
 
-    with ExitStack() as stack:
-        folder = None
-        if output is not None:
-            key = run_key(
-                input=fingerprint(opened),
-                settings=settings.model_dump_json(),
-                memory=str(opened.memory_bytes),
-                version=__version__,
-            )
-            folder = stack.enter_context(run_folder(Path(output), key))
-        result = map_scan(opened, settings, progress, folder)
+    with run_state(opened, settings, output, known) as folder:
+        result = map_scan(opened, settings, progress, folder, known.model if known else None)
         result.maps.attrs["reading"] = reading.model_dump_json()
+        if known:
+            result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}
         if output is not None:
-            save_result(result.maps, output, force, groups={"dictionary": result.dictionary})
+            save_result(result.maps, output, force, groups=result.groups)
     return result.maps
 
 
@@ -172,11 +166,3 @@ def _run_of(config: PathLike) -> Run:
     from cyclestrain.io import load_result
 
     return stored_run(config, load_result(config))
-
-
-def _check_device(device: str) -> None:
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError("torch finds no CUDA device here; leave --device at auto or set it to cpu")

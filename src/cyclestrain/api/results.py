@@ -1,14 +1,15 @@
-"""`show`, `export` and `info`: what to do with a result, and what a file holds."""
+"""`show`, `export` and `info`: what to do with a result or a model, and what a file holds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cyclestrain.api.arguments import PathLike, open_scan, stored_run, validated
+from cyclestrain.api.models import explain_model, is_model, model_figures
 from cyclestrain.errors import InputError
 from cyclestrain.settings import ReadSettings
 
@@ -30,15 +31,15 @@ def show(
     estimate: Literal["", "raw"] = "",
     formats: Sequence[str] = ("png",),
 ) -> Figure:
-    """Draw the maps of strain and rotation, or every figure of a result.
+    """Draw the maps of strain and rotation, the training curves of a model, or every figure there is.
 
     Parameters
     ----------
     result
-        Result file; in Python also the data set that `map` returned.
+        Result file, or a model's; in Python also the data set that `map` returned.
     output
-        With an extension (png, svg, pdf): file for the maps. Without one: folder for every figure there is (maps,
-        uncertainty, dictionary). By default nothing is written.
+        With an extension (png, svg, pdf): file for the maps, or the curves. Without one: folder for every figure there
+        is (maps, uncertainty, dictionary, training). By default nothing is written.
     estimate
         ``""`` for the best estimate, ``raw`` for each pattern alone.
     formats
@@ -47,21 +48,24 @@ def show(
     Returns
     -------
     figure
-        The maps, a matplotlib figure.
+        The maps, or the curves; a matplotlib figure.
     """
-    import xarray as xr
+    from cyclestrain.io import check_writable
+    from cyclestrain.report.figures import result_figures, save_figure, strain_figure, write_figures
 
-    from cyclestrain.io import check_writable, load_result
-    from cyclestrain.report.figures import save_figure, save_figures, strain_figure
-
-    maps = result if isinstance(result, xr.Dataset) else load_result(result)
-    figure = strain_figure(maps, estimate)
+    figures: Iterable[tuple[str, Figure]]
+    if is_model(result):
+        figures = tuple(model_figures(result))
+        figure = figures[0][1]
+    else:
+        maps = _maps(result)
+        figure = strain_figure(maps, estimate)
+        figures = result_figures(maps, _group(result, "dictionary"), training=_group(result, "training"))
     if output is not None and Path(output).suffix:
         check_writable(output, force=True)
         save_figure(figure, output)
     elif output is not None:
-        dictionary = None if isinstance(result, xr.Dataset) else _dictionary(result)
-        save_figures(maps, dictionary, f"{os.fspath(output)}/", formats)
+        write_figures(figures, f"{os.fspath(output)}/", formats)
     return figure
 
 
@@ -91,12 +95,10 @@ def export(
     force
         Whether an existing file is replaced.
     """
-    import xarray as xr
-
-    from cyclestrain.io import check_writable, export_maps, load_result
+    from cyclestrain.io import check_writable, export_maps
 
     kind = format or Path(output).suffix.lower().lstrip(".")
-    maps = result if isinstance(result, xr.Dataset) else load_result(result)
+    maps = _maps(result)
     if kind not in FIGURES:
         export_maps(maps, output, format, estimate=estimate, force=force)
         return
@@ -126,7 +128,7 @@ def info(
     Parameters
     ----------
     file
-        Scan or result.
+        Scan, result or model.
     dataset
         Name of the array in a file that holds several.
     scan_shape
@@ -151,7 +153,8 @@ def info(
     Returns
     -------
     text
-        A few lines: shape, type, calibration, counts per pattern, assumptions; of a result also how to repeat it.
+        A few lines: shape, type, calibration, counts per pattern, assumptions; of a result also how to repeat it, of a
+        model its entries, lattice, symmetry, network and training log.
     """
     given = {
         "dataset": dataset,
@@ -167,6 +170,8 @@ def info(
     }
     from cyclestrain.io import describe
 
+    if is_model(file):
+        return explain_model(file)
     if isinstance(file, str | os.PathLike):
         with suppress(InputError):  # not a result: a scan, or the reader says what is wrong
             return _explain(file)
@@ -200,11 +205,23 @@ def _origin(result: PathLike, maps: xr.Dataset) -> list[str]:
     return [f"scan: {run.scan}, {state}", f"repeat: cyclestrain map --config {os.fspath(result)}"]
 
 
-def _dictionary(result: PathLike) -> xr.Dataset | None:
-    """The dictionary stored with a result, if it has one."""
+def _maps(result: PathLike | xr.Dataset) -> xr.Dataset:
+    import xarray as xr
+
+    from cyclestrain.io import load_result
+
+    return result if isinstance(result, xr.Dataset) else load_result(result)
+
+
+def _group(result: PathLike | xr.Dataset, name: str) -> xr.Dataset | None:
+    """A data set stored beside the maps of a result, if it has one."""
+    import xarray as xr
+
     from cyclestrain.io import load_group
 
+    if isinstance(result, xr.Dataset):
+        return None
     try:
-        return load_group(result, "dictionary")
+        return load_group(result, name)
     except InputError:
         return None

@@ -86,10 +86,16 @@ class Glance(nn.Module):
         Numbers kept of each window.
     hidden
         Width of the layers that turn features into reports.
+
+    Attributes
+    ----------
+    low_precision
+        Whether convolutions run in bfloat16: they only start the search, so its eight bits do not reach the strain.
     """
 
     def __init__(self, channels: int = 8, features: int = 24, hidden: int = 32) -> None:
         super().__init__()
+        self.low_precision = False
         self.stem = nn.Sequential(
             nn.Conv2d(1, channels, 5, stride=2, bias=False), nn.BatchNorm2d(channels), nn.ReLU(), nn.AvgPool2d(2)
         )
@@ -103,9 +109,12 @@ class Glance(nn.Module):
     def forward(self, seen: Seen) -> Reports:
         """Report of every window."""
         n, n_reflections, size, _ = seen.windows.shape
-        x = self.block(self.stem(seen.windows.reshape(n * n_reflections, 1, size, size)))
-        # A disk of any size ends on the same 4x4 grid, so the fully connected layer does not know the window size.
-        features = self.squeeze(functional.adaptive_avg_pool2d(x, 4).flatten(1)).reshape(n, n_reflections, -1)
+        x = seen.windows.reshape(n * n_reflections, 1, size, size)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low_precision):
+            x = self.block(self.stem(x))
+            # A disk of any size ends on the same 4x4 grid, so the fully connected layer does not know the window size.
+            features = self.squeeze(functional.adaptive_avg_pool2d(x, 4).flatten(1))
+        features = features.float().reshape(n, n_reflections, -1)
         known = _known(seen)
         mixed = self.mix(known)
         m = features.shape[-1]

@@ -25,6 +25,8 @@ FloatArray = NDArray[np.floating[Any]]
 
 LUCK = 4.5
 """Significance that noise alone reaches at the best of all rotations, which the coarse stage picks."""
+CLEAR = 1.25
+"""Crystals are imagined from this many times that significance on."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class ImaginedRange:
     """Intensity and background lie between the entry's divided by this and times this."""
     empty: float = 0.1
     """Share of patterns without a crystal."""
+    faint: float = 0.2
+    """Share of patterns with a crystal fainter than that, down to one only just surer than luck."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,13 @@ def imagine(
     middle = centre[rng.integers(len(centre), size=n)] + rng.uniform(-0.5, 0.5, (n, 2))
     width = np.log(ranges.factor)
     gain, level = np.exp(rng.uniform(-width, width, n)), np.exp(rng.uniform(-width, width, n))
+    luck = LUCK / _significance(entry, noise_scale)
     empty = np.arange(n) < int(ranges.empty * n)
-    gain[empty] = rng.uniform(0, LUCK, empty.sum()) / _significance(entry, noise_scale)
+    faint = ~empty & (np.arange(n) < int((ranges.empty + ranges.faint) * n))
+    gain[empty] = rng.uniform(0, luck, empty.sum())
+    # Crystals are seen from a certain significance on, at any dose: so the network is right at other doses too.
+    least = CLEAR * luck
+    gain[faint] = np.exp(rng.uniform(np.log(least), max(-width, np.log(least)), faint.sum()))
     reflections = torch.from_numpy(np.asarray(entry.reflections, np.float64))
     true = place(torch.from_numpy(theta), torch.from_numpy(pose), reflections).numpy() + middle[:, None]
     origin = np.rint(true).astype(np.int32)

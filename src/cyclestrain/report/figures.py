@@ -1,4 +1,4 @@
-"""All figures of a result: drawn here, written here.
+"""All figures of a result or a model: drawn here, written here.
 
 Every figure is a `matplotlib.figure.Figure` of 180 mm, two columns of a journal; pyplot is never used.
 """
@@ -6,7 +6,7 @@ Every figure is a `matplotlib.figure.Figure` of 180 mm, two columns of a journal
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -16,6 +16,7 @@ from cyclestrain.errors import OutputError
 from cyclestrain.report.accuracy_maps import accuracy_figure
 from cyclestrain.report.dictionary_view import dictionary_figure
 from cyclestrain.report.strain_maps import strain_figure
+from cyclestrain.report.training_curves import training_figure
 from cyclestrain.report.uncertainty_maps import uncertainty_figure
 
 __all__ = [
@@ -26,7 +27,9 @@ __all__ = [
     "save_figure",
     "save_figures",
     "strain_figure",
+    "training_figure",
     "uncertainty_figure",
+    "write_figures",
 ]
 
 FORMATS = ("png", "svg", "pdf")
@@ -36,7 +39,10 @@ METADATA: dict[str, dict[str, str | None]] = {"png": {}, "svg": {"Date": None}, 
 
 
 def result_figures(
-    ds: xr.Dataset, dictionary: xr.Dataset | None = None, truth: xr.Dataset | None = None
+    ds: xr.Dataset,
+    dictionary: xr.Dataset | None = None,
+    truth: xr.Dataset | None = None,
+    training: xr.Dataset | None = None,
 ) -> Iterator[tuple[str, Figure]]:
     """Draw every figure a result has data for, one at a time, as pairs of name and figure."""
     yield "strain", strain_figure(ds)
@@ -45,6 +51,8 @@ def result_figures(
     yield "uncertainty", uncertainty_figure(ds)
     if dictionary is not None:
         yield "dictionary", dictionary_figure(dictionary)
+    if training is not None:
+        yield "training", training_figure(training)
     if truth is not None:
         yield "accuracy", accuracy_figure(ds, truth)
 
@@ -78,6 +86,7 @@ def save_figures(
     prefix_or_folder: str | os.PathLike[str],
     formats: Sequence[str] = ("png",),
     truth: xr.Dataset | None = None,
+    training: xr.Dataset | None = None,
 ) -> tuple[Path, ...]:
     """Write all figures of a result.
 
@@ -87,13 +96,32 @@ def save_figures(
         A result.
     dictionary
         Its group ``dictionary``, or ``None`` to leave that figure out.
+    prefix_or_folder, formats
+        As of `write_figures`.
+    truth
+        The truth of a simulated scan relative to the same reference; adds ``accuracy``.
+    training
+        Its group ``training``, or ``None`` to leave that figure out.
+    """
+    return write_figures(result_figures(ds, dictionary, truth, training), prefix_or_folder, formats)
+
+
+def write_figures(
+    figures: Iterable[tuple[str, Figure]],
+    prefix_or_folder: str | os.PathLike[str],
+    formats: Sequence[str] = ("png",),
+) -> tuple[Path, ...]:
+    """Write figures under their names.
+
+    Parameters
+    ----------
+    figures
+        Pairs of name and figure.
     prefix_or_folder
         A folder (one that exists, or ends with a slash): files are ``strain.png``, ``uncertainty.png``, ...; otherwise
         the beginning of the file names: ``out/scan`` gives ``out/scan_strain.png``, ... Missing folders are made.
     formats
         Any of ``png`` (200 dots per inch), ``svg`` and ``pdf``.
-    truth
-        The truth of a simulated scan relative to the same reference; adds ``accuracy``.
 
     Returns
     -------
@@ -114,7 +142,7 @@ def save_figures(
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder} for figures: {error.strerror or error}") from error
     paths = []
-    for name, figure in result_figures(ds, dictionary, truth):
+    for name, figure in figures:
         for kind in kinds:
             path = folder / f"{beginning}{name}.{kind}"
             save_figure(figure, path)

@@ -1,0 +1,65 @@
+"""What to do with a fitted model: its figures, and what it is in words."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+from cyclestrain.api.arguments import PathLike
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.figure import Figure
+
+__all__ = ["explain_model", "is_model", "model_figures"]
+
+
+def is_model(file: object) -> TypeGuard[PathLike]:
+    """Whether `file` is named as models are."""
+    from cyclestrain.modelfile import SUFFIX
+
+    return isinstance(file, str | os.PathLike) and Path(file).suffix == SUFFIX
+
+
+def model_figures(path: PathLike) -> Iterator[tuple[str, Figure]]:
+    """Every figure of a model, as pairs of name and figure: training curves first."""
+    from cyclestrain.modelfile import load_model
+    from cyclestrain.report.figures import dictionary_figure, training_figure
+    from cyclestrain.result import dictionary_dataset
+
+    model = load_model(path)
+    yield "training", training_figure(model.log.dataset())
+    yield "dictionary", dictionary_figure(dictionary_dataset(model.material.dictionary))
+
+
+def explain_model(path: PathLike) -> str:
+    """Lines about a model: its entries, its network, its training, where it comes from, how to apply it."""
+    from cyclestrain.knowledge import describe
+    from cyclestrain.modelfile import file_fingerprint, load_model
+
+    model = load_model(path)
+    material, network, about = model.material, model.network, model.about
+    shape = network.settings
+    n_weights = sum(weight.numel() for weight in network.parameters())
+    kept = model.log.kept
+    settings = {name: value for name, value in json.loads(about["settings"]).items() if value is not None}
+    lines = [
+        f"model fitted to {about['name']} on {about['created']}",
+        *describe(material.dictionary),
+        f"direct disk radius: {material.disk_radius:.1f} px",
+        f"ring used: {material.ring[0]:.0f} to {material.ring[1]:.0f} px from the centre",
+        f"network: {n_weights} weights, {shape.gazes + 1} looks, {shape.head} head",
+        f"training: epoch {model.log.best + 1} of {len(model.log.epochs)} kept, "
+        f"held-out deviance {kept.held_out:.4f} per pixel",
+        *(f"  {row}" for row in model.log.table()),
+        f"scan: {about['input_path'] or 'an array in memory'}, fingerprint {about['input_fingerprint']}",
+        f"started from: {about['init_from']}" if "init_from" in about else "",
+        f"settings: {json.dumps(settings)}",
+        f"versions: {about['versions']}",
+        f"fingerprint: {file_fingerprint(path)}",
+        f"apply: cyclestrain map SCAN --model {os.fspath(path)}",
+    ]
+    return "\n".join(line for line in lines if line)

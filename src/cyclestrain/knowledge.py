@@ -1,0 +1,232 @@
+"""What has to be known before patterns are fitted: learned from nothing, or taken over from a model of the material."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.calibrate import Sample
+from cyclestrain.coarse import (
+    PolarGrid,
+    Templates,
+    align,
+    correlations,
+    learn_templates,
+    local_means,
+    neighbour_members,
+    to_polar,
+)
+from cyclestrain.data import Calibration, FloatArray, IntArray, Scan
+from cyclestrain.errors import InputError
+from cyclestrain.fitting import Knowledge, centre_prior
+from cyclestrain.learn import (
+    MAX_MISMATCH,
+    Lesson,
+    is_new_crystal,
+    learn_entry,
+    retuned_entry,
+    shows_crystal,
+    significance,
+)
+from cyclestrain.model.dictionary import Dictionary, Entry
+from cyclestrain.modelfile import Material
+from cyclestrain.settings import LearnSettings
+
+__all__ = ["describe", "learn", "transfer"]
+
+MAX_TEMPLATE_PATTERNS = 1024
+MAX_CLASSES = 6
+MAX_RATIO = 1.4
+"""Between the disk radii of a model and of a scan: larger ones are another camera length or binning."""
+SCARCE_SIGNIFICANCE = 12.0
+"""Below this a single pattern shows too little: the dictionary is learned from sums over neighbours."""
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """Sampled patterns with their coarse rotations.
+
+    Attributes
+    ----------
+    alone, together
+        Each pattern, and sums over its neighbours.
+    label
+        Class of each pattern, shape ``(n,)``.
+    thetas
+        Rotation to every class, radians, shape ``(n, class)``.
+    """
+
+    alone: Lesson
+    together: Lesson
+    label: IntArray
+    thetas: FloatArray
+
+    def of(self, k: int) -> tuple[Lesson, Lesson]:
+        """Lessons of one class, alone and together."""
+        members = np.flatnonzero(self.label == k)
+        return self.alone.only(members), self.together.only(members)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Patterns of a sample that are looked at, `index` into it, and their polar transform."""
+
+    sample: Sample
+    index: IntArray
+    polar: NDArray[np.float32]
+    calibration: Calibration
+
+    def lessons(self, templates: Templates) -> _Lessons:
+        """Coarse rotation and class of each."""
+        sample, index, calibration = self.sample, self.index, self.calibration
+        rows, columns = sample.rows, sample.columns
+        centre = calibration.centre[rows, columns][index]
+        correlation = correlations(self.polar, templates)
+        aligned = align(correlation)
+        alone = Lesson(
+            sample.patterns, index[:, None], calibration.good, centre, centre_prior(calibration), aligned.theta
+        )
+        pooled = local_means(correlation, rows[index], columns[index], 2)
+        members = neighbour_members(rows, columns, index, 1)
+        together = replace(alone, members=members, theta=align(pooled).theta)
+        return _Lessons(alone, together, aligned.label, aligned.thetas)
+
+
+def _choose(sample: Sample, calibration: Calibration, grid: PolarGrid, rng: np.random.Generator) -> _Chosen:
+    n = len(sample.rows)
+    index = np.sort(rng.choice(n, min(n, MAX_TEMPLATE_PATTERNS), replace=False))
+    centres = calibration.centre[sample.rows, sample.columns][index]
+    polar = to_polar(sample.patterns[index], calibration.good, centres, grid)
+    return _Chosen(sample, index, polar, calibration)
+
+
+def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnSettings) -> Knowledge:
+    """Learn coarse templates and the dictionary from a sample of the scan."""
+    rng = np.random.default_rng(settings.seed)
+    grid = PolarGrid.fitting(calibration)
+    chosen = _choose(sample, calibration, grid, rng)
+    rows, columns = sample.rows[chosen.index], sample.columns[chosen.index]
+    templates = learn_templates(chosen.polar, rows, columns, grid, rng, settings.classes or MAX_CLASSES)
+    lessons = chosen.lessons(templates)
+    entries: list[Entry] = []
+    scales: list[float] = []
+    kept: list[int] = []
+    for k in np.argsort(-np.bincount(lessons.label, minlength=len(templates.spectra))).tolist():
+        alone, together = lessons.of(k)
+        learned = _learn_class(alone, together, calibration, rng)
+        if learned is None:
+            continue
+        thetas = lessons.thetas[lessons.label == k]
+        others = [(entry, thetas[:, j]) for entry, j in zip(entries, kept, strict=True)]
+        if not is_new_crystal(learned[0], others, alone):
+            continue
+        entries.append(learned[0])
+        scales.append(learned[1])
+        kept.append(k)
+    if not entries:
+        raise InputError(
+            f"no crystal was found in {scan.name}: the averaged pattern shows no lattice of reflections between "
+            f"{calibration.ring[0]:.0f} and {calibration.ring[1]:.0f} px from the beam centre "
+            f"({calibration.centre[..., 0].mean():.1f}, {calibration.centre[..., 1].mean():.1f}); "
+            "if there is one, set --centre or --ring"
+        )
+    return Knowledge(calibration, templates.only(kept), Dictionary(tuple(entries), float(np.median(scales))))
+
+
+def _learn_class(
+    alone: Lesson, together: Lesson, calibration: Calibration, rng: np.random.Generator
+) -> tuple[Entry, float] | None:
+    """Learn an entry from single patterns, or from sums over neighbours where single ones show too little."""
+    if len(alone.theta) < 2:
+        return None
+    learned = learn_entry(alone, calibration, rng)
+    if learned is None or np.median(significance(learned[0], alone)) < SCARCE_SIGNIFICANCE:
+        return learn_entry(together, calibration, rng) or learned
+    return learned
+
+
+def transfer(
+    material: Material, scan: Scan, sample: Sample, calibration: Calibration, *, seed: int, improve: bool = False
+) -> Knowledge:
+    """Take over dictionary and templates; what depends on the recording is measured on the new scan.
+
+    That is the whitening of the templates, and for each entry its dose, background, noise and what varies in it.
+
+    Parameters
+    ----------
+    material
+        What was learned on another scan.
+    scan, sample, calibration
+        The new scan.
+    seed
+        Of the choice of patterns.
+    improve
+        Whether reflections, intensities and the probe are learned on from there.
+
+    Raises
+    ------
+    InputError
+        If the detector does not fit, or no crystal of the material is found.
+    """
+    _check_detector(material, scan, calibration)
+    chosen = _choose(sample, calibration, material.templates.grid, np.random.default_rng(seed))
+    level = chosen.polar.mean((0, 2), dtype=np.float64)
+    dose = float(np.median(level / np.maximum(material.templates.level, 1e-12)))
+    templates = material.templates.whitened(level)
+    lessons = chosen.lessons(templates)
+    entries: list[Entry] = []
+    scales: list[float] = []
+    for k, entry in enumerate(material.dictionary.entries):
+        bright = replace(entry, intensity=dose * entry.intensity, background=dose * entry.background)
+        found = _find_again(bright, *lessons.of(k), improve=improve)
+        entries.append(found[0] if found else bright)
+        scales += [found[1]] if found else []
+    if not scales:
+        raise InputError(
+            f"no crystal of the model is found in {scan.name}: no pattern shows one within a strain of "
+            f"{100 * MAX_MISMATCH:.0f} %; is it the same material, camera length and binning? Leave out the model to "
+            "learn from this scan"
+        )
+    return Knowledge(calibration, templates, Dictionary(tuple(entries), float(np.median(scales))))
+
+
+def _find_again(entry: Entry, alone: Lesson, together: Lesson, *, improve: bool) -> tuple[Entry, float] | None:
+    """A known entry and the noise as the patterns of its class show them; None where they show another crystal."""
+    if len(alone.theta) < 2:
+        return None
+    lesson = together if np.median(significance(entry, alone)) < SCARCE_SIGNIFICANCE else alone
+    retuned = retuned_entry(entry, lesson, improve=improve)
+    return retuned if shows_crystal(lesson, (entry, retuned[0])) else None
+
+
+def _check_detector(material: Material, scan: Scan, calibration: Calibration) -> None:
+    """Refuse a detector on which the model cannot be seen: one sentence with what differs."""
+    disk, wanted = calibration.disk_radius, material.disk_radius
+    if not 1 / MAX_RATIO < disk / wanted < MAX_RATIO:
+        raise InputError(
+            f"the model does not fit {scan.name}: the direct beam has a radius of {disk:.1f} px there and of "
+            f"{wanted:.1f} px in the model; camera length, aperture and binning (--bin) must be the same"
+        )
+    centre, last = calibration.centre.reshape(-1, 2).mean(0), np.array(scan.detector_shape) - 1
+    edge = float(min(*centre, *(last - centre)))
+    reach = max(float(np.median(np.hypot(*entry.reflections.T))) for entry in material.dictionary.entries)
+    if edge < reach:
+        raise InputError(
+            f"the model does not fit {scan.name}: half of its reflections are more than {reach:.0f} px from the beam, "
+            f"where this detector ends ({edge:.0f} px); read more of it (--detector-roi) or learn from this scan"
+        )
+
+
+def describe(dictionary: Dictionary) -> list[str]:
+    """A line for each entry, and one for the noise."""
+    out = []
+    for k, entry in enumerate(dictionary.entries):
+        a, b = np.hypot(*entry.basis)
+        out.append(
+            f"entry {k}: {len(entry.indices)} reflections, lattice {a:.2f} x {b:.2f} px, "
+            f"symmetry {entry.symmetry}-fold, disk radius {entry.probe.radius:.2f} px"
+        )
+    out.append(f"noise: variance = {dictionary.noise_scale:.3g} x mean")
+    return out

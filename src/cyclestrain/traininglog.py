@@ -1,0 +1,100 @@
+"""The log of a training run: every term of the loss, the held-out deviance and the masks, epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Epoch", "TrainingLog"]
+
+_ABOUT = {
+    "held_out": ("held-out deviance", "per pixel"),
+    "mask_radius": ("mask radius", "px"),
+    "inverse": ("inverse direction", "nats per pattern"),
+    "forward": ("forward direction", "nats per pattern"),
+    "cycle": ("cycle", "nats per pattern"),
+    "choice": ("choice of class", "nats per pattern"),
+    "sparsity": ("L1 norm of the dictionary", "counts"),
+    "strain": ("strain beyond its limit", "1"),
+    "shear": ("shear beyond its limit", "1"),
+}
+"""Long name and unit of every number."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Log of one epoch.
+
+    Attributes
+    ----------
+    terms
+        Mean of every term of the loss, nats per pattern.
+    held_out
+        Deviance per pixel of the held-out patterns.
+    mask_radius
+        Of the masks around the reflections, pixels.
+    """
+
+    terms: dict[str, float]
+    held_out: float
+    mask_radius: float
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """What happened in training.
+
+    Attributes
+    ----------
+    epochs
+        One after the other.
+    best
+        Index of the epoch whose weights were kept.
+    """
+
+    epochs: tuple[Epoch, ...]
+    best: int
+
+    @property
+    def kept(self) -> Epoch:
+        """The epoch whose weights were kept."""
+        return self.epochs[self.best]
+
+    @property
+    def heading(self) -> str:
+        """Head of the table."""
+        names = "".join(f"{name:>{_width(name)}}" for name in self.epochs[0].terms)
+        return f"epoch  held-out  mask px{names}"
+
+    def dataset(self) -> xr.Dataset:
+        """Every number by epoch, counted from 1."""
+        import xarray as xr
+
+        columns: dict[str, list[float]] = {
+            name: [getattr(epoch, name) for epoch in self.epochs] for name in ("held_out", "mask_radius")
+        }
+        columns |= {name: [epoch.terms[name] for epoch in self.epochs] for name in self.kept.terms}
+        named = {name: dict(zip(("long_name", "units"), _ABOUT[name], strict=True)) for name in columns}
+        return xr.Dataset(
+            {name: (("epoch",), values, named[name]) for name, values in columns.items()},
+            coords={"epoch": range(1, len(self.epochs) + 1)},
+            attrs={"kept": self.best + 1},
+        )
+
+    def row(self, index: int) -> str:
+        """One line of the table."""
+        epoch = self.epochs[index]
+        terms = "".join(f"{value:>{_width(name)}.4g}" for name, value in epoch.terms.items())
+        return f"{index + 1:>5}  {epoch.held_out:>8.4f}  {epoch.mask_radius:>7.2f}{terms}"
+
+    def table(self) -> list[str]:
+        """All epochs; the one that was kept is marked."""
+        rows = (self.row(i) + (" kept" if i == self.best else "") for i in range(len(self.epochs)))
+        return [self.heading, *rows]
+
+
+def _width(name: str) -> int:
+    return max(len(name), 8) + 1
