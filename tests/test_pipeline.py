@@ -17,7 +17,7 @@ from cyclestrain.reference import parse_reference, pick_reference
 from cyclestrain.report.metrics import compare
 from cyclestrain.result import MapResult
 from cyclestrain.settings import MapSettings
-from cyclestrain.simulate import SimulatedScan, ripple, uniform
+from cyclestrain.simulate import SimulatedScan, polycrystal, ripple, uniform
 from laws import one_class_field
 
 
@@ -180,3 +180,17 @@ class TestNetworkOnly:
         default, raw = compare(maps, made.truth), compare(maps, made.truth, "raw")
         assert default.exx.mae < 0.4 * raw.exx.mae
         assert float(maps["exx_sigma"].median()) < float(maps["exx_raw_sigma"].median())
+
+
+class TestCrowdedDisks:
+    @pytest.mark.parametrize(("spacing", "radius"), [(20.0, 5.0), (20.0, 6.0), (24.0, 7.0)])
+    def test_disks_that_fill_the_pattern_are_found(self, spacing: float, radius: float) -> None:
+        made = polycrystal(
+            scan=(12, 12), detector=(160, 160), spacing=spacing, radius=radius, background=0.2, grain_size=72.0, seed=4
+        )
+        result = run(made.scan)
+        found = compare(result.maps, made.truth, "raw")
+        assert result.dictionary.sizes["reflection"] >= 30
+        assert found.failures == 0
+        assert found.exx.mae_interior < 4e-3
+        assert 0.8 < found.exx.z_std < 1.25

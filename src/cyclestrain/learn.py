@@ -23,6 +23,7 @@ from cyclestrain.model.windows import WindowStack, gather
 from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
 from cyclestrain.reflections import (
     Lattice,
+    Peaks,
     disk_size,
     find_lattice,
     find_peaks,
@@ -126,29 +127,37 @@ def start_entry(lesson: Lesson, calibration: Calibration) -> Entry | None:
     """
     outer = 1.12 * calibration.ring[1]
     average, coverage = _average(lesson, rotation(lesson.theta), outer)
+    ring = (calibration.ring[0], outer)
+    found = _best_lattice(average, coverage, calibration.disk_radius, ring)
+    found = found or _best_lattice(average, coverage, calibration.disk_radius, ring, crowded=True)
+    if found is None:
+        return None
+    peaks, basis, radius = found
+    radius = disk_size(average, coverage, peaks, radius, limit=0.45 * float(np.hypot(*basis).min()))
+    lattice = measure_reflections(average, coverage, basis, radius=radius, ring=ring, others=peaks)
+    if not lattice.spans_plane:
+        return None
+    half = _window_half(radius, basis)
+    probe = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
+    return _entry(lattice, average, coverage, probe)
+
+
+def _best_lattice(
+    average: FloatArray, coverage: FloatArray, disk_radius: float, ring: tuple[float, float], *, crowded: bool = False
+) -> tuple[Peaks, FloatArray, float] | None:
+    """Peaks, lattice and the radius among several with which they explain most."""
     best, best_score = None, 0.0
-    for radius in calibration.disk_radius * np.array([1.0, 0.65, 0.4, 0.25]):
+    for radius in disk_radius * np.array([1.0, 0.65, 0.4, 0.25]):
         if radius < 0.8 and best is not None:
             break
-        peaks = find_peaks(average, coverage, max(radius, 0.8), (calibration.ring[0], outer))
+        peaks = find_peaks(average, coverage, max(radius, 0.8), ring, crowded=crowded)
         basis = find_lattice(peaks, radius)
         if basis is None:
             continue
         score = float(lattice_score(peaks, basis, radius))
         if score > 1.15 * best_score:
             best, best_score = (peaks, basis, radius), score
-    if best is None:
-        return None
-    peaks, basis, radius = best
-    radius = disk_size(average, coverage, peaks, radius, limit=0.45 * float(np.hypot(*basis).min()))
-    lattice = measure_reflections(
-        average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer), others=peaks
-    )
-    if not lattice.spans_plane:
-        return None
-    half = _window_half(radius, basis)
-    probe = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
-    return _entry(lattice, average, coverage, probe)
+    return best
 
 
 def _trust(fit: PatternFit) -> FloatArray:
@@ -356,16 +365,17 @@ def _look_again(lesson: Lesson, calibration: Calibration, entry: Entry, start: S
     outer = entry.average.shape[0] // 2
     average, coverage = _average(replace(lesson, centre=start.centre), affine, outer)
     radius = entry.probe.radius
-    peaks = find_peaks(average, coverage, radius, (calibration.ring[0], outer))
-    basis = find_lattice(peaks, radius)
-    if basis is None or abs(np.linalg.det(basis) / np.linalg.det(entry.basis) - 1) < 0.05:
-        basis = entry.basis  # the same lattice: keep its labelling
-    lattice = measure_reflections(
-        average, coverage, basis, radius=radius, ring=(calibration.ring[0], outer), others=peaks
-    )
+    ring = (calibration.ring[0], float(outer))
+    peaks = find_peaks(average, coverage, radius, ring)
+    found = find_lattice(peaks, radius)
+    lattice = measure_reflections(average, coverage, entry.basis, radius=radius, ring=ring, others=peaks)
+    if found is not None and abs(np.linalg.det(found) / np.linalg.det(entry.basis) - 1) > 0.05:
+        # Another lattice, not a relabelled one: it has to explain more of the average.
+        other = measure_reflections(average, coverage, found, radius=radius, ring=ring, others=peaks)
+        lattice = max(lattice, other, key=lambda each: float(np.sqrt(each.intensity).sum()))
     if not lattice.spans_plane:
         lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
-    half = _window_half(radius, basis)
+    half = _window_half(radius, lattice.basis)
     probe = Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
     fresh = replace(_entry(lattice, average, coverage, probe), background=entry.background)
     return fresh, replace(start, affine=affine)
