@@ -160,6 +160,21 @@ def row(
     ]  # fmt: skip
 
 
+def means(rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """The same table with seeds averaged, and without epochs and times: header and rows."""
+    kept = [0, 1, *range(3, HEADER.index("epochs"))]
+    groups: dict[tuple[str, str], list[list[str]]] = {}
+    for line in rows:
+        groups.setdefault((line[0], line[1]), []).append(line)
+    out = []
+    for (name, background), lines in groups.items():
+        values = [[float(line[k]) for line in lines if line[k] != "-"] for k in kept[2:]]
+        places = [len(lines[0][k].partition(".")[2]) for k in kept[2:]]
+        cells = [f"{np.mean(v):.{p}f}" if v else "-" for v, p in zip(values, places, strict=True)]
+        out.append([name, background, *cells])
+    return [HEADER[k] for k in kept], out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="PART", choices=list(VARIANTS), default=list(VARIANTS))
@@ -182,7 +197,8 @@ def main() -> None:
                 found = judge(case, inferred, prior=VARIANTS[name].prior), judge(case, inferred, prior=False)
                 rows.append(row(name, background, seed, found, trained, rate))
                 print(*rows[-1], sep="  ", flush=True)
-    print(markdown(HEADER, rows))
+    print(markdown(HEADER, rows), end="\n\n")
+    print("Mean over the seeds:", markdown(*means(rows)), sep="\n\n")
 
 
 if __name__ == "__main__":
