@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,12 @@ def test_vague_patterns_are_pulled_more_than_clear_ones() -> None:
     field = AffineField(affine, covariance, np.zeros((40, 40), int), np.ones((40, 40), bool), (SIX_FOLD,))
     errors = np.abs(error(with_prior(field), truth)).mean((-1, -2))
     assert errors[noise > 2 * NOISE].mean() < 0.5 * NOISE
+
+
+@pytest.mark.parametrize("factor", [0.25, 1.0, 16.0])
+def test_crystals_are_told_apart_even_where_noise_is_stated_wrongly(factor: float) -> None:
+    rng = np.random.default_rng(7)
+    truth = grains(25, rng)[(np.arange(50) // 10)[:, None] * 5 + np.arange(50)[None] // 10]
+    field = noisy(truth, rng)
+    field = replace(field, covariance=field.covariance * factor**2)
+    assert error(with_prior(field), truth).std() < (1.0 if factor < 1 else 0.25) * NOISE

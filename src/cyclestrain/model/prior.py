@@ -1,4 +1,4 @@
-r"""The latent's own prior: which poses a scan holds, learned from the poses that were found, without neighbours.
+r"""The latent's own prior: which poses a scan holds, learned from the poses that were found.
 
 A sample holds few crystals and many patterns of each, so its poses are not spread evenly: they lie in clouds. The
 prior of each entry is a mixture of Gaussians over the affine `A`, fitted to the clouds after the noise of the poses,
@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from cyclestrain.affine import left_polar
-from cyclestrain.data import AffineField, FloatArray, IntArray
+from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray
 
 __all__ = ["PosePrior", "Poses", "learn_prior", "with_prior"]
 
@@ -32,6 +32,8 @@ STRAIN_RANGE = 0.1
 """Width of the strains that poses beside all clouds may have."""
 CHANCE = 2.0
 """Standard errors by which a cloud must be wider than the noise of its poses before it counts as wide."""
+MEDIAN_DISTANCE = 3.357
+"""Median squared Mahalanobis distance in four dimensions."""
 GATE = 20.0
 """Squared Mahalanobis distance within which a pose may belong to a cloud: all but 0.05 % of its members."""
 
@@ -145,6 +147,7 @@ def with_prior(field: AffineField, seed: int = 0) -> AffineField:
         if mine.sum() < LEAST_MEMBERS:
             continue
         value, noise = _folded(field.affine[mine], field.covariance[mine], operators)
+        noise *= _overstated(value, noise, mine)
         root = np.linalg.cholesky(np.median(noise, axis=0))
         white = np.linalg.inv(root)
         poses = Poses(value @ white.T, white @ noise @ white.T)
@@ -232,6 +235,21 @@ def _folded(affine: FloatArray, covariance: FloatArray, operators: FloatArray) -
     chosen = operators[np.abs(angle).argmin(1)]
     turn = np.einsum("ik,nlj->nijkl", np.eye(2), chosen).reshape(-1, 4, 4)
     return (affine @ chosen).reshape(-1, 4), turn @ covariance @ turn.swapaxes(-1, -2)
+
+
+def _overstated(value: FloatArray, noise: FloatArray, where: BoolArray) -> float:
+    """By which factor, at most one, variances are too large: neighbours of one crystal differ by noise only.
+
+    Noise that is stated too large would make one cloud of several crystals.
+    """
+    index = np.full(where.shape, -1)
+    index[where] = np.arange(len(value))
+    pairs = [(index[:-1], index[1:]), (index[:, :-1], index[:, 1:])]
+    i, j = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
+    i, j = i[(i >= 0) & (j >= 0)], j[(i >= 0) & (j >= 0)]
+    if len(i) < LEAST_MEMBERS:
+        return 1.0
+    return min(1.0, float(np.median(_squared(value[i] - value[j], noise[i] + noise[j]))) / MEDIAN_DISTANCE)
 
 
 def _squared(difference: FloatArray, covariance: FloatArray) -> FloatArray:
