@@ -113,21 +113,19 @@ class PosePrior:
 
     def posterior(self, poses: Poses) -> Poses:
         """Posterior mean and covariance of each pose."""
-        first, second = np.zeros_like(poses.value), np.zeros_like(poses.covariance)
+        moved, square = np.zeros_like(poses.value), np.zeros_like(poses.covariance)
         beside = np.ones(len(poses))
-        typical = np.eye(4)
         for k, (near, probability) in enumerate(self.responsibilities(poses)):
             # The mean itself is known as well as its members tell.
-            spread = self.spread[k] + typical / self.members[k]
+            spread = self.spread[k] + np.eye(4) / self.members[k]
             gain = spread @ np.linalg.inv(spread + poses.covariance[near])
-            own = self.mean[k] + _apply(gain, poses.value[near] - self.mean[k])
+            rest = np.eye(4) - gain
+            step = _apply(rest, self.mean[k] - poses.value[near])
             beside[near] -= probability
-            first[near] += probability[:, None] * own
-            second[near] += probability[:, None, None] * (spread - gain @ spread + _outer(own))
-        beside = np.clip(beside, 0.0, 1.0)
-        first += beside[:, None] * poses.value
-        second += beside[:, None, None] * (poses.covariance + _outer(poses.value))
-        return Poses(first, second - _outer(first))
+            moved[near] += probability[:, None] * step
+            square[near] += probability[:, None, None] * (rest @ spread + _outer(step))
+        square += np.clip(beside, 0.0, 1.0)[:, None, None] * poses.covariance
+        return Poses(poses.value + moved, square - _outer(moved))
 
 
 def with_prior(field: AffineField, seed: int = 0) -> AffineField:
