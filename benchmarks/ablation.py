@@ -23,7 +23,7 @@ import xarray as xr
 from measuring import largest_grain, markdown
 from numpy.typing import NDArray
 
-from cyclestrain.calibrate import calibrate, draw_sample
+from cyclestrain.calibrate import calibrate
 from cyclestrain.coarse import align, correlations, to_polar
 from cyclestrain.data import AffineField, Scan
 from cyclestrain.fitting import Knowledge, centre_prior
@@ -34,6 +34,7 @@ from cyclestrain.model.losses import LossWeights
 from cyclestrain.model.prior import with_prior
 from cyclestrain.pipeline import learn
 from cyclestrain.report.metrics import Accuracy, compare
+from cyclestrain.sampling import draw_sample
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulate.phantoms import PHANTOMS
 from cyclestrain.strain import measure_reference, relative_strain

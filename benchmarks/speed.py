@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cyclestrain.calibrate import calibrate, draw_sample
+from cyclestrain.calibrate import calibrate
 from cyclestrain.coarse import align, correlations, to_polar
 from cyclestrain.context import smooth
 from cyclestrain.data import AffineField
@@ -22,6 +22,7 @@ from cyclestrain.fitting import centre_prior
 from cyclestrain.model.windows import gather
 from cyclestrain.pipeline import learn
 from cyclestrain.refine import Start, approach, predicted_positions, refine
+from cyclestrain.sampling import draw_sample
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulate import PHANTOMS
 

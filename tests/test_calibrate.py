@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cyclestrain.calibrate import calibrate, draw_sample, find_bad_pixels, find_direct_beam, measure_centres
+from cyclestrain.beam import find_direct_beam, measure_centres
+from cyclestrain.calibrate import calibrate
 from cyclestrain.data import Calibration, Scan
+from cyclestrain.detector import find_bad_pixels
 from cyclestrain.errors import InputError
+from cyclestrain.sampling import draw_sample
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulate import SimulatedScan, polycrystal, uniform
 

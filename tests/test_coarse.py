@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from cyclestrain.affine import rotation
-from cyclestrain.calibrate import calibrate, draw_sample
+from cyclestrain.calibrate import calibrate
 from cyclestrain.coarse import Alignment, PolarGrid, align, correlations, learn_templates, local_means, to_polar
 from cyclestrain.data import Calibration, FloatArray
+from cyclestrain.sampling import draw_sample
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulate import SimulatedScan, two_phase
 from laws import angle_error, simulated_field

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from cyclestrain.affine import left_polar, rotation
-from cyclestrain.calibrate import calibrate, draw_sample
+from cyclestrain.calibrate import calibrate
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learn import Lesson, is_new_crystal, learn_entry, significance
 from cyclestrain.model.dictionary import Entry
+from cyclestrain.sampling import draw_sample
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulate.acquisition import Acquisition
 from cyclestrain.simulate.patterns import background, draw_disk

@@ -111,7 +111,7 @@ def test_every_choice_is_told_and_kept(made: SimulatedScan) -> None:
     progress = Notes()
     result = run(made.scan, progress)
     told = "\n".join(progress.notes)
-    for choice in ("bad pixels", "beam centre", "direct disk radius", "ring used", "entry 0", "noise", "reference"):
+    for choice in ("bad pixels", "beam centre", "disk radius", "ring used", "entry 0", "noise", "ellipse", "reference"):
         assert choice in told
     for choice in result.maps.attrs["choices"].splitlines():
         assert choice in told

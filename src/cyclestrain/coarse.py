@@ -14,6 +14,7 @@ import numba as nb
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cyclestrain.affine import wrap_angle
 from cyclestrain.data import BoolArray, Calibration, FloatArray, IntArray
@@ -32,6 +33,11 @@ __all__ = [
 
 CLIP = 6.0
 """Polar intensities are clipped at this many standard deviations of their shot noise: bright spots must not rule."""
+SAME_CENTRE = 0.5
+"""Distance, pixels, between beam centres up to which patterns may be added up."""
+LEAST_SHARE = 0.3
+"""Least share of good pixels in the box around a polar sample."""
+_UNSEEN = np.float32(-1e30)
 
 
 @dataclass(frozen=True)
@@ -105,11 +111,11 @@ class Alignment:
 
 @nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
 def _polar(
-    patterns: Any, good: Any, centres: Any, radii: Any, n_angles: int, box: int, out: Any
+    patterns: Any, good: Any, norm: Any, centres: Any, radii: Any, n_angles: int, box: int, out: Any
 ) -> None:  # pragma: no cover
+    """Sample blurred patterns; `norm` is one over the good pixels of the box around each pixel, 0 where too few are."""
     n_y, n_x = good.shape
     half = box // 2
-    norm = np.float32(1.0 / (box * box))
     for n in nb.prange(patterns.shape[0]):
         column = np.zeros(n_x, np.float32)  # running sums: the cost does not depend on the box
         blurred = np.zeros((n_y, n_x), np.float32)
@@ -129,8 +135,9 @@ def _polar(
                 if x - half - 1 >= 0:
                     run -= column[x - half - 1]
                 if x >= 0:
-                    blurred[y, x] = run * norm
+                    blurred[y, x] = run * norm[y, x]
         for i in range(radii.shape[0]):
+            seen, total = 0, np.float32(0.0)
             for j in range(n_angles):
                 angle = 2.0 * np.pi * j / n_angles
                 y = centres[n, 0] + radii[i] * np.sin(angle)
@@ -138,16 +145,27 @@ def _polar(
                 y = min(max(y, 0.0), n_y - 1.001)
                 x = min(max(x, 0.0), n_x - 1.001)
                 iy, ix = int(y), int(x)
+                if norm[iy, ix] * norm[iy, ix + 1] * norm[iy + 1, ix] * norm[iy + 1, ix + 1] == 0.0:
+                    out[n, i, j] = _UNSEEN
+                    continue
                 fy, fx = np.float32(y - iy), np.float32(x - ix)
                 low = blurred[iy, ix] + fx * (blurred[iy, ix + 1] - blurred[iy, ix])
                 high = blurred[iy + 1, ix] + fx * (blurred[iy + 1, ix + 1] - blurred[iy + 1, ix])
                 out[n, i, j] = low + fy * (high - low)
+                seen += 1
+                total += out[n, i, j]
+            if seen < n_angles:  # what no pixel shows says nothing: it is as bright as the rest of its ring
+                for j in range(n_angles):
+                    if out[n, i, j] == _UNSEEN:
+                        out[n, i, j] = total / max(seen, 1)
 
 
 def to_polar(patterns: NDArray[Any], good: BoolArray, centres: FloatArray, grid: PolarGrid) -> NDArray[np.float32]:
     """Patterns in polar coordinates about their beam centres, shape ``(n, radius, angle)``."""
     out = np.empty((len(patterns), len(grid.radii), grid.n_angles), np.float32)
-    _polar(patterns, good, np.ascontiguousarray(centres), grid.radii, grid.n_angles, grid.box, out)
+    count = ndimage.uniform_filter(good.astype(float), grid.box, mode="constant") * grid.box**2
+    norm = np.where(count > LEAST_SHARE * grid.box**2, 1.0 / np.maximum(count, 1.0), 0.0).astype(np.float32)
+    _polar(patterns, good, norm, np.ascontiguousarray(centres), grid.radii, grid.n_angles, grid.box, out)
     return out
 
 
@@ -193,7 +211,9 @@ def _unit(template: NDArray[Any]) -> NDArray[Any]:
     return template / max(float(np.linalg.norm(template)), 1e-30)
 
 
-def neighbour_members(rows: IntArray, columns: IntArray, of: IntArray, reach: int) -> IntArray:
+def neighbour_members(
+    rows: IntArray, columns: IntArray, of: IntArray, reach: int, centre: FloatArray | None = None
+) -> IntArray:
     """Indices of the positions in a square of ``2 reach + 1`` around some positions, themselves first.
 
     Parameters
@@ -204,6 +224,8 @@ def neighbour_members(rows: IntArray, columns: IntArray, of: IntArray, reach: in
         Which of them are asked for, shape ``(k,)``.
     reach
         Half width of the square.
+    centre
+        Beam centre of every position, shape ``(n, 2)``: those whose beam is elsewhere cannot be added up.
 
     Returns
     -------
@@ -214,7 +236,11 @@ def neighbour_members(rows: IntArray, columns: IntArray, of: IntArray, reach: in
     index[rows + reach, columns + reach] = np.arange(len(rows))
     steps = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
     steps.sort(key=lambda step: step != (0, 0))
-    return np.stack([index[rows[of] + reach + y, columns[of] + reach + x] for y, x in steps], -1)
+    members = np.stack([index[rows[of] + reach + y, columns[of] + reach + x] for y, x in steps], -1)
+    if centre is None:
+        return members
+    apart = np.hypot(*np.moveaxis(centre[members] - centre[of][:, None], -1, 0))
+    return np.where(apart < SAME_CENTRE, members, -1)
 
 
 def _neighbour_weights(rows: IntArray, columns: IntArray, reach: int) -> Any:

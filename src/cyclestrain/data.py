@@ -190,6 +190,10 @@ class Calibration:
         Average of the sampled patterns, shape ``(qy, qx)``, bad pixels filled.
     choices
         Every automatic choice as a sentence, for the log and the result file.
+    pedestal
+        Level of the file's numbers from which counts are counted.
+    beam_jump
+        Distance from `centre`, pixels, from which the centroid of a pattern's own direct disk is believed instead.
     """
 
     good: BoolArray
@@ -199,6 +203,8 @@ class Calibration:
     ring: tuple[float, float]
     mean_pattern: FloatArray
     choices: tuple[str, ...] = ()
+    pedestal: float = 0.0
+    beam_jump: float = float("inf")
 
 
 @dataclass(frozen=True)

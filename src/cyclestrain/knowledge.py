@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclestrain.calibrate import Sample
+from cyclestrain.beam import locate_beam
 from cyclestrain.coarse import (
     PolarGrid,
     Templates,
@@ -32,6 +32,7 @@ from cyclestrain.learn import (
 )
 from cyclestrain.model.dictionary import Dictionary, Entry
 from cyclestrain.modelfile import Material
+from cyclestrain.sampling import Sample
 from cyclestrain.settings import LearnSettings
 
 __all__ = ["describe", "learn", "transfer"]
@@ -71,25 +72,25 @@ class _Lessons:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """Patterns of a sample that are looked at, `index` into it, and their polar transform."""
+    """A sample with its beam centres, and the patterns that are looked at: `index` into it and polar transform."""
 
     sample: Sample
     index: IntArray
+    centre: FloatArray
     polar: NDArray[np.float32]
     calibration: Calibration
 
     def lessons(self, templates: Templates) -> _Lessons:
         """Coarse rotation and class of each."""
         sample, index, calibration = self.sample, self.index, self.calibration
-        rows, columns = sample.rows, sample.columns
-        centre = calibration.centre[rows, columns][index]
+        rows, columns, centre = sample.rows, sample.columns, self.centre[index]
         correlation = correlations(self.polar, templates)
         aligned = align(correlation)
         alone = Lesson(
             sample.patterns, index[:, None], calibration.good, centre, centre_prior(calibration), aligned.theta
         )
         pooled = local_means(correlation, rows[index], columns[index], 2)
-        members = neighbour_members(rows, columns, index, 1)
+        members = neighbour_members(rows, columns, index, 1, self.centre)
         together = replace(alone, members=members, theta=align(pooled).theta)
         return _Lessons(alone, together, aligned.label, aligned.thetas)
 
@@ -97,9 +98,9 @@ class _Chosen:
 def _choose(sample: Sample, calibration: Calibration, grid: PolarGrid, rng: np.random.Generator) -> _Chosen:
     n = len(sample.rows)
     index = np.sort(rng.choice(n, min(n, MAX_TEMPLATE_PATTERNS), replace=False))
-    centres = calibration.centre[sample.rows, sample.columns][index]
-    polar = to_polar(sample.patterns[index], calibration.good, centres, grid)
-    return _Chosen(sample, index, polar, calibration)
+    centre = locate_beam(sample.patterns, calibration, calibration.centre[sample.rows, sample.columns])
+    polar = to_polar(sample.patterns[index], calibration.good, centre[index], grid)
+    return _Chosen(sample, index, centre, polar, calibration)
 
 
 def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnSettings) -> Knowledge:

@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from cyclestrain.calibrate import calibrate, draw_sample
+from cyclestrain.beam import locate_beam
+from cyclestrain.calibrate import calibrate
 from cyclestrain.coarse import PolarGrid, Templates, align, correlations, to_polar
 from cyclestrain.context import smooth
 from cyclestrain.data import AffineField, BoolArray, Calibration, Scan
+from cyclestrain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.errors import InputError
 from cyclestrain.fitting import Knowledge, centre_prior, fit_scan, revisit, to_fields
 from cyclestrain.io import fingerprint
@@ -24,6 +26,7 @@ from cyclestrain.progress import Progress
 from cyclestrain.reference import parse_reference, pick_reference
 from cyclestrain.result import Fields, MapResult, assemble, dictionary_dataset, origin, provenance
 from cyclestrain.runfolder import RunFolder
+from cyclestrain.sampling import above_pedestal, draw_sample, levelled
 from cyclestrain.settings import FitSettings, LearnSettings, MapSettings
 from cyclestrain.strain import Reference, relative_strain, smooth_rotation, turn_axes
 from cyclestrain.training import Course, Trained, TrainingSettings, default_device, placed, train
@@ -122,17 +125,19 @@ def prepare(
     Returns
     -------
     scan, knowledge
-        The scan, in memory where it is small, and what was found.
+        The scan, counted from where its noise vanishes and in memory where it is small, and what was found.
     """
     knowledge: Knowledge | None = run.load("knowledge", KEPT) if run else None
     if knowledge is not None:
         progress.note("going on with the run that was interrupted")
+        scan = levelled(scan, knowledge.calibration.pedestal)
     else:
         with progress.stage("read a sample"):
+            scan, pedestal = above_pedestal(scan)
             sample = draw_sample(scan)
         with progress.stage("calibrate"):
             known = settings if material is None else settings.model_copy(update={"ring": material.ring})
-            calibration = calibrate(scan, sample, known)
+            calibration = calibrate(scan, sample, known, pedestal)
         for choice in calibration.choices:
             progress.note(choice)
         with progress.stage("learn the dictionary"):
@@ -161,7 +166,7 @@ def train_network(
     """Train the autoencoder on a sample of the scan, starting from the learned dictionary."""
     sample = draw_sample(scan, MAX_TRAINING_PATTERNS)
     calibration = knowledge.calibration
-    centres = calibration.centre[sample.rows, sample.columns]
+    centres = locate_beam(sample.patterns, calibration, calibration.centre[sample.rows, sample.columns])
     polar = to_polar(sample.patterns, calibration.good, centres, knowledge.templates.grid)
     thetas = align(correlations(polar, knowledge.templates)).thetas
     return train(
@@ -206,20 +211,27 @@ def finish(
     progress: Progress,
 ) -> xr.Dataset:
     """From the affine of every position to the maps: reference, strain, axes, attributes."""
+    ellipse = Ellipse.given(*settings.ellipse) if settings.ellipse else measure_ellipse(fields.affine)
+    fields, context = replace(fields, affine=ellipse.corrected(fields.affine)), ellipse.corrected(context)
+    progress.note(f"ellipse: {ellipse}")
     reference, text = pick_reference(fields.affine, region)
     progress.note(f"reference: {text}")
     angle = _axes_angle(scan, settings, knowledge.dictionary, reference)
     near = smooth_rotation(relative_strain(context, reference), context)
-    raw, best = (turn_axes(relative_strain(f, reference, near), settings.axes, angle) for f in (fields.affine, context))
+    raw, best = (
+        turn_axes(ellipse.widened(relative_strain(field, reference, near)), settings.axes, angle)
+        for field in (fields.affine, context)
+    )
     attrs = provenance(scan, settings, knowledge.calibration, knowledge.dictionary, fingerprint(scan))
     attrs |= {
         "reference": text,
         "reference_kind": "region",
         "strain_axes_angle_deg": float(np.degrees(angle)),
         "scan_rotation_deg": float(np.degrees(_scan_rotation(scan, settings))),
+        "ellipse": [ellipse.ratio, ellipse.degrees],
         "stage": settings.until,
     }
-    attrs["choices"] += f"\nreference: {text}"
+    attrs["choices"] += f"\nellipse: {ellipse}\nreference: {text}"
     return assemble(fields, best, raw, reference, attrs, scan)
 
 

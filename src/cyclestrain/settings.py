@@ -46,6 +46,8 @@ class MapSettings(LearnSettings):
     """Axes in which strain is given."""
     scan_rotation: float | None = None
     """Angle of the scan axes in detector axes, degrees, positive from +x to +y; default from the file."""
+    ellipse: tuple[PositiveFloat, float] | None = None
+    """Elliptic distortion of the detector: ratio of the axes, and angle in degrees of the long one from +x to +y."""
     until: Literal["network", "refine", "context"] = "context"
     """Last stage to run."""
     model: str | None = None

@@ -27,6 +27,7 @@ __all__ = [
     "coherent_regions",
     "jacobian",
     "measure_reference",
+    "nearest_variant",
     "relative_strain",
     "smooth_rotation",
     "turn_axes",
@@ -113,10 +114,22 @@ def jacobian(gradient: FloatArray) -> FloatArray:
     return out
 
 
-def _nearest_variant(
+def nearest_variant(
     affine: FloatArray, operators: FloatArray, gradient_ref: FloatArray, rotation_near: FloatArray | float = 0.0
 ) -> FloatArray:
-    """Deformation gradient of the equivalent labelling whose rotation relative to the reference is nearest to one."""
+    """Deformation gradient of the equivalent labelling whose rotation relative to the reference is nearest to one.
+
+    Parameters
+    ----------
+    affine
+        Shape ``(..., 2, 2)``.
+    operators
+        Equivalent labellings of the entry, see `AffineField`.
+    gradient_ref
+        Deformation gradient of the reference.
+    rotation_near
+        The rotation asked for, radians.
+    """
     variants = deformation(affine[..., None, :, :] @ operators)  # (..., order, 2, 2)
     _, theta = left_polar(variants @ np.linalg.inv(gradient_ref))
     best = np.argmin(np.abs(wrap_angle(theta - np.asarray(rotation_near)[..., None])), axis=-1)
@@ -153,7 +166,7 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
         affine = field.affine[here]
         first = affine[len(affine) // 2]
         for _ in range(3):  # the anchor only picks the labelling; it moves to the median and stays there
-            variants = _nearest_variant(affine, field.operators[k], deformation(first))
+            variants = nearest_variant(affine, field.operators[k], deformation(first))
             first = deformation(np.median(variants, axis=0))
         vectors = variants.reshape(-1, 4)
         jac = _gradient_jacobian(variants)
@@ -205,7 +218,7 @@ def relative_strain(field: AffineField, reference: Reference, rotation_near: Flo
         here = _finite(field) & (field.label == k)
         if not here.any() or not np.isfinite(reference.gradient[k]).all():
             continue
-        own = _nearest_variant(field.affine[here], operators, reference.gradient[k], near[here])
+        own = nearest_variant(field.affine[here], operators, reference.gradient[k], near[here])
         inverse = np.linalg.inv(reference.gradient[k])
         relative = own @ inverse
         stretch, theta = left_polar(relative)

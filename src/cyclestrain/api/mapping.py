@@ -40,6 +40,7 @@ def map(
     model: PathLike | None = None,
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
+    ellipse: tuple[float, float] | None = None,
     classes: int | None = None,
     dataset: str | None = None,
     scan_shape: tuple[int, int] | None = None,
@@ -85,6 +86,10 @@ def map(
         Beam centre ``(y, x)`` in detector pixels; measured by default.
     ring
         Inner and outer radius in pixels of the part of the detector that is used; measured by default.
+    ellipse
+        Elliptic distortion of the detector that is corrected: ratio of the axes, and angle of the long one in degrees
+        from +x to +y; ``1 0`` for none. By default what grains turned against each other share beyond chance, which
+        is no different from a strain that all of them have in the axes of the detector.
     classes
         Largest number of dictionary entries; found by default.
     dataset
