@@ -26,7 +26,7 @@ def make_entry(radius: float = 3.0, spacing: float = 16.0, background: float = 0
     level = background / (1 + (np.arange(120) / 20.0) ** 2) + 0.05
     return Entry(
         reflections, intensity, basis, indices.astype(float), np.eye(2)[None], level, probe,
-        Priors(np.zeros((len(indices), 5))), np.zeros((3, 3)),
+        Priors(np.zeros((len(indices), 8))), np.zeros((3, 3)),
     )  # fmt: skip
 
 

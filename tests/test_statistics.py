@@ -132,14 +132,14 @@ def deviating(
             near = np.hypot(y - py, x - px) < entry.probe.half + 2
             patterns[i] += np.where(near, level * rng.standard_normal() * smooth, 0)
     patterns = rng.poisson(np.maximum(patterns, 0)).astype(float)
-    free = replace(entry, priors=Priors(np.full((6, 5), [3.0, 0.0, 0.0, 0.0, 0.0]))) if brightness else entry
+    free = replace(entry, priors=Priors(np.full((6, 8), [3.0, *[0.0] * 7]))) if brightness else entry
     stack, fit, trust = fitted(free, patterns, start, iterations=4)
     _, deviations = fit_profiles(stack, free, fit, trust, 1.0)
     return measure_deviations(deviations, free, fit, trust)
 
 
 def test_where_nothing_deviates_no_spread_is_found(entry: Entry) -> None:
-    assert (deviating(entry, 400) < [0.03, 0.03, 0.03, 0.03, 0.05]).all()
+    assert (deviating(entry, 400) < [0.03, 0.03, 0.03, 0.03, 0.05, 0.03, 0.03, 0.03]).all()
 
 
 @pytest.mark.parametrize("brightness", [0.1, 0.3])
@@ -160,6 +160,28 @@ def test_wandering_of_the_positions(entry: Entry) -> None:
 def test_spread_of_the_background(entry: Entry) -> None:
     spread = deviating(entry, 400, level=0.25)
     np.testing.assert_allclose(spread[:, 1], 0.25, rtol=0.25)
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.4])
+def test_spread_of_the_contrast(entry: Entry, contrast: float) -> None:
+    """Slopes inside the disks that differ from pattern to pattern; the other modes stay at rest."""
+    rng = np.random.default_rng(9)
+    n, (y, x) = 300, np.indices(SHAPE)
+    start = many_starts(n)
+    patterns = counts_of(replace(entry, intensity=0 * entry.intensity), start)
+    disks = counts_of(entry, start) - patterns
+    for i, places in enumerate(predicted_positions(start, entry.reflections)):
+        slope = np.zeros(SHAPE)
+        for place, (v, u) in zip(places, contrast * rng.standard_normal((6, 2)), strict=True):
+            dy, dx = (y - place[0]) / entry.probe.radius, (x - place[1]) / entry.probe.radius
+            slope += np.where(np.hypot(dy, dx) < 1.6, v * dy + u * dx, 0.0)
+        patterns[i] += disks[i] * (1 + slope)
+    patterns = rng.poisson(np.maximum(patterns, 0)).astype(float)
+    free = replace(entry, priors=Priors(np.full((6, 8), [0.0] * 5 + [contrast] * 3)))
+    stack, fit, trust = fitted(free, patterns, start, iterations=4)
+    spread = measure_deviations(fit_profiles(stack, free, fit, trust, 1.0)[1], free, fit, trust)
+    assert spread[:, 5].mean() == pytest.approx(contrast, rel=0.25, abs=1e-9)
+    assert spread[:, 6:].max() < 0.3 * contrast + 1e-9
 
 
 def test_held_out_position_is_that_of_a_fit_without_the_reflection(entry: Entry) -> None:

@@ -48,7 +48,7 @@ def tell(truth: xr.Dataset, path: Path) -> Path:
     """Write what the peers are told: lattice, rotation of every pattern, beam centre, disk radius."""
     lattice = make_lattice(str(truth.attrs["lattice"]), float(truth.attrs["spacing"]))
     centre = np.stack([truth["centre_y"].values, truth["centre_x"].values], -1)
-    Told(lattice.vectors, truth["rotation"].values, centre, float(truth.attrs["radius"])).save(path)
+    Told(lattice.vectors, truth["rotation"].fillna(0.0).values, centre, float(truth.attrs["radius"])).save(path)
     return path
 
 

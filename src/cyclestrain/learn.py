@@ -18,6 +18,7 @@ from cyclestrain.affine import rotation
 from cyclestrain.average import average_turned, radial_median
 from cyclestrain.data import BoolArray, Calibration, FloatArray, IntArray
 from cyclestrain.model.dictionary import Entry, Priors
+from cyclestrain.model.likelihood import N_PARAMETERS
 from cyclestrain.model.probe import Probe, disk_profile
 from cyclestrain.model.windows import WindowStack, gather
 from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
@@ -170,6 +171,16 @@ def _trust(fit: PatternFit) -> FloatArray:
     limit = 1.0 + 4.0 * fit.chi_error / np.maximum(fit.n_pixels, 1)
     weight = np.where(per_pixel > limit, 1.0 / np.maximum(per_pixel, 1e-9), 1.0)
     return np.where((fit.n_pixels > 0) & good[:, None], weight, 0.0)
+
+
+def _misfit(fit: PatternFit) -> float:
+    """Chi-square per pixel of the typical reflection; strong ones may misfit by more than noise (contrast inside)."""
+    clear = _trust(fit).any(1)
+    if not clear.any():
+        return float(np.median(fit.misfit))
+    freedom = 1.0 - N_PARAMETERS / np.maximum(fit.n_pixels[clear].sum(1), N_PARAMETERS + 1)
+    pixels = (fit.n_pixels[clear] * freedom[:, None]).sum(0)
+    return float(np.median(fit.chi_square[clear].sum(0)[pixels > 0] / pixels[pixels > 0]))
 
 
 def _moved_reflections(entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
@@ -353,7 +364,7 @@ def _alternate(
         fit = refine(
             stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale
         )
-        noise_scale *= float(np.median(fit.misfit))
+        noise_scale *= _misfit(fit)
         entry = _improved(stack, entry, fit, noise_scale, (lesson.members >= 0).sum(1), move=round_ > 0)
         start = fit.start
     return entry, start, noise_scale

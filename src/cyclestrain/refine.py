@@ -55,7 +55,8 @@ class PatternFit:
     covariance
         Of ``(A_yy, A_yx, A_xy, A_xx, c_y, c_x, gain, level)``, corrected for misfit, shape ``(n, 8, 8)``.
     local
-        Deviations of intensity (counts), background level and slopes of each reflection, ``(n, reflection, 4)``.
+        Deviations of each reflection, ``(n, reflection, 9)``: intensity (counts), background level and slopes, and
+        contrast inside the disk (slopes, bowl, saddles).
     chi_square, n_pixels
         Pearson chi-square (in units of the noise scale) and pixels of each reflection, ``(n, reflection)``.
     chi_error
@@ -151,7 +152,7 @@ def refine(
     fit_patterns(
         stack.counts, stack.origin, tables, probe.support, entry.background.astype(np.float32),
         np.ascontiguousarray(entry.reflections, float), np.ascontiguousarray(entry.intensity, float),
-        np.ascontiguousarray(entry.priors.spread, float), np.ascontiguousarray(centre, float),
+        np.ascontiguousarray(entry.priors.spread, float), probe.radius, np.ascontiguousarray(centre, float),
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), entry.variance_floor, robust, float(max_shift),
         iterations, parameters, local, covariance, misfit, score, information,
     )  # fmt: skip
@@ -197,7 +198,7 @@ def approach(
     inner = length <= max(1.8 * length.min(), (entry.probe.radius + blur) / relative_error)
     centre = start.centre
     for chosen, sigma, steps in ((inner, blur, 4), (np.ones(len(length), bool), 0.6 * blur, 3)):
-        part = entry.only(chosen)
+        part = entry.only(chosen).without_contrast
         probe = entry.probe.blurred(sigma, entry.probe.half + int(np.ceil(sigma)))
         stack = gather(patterns, predicted_positions(start, part.reflections), probe.half + 4, good, members)
         fit = refine(

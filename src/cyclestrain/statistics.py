@@ -17,6 +17,7 @@ from scipy.special import erfc
 
 from cyclestrain.data import FloatArray
 from cyclestrain.model.dictionary import Entry
+from cyclestrain.model.likelihood import N_LOCAL, STEEPEST
 from cyclestrain.model.probe import Probe
 from cyclestrain.model.windows import WindowStack
 from cyclestrain.refine import PatternFit, predicted_positions
@@ -31,44 +32,60 @@ PARTS = 16
 @nb.njit(fastmath=True, error_model="numpy")
 def _window_sums(
     window: Any, corner: Any, position: Any, centre: Any, brightness: float, level: float, local: Any, trust: float,
-    probe: Any, step: float, background: Any, floor: float, support: Any,
+    probe: Any, step: float, radius: float, background: Any, floor: float, support: Any,
     probe_normal: Any, probe_rhs: Any, back_normal: Any, back_rhs: Any, information: Any, score: Any,
 ) -> None:  # fmt: skip # pragma: no cover - compiled
-    """Add one window (first pixel at `corner`) to the normal equations of probe, background and its deviations."""
+    """Add one window (first pixel at `corner`) to the normal equations of probe, background and its deviations.
+
+    Behind the deviations of the likelihood come a shift in y and x: without them an error of the position would pass
+    for contrast inside the disk.
+    """
     size = support.shape[0]
     half = size // 2
     n_probe, n_back = probe.shape[0], background.shape[0]
-    basis = np.empty(4)
+    n_basis = score.shape[0]
+    basis = np.empty(n_basis)
     for i in range(size):
         for j in range(size):
             y = window[i, j]
             if support[i, j] == 0 or y < _MASKED:
                 continue
             py, px = corner[0] + i, corner[1] + j
+            dy, dx = (py - position[0]) / radius, (px - position[1]) / radius
+            bowl, across, along = dy * dy + dx * dx - 0.5, dy * dy - dx * dx, 2.0 * dy * dx
+            bright = brightness * (
+                1.0 + local[4] * dy + local[5] * dx + local[6] * bowl + local[7] * across + local[8] * along
+            )
             t = np.hypot(py - position[0], px - position[1]) / step
             k = int(t)
             f = t - k
             shape = (1 - f) * probe[k] + f * probe[k + 1] if k < n_probe - 1 else 0.0
+            fall = (probe[k] - probe[k + 1]) / (step * step * max(t, 0.5)) if k < n_probe - 1 else 0.0
             r = min(np.hypot(py - centre[0], px - centre[1]), n_back - 1.001)
             m = int(r)
             e = r - m
             b = (1 - e) * background[m] + e * background[m + 1]
             u, v = (i - half) / half, (j - half) / half
             a = level * (1.0 + local[1] + local[2] * u + local[3] * v)
-            weight = 1.0 / max(a * b + brightness * shape, floor)
-            residual = y - a * b - brightness * shape
+            weight = 1.0 / max(a * b + bright * shape, floor)
+            residual = y - a * b - bright * shape
+            disk = brightness * shape
             basis[0], basis[1], basis[2], basis[3] = shape, level * b, level * b * u, level * b * v
-            for p in range(4):
+            basis[4], basis[5], basis[6], basis[7], basis[8] = dy, dx, bowl, across, along
+            for p in range(4, 9):
+                basis[p] *= disk
+            basis[9], basis[10] = bright * fall * radius * dy, bright * fall * radius * dx
+            for p in range(n_basis):
                 score[p] += weight * basis[p] * residual
-                for q in range(4):
+                for q in range(p + 1):
                     information[p, q] += weight * basis[p] * basis[q]
             weight *= trust
             if k < n_probe - 1:
-                target = residual + brightness * shape
-                w = weight * brightness
-                probe_normal[0, k] += w * brightness * (1 - f) * (1 - f)
-                probe_normal[0, k + 1] += w * brightness * f * f
-                probe_normal[1, k] += w * brightness * f * (1 - f)
+                target = residual + bright * shape
+                w = weight * bright
+                probe_normal[0, k] += w * bright * (1 - f) * (1 - f)
+                probe_normal[0, k + 1] += w * bright * f * f
+                probe_normal[1, k] += w * bright * f * (1 - f)
                 probe_rhs[k] += w * (1 - f) * target
                 probe_rhs[k + 1] += w * f * target
             back_normal[0, m] += weight * a * a * (1 - e) * (1 - e)
@@ -81,7 +98,7 @@ def _window_sums(
 @nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
 def _sums(
     counts: Any, origin: Any, positions: Any, centre: Any, brightness: Any, level: Any, local: Any, trust: Any,
-    probe: Any, step: float, background: Any, floor: float, support: Any,
+    probe: Any, step: float, radius: float, background: Any, floor: float, support: Any,
     probe_normal: Any, probe_rhs: Any, back_normal: Any, back_rhs: Any, deviations: Any,
 ) -> None:  # fmt: skip # pragma: no cover - compiled
     """Sums over all windows; the first axis of the four normal arrays are parts, each filled by one thread."""
@@ -96,20 +113,22 @@ def _sums(
                 rx = int(np.rint(positions[n, g, 1])) - origin[n, g, 1]
                 if trust[n, g] <= 0 or abs(ry) > margin or abs(rx) > margin:
                     continue
-                information, score = np.zeros((4, 4)), np.zeros(4)
+                information, score = np.zeros((N_LOCAL + 2, N_LOCAL + 2)), np.zeros(N_LOCAL + 2)
                 window = counts[n, g, margin + ry : margin + ry + size, margin + rx : margin + rx + size]
                 corner[0], corner[1] = origin[n, g, 0] + ry - half, origin[n, g, 1] + rx - half
                 _window_sums(
                     window, corner, positions[n, g], centre[n], brightness[n, g], level[n], local[n, g], trust[n, g],
-                    probe, step, background, floor, support, probe_normal[part], probe_rhs[part], back_normal[part],
-                    back_rhs[part], information, score,
+                    probe, step, radius, background, floor, support, probe_normal[part], probe_rhs[part],
+                    back_normal[part], back_rhs[part], information, score,
                 )  # fmt: skip
-                for p in range(4):
+                for p in range(N_LOCAL + 2):
                     information[p, p] += 1e-9 * information[p, p] + 1e-12
+                    for q in range(p):
+                        information[q, p] = information[p, q]
                 inverse = np.linalg.inv(information)
-                for p in range(4):
+                for p in range(N_LOCAL):
                     step_p = 0.0
-                    for q in range(4):
+                    for q in range(N_LOCAL + 2):
                         step_p += inverse[p, q] * score[q]
                     deviations[0, n, g, p] = local[n, g, p] + step_p
                     deviations[1, n, g, p] = inverse[p, p]
@@ -141,7 +160,8 @@ class Deviations:
     Attributes
     ----------
     value, variance
-        Intensity (counts), background level and slopes (relative), ``(n, reflection, 4)``; NaN where not measured.
+        Intensity (counts), background level and slopes, contrast inside the disk (relative), shape
+        ``(n, reflection, 9)``; NaN where not measured.
     """
 
     value: FloatArray
@@ -192,12 +212,12 @@ def fit_profiles(
     normal, rhs = np.zeros((PARTS, 2, len(profile))), np.zeros((PARTS, len(profile)))
     back_normal, back_rhs = np.zeros((PARTS, 2, len(background))), np.zeros((PARTS, len(background)))
     n, n_reflections = trust.shape
-    deviations = np.full((2, n, n_reflections, 4), np.nan)
+    deviations = np.full((2, n, n_reflections, N_LOCAL), np.nan)
     brightness = fit.start.gain[:, None] * entry.intensity + fit.local[..., 0]
     _sums(
         stack.counts, stack.origin, held_out_positions(fit, entry.reflections), fit.start.centre,
-        brightness, fit.start.level, fit.local, trust, profile, 1.0 / oversampling, background, entry.variance_floor,
-        probe.support,
+        brightness, fit.start.level, fit.local, trust, profile, 1.0 / oversampling, probe.radius, background,
+        entry.variance_floor, probe.support,
         normal, rhs, back_normal, back_rhs, deviations,
     )  # fmt: skip
     normal, rhs, back_normal, back_rhs = (array.sum(0) for array in (normal, rhs, back_normal, back_rhs))
@@ -263,10 +283,11 @@ def _tridiagonal(normal: FloatArray, x: FloatArray) -> FloatArray:
 
 
 def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
-    """Standard deviations of the deviations beyond what noise explains, ``(reflection, 5)``: empirical-Bayes priors.
+    """Standard deviations of the deviations beyond what noise explains, ``(reflection, 8)``: empirical-Bayes priors.
 
-    Intensities and positions get one width per reflection, background level and slopes one for all reflections. A width
-    that is not three times its own uncertainty above zero is zero: where nothing deviates nothing is lost.
+    Intensities, positions and contrast get one width per reflection, background level and slopes one for all
+    reflections. A width that is not three times its own uncertainty above zero is zero: where nothing deviates nothing
+    is lost.
 
     Parameters
     ----------
@@ -277,7 +298,7 @@ def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, tr
     trust
         Weight of each reflection of each pattern, zero to leave it out, shape ``(n, reflection)``.
     """
-    spread = np.zeros((len(entry.intensity), 5))
+    spread = np.zeros_like(entry.priors.spread)
     value = deviations.value.copy()
     variance = deviations.variance.copy()
     reference = np.maximum(fit.start.gain[:, None] * entry.intensity, 1e-12)
@@ -291,7 +312,17 @@ def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, tr
     noise = np.where(trust > 0, 0.5 * np.trace(covariance, axis1=-2, axis2=-1), np.nan)
     squares = np.where(trust > 0, 0.5 * (shift**2).sum(-1), np.nan)
     spread[:, 4] = np.minimum(_spread(*_excess_variance(np.sqrt(squares), noise, axis=0)), 3.0)
+    for column, modes in ((5, slice(4, 6)), (6, slice(6, 7)), (7, slice(7, 9))):
+        spread[:, column] = _contrast_spread(deviations.value[..., modes], deviations.variance[..., modes])
     return spread
+
+
+def _contrast_spread(value: FloatArray, variance: FloatArray) -> FloatArray:
+    """Width of modes of contrast, shape ``(n, reflection, mode)``, zero unless all reflections together show some."""
+    n_reflections = value.shape[1]
+    value, variance = (array.swapaxes(1, 2).reshape(-1, n_reflections) for array in (value, variance))
+    shown = _spread(*_excess_variance(value, variance, axis=None)) > 0
+    return np.minimum(_spread(*_excess_variance(value, variance, axis=0)), STEEPEST) * shown
 
 
 def _spread(excess: FloatArray, error: FloatArray) -> FloatArray:

@@ -230,7 +230,7 @@ def test_free_intensities_and_backgrounds_do_not_touch_the_strain(entry: Entry) 
     for (py, px), (level, v, u) in zip(places, rng.uniform(-0.5, 0.5, (6, 3)), strict=True):
         window = np.maximum(abs(y - py), abs(x - px)) <= half + 1
         counts += np.where(window, smooth * (level + v * (y - py) / half + u * (x - px) / half), 0.0)
-    loose = with_spread(entry, [30.0, 30.0, 30.0, 30.0, 0.0])
+    loose = with_spread(entry, [30.0, 30.0, 30.0, 30.0, *[0.0] * 4])
     sigma = np.sqrt(np.diagonal(fit(loose, counts, iterations=0).covariance[0]))
     found = fit(loose, counts, iterations=25)
     apart = (parameters_of(found.start)[0] - TRUTH) / sigma
@@ -243,13 +243,42 @@ def test_free_intensities_and_backgrounds_do_not_touch_the_strain(entry: Entry) 
     assert np.abs(apart[:6]).max() > 1.0  # without the freedom the same counts mislead
 
 
+def with_contrast(entry: Entry, slope: FloatArray, bowl: FloatArray) -> FloatArray:
+    """Counts at the truth with a slope and a bowl of intensity inside every disk."""
+    y, x = np.indices(SHAPE)
+    dark = replace(entry, intensity=0 * entry.intensity)
+    counts = counts_at(dark, TRUTH)
+    for g, (py, px) in enumerate(predicted_positions(start_of(AFFINE, CENTRE), entry.reflections)[0]):
+        one = replace(dark, intensity=np.where(np.arange(6) == g, entry.intensity, 0.0))
+        v, u = (y - py) / entry.probe.radius, (x - px) / entry.probe.radius
+        inside = 1 + slope[g, 0] * v + slope[g, 1] * u + bowl[g] * (v**2 + u**2 - 0.5)
+        counts += inside * (counts_at(one, TRUTH) - counts_at(dark, TRUTH))
+    return counts
+
+
+def test_contrast_inside_the_disks_does_not_touch_the_strain(entry: Entry) -> None:
+    """Position is read from the edges: a slope moves the centre of mass of a disk but not its edge."""
+    rng = np.random.default_rng(12)
+    slope, bowl = rng.uniform(-0.6, 0.6, (6, 2)), rng.uniform(-0.3, 0.3, 6)
+    counts = with_contrast(entry, slope, bowl)
+    loose = with_spread(entry, [0.0] * 5 + [30.0] * 3)
+    sigma = np.sqrt(np.diagonal(fit(loose, counts, iterations=0).covariance[0]))
+    found = fit(loose, counts, iterations=25)
+    assert np.abs((parameters_of(found.start)[0] - TRUTH) / sigma)[:6].max() < 0.05
+    np.testing.assert_allclose(found.local[0, :, 4:6], slope, atol=0.01)
+    np.testing.assert_allclose(found.local[0, :, 6], bowl, atol=0.01)
+    rigid = fit(entry, counts, iterations=25)
+    apart = (parameters_of(rigid.start)[0] - TRUTH) / np.sqrt(np.diagonal(rigid.covariance[0]))
+    assert np.abs(apart[:6]).max() > 3.0
+
+
 def test_freedom_costs_precision_step_by_step(entry: Entry) -> None:
     """The wider a prior, the larger the stated uncertainty, from none to wholly free."""
     counts = counts_at(entry, TRUTH)
-    for k in range(5):
+    for k in range(8):
         sigmas = []
         for width in (0.0, 0.03, 0.3, 30.0):
-            spread = [0.0] * 5
+            spread = [0.0] * 8
             spread[k] = width
             one = fit(with_spread(entry, spread), counts, iterations=0)
             sigmas.append(np.sqrt(np.einsum("ii->i", one.affine_covariance[0])))
@@ -269,7 +298,7 @@ def test_scatter_with_drawn_deviations_is_the_stated_one(entry: Entry) -> None:
             reflections=entry.reflections + wander * rng.standard_normal((6, 2)) @ inverse.T,
         )
         patterns[i] = rng.poisson(np.maximum(counts_at(one, TRUTH), 0))
-    found = fit(with_spread(entry, [brightness, 0, 0, 0, wander]), patterns, iterations=8)
+    found = fit(with_spread(entry, [brightness, 0, 0, 0, wander, 0, 0, 0]), patterns, iterations=8)
     z = (found.start.affine.reshape(n, 4) - AFFINE.ravel()) / np.sqrt(np.einsum("nii->ni", found.affine_covariance))
     np.testing.assert_allclose(z.std(0), 1.0, atol=4 / np.sqrt(2 * n))
 

@@ -18,7 +18,7 @@ def benchmark(
     *,
     backgrounds: Sequence[float] = (0.0, 0.05, 0.1, 0.25, 0.4, 0.6, 0.7, 0.8, 0.9),
     counts: float = 1e5,
-    lattice: Literal["hexagonal", "square", "oblique"] = "hexagonal",
+    lattice: Literal["hexagonal", "square", "rhombic", "oblique"] = "hexagonal",
     detector: tuple[int, int] = (256, 256),
     radius: float | None = None,
     rotation: float = 17.0,

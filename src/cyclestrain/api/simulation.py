@@ -24,7 +24,7 @@ def simulate(
     background: float = 0.25,
     counts: float = 1e5,
     seed: int = 0,
-    lattice: Literal["hexagonal", "square", "oblique"] = "hexagonal",
+    lattice: Literal["hexagonal", "square", "rhombic", "oblique"] = "hexagonal",
     force: bool = False,
     progress: Progress | None = None,
     **options: Any,

@@ -11,6 +11,10 @@ from cyclestrain.model.probe import Probe
 
 __all__ = ["Dictionary", "Entry", "Priors"]
 
+N_SPREADS = 8
+FIRST_CONTRAST = 5
+"""Column of the first width of the contrast inside the disks."""
+
 
 @dataclass(frozen=True)
 class Priors:
@@ -19,9 +23,10 @@ class Priors:
     Attributes
     ----------
     spread
-        Standard deviations of a reflection's intensity (relative to its mean), of its background level (relative),
-        and of the background's slope in y and x (relative, from the window's centre to its edge), shape
-        ``(reflection, 4)``.
+        Standard deviations of a reflection's intensity (relative to its mean), of its background level (relative), of
+        the background's slope in y and x (relative, from the window's centre to its edge), of its position (pixels),
+        and of the contrast inside its disk (relative, from the middle to the edge): slope, bowl and saddle. Shape
+        ``(reflection, 8)``.
     """
 
     spread: FloatArray
@@ -29,7 +34,7 @@ class Priors:
     @classmethod
     def none(cls, n_reflections: int) -> Priors:
         """Every pattern has the entry's own intensities and background."""
-        return cls(np.zeros((n_reflections, 5)))
+        return cls(np.zeros((n_reflections, N_SPREADS)))
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,13 @@ class Entry:
     def variance_floor(self) -> float:
         """Least variance of a pixel, counts: 1 % of a typical disk, so that empty pixels cannot outweigh all others."""
         return 0.01 * float(np.median(self.intensity)) * float(self.probe.values.max())
+
+    @property
+    def without_contrast(self) -> Entry:
+        """The entry with disks that are flat inside in every pattern."""
+        spread = self.priors.spread.copy()
+        spread[:, FIRST_CONTRAST:] = 0.0
+        return replace(self, priors=Priors(spread))
 
     def only(self, keep: FloatArray) -> Entry:
         """The entry with some of its reflections, `keep` being a mask or indices."""

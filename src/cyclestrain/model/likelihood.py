@@ -2,17 +2,22 @@ r"""Poisson likelihood of one pattern given a dictionary entry, and Fisher-scori
 
 The expected counts at detector pixel `p` in the window of reflection `g` are
 
-.. math:: \lambda(p) = \beta B(|p - c|) (1 + \beta_g + s_g \cdot u) + (a I_g + \delta_g) P(p - c - A g)
+.. math::
+
+    \lambda(p) = \beta B(|p - c|) (1 + \beta_g + s_g \cdot u)
+    + (a I_g + \delta_g) P(p - c - A g) (1 + \sum_m t_{gm} \phi_m(v))
 
 with the probe `P`, the radial background `B`, the affine `A` of the pattern, its beam centre `c`, gain `a`,
-background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g` of intensity,
-background level and background slope (`u`: offset from the window's centre in units of its half width).
-The deviations have Gaussian priors whose widths were learned from the data (`Priors`): zero where all patterns share
-their intensities, wide where thickness and tilt change them from place to place.
+background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g, t_g` of intensity,
+background level, background slope (`u`: offset from the window's centre in units of its half width) and contrast
+inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a bowl and
+two saddles). The deviations have Gaussian priors whose widths were learned from the data (`Priors`): zero where all
+patterns share their intensities, wide where thickness and tilt change them from place to place. With contrast in the
+disks the position is then read from their edges.
 
-Each reflection reports a 6x6 information matrix over (shift y, shift x, intensity, level, slope y, slope x). Its
-own deviations are eliminated (Schur complement), as is a wandering of its position that the lattice does not explain
-(contrast inside the disk, another crystal), and what is left is pooled into the 8 parameters of the pattern:
+Each reflection reports an information matrix over (shift y, shift x, intensity, level, slope y, slope x, contrast).
+Its own deviations are eliminated (Schur complement), as is a wandering of its position that the lattice does not
+explain (contrast inside the disk, another crystal), and what is left is pooled into the 8 parameters of the pattern:
 ``A_yy, A_yx, A_xy, A_xx, c_y, c_x, a, beta``.
 """
 
@@ -26,7 +31,14 @@ import numpy as np
 __all__ = ["N_LOCAL", "N_PARAMETERS", "cholesky_solve", "fit_patterns"]
 
 N_PARAMETERS = 8
-N_LOCAL = 4
+N_LOCAL = 9
+"""Deviations of one reflection: intensity, level, slope y, x, and contrast: slope y, x, bowl, two saddles."""
+N_PLAIN = 4
+"""Those that are fitted where disks are flat inside."""
+STEEPEST = 2.0
+"""Largest weight of a mode of contrast: a disk that is dark on one side has a slope of one."""
+_WIDTH = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7])
+"""Column of the prior widths for each deviation."""
 _MASKED = -1e29
 
 
@@ -57,6 +69,23 @@ def _radial(profile: Any, oy: float, ox: float, size: int, out: Any) -> None:  #
             out[i * size + j] = profile[k] + f * (profile[k + 1] - profile[k])
 
 
+@nb.njit(fastmath=True, error_model="numpy")
+def _contrast(local: Any, fy: float, fx: float, radius: float, size: int, rows: Any) -> None:  # pragma: no cover
+    """Modes of the contrast inside a disk into rows 6 to 10, and their sum with the weights `local` into row 13."""
+    half, scale = size // 2, np.float32(1.0 / radius)
+    oy, ox = np.float32(half + fy), np.float32(half + fx)
+    t0, t1, t2 = np.float32(local[4]), np.float32(local[5]), np.float32(local[6])
+    t3, t4 = np.float32(local[7]), np.float32(local[8])
+    for i in range(size):
+        u = (np.float32(i) - oy) * scale
+        for j in range(size):
+            v = (np.float32(j) - ox) * scale
+            k = i * size + j
+            bowl, across, along = u * u + v * v - np.float32(0.5), u * u - v * v, np.float32(2.0) * u * v
+            rows[6, k], rows[7, k], rows[8, k], rows[9, k], rows[10, k] = u, v, bowl, across, along
+            rows[13, k] = np.float32(1.0) + t0 * u + t1 * v + t2 * bowl + t3 * across + t4 * along
+
+
 @nb.njit(fastmath=True, error_model="numpy")  # a branch on division by zero would bar vectorisation
 def _information(
     values: Any,
@@ -71,14 +100,17 @@ def _information(
     local: Any,
     offsets: Any,
     sloped: bool,
+    n_columns: int,
     rows: Any,
     normal: Any,
     score: Any,
 ) -> Any:  # pragma: no cover
     """Information and score of one reflection; returns (Pearson chi-square, pixels, sum of 1 / expected counts).
 
-    `rows` is scratch space, shape ``(7, pixel)``: the derivatives and the residual over the pixel's standard deviation.
-    Their products are the information. Everything is float32 and in simple loops so that it is vectorised.
+    `rows` is scratch space, shape ``(14, pixel)``: the derivatives (0 to 10) and the residual (11) over the pixel's
+    standard deviation, whose products are the information, the weight (12), and one plus the contrast (13). The last,
+    and the modes in rows 6 to 10, are given where there are `n_columns` = 11; 6 where disks are flat. Everything is
+    float32 and in simple loops so that it is vectorised.
     """
     phases = tables.shape[1]
     ty = min(max((fy + 0.5) * (phases - 1), 0.0), phases - 1.001)
@@ -95,45 +127,54 @@ def _information(
     l0, l1, l2 = np.float32(1.0 + local[1]), np.float32(local[2]), np.float32(local[3])
     n_pixels = values.shape[0]
     u, v = offsets[0], offsets[1]
-    r0, r1, r2, r3, r4, r5, r6 = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6]
+    r0, r1, r2, r3, residual, weights, texture = rows[0], rows[1], rows[2], rows[3], rows[11], rows[12], rows[13]
     pixels = inverse = np.float32(0.0)
     for k in range(n_pixels):
-        probe = w00 * p00[k] + w01 * p01[k] + w10 * p10[k] + w11 * p11[k]
+        probe = texture[k] * (w00 * p00[k] + w01 * p01[k] + w10 * p10[k] + w11 * p11[k])
         b = beta * background[k]
         expected = b * (l0 + u[k] * l1 + v[k] * l2) + amplitude * probe
         weight = np.sqrt(used[k] / max(expected, least))
         r2[k] = weight * probe
         r3[k] = weight * background[k]
-        r4[k] = weight * (values[k] - expected)
-        r5[k] = weight
+        residual[k] = weight * (values[k] - expected)
+        weights[k] = weight
         pixels += used[k]
         inverse += weight * weight
     for k in range(n_pixels):
-        weight = r5[k] * amplitude
+        weight = weights[k] * amplitude * texture[k]
         r0[k] = weight * (w00 * y00[k] + w01 * y01[k] + w10 * y10[k] + w11 * y11[k])
         r1[k] = weight * (w00 * x00[k] + w01 * x01[k] + w10 * x10[k] + w11 * x11[k])
     if sloped:
+        r4, r5 = rows[4], rows[5]
         for k in range(n_pixels):
-            r5[k] = beta * r3[k] * u[k]
-            r6[k] = beta * r3[k] * v[k]
+            r4[k] = beta * r3[k] * u[k]
+            r5[k] = beta * r3[k] * v[k]
+    if n_columns > 6:
+        for k in range(n_pixels):
+            weights[k] = amplitude * r2[k] / max(texture[k], np.float32(1e-3))
+        for i in range(6, n_columns):
+            mode = rows[i]
+            for k in range(n_pixels):
+                mode[k] *= weights[k]
     chi = np.float32(0.0)
     for k in range(n_pixels):
-        chi += r4[k] * r4[k]
-    for i in range(6):
-        row_i = i if i < 4 else i + 1
+        chi += residual[k] * residual[k]
+    for i in range(n_columns):
         score[i] = 0.0
-        for j in range(i, 6):
+        for j in range(i, n_columns):
             normal[i, j] = normal[j, i] = 0.0
-        if i >= 4 and not sloped:
+        if 4 <= i < 6 and not sloped:
             normal[i, i] = 1.0
             continue
-        one_row = rows[row_i]
+        one_row = rows[i]
         total = np.float32(0.0)
         for k in range(n_pixels):
-            total += one_row[k] * r4[k]
+            total += one_row[k] * residual[k]
         score[i] = total
-        for j in range(i, 6 if sloped else 4):
-            other = rows[j if j < 4 else j + 1]
+        for j in range(i, n_columns):
+            if 4 <= j < 6 and not sloped:
+                continue
+            other = rows[j]
             total = np.float32(0.0)
             for k in range(n_pixels):
                 total += one_row[k] * other[k]
@@ -172,16 +213,18 @@ def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no
 
 
 @nb.njit
-def _eliminate(normal: Any, score: Any, precision: Any, local: Any, work: Any, gain: Any) -> None:  # pragma: no cover
+def _eliminate(
+    normal: Any, score: Any, precision: Any, local: Any, n_local: int, work: Any, gain: Any
+) -> None:  # pragma: no cover
     """Eliminate one reflection's deviations: `normal` and `score` become the pooled part, `gain` recovers them.
 
-    `precision` are prior precisions of (intensity, level, slope y, slope x); infinity switches a deviation off.
+    `precision` are the prior precisions of the first `n_local` deviations; infinity switches a deviation off.
     ``gain[i, :4]`` maps a step in (shift y, shift x, intensity, level) to deviation `i`, ``gain[i, 4]`` is the
     deviation's own step.
     """
-    for i in range(N_LOCAL):
+    for i in range(n_local):
         free_i = np.isfinite(precision[i])
-        for j in range(N_LOCAL):
+        for j in range(n_local):
             free = free_i and np.isfinite(precision[j])
             work[i, j] = normal[2 + i, 2 + j] if free else (1.0 if i == j else 0.0)
         if free_i:
@@ -190,16 +233,16 @@ def _eliminate(normal: Any, score: Any, precision: Any, local: Any, work: Any, g
             gain[i, j] = normal[2 + i, j] if free_i else 0.0
         gain[i, 4] = score[2 + i] - precision[i] * local[i] if free_i else 0.0
     coupling = gain.copy()
-    if not cholesky_solve(work, gain, N_LOCAL, 5):
+    if not cholesky_solve(work, gain, n_local, 5):
         gain[:] = 0.0
     for i in range(4):
         for j in range(4):
             t = 0.0
-            for k in range(N_LOCAL):
+            for k in range(n_local):
                 t += coupling[k, i] * gain[k, j]
             normal[i, j] -= t
         t = 0.0
-        for k in range(N_LOCAL):
+        for k in range(n_local):
             t += coupling[k, i] * gain[k, 4]
         score[i] -= t
 
@@ -229,6 +272,7 @@ def fit_patterns(
     reflections: Any,
     intensity: Any,
     spread: Any,
+    radius: float,
     centre: Any,
     centre_precision: float,
     scale: float,
@@ -255,6 +299,7 @@ def fit_patterns(
         offsets[0, k] = (k // size - half) / max(half, 1)
         offsets[1, k] = (k % size - half) / max(half, 1)
     sloped = spread[:, 2:4].max() > 0
+    n_local = N_LOCAL if spread[:, 5:].max() > 0 else N_PLAIN
     reach = 1.0
     for g in range(n_reflections):
         reach = max(reach, np.hypot(reflections[g, 0], reflections[g, 1]))
@@ -262,9 +307,9 @@ def fit_patterns(
         values = np.empty((n_reflections, size * size), np.float32)
         used = np.empty((n_reflections, size * size), np.float32)
         background = np.empty((n_reflections, size * size), np.float32)
-        rows = np.empty((7, size * size), np.float32)
+        rows = np.ones((14, size * size), np.float32)
         place = np.full((n_reflections, 2), -(10**6), np.int64)
-        normal, score = np.empty((6, 6)), np.empty(6)
+        normal, score = np.empty((N_LOCAL + 2, N_LOCAL + 2)), np.empty(N_LOCAL + 2)
         work, gains = np.empty((N_LOCAL, N_LOCAL)), np.zeros((n_reflections, N_LOCAL, 5))
         design = np.zeros((4, N_PARAMETERS))
         precision = np.empty(N_LOCAL)
@@ -293,9 +338,11 @@ def fit_patterns(
                     corner_x = origin[n, g, 1] + rx - half - theta[5]
                     _radial(profile, corner_y, corner_x, size, background[g])
                 brightness = theta[6] * intensity[g] + local[n, g, 0]
+                if n_local > N_PLAIN:
+                    _contrast(local[n, g], fy, fx, radius, size, rows)
                 chi, pixels, inverse = _information(
                     values[g], used[g], background[g], tables, fy, fx, brightness, theta[7],
-                    floor, local[n, g], offsets, sloped, rows, normal, score,
+                    floor, local[n, g], offsets, sloped, n_local + 2, rows, normal, score,
                 )  # fmt: skip
                 misfit[n, g, 0], misfit[n, g, 1], misfit[n, g, 2] = chi, pixels, inverse
                 if pixels < 0.4 * size * size * 0.78:
@@ -306,21 +353,21 @@ def fit_patterns(
                 # Pearson's chi-square of Poisson counts has variance sum(2 + 1 / expected).
                 if robust and chi > scale * (pixels + 4.0 * np.sqrt(2.0 * pixels + inverse * scale)):
                     weight = pixels / chi
-                for i in range(6):
+                for i in range(n_local + 2):
                     score[i] *= weight
-                    for j in range(6):
+                    for j in range(n_local + 2):
                         normal[i, j] *= weight
-                for i in range(N_LOCAL):
-                    width = spread[g, i] * (theta[6] * intensity[g] if i == 0 else 1.0)
+                for i in range(n_local):
+                    width = spread[g, _WIDTH[i]] * (theta[6] * intensity[g] if i == 0 else 1.0)
                     precision[i] = 1.0 / (width * width) if width > 0 else np.inf
                 # normal's level column is d lambda / d beta; the local level is relative to beta.
-                for i in range(6):
+                for i in range(n_local + 2):
                     if i != 3:
                         normal[i, 3] *= theta[7]
                         normal[3, i] *= theta[7]
                 normal[3, 3] *= theta[7] * theta[7]
                 score[3] *= theta[7]
-                _eliminate(normal, score, precision, local[n, g], work, gains[g])
+                _eliminate(normal, score, precision, local[n, g], n_local, work, gains[g])
                 for i in range(2):
                     shift_score[n, g, i] = score[i]
                     for j in range(2):
@@ -363,12 +410,14 @@ def fit_patterns(
                 d0 = rhs[4, 0] + rhs[0, 0] * gy + rhs[1, 0] * gx
                 d1 = rhs[5, 0] + rhs[2, 0] * gy + rhs[3, 0] * gx
                 d2, d3 = rhs[6, 0] * intensity[g], rhs[7, 0] / max(theta[7], 1e-12)
-                for i in range(N_LOCAL):
+                for i in range(n_local):
                     step = gains[g, i, 4] - (gains[g, i, 0] * d0 + gains[g, i, 1] * d1 + gains[g, i, 2] * d2)
                     step -= gains[g, i, 3] * d3
                     local[n, g, i] += damping * step
                 local[n, g, 0] = max(local[n, g, 0], -theta[6] * intensity[g])
                 local[n, g, 1] = min(max(local[n, g, 1], -0.9), 9.0)
+                for i in range(N_PLAIN, n_local):
+                    local[n, g, i] = min(max(local[n, g, i], -STEEPEST), STEEPEST)
             for a in range(6):
                 theta[a] += damping * rhs[a, 0]
             theta[6] = max(theta[6] + damping * rhs[6, 0], 0.02 * theta[6])

@@ -6,6 +6,7 @@ Disks are drawn where the strained lattice puts them; nothing here uses the mode
 from cyclestrain.simulate.acquisition import Acquisition, AcquisitionOptions
 from cyclestrain.simulate.lattice import LATTICES
 from cyclestrain.simulate.phantoms import PHANTOMS, dislocation, polycrystal, ripple, two_phase, uniform
+from cyclestrain.simulate.recorded import record
 from cyclestrain.simulate.sample import SimulatedScan
 from cyclestrain.simulate.storage import load_truth, save
 
@@ -18,6 +19,7 @@ __all__ = [
     "dislocation",
     "load_truth",
     "polycrystal",
+    "record",
     "ripple",
     "save",
     "two_phase",

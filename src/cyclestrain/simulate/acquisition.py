@@ -52,7 +52,7 @@ class Acquisition:
     seed
         Seed of grains and noise.
     lattice
-        ``hexagonal``, ``square`` or ``oblique``.
+        ``hexagonal``, ``square``, ``rhombic`` (diamond along [110]) or ``oblique``.
     spacing
         Length of the shortest reciprocal vector in pixels; default 37.9 on a detector of 256 pixels, in proportion
         to its smaller side on others.

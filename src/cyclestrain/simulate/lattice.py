@@ -43,6 +43,7 @@ class Geometry:
 LATTICES = {
     "hexagonal": Geometry(ratio=1.0, angle=np.pi / 3, symmetry=6, fold=3),
     "square": Geometry(ratio=1.0, angle=np.pi / 2, symmetry=4, fold=4),
+    "rhombic": Geometry(ratio=1.0, angle=np.arccos(1 / 3), symmetry=2, fold=2),  # diamond along [110]
     "oblique": Geometry(ratio=1.15, angle=np.deg2rad(77.0), symmetry=2, fold=2),
 }
 """The lattices that can be simulated, by name."""

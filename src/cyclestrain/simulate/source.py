@@ -5,15 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclestrain.simulate.acquisition import Acquisition
 from cyclestrain.simulate.noise import add_shot_noise, count_dtype, row_generator
-from cyclestrain.simulate.patterns import PatternModel
 
-__all__ = ["SimulatedPatterns"]
+__all__ = ["ExpectedPatterns", "SimulatedPatterns"]
+
+
+class ExpectedPatterns(Protocol):
+    """What counts are expected at every position, see `cyclestrain.simulate.patterns.PatternModel`."""
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """How the scan is recorded."""
+
+    def expected_row(self, row: int) -> NDArray[np.float32]:
+        """Return the expected counts of one scan row, shape ``(rx, qy, qx)``."""
+
+    def largest_count(self) -> float:
+        """Return an upper bound of the expected counts in a pixel."""
 
 
 class SimulatedPatterns:
@@ -23,7 +37,7 @@ class SimulatedPatterns:
     Rows are made on all cores; the last one is kept, so that reading a row in parts makes it once.
     """
 
-    def __init__(self, model: PatternModel, threads: int | None = None) -> None:
+    def __init__(self, model: ExpectedPatterns, threads: int | None = None) -> None:
         self._model = model
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._last: tuple[int, NDArray[Any]] | None = None
