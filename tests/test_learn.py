@@ -169,7 +169,7 @@ def test_disks_of_any_size(radius: float, share: float) -> None:
     expected = np.interp(-0.5, -truth[6:] / truth[:8].mean(), np.arange(6, 64) / 8)
     assert found.entry.probe.radius == pytest.approx(expected, abs=0.1)
     _, residual, positions = matched(found)
-    assert np.abs(residual[np.hypot(*positions.T) < 45]).max() < 0.15
+    assert np.abs(residual[np.hypot(*positions.T) < 45]).max() < 0.17
 
 
 def test_gain_of_the_detector_is_the_scale_of_the_noise() -> None:
