@@ -71,11 +71,9 @@ class Crystal:
     @classmethod
     def from_atoms(cls, atoms: Atoms, slices: int, vibration: float) -> Crystal:
         """Project an orthogonal unit cell; `vibration` is the Debye-Waller factor `B` in square Angstrom."""
-        try:
-            import abtem
-            from abtem.core.energy import energy2sigma, energy2wavelength
-        except ImportError as error:
-            raise InputError("dynamical diffraction needs abTEM: pip install 'cyclestrain[multislice]'") from error
+        import abtem
+        from abtem.core.energy import energy2sigma, energy2wavelength
+
         x, y, depth = (float(length) for length in atoms.cell.lengths())
         shape = (2 * round(x / SAMPLING / 2), 2 * round(y / SAMPLING / 2))
         potential = abtem.Potential(
@@ -282,7 +280,10 @@ def _simulate(
     radius: float,
 ) -> SimulatedScan:
     """Draw every position of a specimen, and write down its truth."""
-    materials = [MATERIALS[name]() for name in names]
+    try:
+        materials = [MATERIALS[name]() for name in names]
+    except ImportError as error:
+        raise InputError(f"{error}: dynamical diffraction needs pip install 'cyclestrain[multislice]'") from error
     acquisition = Acquisition(
         scan=scan, detector=detector, background=0.0, radius=radius, lattice=materials[0].lattice, noise_free=True
     )

@@ -1,11 +1,11 @@
 """Dynamical contrast: `cyclestrain map`, py4DSTEM and quantem on the multislice scans of `examples/multislice.py`.
 
-    python benchmarks/multislice.py --folder multislice-scans    # makes the scans where they are missing, minutes
-    python benchmarks/multislice.py --peers                      # ours alone
+    python benchmarks/dynamical.py --folder multislice-scans    # makes the scans where they are missing, minutes
+    python benchmarks/dynamical.py --peers                      # ours alone
 
 Interior mean absolute error of strained silicon (20 to 40 nm, tilts to 3 mrad) and of a WS2/WSe2 monolayer at 0, 25 and
 60 % background, without noise at 0 %. The peers are told the rotation, the lattice, the beam centre and the disks'
-radius. Writes `multislice.md` and `multislice.png` into the output folder. Needs the extra `multislice`.
+radius. Writes `dynamical.md` and `dynamical.png` into the output folder. Needs the extra `multislice`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 import xarray as xr
 from measuring import markdown
 
-sys.path[:0] = [str(Path(__file__).parent / "peers"), str(Path(__file__).parents[1] / "examples")]
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 import compare as peers
 from multislice import BACKGROUNDS, SPECIMENS, recorded
@@ -69,8 +70,8 @@ def main() -> None:
                 if specimen == "silicon" and background == BACKGROUNDS[1]:
                     maps[method] = xr.Dataset({name: found[_named(name, estimate)] for name in COMPONENTS})
     table = text(rows)
-    (given.output / "multislice.md").write_text(table)
-    draw(maps, truth_of("silicon", BACKGROUNDS[1], given), given.output / "multislice.png")
+    (given.output / "dynamical.md").write_text(table)
+    draw(maps, truth_of("silicon", BACKGROUNDS[1], given), given.output / "dynamical.png")
     print(table)
 
 
