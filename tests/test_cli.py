@@ -276,3 +276,8 @@ def test_export_writes_what_the_extension_says(result: Path, name: str, capsys: 
     assert cli.main(["export", str(result), "-o", str(target)]) == 1
     assert "--force" in error_of(capsys)
     assert cli.main(["export", str(result), "-o", str(target), "--force", "--estimate", "raw"]) == 0
+
+
+def test_only_a_model_has_an_encoder(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["export", str(result), "-o", str(result.with_name("encoder.onnx"))]) == 1
+    assert "only a model has an encoder" in error_of(capsys)

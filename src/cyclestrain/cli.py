@@ -125,8 +125,7 @@ def _show(result: str, **options: Any) -> None:
 
 @_command(api.export, output="File to write; its extension names the target.")
 def _export(result: str, output: str, **options: Any) -> None:
-    api.export(result, output, **options)
-    print(f"wrote {output}")
+    print(f"wrote {', '.join(map(str, api.export(result, output, **options)))}")
 
 
 @_command(api.info)

@@ -24,11 +24,10 @@ from cyclestrain.model.dictionary import Dictionary, Entry, Priors
 from cyclestrain.model.probe import Probe
 from cyclestrain.traininglog import Epoch, TrainingLog
 
-__all__ = ["SUFFIX", "Material", "Model", "file_fingerprint", "load_model", "save_model"]
+__all__ = ["Material", "Model", "file_fingerprint", "load_model", "save_model"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
-SUFFIX = ".safetensors"
 FORMAT = 1
 HEADER = "cyclestrain"
 NETWORK = "network."

@@ -40,7 +40,7 @@ KEPT = (Knowledge, Calibration, Templates, PolarGrid, Dictionary, Entry, Probe, 
 
 
 def map_scan(
-    scan: Scan, settings: MapSettings, progress: Progress, run: RunFolder | None = None, model: Model | None = None
+    scan: Scan, settings: MapSettings, progress: Progress, run: RunFolder | None = None, *, model: Model | None = None
 ) -> MapResult:
     """Strain, rotation, class and uncertainty for every position of a scan.
 
@@ -63,11 +63,11 @@ def map_scan(
         If the scan cannot be a 4D-STEM scan of a crystal, the reference does not fit it, or the model does not.
     """
     region = parse_reference(settings.reference, scan.scan_shape)
-    source, knowledge = prepare(scan, settings, progress, run, model.material if model else None)
+    source, knowledge = prepare(scan, settings, progress, run=run, material=model.material if model else None)
     network, log = None, None
     if settings.until == "network":
         if model is None:
-            trained = train_network(source, knowledge, settings, progress, run)
+            trained = train_network(source, knowledge, settings, progress=progress, run=run)
             network, log = trained.network, trained.log
         else:
             network = placed(applied(model.network, knowledge), _device(settings))
@@ -91,6 +91,7 @@ def fit_model(
     scan: Scan,
     settings: FitSettings,
     progress: Progress,
+    *,
     run: RunFolder | None = None,
     init_from: Model | None = None,
 ) -> Model:
@@ -103,9 +104,11 @@ def fit_model(
     init_from
         Model of another scan whose entries and weights to start from.
     """
-    source, knowledge = prepare(scan, settings, progress, run, init_from.material if init_from else None, improve=True)
-    start = init_from.network if init_from else None
-    trained = train_network(source, knowledge, settings, progress, run, settings.epochs, start)
+    material, network = (init_from.material, init_from.network) if init_from else (None, None)
+    source, knowledge = prepare(scan, settings, progress, run=run, material=material, improve=True)
+    trained = train_network(
+        source, knowledge, settings, progress=progress, run=run, epochs=settings.epochs, init_from=network
+    )
     calibration = knowledge.calibration
     material = Material(knowledge.dictionary, knowledge.templates, calibration.ring, calibration.disk_radius)
     return Model(material, trained.network, trained.log, origin(scan, settings, fingerprint(scan)))
@@ -115,9 +118,9 @@ def prepare(
     scan: Scan,
     settings: LearnSettings,
     progress: Progress,
+    *,
     run: RunFolder | None = None,
     material: Material | None = None,
-    *,
     improve: bool = False,
 ) -> tuple[Scan, Knowledge]:
     """Calibrate a scan and learn its dictionary, or take over that of `material`; an interrupted run goes on.
@@ -140,7 +143,7 @@ def prepare(
             calibration = calibrate(scan, sample, known, pedestal)
         for choice in calibration.choices:
             progress.note(choice)
-        with progress.stage("learn the dictionary"):
+        with progress.stage("learn the dictionary" if material is None else "find the crystals of the model"):
             if material is None:
                 knowledge = learn(scan, sample, calibration, settings)
             else:
@@ -158,6 +161,7 @@ def train_network(
     scan: Scan,
     knowledge: Knowledge,
     settings: LearnSettings,
+    *,
     progress: Progress,
     run: RunFolder | None = None,
     epochs: int | None = None,

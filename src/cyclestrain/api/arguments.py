@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cyclestrain.runfolder import RunFolder
 
 __all__ = [
+    "MODEL_SUFFIX",
     "KnownModel",
     "PathLike",
     "Run",
@@ -39,6 +40,7 @@ __all__ = [
 PathLike: TypeAlias = str | os.PathLike[str]
 AnySettings = TypeVar("AnySettings", bound="BaseModel")
 
+MODEL_SUFFIX = ".safetensors"
 GIGABYTE = 10**9
 LEAST_MEMORY = GIGABYTE
 
@@ -72,6 +74,7 @@ def open_scan(scan: PathLike | PatternSource | Scan, reading: ReadSettings) -> S
 def open_large(
     scan: PathLike | PatternSource | Scan,
     reading: ReadSettings,
+    *,
     memory: float | None,
     output: PathLike | None,
     force: bool,

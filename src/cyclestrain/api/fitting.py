@@ -7,7 +7,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cyclestrain.api.arguments import PathLike, check_device, known_model, open_large, run_state, validated
+from cyclestrain.api.arguments import (
+    MODEL_SUFFIX,
+    PathLike,
+    check_device,
+    known_model,
+    open_large,
+    run_state,
+    validated,
+)
 from cyclestrain.errors import OutputError
 from cyclestrain.progress import Progress, SilentProgress
 from cyclestrain.settings import FitSettings, ReadSettings
@@ -60,7 +68,7 @@ def fit(
     init_from
         Model of another scan whose dictionary and network to start from; classes are those of that model.
     epochs
-        Largest number of training epochs; by default enough for a scan of any size.
+        Largest number of training epochs; ten by default. It ends earlier where more do not help.
     resume
         Insist on going on with an interrupted fit.
     centre
@@ -112,12 +120,14 @@ def fit(
     start = known_model(settings.init_from, settings)
     if output is not None:
         _check_name(Path(output))
-    opened = open_large(scan, reading, memory, output, force)
+    opened = open_large(scan, reading, memory=memory, output=output, force=force)
     from cyclestrain.modelfile import save_model
     from cyclestrain.pipeline import fit_model
 
     with run_state(opened, settings, output, start, resume=resume) as folder:
-        model = fit_model(opened, settings, progress or SilentProgress(), folder, start.model if start else None)
+        model = fit_model(
+            opened, settings, progress or SilentProgress(), run=folder, init_from=start.model if start else None
+        )
         model.about["reading"] = reading.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
@@ -127,7 +137,6 @@ def fit(
 
 
 def _check_name(output: Path) -> None:
-    from cyclestrain.modelfile import SUFFIX
-
-    if output.suffix != SUFFIX:
-        raise OutputError(f"a model is a {SUFFIX} file; call it {output.stem}{SUFFIX} instead of {output.name}")
+    if output.suffix != MODEL_SUFFIX:
+        better = output.with_suffix(MODEL_SUFFIX).name
+        raise OutputError(f"a model is a {MODEL_SUFFIX} file; call it {better} instead of {output.name}")

@@ -149,7 +149,7 @@ def map(
 
     check_device(settings.device)
     known = known_model(settings.model, settings, config)
-    opened = open_large(scan, reading, memory, output, force)
+    opened = open_large(scan, reading, memory=memory, output=output, force=force)
     if run and run.fingerprint and fingerprint(opened) != run.fingerprint:
         progress.note(f"{opened.name} is not the scan that {config} was made from: its patterns differ")
     if run and known and run.model_fingerprint not in ("", known.fingerprint):
@@ -157,7 +157,7 @@ def map(
     from cyclestrain.pipeline import map_scan
 
     with run_state(opened, settings, output, known) as folder:
-        result = map_scan(opened, settings, progress, folder, known.model if known else None)
+        result = map_scan(opened, settings, progress, folder, model=known.model if known else None)
         result.maps.attrs["reading"] = reading.model_dump_json()
         if known:
             result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}

@@ -1,4 +1,4 @@
-"""What to do with a fitted model: its figures, and what it is in words."""
+"""What to do with a fitted model: its figures, its encoder for other programs, and what it is in words."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
-from cyclestrain.api.arguments import PathLike
+from cyclestrain.api.arguments import MODEL_SUFFIX, PathLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from matplotlib.figure import Figure
 
-__all__ = ["explain_model", "is_model", "model_figures"]
+__all__ = ["explain_model", "export_encoder", "is_model", "model_figures"]
 
 
 def is_model(file: object) -> TypeGuard[PathLike]:
     """Whether `file` is named as models are."""
-    from cyclestrain.modelfile import SUFFIX
-
-    return isinstance(file, str | os.PathLike) and Path(file).suffix == SUFFIX
+    return isinstance(file, str | os.PathLike) and Path(file).suffix == MODEL_SUFFIX
 
 
 def model_figures(path: PathLike) -> Iterator[tuple[str, Figure]]:
@@ -33,6 +31,22 @@ def model_figures(path: PathLike) -> Iterator[tuple[str, Figure]]:
     model = load_model(path)
     yield "training", training_figure(model.log.dataset())
     yield "dictionary", dictionary_figure(dictionary_dataset(model.material.dictionary))
+
+
+def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tuple[Path, ...]:
+    """Write the encoder of a model as ONNX, ``encoder.onnx`` as ``encoder_glance.onnx``, ``encoder_gaze0.onnx``, ..."""
+    from cyclestrain.io import check_writable
+    from cyclestrain.model.onnx_graphs import encoder_graphs, save_graph
+    from cyclestrain.modelfile import load_model
+
+    target = Path(output)
+    graphs = encoder_graphs(load_model(path).network)
+    files = {name: target.with_name(f"{target.stem}_{name}.onnx") for name in graphs}
+    for file in files.values():
+        check_writable(file, force)
+    for name, graph in graphs.items():
+        save_graph(graph, files[name], force)
+    return tuple(files.values())
 
 
 def explain_model(path: PathLike) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cyclestrain.api.arguments import PathLike, open_scan, stored_run, validated
-from cyclestrain.api.models import explain_model, is_model, model_figures
+from cyclestrain.api.models import explain_model, export_encoder, is_model, model_figures
 from cyclestrain.errors import InputError
 from cyclestrain.settings import ReadSettings
 
@@ -73,21 +73,21 @@ def export(
     result: PathLike | xr.Dataset,
     output: PathLike,
     *,
-    format: Literal["hspy", "zspy", "py4dstem", "tiff", "csv", "mat", "png", "svg", "pdf"] | None = None,
+    format: Literal["hspy", "zspy", "py4dstem", "tiff", "csv", "mat", "png", "svg", "pdf", "onnx"] | None = None,
     estimate: Literal["", "raw"] = "",
     force: bool = False,
-) -> None:
-    """Write the maps of a result for another tool: HyperSpy, py4DSTEM, ImageJ, MATLAB, a spreadsheet, a page.
+) -> tuple[Path, ...]:
+    """Write the maps of a result for HyperSpy, py4DSTEM, ImageJ, MATLAB, a spreadsheet, a page; or a model's encoder.
 
     What axes, signs and units mean in each target is stated in docs/export.md and in every file.
 
     Parameters
     ----------
     result
-        Result file; in Python also the data set that `map` returned.
+        Result file, or a model's; in Python also the data set that `map` returned.
     output
         File to write; its extension names the target: .hspy, .zspy, .h5 and .emd (py4DSTEM), .tif, .csv, .mat, .png,
-        .svg, .pdf.
+        .svg, .pdf; of a model .onnx, for a file for each kind of look.
     format
         The target, whatever the extension.
     estimate
@@ -98,15 +98,22 @@ def export(
     from cyclestrain.io import check_writable, export_maps
 
     kind = format or Path(output).suffix.lower().lstrip(".")
+    if is_model(result):
+        if kind != "onnx":
+            raise InputError(f"a model is exported as onnx, not as {kind or 'a file without extension'}")
+        return export_encoder(result, output, force)
+    if kind == "onnx":
+        raise InputError("only a model has an encoder to export as ONNX; give a file that `cyclestrain fit` wrote")
     maps = _maps(result)
     if kind not in FIGURES:
         export_maps(maps, output, format, estimate=estimate, force=force)
-        return
+        return (Path(output),)
     from cyclestrain.report.figures import save_figure, strain_figure
 
     target = Path(output) if Path(output).suffix.lower() == f".{kind}" else Path(f"{os.fspath(output)}.{kind}")
     check_writable(target, force)
     save_figure(strain_figure(maps, estimate), target)
+    return (target,)
 
 
 def info(

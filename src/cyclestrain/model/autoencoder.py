@@ -24,6 +24,8 @@ FloatArray = NDArray[np.floating[Any]]
 STRAIN_BOUND = 0.08
 ROTATION_BOUND = 0.06
 MAX_CONTRAST = 20.0
+GLANCE_RIM, GAZE_RIM = 3.5, 1.8
+"""Pixels from the edge of a disk on that show the background in a first and in a later look."""
 CAPTURE = 0.035
 """Strain (or rotation in radians) up to which a reflection of the glance stays within its window."""
 
@@ -113,6 +115,15 @@ class Known:
     """Looks at patterns of one class, and its activity in each, shape ``(n,)``."""
 
     looks: tuple[Look, ...]
+    activity: Tensor
+
+
+@dataclass(frozen=True)
+class Glanced:
+    """What the glance says of one candidate class: pose, latent ``(n, latent)`` and activity ``(n,)``."""
+
+    pooled: Pooled
+    latent: Tensor
     activity: Tensor
 
 
@@ -221,10 +232,7 @@ class Autoencoder(nn.Module):
             Calibrated beam centres, shape ``(n, 2)``.
         """
         firsts = [self._glance(k, source, rows, theta[:, k], centre) for k in range(self.n_classes)]
-        activity = torch.stack([first.activity for first in firsts], -1)
-        logits = torch.cat([activity, torch.zeros_like(activity[:, :1])], -1)
-        one_hot = k_sparse(logits) if self.settings.sparse else logits.softmax(-1)
-        label = activity.argmax(-1)
+        logits, one_hot, label = self.choose([first.glanced.activity for first in firsts])
         parts = []
         for k, first in enumerate(firsts):
             chosen = (label == k).nonzero()[:, 0]
@@ -245,42 +253,59 @@ class Autoencoder(nn.Module):
         every = torch.arange(len(rows), device=first.gain.device)
         one_hot = torch.nn.functional.one_hot(torch.full_like(every, k), self.n_classes + 1).to(first.gain.dtype)
         looks = self._of_class(k, first, every, one_hot, source, rows, theta, centre).looks
-        return Known(looks, first.activity)
+        return Known(looks, first.glanced.activity)
+
+    def choose(self, activities: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, one-hot class (vacuum last) and label from the activity of every candidate class."""
+        activity = torch.stack(list(activities), -1)
+        logits = torch.cat([activity, torch.zeros_like(activity[:, :1])], -1)
+        one_hot = k_sparse(logits) if self.settings.sparse else logits.softmax(-1)
+        return logits, one_hot, activity.argmax(-1)
 
     def _glance(self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray) -> _First:
         """First look at one candidate class."""
         geometry = self.of_class(k)
         pose = geometry.reflections.new_zeros(len(rows), N_POSE)
         seen, gain, level, turn = self._see(k, source, rows, theta, centre, pose, first=True)
+        glanced = self.glanced(k, seen, turn)
+        candidate = self._bounded(pose, glanced.pooled.step.detach() * geometry.units)
+        return _First(glanced, gain, level, candidate)
+
+    def glanced(self, k: int, seen: Seen, turn: Tensor) -> Glanced:
+        """What windows of a first look say; `turn` is the rotation of each pattern, shape ``(n,)``."""
+        geometry = self.of_class(k)
         reports = self.glance(seen)
-        directions = geometry.directions[geometry.glance]
-        pooled = pool(reports, turn, directions, geometry.prior, torch.zeros_like(pose))
-        latent, activity = self.head.look(reports, pooled, turn)
-        candidate = self._bounded(pose, pooled.step.detach() * geometry.units)
-        return _First(pooled, latent, activity, gain, level, candidate)
+        start = turn.new_zeros(turn.shape[0], N_POSE)
+        pooled = pool(reports, turn, geometry.directions[geometry.glance], geometry.prior, start)
+        return Glanced(pooled, *self.head.look(reports, pooled, turn))
+
+    def gazed(self, k: int, seen: Seen, turn: Tensor, before: Tensor) -> Pooled:
+        """What windows of a later look say, cut where pose `before` expects the reflections, shape ``(n, 6)``."""
+        geometry = self.of_class(k)
+        return pool(self.gaze(seen), turn, geometry.directions, geometry.prior, before / geometry.units)
 
     def _of_class(
         self, k: int, first: _First, chosen: Tensor, one_hot: Tensor, source: Counts, rows: NDArray[Any],
         theta: FloatArray, centre: FloatArray,
     ) -> _Part:  # fmt: skip
         """Affine head and later looks for the patterns of one class."""
-        geometry = self.of_class(k)
         index = chosen.cpu().numpy()
         rows, theta, centre = rows[index], theta[index], centre[index]
-        kept = Pooled(*(getattr(first.pooled, name)[chosen] for name in _POOLED_FIELDS))
-        pooled = self.head(kept, first.latent[chosen], one_hot[chosen, : self.n_classes])
+        kept = Pooled(*(getattr(first.glanced.pooled, name)[chosen] for name in _POOLED_FIELDS))
+        pooled = self.head(kept, first.glanced.latent[chosen], one_hot[chosen, : self.n_classes])
         before = torch.zeros_like(pooled.step)
-        looks = [self._look(geometry, before, pooled)]
+        looks = [self.look_after(k, before, pooled)]
         gain, level = first.gain[chosen], first.level[chosen]
         for _ in range(self.settings.gazes):
             before = looks[-1].pose.detach()
             seen, gain, level, turn = self._see(k, source, rows, theta, centre, before, first=False)
-            pooled = pool(self.gaze(seen), turn, geometry.directions, geometry.prior, before / geometry.units)
-            looks.append(self._look(geometry, before, pooled))
-        return _Part(tuple(looks), gain * (1 + 0.9 * torch.tanh(pooled.gain_step / 0.9)), level)
+            pooled = self.gazed(k, seen, turn, before)
+            looks.append(self.look_after(k, before, pooled))
+        return _Part(tuple(looks), gain * pooled.gain_factor, level)
 
-    def _look(self, geometry: Geometry, before: Tensor, pooled: Pooled) -> Look:
-        step = pooled.step * geometry.units
+    def look_after(self, k: int, before: Tensor, pooled: Pooled) -> Look:
+        """The pose after a look that began at pose `before`."""
+        step = pooled.step * self.of_class(k).units
         return Look(before, step, pooled.information, self._bounded(before, step))
 
     def _bounded(self, before: Tensor, step: Tensor) -> Tensor:
@@ -306,7 +331,7 @@ class Autoencoder(nn.Module):
         views = look(
             source, rows, positions, centre, self.dictionary.entries[k], chosen=chosen,
             half=self.glance_half if first else self.gaze_half,
-            rim=self.radius + (3.5 if first else 1.8), noise_scale=self.noise_scale,
+            rim=self.radius + (GLANCE_RIM if first else GAZE_RIM), noise_scale=self.noise_scale,
         )  # fmt: skip
         tensors = (views.windows, views.fraction, views.contrast, views.share, views.gain, views.level)
         windows, fraction, contrast, share, gain, level = (torch.from_numpy(t).to(device) for t in tensors)
@@ -315,9 +340,7 @@ class Autoencoder(nn.Module):
 
 @dataclass(frozen=True)
 class _First:
-    pooled: Pooled
-    latent: Tensor
-    activity: Tensor
+    glanced: Glanced
     gain: Tensor
     level: Tensor
     candidate: Tensor

@@ -240,6 +240,11 @@ class Pooled:
     gain_step: Tensor
     evidence: Tensor
 
+    @property
+    def gain_factor(self) -> Tensor:
+        """By what the intensity changes, between a tenth and twice, shape ``(n,)``."""
+        return 1 + 0.9 * torch.tanh(self.gain_step / 0.9)
+
 
 def pool(reports: Reports, turn: Tensor, directions: Tensor, prior: Tensor, pull: Tensor) -> Pooled:
     r"""Pool the reports of all windows into one pose: :math:`H\,\delta = \sum_g X_g^T R^T s_g`.
