@@ -107,3 +107,14 @@ def test_crystals_are_told_apart_even_where_noise_is_stated_wrongly(factor: floa
     field = noisy(truth, rng)
     field = replace(field, covariance=field.covariance * factor**2)
     assert error(with_prior(field), truth).std() < (1.0 if factor < 1 else 0.25) * NOISE
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+def test_without_noise_nothing_is_spoiled(noise: float) -> None:
+    rng = np.random.default_rng(8)
+    truth = grains(9, rng)[(np.arange(30) // 10)[:, None] * 3 + np.arange(30)[None] // 10]
+    field = noisy(truth, rng, noise)
+    spread = rng.uniform(0.5, 2.0, (30, 30, 1, 1)) * 1e-10 * np.eye(4)
+    found = with_prior(replace(field, covariance=spread))
+    assert np.abs(error(found, truth)).max() < 1e-8
+    assert (np.einsum("...ii->...i", found.covariance) >= 0).all()

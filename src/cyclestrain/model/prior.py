@@ -34,6 +34,8 @@ CHANCE = 2.0
 """Standard errors by which a cloud must be wider than the noise of its poses before it counts as wide."""
 MEDIAN_DISTANCE = 3.357
 """Median squared Mahalanobis distance in four dimensions."""
+LEAST_NOISE = 1e-4
+"""Least factor of the variances that are stated: without noise nothing differs."""
 GATE = 20.0
 """Squared Mahalanobis distance within which a pose may belong to a cloud: all but 0.05 % of its members."""
 
@@ -146,7 +148,9 @@ def with_prior(field: AffineField, seed: int = 0) -> AffineField:
             continue
         value, noise = _folded(field.affine[mine], field.covariance[mine], operators)
         noise *= _overstated(value, noise, mine)
-        root = np.linalg.cholesky(np.median(noise, axis=0))
+        # The pose of typical uncertainty sets the units: a median of each element need not be a covariance.
+        trace = np.trace(noise, axis1=1, axis2=2)
+        root = np.linalg.cholesky(noise[np.argsort(trace)[len(trace) // 2]])
         white = np.linalg.inv(root)
         poses = Poses(value @ white.T, white @ noise @ white.T)
         # Shear and rotation share the off-diagonal elements of A, which makes their plane twice as large.
@@ -247,7 +251,8 @@ def _overstated(value: FloatArray, noise: FloatArray, where: BoolArray) -> float
     i, j = i[(i >= 0) & (j >= 0)], j[(i >= 0) & (j >= 0)]
     if len(i) < LEAST_MEMBERS:
         return 1.0
-    return min(1.0, float(np.median(_squared(value[i] - value[j], noise[i] + noise[j]))) / MEDIAN_DISTANCE)
+    distance = float(np.median(_squared(value[i] - value[j], noise[i] + noise[j])))
+    return float(np.clip(distance / MEDIAN_DISTANCE, LEAST_NOISE, 1.0))
 
 
 def _squared(difference: FloatArray, covariance: FloatArray) -> FloatArray:
