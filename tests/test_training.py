@@ -87,6 +87,13 @@ def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("n", [2, 6])
+def test_a_few_patterns_are_enough_to_train(n: int) -> None:
+    few = replace(COURSE, patterns=COURSE.patterns[:n], theta=COURSE.theta[:n], centre=COURSE.centre[:n])
+    log = train(few, DICTIONARY, settings=TINY, shape=SHAPE).log
+    assert log.best == len(log.epochs) - 1  # nothing, or too little, is held out to say otherwise
+
+
 def test_training_starts_from_another_network() -> None:
     first = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=1).network
     still = replace(TINY, epochs=1, learning_rate=0.0)

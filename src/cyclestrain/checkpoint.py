@@ -59,10 +59,9 @@ class Checkpoint:
             cancels in the difference; what counts as worse is a mean difference above one standard error.
         """
         self.epochs.append(epoch)
-        if self.epoch > 1:
+        if self.epoch > 1 and len(held_out) > 1:
             difference = held_out - self._best_held_out
-            error = difference.std() / max(len(difference), 1) ** 0.5
-            if len(difference) > 1 and difference.mean() > error:
+            if difference.mean() > difference.std() / len(difference) ** 0.5:
                 return
         self.best = self.epoch - 1
         self._best_held_out = held_out

@@ -48,7 +48,7 @@ class TrainingSettings:
     patience: int = 6
     """Epochs without a better held-out likelihood before training stops."""
     held_out: int = 256
-    """Patterns of the scan kept for that, at most a fifth of all."""
+    """Patterns of the scan kept for that, at least one and at most a fifth of all."""
     max_patterns: int = 2048
     """Patterns of the scan used at most."""
     forward: Literal["unbiased", "plain"] = "unbiased"
@@ -244,7 +244,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, done: float, warm_up: float = 0.
 def _split(n: int, settings: TrainingSettings, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
     """Rows to train on, and rows held out."""
     order = rng.permutation(n)
-    held_out = min(settings.held_out, n // 5)
+    held_out = min(settings.held_out, max(1, n // 5))
     return np.sort(order[held_out : held_out + settings.max_patterns]), np.sort(order[:held_out])
 
 

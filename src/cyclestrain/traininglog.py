@@ -97,4 +97,4 @@ class TrainingLog:
 
 
 def _width(name: str) -> int:
-    return max(len(name), 8) + 1
+    return max(len(name), len("-1.234e+05")) + 1
