@@ -231,3 +231,20 @@ class AffineField:
     label: IntArray
     valid: BoolArray
     operators: tuple[FloatArray, ...]
+
+    @property
+    def operator_table(self) -> OperatorTable:
+        """Operators of all entries in one array, for loops that are compiled."""
+        order = np.array([len(group) for group in self.operators])
+        table = np.tile(np.eye(2), (len(order), int(order.max(initial=1)), 1, 1))
+        for k, group in enumerate(self.operators):
+            table[k, : len(group)] = group
+        return OperatorTable(table, order)
+
+
+@dataclass(frozen=True)
+class OperatorTable:
+    """Operators of an `AffineField`, shape ``(entry, most, 2, 2)``, and how many each entry has, shape ``(entry,)``."""
+
+    operators: FloatArray
+    order: IntArray

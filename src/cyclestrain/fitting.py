@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.beam import locate_beam
+from cyclestrain.boundaries import COST, Sides, find_sides
 from cyclestrain.coarse import Templates, align, correlations, local_means, neighbour_members, to_polar
 from cyclestrain.data import AffineField, Block, BoolArray, Calibration, FloatArray, IntArray, Scan
 from cyclestrain.infer import infer
 from cyclestrain.io import check_patterns
+from cyclestrain.mixtures import Mixtures
 from cyclestrain.model.autoencoder import Autoencoder
 from cyclestrain.model.dictionary import Dictionary, Entry
+from cyclestrain.model.mixture import Palette, decompose
 from cyclestrain.model.windows import gather
 from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
 from cyclestrain.result import Fields
@@ -238,6 +241,7 @@ def to_fields(store: Store, shape: tuple[int, int], dictionary: Dictionary) -> F
     field = _affine_field(store, shape, dictionary, np.where(sample, store.label, -1), valid)
     return Fields(
         field,
+        field,
         store.centre.reshape(*shape, 2),
         store.gain.reshape(shape),
         store.misfit.reshape(shape),
@@ -272,11 +276,12 @@ def _is_crystal(store: Store, shape: tuple[int, int], dictionary: Dictionary) ->
     return np.asarray((significance > SURE_SIGNIFICANCE) | likely | (faint & (agree >= 3)))
 
 
-def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField, advance: Any) -> None:
+def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField, advance: Any) -> Mixtures:
     """Fit patterns again, starting from what their neighbours say, and keep what is surer.
 
     Where counts are scarce the likelihood has many maxima, and climbing the nearest one loses precision: a single step
-    from a good start does not. Faint patterns also try the clearest neighbour's crystal.
+    from a good start does not. Faint patterns also try the clearest neighbour's crystal. Near a change of crystal the
+    patterns are explained as mixtures.
 
     Parameters
     ----------
@@ -288,8 +293,15 @@ def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField
         Smoothed affine of every position.
     advance
         Called with the number of positions done.
+
+    Returns
+    -------
+    mixtures
+        What the probe holds near changes of crystal.
     """
     shape = scan.scan_shape
+    sides = find_sides(context, store.gain.reshape(shape), store.significance.reshape(shape))
+    mixtures, palette = Mixtures.unknown(sides), Palette.of(knowledge.dictionary)
     affine, label = context.affine.reshape(-1, 2, 2), store.label.copy()
     near = _clearest_neighbour(store.significance.reshape(shape)).ravel()
     near_affine, near_label, near_sure = affine[near], label[near], store.significance[near]
@@ -302,7 +314,22 @@ def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField
                 for part in _chunks(members):
                     at = block.positions[part]
                     _fit_again(block.patterns[part], at, start[at], k, knowledge, store, replace=mine is label)
+        _unmix(block, sides, palette, knowledge, store, mixtures)
         advance(len(block.positions))
+    return mixtures
+
+
+def _unmix(
+    block: Block, sides: Sides, palette: Palette, knowledge: Knowledge, store: Store, mixtures: Mixtures
+) -> None:
+    """Explain the patterns of a block that are near a change of crystal."""
+    part = np.arange(*np.searchsorted(sides.position, [block.positions[0], block.positions[-1] + 1]))
+    calibration, at = knowledge.calibration, sides.position[part]
+    variance = np.einsum("nii->ni", store.covariance[at]).max(1, initial=0.0)
+    centre = np.where(np.isfinite(store.centre[at]), store.centre[at], calibration.centre.reshape(-1, 2)[at])
+    candidates = sides.candidates(part, store.label[at], store.affine[at], variance, centre)
+    found = decompose(block.patterns, at - block.positions[0], calibration.good, palette, candidates, COST)
+    mixtures.put(part, candidates, found)
 
 
 def _is_vague(store: Store, knowledge: Knowledge) -> BoolArray:

@@ -11,12 +11,13 @@ from cyclestrain.beam import locate_beam
 from cyclestrain.calibrate import calibrate
 from cyclestrain.coarse import PolarGrid, Templates, align, correlations, to_polar
 from cyclestrain.context import smooth
-from cyclestrain.data import AffineField, BoolArray, Calibration, Scan
+from cyclestrain.data import BoolArray, Calibration, Scan
 from cyclestrain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.errors import InputError
 from cyclestrain.fitting import Knowledge, centre_prior, fit_scan, revisit, to_fields
 from cyclestrain.io import fingerprint
 from cyclestrain.knowledge import describe, learn, transfer
+from cyclestrain.mixtures import Mixtures
 from cyclestrain.model.autoencoder import Autoencoder
 from cyclestrain.model.dictionary import Dictionary, Entry, Priors
 from cyclestrain.model.prior import with_prior
@@ -75,15 +76,17 @@ def map_scan(
         store = fit_scan(source, knowledge, task.advance, run, network)
     fields = to_fields(store, scan.scan_shape, knowledge.dictionary)
     _check_found(fields, scan)
-    context = fields.affine
+    mixtures = None
     if network is not None:
-        context = with_prior(fields.affine, settings.seed)
+        fields = replace(fields, context=with_prior(fields.affine, settings.seed))
     if settings.until == "context":
         with progress.stage("ask the neighbours", scan.n_positions) as task:
-            revisit(source, knowledge, store, smooth(fields.affine), task.advance)
+            mixtures = revisit(source, knowledge, store, smooth(fields.affine), task.advance)
             fields = to_fields(store, scan.scan_shape, knowledge.dictionary)
             context = smooth(fields.affine)
-    maps = finish(scan, settings, knowledge, fields, context, region, progress)
+            mixtures = mixtures.only(context.valid)
+            fields = mixtures.told(replace(fields, context=context))
+    maps = finish(scan, settings, knowledge, fields, mixtures, region, progress)
     return MapResult(maps, dictionary_dataset(knowledge.dictionary), log.dataset() if log else None)
 
 
@@ -210,13 +213,14 @@ def finish(
     settings: MapSettings,
     knowledge: Knowledge,
     fields: Fields,
-    context: AffineField,
+    mixtures: Mixtures | None,
     region: BoolArray | None,
     progress: Progress,
 ) -> xr.Dataset:
     """From the affine of every position to the maps: reference, strain, axes, attributes."""
     ellipse = Ellipse.given(*settings.ellipse) if settings.ellipse else measure_ellipse(fields.affine)
-    fields, context = replace(fields, affine=ellipse.corrected(fields.affine)), ellipse.corrected(context)
+    context = ellipse.corrected(fields.context)
+    fields = replace(fields, affine=ellipse.corrected(fields.affine), context=context)
     progress.note(f"ellipse: {ellipse}")
     reference, text = pick_reference(fields.affine, region)
     progress.note(f"reference: {text}")
@@ -226,6 +230,8 @@ def finish(
         turn_axes(ellipse.widened(relative_strain(field, reference, near)), settings.axes, angle)
         for field in (fields.affine, context)
     )
+    if mixtures is not None:
+        best = mixtures.blend(best, context)
     attrs = provenance(scan, settings, knowledge.calibration, knowledge.dictionary, fingerprint(scan))
     attrs |= {
         "reference": text,

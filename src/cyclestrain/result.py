@@ -53,8 +53,8 @@ class Fields:
 
     Attributes
     ----------
-    affine
-        The transform of every pattern with covariance, label and validity.
+    affine, context
+        The transform of every position with covariance, label and validity: from its own pattern, and the best one.
     centre
         Beam centre ``(y, x)``, pixels.
     gain
@@ -65,14 +65,19 @@ class Fields:
         There is a crystal.
     confidence
         Probability that the label is the right one.
+    share, share_sigma
+        Part of the probe in the dominant crystal and its standard deviation; None where that was not looked for.
     """
 
     affine: AffineField
+    context: AffineField
     centre: FloatArray
     gain: FloatArray
     misfit: FloatArray
     sample: BoolArray
     confidence: FloatArray
+    share: FloatArray | None = None
+    share_sigma: FloatArray | None = None
 
 
 def _strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
@@ -112,9 +117,9 @@ def assemble(
         for suffix in ("", "_raw", "_sigma", "_raw_sigma")
         for name in (f"{c}{suffix}" for c in order)
     }
-    valid = fields.affine.valid & np.isfinite(raw.exx)
+    valid = fields.context.valid & np.isfinite(estimate.exx)
     variables |= {
-        "class": (dims, fields.affine.label.astype(np.int8), {"long_name": "dictionary entry, -1 for none"}),
+        "class": (dims, fields.context.label.astype(np.int8), {"long_name": "dictionary entry, -1 for none"}),
         "class_confidence": (dims, fields.confidence, {"units": "1", "long_name": "probability of the class"}),
         "sample": (dims, fields.sample, {"long_name": "a crystal is there"}),
         "valid": (dims, valid, {"long_name": "the estimate is meant to be used"}),
@@ -131,6 +136,12 @@ def assemble(
             },
         ),
     }
+    if fields.share is not None:
+        text = "part of the probe in the dominant crystal"
+        variables["share"] = (dims, fields.share, {"units": "1", "long_name": text})
+        variables["share_sigma"] = (
+            dims, fields.share_sigma, {"units": "1", "long_name": "standard uncertainty of share"}
+        )  # fmt: skip
     coords: dict[str, Any] = {}
     for dim, size in zip(dims, scan.scan_shape, strict=True):
         step = scan.real_step

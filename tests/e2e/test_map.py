@@ -109,6 +109,46 @@ class TestAccuracy:
         assert accuracy.exx.mae_interior <= 1.02 * compare(maps, made.truth, "raw").exx.mae_interior
 
 
+class TestBoundaries:
+    def test_shares_are_as_right_as_they_say(self, usual: Mapped) -> None:
+        maps, truth = usual.maps, usual.truth
+        several = (maps["share"].values < 1) & maps["valid"].values
+        assert several.sum() > 30
+        error = (maps["share"] - truth["share"]).values[several] / maps["share_sigma"].values[several]
+        assert 0.8 < error.std() < 1.25
+        halves = several & (truth["share"].values < 0.8)
+        assert halves.sum() > 10
+        assert (maps["share"].values[truth["interior"].values] > 0.9).all()
+        assert (maps["share"].values[truth["interior"].values] == 1).mean() > 0.98
+
+    def test_strain_is_that_of_the_blend(self, usual: Mapped) -> None:
+        """As right as stated, and better than the dominant crystal's by far."""
+        expected, valid = relative_truth(usual.maps, usual.truth), usual.maps["valid"].values
+        edge = ~usual.truth["interior"].values & valid
+        z, errors = [], []
+        for name in COMPONENTS[:3]:
+            error = (usual.maps[name] - expected[name]).values[edge]
+            z.append(error / usual.maps[f"{name}_sigma"].values[edge])
+            errors.append(np.abs(error).mean() / np.abs(usual.maps[f"{name}_raw"] - expected[name]).values[edge].mean())
+        assert 0.75 < np.std(z) < 1.3
+        assert max(errors) < 0.5
+
+    def test_only_mixtures_are_touched(self, usual: Mapped, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cyclestrain.fitting._unmix", lambda *_: None)
+        plain = cs.map(usual.made.scan, reference=str(usual.reference))
+        assert (plain["share"] == 1).all()
+        alone = usual.maps["share"].values == 1
+        far = usual.maps["share_sigma"].values == 0
+        for name in COMPONENTS:
+            np.testing.assert_array_equal(usual.maps[name].values[alone], plain[name].values[alone])
+            np.testing.assert_array_equal(usual.maps[f"{name}_raw"].values, plain[f"{name}_raw"].values)
+            np.testing.assert_array_equal(usual.maps[f"{name}_sigma"].values[far], plain[f"{name}_sigma"].values[far])
+
+    def test_a_bent_crystal_has_none(self) -> None:
+        made = ripple(scan=(12, 30), detector=(128, 128), radius=3.0, background=0.5, period=10.0, bend_deg=6.0)
+        assert (cs.map(made.scan)["share"] == 1).all()
+
+
 @pytest.fixture(scope="module")
 def two() -> Mapped:
     """Two phases in vacuum."""
@@ -131,6 +171,15 @@ class TestVacuumAndPhases:
         assert (two.maps["class"].values[empty] == -1).all()
         assert np.isnan(two.maps["exx"].values[empty]).all()
         assert sample[two.truth["interior"].values].all()
+
+    def test_the_edge_of_the_sample_fills_a_part_of_the_probe(self, two: Mapped) -> None:
+        share, valid = two.truth["share"].values, two.maps["valid"].values
+        alone = (two.truth["part_crystal"].values[..., 1] == -1) & (two.truth["part_crystal"].values[..., 0] >= 0)
+        edge = valid & alone & (share < 0.9)
+        assert edge.sum() > 5
+        error = (two.maps["share"] - two.truth["share"]).values[edge]
+        assert np.abs(error / two.maps["share_sigma"].values[edge]).mean() < 1.5
+        assert np.abs(error).mean() < 0.06
 
     def test_phases_are_told_apart(self, two: Mapped) -> None:
         inside = two.truth["interior"].values
@@ -252,7 +301,8 @@ class TestAxes:
 
 
 NAMES = [f"{name}{suffix}" for suffix in ("", "_raw", "_sigma", "_raw_sigma") for name in COMPONENTS] + [
-    "class", "class_confidence", "sample", "valid", "reference", "centre_y", "centre_x", "gain", "log_likelihood",
+    "class", "class_confidence", "share", "share_sigma", "sample", "valid", "reference", "centre_y", "centre_x", "gain",
+    "log_likelihood",
 ]  # fmt: skip
 
 
@@ -266,7 +316,7 @@ class TestResult:
         assert small.maps["sample"].dtype == bool
         assert small.maps["exx"].attrs["units"] == "1"
         assert small.maps["rotation"].attrs["units"] == "rad"
-        for sigma in (name for name in NAMES if name.endswith("sigma")):
+        for sigma in (f"{name}{suffix}_sigma" for name in COMPONENTS for suffix in ("", "_raw")):
             assert (small.maps[sigma].values[small.maps["valid"].values] > 0).all()
 
     def test_it_says_where_it_comes_from(self, small: Mapped) -> None:

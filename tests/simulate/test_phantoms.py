@@ -22,7 +22,10 @@ def test_every_phantom_makes_a_scan_and_a_consistent_truth(name: str) -> None:
     assert simulated.scan.shape == (12, 10, *DETECTOR)
     assert simulated.scan.source.dtype == np.uint16
     truth = simulated.truth
-    assert dict(truth.sizes) == {"ry": 12, "rx": 10, "row": 2, "column": 2}
+    assert {d: truth.sizes[d] for d in ("ry", "rx", "row", "column")} == {"ry": 12, "rx": 10, "row": 2, "column": 2}
+    assert truth["part_share"].sum("part").values == pytest.approx(1.0)
+    in_crystals = (truth["part_share"] * (truth["part_crystal"] >= 0)).max("part")
+    assert truth["share"].values == pytest.approx(in_crystals.values)
     stretch, theta = left_polar(truth["F"].values[truth["interior"].values])
     inside = truth["interior"].values
     assert truth["exx"].values[inside] == pytest.approx(stretch[:, 1, 1] - 1)

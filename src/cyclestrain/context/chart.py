@@ -6,7 +6,6 @@ unwrapped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +79,10 @@ def to_chart(field: AffineField) -> Chart:
     label = np.where(good, field.label.ravel(), -1).astype(np.int64)
     affine = np.where(good[:, None, None], affine, np.eye(2)).astype(float)
     covariance = np.where(good[:, None, None], covariance, np.eye(4)).astype(float)
-    operators, order = _padded(field.operators)
+    table = field.operator_table
     scale = np.sqrt(np.einsum("nii->n", covariance) / 4 + FLOOR**2)
-    which, turn = _unify(field.label.shape, label, affine, operators, order, scale)
-    variant = operators[np.maximum(label, 0), which]
+    which, turn = _unify(field.label.shape, label, affine, table.operators, table.order, scale)
+    variant = table.operators[np.maximum(label, 0), which]
     jac = jacobian(affine @ variant) @ _relabelling(variant)
     covariance = jac @ covariance @ jac.swapaxes(-1, -2) + FLOOR**2 * np.eye(4)
     information = np.linalg.inv(covariance)
@@ -103,15 +102,6 @@ def _usable(field: AffineField) -> BoolArray:
     floor = -1e-9 * np.trace(covariance[where], axis1=1, axis2=2)
     good[where] = (np.linalg.det(affine[where]) > 0) & (np.linalg.eigvalsh(covariance[where])[:, 0] >= floor)
     return good
-
-
-def _padded(operators: Sequence[FloatArray]) -> tuple[FloatArray, IntArray]:
-    """Operators of all entries in one array ``(entry, most, 2, 2)``, and how many each has."""
-    order = np.array([len(group) for group in operators])
-    out = np.tile(np.eye(2), (len(order), int(order.max(initial=1)), 1, 1))
-    for k, group in enumerate(operators):
-        out[k, : len(group)] = group
-    return out, order
 
 
 def _relabelling(operators: FloatArray) -> FloatArray:

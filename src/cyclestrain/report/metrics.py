@@ -31,6 +31,8 @@ STRAINS = ("exx", "eyy", "exy")
 VACUUM = -1
 FAILURE_DEG = 1.0
 """Rotation error, modulo symmetry, above which a position counts as a failure."""
+INTERIOR_SHARE = 0.999
+"""Smallest share of the probe that lies inside a crystal, or in vacuum."""
 SMALLEST_GRAIN = 50
 """Interior positions a grain needs for a bias."""
 LARGE_GRAIN = 200
@@ -89,8 +91,8 @@ class Accuracy:
     failures
         Interior positions that are invalid or whose rotation is off by more than 1 degree modulo symmetry.
     class_accuracy
-        Share of interior and vacuum positions in the right class, classes being named by the best one-to-one
-        assignment; NaN where the truth has one class only.
+        Share of the positions inside a crystal or in vacuum that are in the right class, classes being named by the
+        best one-to-one assignment; NaN where the truth has one class only.
     """
 
     estimate: str
@@ -190,28 +192,59 @@ def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") ->
 
     The reference of each class is the mean true ``F`` over the (interior) positions of the result's ``reference``
     mask; classes without any are NaN. A result whose attribute ``reference_kind`` is ``lattice`` is compared with the
-    absolute truth. At boundaries the truth is that of the dominant grain plus the difference between blend and dominant
-    grain.
+    absolute truth. At boundaries the strain is the mean over the crystals under the probe, each relative to the
+    reference, weighted by their shares; crystals without a reference count as the dominant one.
     """
     suffix = f"_{estimate.strip('_')}" if estimate else ""
     if result["exx"].shape != truth["exx"].shape:
         raise InputError(f"the result has {result['exx'].shape} positions, the truth {truth['exx'].shape}")
     gradient, label = truth["F"].values, truth["class"].values
+    crystals, phase = truth["crystal_F"].values, truth["crystal_class"].values
     target = np.nan_to_num(result[f"rotation{suffix}"].values)
-    stretch = np.full(gradient.shape, np.nan)
-    theta = np.full(label.shape, np.nan)
+    own = _median_by_crystal(target, truth)
+    stretch, theta, alone = (
+        np.full(gradient.shape, np.nan),
+        np.full(label.shape, np.nan),
+        np.full(crystals.shape, np.nan),
+    )
     for k, order in enumerate(_orders(truth)):
-        here = label == k
+        here, of_class = label == k, phase == k
         reference = _reference(result, truth, here, order)
         if reference is not None and here.any():
-            variants = _nearest_variant(gradient[here], reference, order, target[here])
-            stretch[here], theta[here] = left_polar(variants @ np.linalg.inv(reference))
-    absolute, _ = left_polar(np.where(np.isfinite(gradient), gradient, np.eye(2)))
+            inverse = np.linalg.inv(reference)
+            stretch[here], theta[here] = left_polar(
+                _nearest_variant(gradient[here], reference, order, target[here]) @ inverse
+            )
+            alone[of_class] = left_polar(
+                _nearest_variant(crystals[of_class], reference, order, own[of_class]) @ inverse
+            )[0]
+    stretch += _blend(alone, truth)
     maps = {"rotation": theta}
     for name, row, column in (("exx", 1, 1), ("eyy", 0, 0), ("exy", 0, 1)):
-        unit = float(row == column)
-        maps[name] = stretch[..., row, column] - unit + truth[name].values - (absolute[..., row, column] - unit)
+        maps[name] = stretch[..., row, column] - float(row == column)
     return xr.Dataset({name: (("ry", "rx"), values) for name, values in maps.items()})
+
+
+def _median_by_crystal(values: FloatArray, truth: xr.Dataset) -> FloatArray:
+    """Median over the positions that each crystal dominates, 0 for those that dominate none, shape ``(crystal,)``."""
+    out = np.zeros(truth.sizes["crystal"])
+    dominant = truth["part_crystal"].values[..., 0].ravel()
+    order = np.argsort(dominant, kind="stable")
+    ids, first = np.unique(dominant[order], return_index=True)
+    for k, members in zip(ids, np.split(order, first[1:]), strict=True):
+        if k != VACUUM:
+            out[k] = np.median(values.ravel()[members])
+    return out
+
+
+def _blend(stretch: FloatArray, truth: xr.Dataset) -> FloatArray:
+    """Mean stretch of the crystals under the probe minus that of the dominant one, shape ``(ry, rx, 2, 2)``."""
+    crystal, share = truth["part_crystal"].values, truth["part_share"].values * (truth["part_crystal"].values != VACUUM)
+    share[truth["interior"].values, 1:] = 0.0
+    difference = stretch[crystal] - stretch[crystal[..., :1]]
+    total = np.maximum(share.sum(-1), 1e-12)
+    mean: FloatArray = np.einsum("...k,...kij->...ij", share, np.nan_to_num(difference)) / total[..., None, None]
+    return mean
 
 
 @dataclass(frozen=True)
@@ -319,7 +352,7 @@ def _class_accuracy(result: xr.Dataset, truth: xr.Dataset) -> float:
     label = truth["class"].values
     if len(np.unique(label)) < 2 or "class" not in result:
         return float("nan")
-    counted = truth["interior"].values | (label == VACUUM)
+    counted = truth["interior"].values | (truth["share"].values < 1 - INTERIOR_SHARE)
     found = np.where(np.isfinite(result["class"].values), result["class"].values, VACUUM).astype(np.int64)
     if "sample" in result:
         found[~result["sample"].values.astype(bool)] = VACUUM

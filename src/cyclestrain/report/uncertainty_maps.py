@@ -89,9 +89,10 @@ def _quality_panels(ds: xr.Dataset) -> list[Panel]:
         scale = sequential_scale(values, from_zero=False)
         title = "log-likelihood per d.o.f."
         panels.append(Panel(title, values, scale, SEQUENTIAL, note=spread_note(values, "")))
-    if "class_confidence" in ds:
-        values = masked_map(ds, "class_confidence")
-        panels.append(Panel("class confidence", values, ColourScale(0.0, 1.0), CONFIDENCE, spread_note(values, "")))
+    for name, title in (("class_confidence", "class confidence"), ("share", "share of the dominant crystal")):
+        if name in ds:
+            values = masked_map(ds, name)
+            panels.append(Panel(title, values, ColourScale(0.0, 1.0), CONFIDENCE, spread_note(values, "")))
     if "class" in ds:
         panels.append(_class_panel(ds))
     panels.append(_status_panel(ds))
@@ -99,7 +100,7 @@ def _quality_panels(ds: xr.Dataset) -> list[Panel]:
 
 
 def uncertainty_figure(ds: xr.Dataset) -> Figure:
-    """Draw the uncertainties (strains on one scale), fit quality, class, its confidence, and validity.
+    """Draw the uncertainties (strains on one scale), fit quality, class, its confidence and share, and validity.
 
     Variables the result lacks are left out.
     """

@@ -101,12 +101,16 @@ def make_truth(sample: Sample, centres: FloatArray, parameters: Mapping[str, Any
     ``F`` is the deformation gradient of the dominant crystal, (y, x) order, from its unstrained and unrotated lattice.
     ``exx, eyy, exy`` (detector axes, of ``F = V R``, ``eps = V - I``) are those of the dominant crystal in
     the interior, and averaged over the crystals by their share at boundaries; ``rotation`` is the dominant crystal's,
-    radians. Vacuum has NaN there and -1 in ``grain, class``.
+    radians. Vacuum has NaN there and -1 in ``grain, class``. ``share`` is the part of the probe in the largest crystal.
+
+    All that is under the probe is in ``part_crystal`` (-1: vacuum) and ``part_share``, dims ``(ry, rx, part)``, largest
+    share first, with ``crystal_F`` and ``crystal_class`` of each crystal.
     """
     stretch, theta = left_polar(sample.deformation)
     vacuum = sample.dominant == VACUUM
     interior = (sample.share[..., 0] >= INTERIOR_SHARE) & ~vacuum
-    inside = sample.share * (sample.crystal != VACUUM)
+    in_crystals = sample.share * (sample.crystal != VACUUM)
+    inside = in_crystals.copy()
     inside[interior, 1:] = 0.0
     total = inside.sum(-1)
     total[vacuum] = 1.0
@@ -128,6 +132,11 @@ def make_truth(sample: Sample, centres: FloatArray, parameters: Mapping[str, Any
             "grain": (position, sample.per_position(sample.grain, VACUUM).astype(np.int32)),
             "class": (position, sample.per_position(sample.phase, VACUUM).astype(np.int32)),
             "interior": (position, interior),
+            "share": (position, in_crystals.max(-1)),
+            "part_crystal": ((*position, "part"), sample.crystal.astype(np.int32)),
+            "part_share": ((*position, "part"), sample.share),
+            "crystal_F": (("crystal", "row", "column"), sample.deformation),
+            "crystal_class": (("crystal",), sample.phase.astype(np.int32)),
             "centre_y": (position, centres[..., 0], {"unit": "px"}),
             "centre_x": (position, centres[..., 1], {"unit": "px"}),
         },

@@ -18,7 +18,7 @@ __all__ = ["COMPONENTS", "Channel", "Channels", "channels_of"]
 
 COMPONENTS = ("exx", "eyy", "exy", "rotation")
 _UNITS = {"rotation": "rad"}
-_FLAGS = ("class", "class_confidence", "sample", "valid")
+_FLAGS = ("class", "class_confidence", "share", "sample", "valid")
 
 
 @dataclass(frozen=True)
