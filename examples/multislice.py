@@ -14,9 +14,6 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from cyclestrain.data import Scan
 from cyclestrain.io import read
 from cyclestrain.simulate import SimulatedScan, load_truth, record, save
 from cyclestrain.simulate.multislice import heterostructure, silicon
@@ -33,7 +30,7 @@ def computed(folder: Path, name: str, scan: int) -> SimulatedScan:
     truth = load_truth(path)
     if truth["exx"].shape != (scan, scan):
         raise SystemExit(f"{path} holds {truth['exx'].shape} positions, not {scan} x {scan}: name another folder")
-    return SimulatedScan(Scan(np.asarray(read(path).source), name=name), truth)
+    return SimulatedScan(read(path), truth)
 
 
 def recorded(folder: Path, name: str, background: float, scan: int, seed: int = 1) -> Path:

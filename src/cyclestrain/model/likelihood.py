@@ -130,18 +130,22 @@ def _information(
     r0, r1, r2, r3, residual, weights, texture = rows[0], rows[1], rows[2], rows[3], rows[11], rows[12], rows[13]
     pixels = inverse = np.float32(0.0)
     for k in range(n_pixels):
-        probe = texture[k] * (w00 * p00[k] + w01 * p01[k] + w10 * p10[k] + w11 * p11[k])
+        r2[k] = w00 * p00[k] + w01 * p01[k] + w10 * p10[k] + w11 * p11[k]
+    if n_columns > 6:
+        for k in range(n_pixels):
+            r2[k] *= texture[k]
+    for k in range(n_pixels):
         b = beta * background[k]
-        expected = b * (l0 + u[k] * l1 + v[k] * l2) + amplitude * probe
+        expected = b * (l0 + u[k] * l1 + v[k] * l2) + amplitude * r2[k]
         weight = np.sqrt(used[k] / max(expected, least))
-        r2[k] = weight * probe
+        r2[k] = weight * r2[k]
         r3[k] = weight * background[k]
         residual[k] = weight * (values[k] - expected)
         weights[k] = weight
         pixels += used[k]
         inverse += weight * weight
     for k in range(n_pixels):
-        weight = weights[k] * amplitude * texture[k]
+        weight = weights[k] * amplitude
         r0[k] = weight * (w00 * y00[k] + w01 * y01[k] + w10 * y10[k] + w11 * y11[k])
         r1[k] = weight * (w00 * x00[k] + w01 * x01[k] + w10 * x10[k] + w11 * x11[k])
     if sloped:
@@ -151,6 +155,8 @@ def _information(
             r5[k] = beta * r3[k] * v[k]
     if n_columns > 6:
         for k in range(n_pixels):
+            r0[k] *= texture[k]
+            r1[k] *= texture[k]
             weights[k] = amplitude * r2[k] / max(texture[k], np.float32(1e-3))
         for i in range(6, n_columns):
             mode = rows[i]
@@ -309,8 +315,8 @@ def fit_patterns(
         background = np.empty((n_reflections, size * size), np.float32)
         rows = np.ones((14, size * size), np.float32)
         place = np.full((n_reflections, 2), -(10**6), np.int64)
-        normal, score = np.empty((N_LOCAL + 2, N_LOCAL + 2)), np.empty(N_LOCAL + 2)
-        work, gains = np.empty((N_LOCAL, N_LOCAL)), np.zeros((n_reflections, N_LOCAL, 5))
+        normal, score = np.empty((n_local + 2, n_local + 2)), np.empty(n_local + 2)
+        work, gains = np.empty((n_local, n_local)), np.zeros((n_reflections, n_local, 5))
         design = np.zeros((4, N_PARAMETERS))
         precision = np.empty(N_LOCAL)
         theta = parameters[n]
@@ -367,7 +373,10 @@ def fit_patterns(
                         normal[3, i] *= theta[7]
                 normal[3, 3] *= theta[7] * theta[7]
                 score[3] *= theta[7]
-                _eliminate(normal, score, precision, local[n, g], n_local, work, gains[g])
+                if n_local > N_PLAIN:  # constants let the compiler unroll the loops
+                    _eliminate(normal, score, precision, local[n, g], N_LOCAL, work, gains[g])
+                else:
+                    _eliminate(normal, score, precision, local[n, g], N_PLAIN, work, gains[g])
                 for i in range(2):
                     shift_score[n, g, i] = score[i]
                     for j in range(2):

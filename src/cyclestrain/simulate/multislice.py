@@ -243,13 +243,14 @@ def silicon(
 def heterostructure(
     scan: tuple[int, int] = (24, 24), detector: tuple[int, int] = (256, 256), radius: float = 5.0
 ) -> SimulatedScan:
-    """Monolayer of WS2 (grain 0) and WSe2 (grain 1) side by side, a ripple in the strain, vacuum at the right edge.
+    """Monolayer of WS2 and, stretched by 3 %, WSe2 beside it, a ripple in the strain, vacuum at the right edge.
 
-    The truth of both is relative to the lattice of WS2.
+    The truth of both is relative to the lattice of WS2; a strip at the left edge is unstrained (grain 0).
     """
     y, x = _unit_square(scan)
     material = np.where(x < 0.45 + 0.05 * np.sin(2 * np.pi * y), 0, 1)
-    ripple = 0.008 * np.sin(2 * np.pi * 2.5 * (x + 0.3 * y))
+    onset = _smooth_step((x - 0.2) / 0.1)
+    ripple = 0.008 * onset * np.sin(2 * np.pi * 2.5 * (x + 0.3 * y))
     mismatch = np.where(material == 1, 0.030, 0.0)
     stretch = np.eye(2) + symmetric(mismatch - 0.25 * ripple, mismatch + ripple, 0.2 * ripple)
     specimen = Specimen(
@@ -258,7 +259,8 @@ def heterostructure(
         np.zeros(scan),
         0.02 * ripple[..., None] * np.array([1.0, 4.0]),
     )
-    return _simulate(specimen, ["WS2", "WSe2"], material, scan, detector, radius)
+    grain = np.where(material == 1, 2, (onset > 0).astype(np.int64))
+    return _simulate(specimen, ["WS2", "WSe2"], grain, scan, detector, radius)
 
 
 def _unit_square(scan: tuple[int, int]) -> tuple[FloatArray, FloatArray]:

@@ -58,7 +58,7 @@ def record(computed: SimulatedScan, *, background: float, counts: float = 1e5, s
         scan=scan.scan_shape, detector=scan.detector_shape, background=background, counts=counts, seed=seed,
         lattice=str(attrs["lattice"]), spacing=float(attrs["spacing"]), radius=float(attrs["radius"]),
     )  # fmt: skip
-    patterns = SimulatedPatterns(_Recorded(acquisition, np.asarray(scan.source)))
+    patterns = SimulatedPatterns(_Recorded(acquisition, scan.row_band(0, scan.scan_shape[0])))
     own = {"background": background, "counts": counts, "seed": seed, "noise_free": int(acquisition.is_noise_free)}
     return SimulatedScan(
         dataclasses.replace(scan, source=np.asarray(patterns)), computed.truth.assign_attrs(attrs | own)
