@@ -136,7 +136,7 @@ class Mixtures:
         return replace(context, **out)
 
     def told(self, found: Fields) -> Fields:
-        """Fields whose context knows the dominant crystal and its share, and whose class may be in doubt."""
+        """Fields whose context knows the dominant crystal, or vacuum, and its share; their class may be in doubt."""
         context, n, first = self._dominated(found.context), np.arange(len(self.position)), self.dominant
         share, confidence = (context.label.ravel() >= 0).astype(float), found.confidence.ravel().copy()
         sigma, weight, filled = np.zeros(share.shape), self.weight[n, first], self.filled
@@ -148,7 +148,11 @@ class Mixtures:
         confidence[self.position] = confidence[self.source[n, first]] * (1.0 - np.minimum(doubt, 0.5))
         maps = {"share": share, "share_sigma": sigma, "confidence": confidence}
         shaped: dict[str, Any] = {name: values.reshape(context.label.shape) for name, values in maps.items()}
-        return replace(found, context=context, **shaped)
+        mostly_vacuum = np.zeros(context.label.shape, bool)
+        mostly_vacuum.flat[self.position[self.vacuum & (filled < 0.5)]] = True
+        label = np.where(mostly_vacuum, -1, context.label)
+        context = replace(context, label=label, valid=context.valid & ~mostly_vacuum)
+        return replace(found, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
 
     def blend(self, maps: StrainMaps, context: AffineField) -> StrainMaps:
         """Strain of the mixtures: the crystals' mean, weighted by their shares; rotation is the dominant crystal's.
@@ -171,6 +175,7 @@ class Mixtures:
         unknown = np.where(self.vacuum, 0.0, 1.0 - self.filled)  # of some other crystal of the scan
         covariance[self.position[:, None], range(3), range(3)] += (unknown**2)[:, None] * np.nanvar(flat[:, :3], 0)
         flat[self.position[self.changed]] = mean[self.changed]
+        flat[~context.valid.ravel()] = np.nan
         shape = maps.exx.shape
         eyy, exx, exy, rotation = (flat[:, c].reshape(shape) for c in range(4))
         return StrainMaps(eyy, exx, exy, rotation, covariance.reshape(*shape, 4, 4), maps.gradient)

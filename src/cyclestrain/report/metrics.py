@@ -198,6 +198,10 @@ def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") ->
     suffix = f"_{estimate.strip('_')}" if estimate else ""
     if result["exx"].shape != truth["exx"].shape:
         raise InputError(f"the result has {result['exx'].shape} positions, the truth {truth['exx'].shape}")
+    if "crystal_F" not in truth:
+        raise InputError(
+            "the truth does not say which crystals are under the probe; simulate the scan again with this version"
+        )
     gradient, label = truth["F"].values, truth["class"].values
     crystals, phase = truth["crystal_F"].values, truth["crystal_class"].values
     target = np.nan_to_num(result[f"rotation{suffix}"].values)
