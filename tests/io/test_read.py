@@ -6,6 +6,7 @@ import math
 import h5py
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from cyclestrain.data import Quantity, Scan
@@ -407,3 +408,18 @@ def test_factorisations_are_squarest_first():
 
 def test_read_is_a_scan(patterns):
     assert isinstance(read(patterns), Scan)
+
+
+@pytest.mark.parametrize("kind", ["npy", "tif", "raw", "array"])
+def test_a_name_where_nothing_has_one_is_refused(kind, patterns, tmp_path):
+    layout = {}
+    if kind == "npy":
+        np.save(tmp_path / "scan.npy", patterns)
+    elif kind == "tif":
+        tifffile.imwrite(tmp_path / "scan.tif", patterns[0], photometric="minisblack")
+    else:
+        patterns.tofile(tmp_path / "scan.raw")
+        layout = {"shape": patterns.shape, "dtype": "uint16"} if kind == "raw" else {}
+    given = patterns if kind == "array" else tmp_path / f"scan.{kind}"
+    with pytest.raises(InputError, match=r"leave .*out"):
+        read(given, dataset="data", **layout)

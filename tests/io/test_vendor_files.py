@@ -87,6 +87,15 @@ def test_toy_files(name, monkeypatch):
     assert read(DATA / name, scan_shape=scan_shape).shape == shape
 
 
+@pytest.mark.parametrize("name", [name for name in TOO_SMALL if name.endswith((".mrc", ".tvips"))])
+def test_what_a_reader_makes_up_is_no_calibration(name, monkeypatch):
+    """Readers of RosettaSciIO put a step of 1 nm where their file tells none."""
+    monkeypatch.setattr(loaded, "SMALLEST_DETECTOR", 1)
+    scan = read(DATA / name, scan_shape=TOO_SMALL[name][0])
+    assert scan.real_step is None
+    assert scan.reciprocal_step is None
+
+
 def test_real_py4dstem_calibration(monkeypatch):
     monkeypatch.setattr(loaded, "SMALLEST_DETECTOR", 1)
     scan = read(DATA / "formats/real_py4dstem.h5")

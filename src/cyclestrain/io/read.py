@@ -94,6 +94,8 @@ def read(
 def _open(
     path_or_array: Readable, dataset: str | None, scan_shape: tuple[int, int] | None, layout: RawLayout | None
 ) -> Scan:
+    if dataset is not None and not isinstance(path_or_array, str | os.PathLike):
+        raise InputError(f"--dataset {dataset} names an array in a file, but an array was given; leave it out")
     if isinstance(path_or_array, Scan):
         scan = path_or_array
         if scan_shape is None or scan_shape == scan.scan_shape:
@@ -157,18 +159,18 @@ def _readable(path: Path, layout: RawLayout | None) -> bool:
 
 def _open_file(path: Path, dataset: str | None, layout: RawLayout | None) -> Loaded:
     if layout is not None:
-        return load_raw(path, layout)
+        return _only(load_raw(path, layout), path, dataset)
     suffix = path.suffix.lower()
     with path.open("rb") as stream:
         head = stream.read(8)
     if not head:
         raise InputError(f"{path} is empty; copy it again from its origin")
     if head.startswith(b"\x93NUMPY"):
-        return load_npy(path)
+        return _only(load_npy(path), path, dataset)
     if head.startswith(b"PK") and suffix in (".npz", ".zip", ".zspy"):
         return load_npz(path, dataset) if suffix == ".npz" else load_zarr(path, dataset)
     if has_tiff_signature(head) and suffix in _TIFF:
-        return load_tiff(path)
+        return _only(load_tiff(path), path, dataset)
     if has_hdf5_signature(path):
         reader = vendor_layout(path)
         return load_hdf5(path, dataset) if reader is None else load_vendor(path, dataset, reader)
@@ -181,6 +183,13 @@ def _open_file(path: Path, dataset: str | None, layout: RawLayout | None) -> Loa
         f"{path}: no reader knows files that end in {suffix or 'nothing'}; "
         "give NumPy, HDF5, Zarr or a microscope's format that RosettaSciIO reads, or --shape and --dtype of raw numbers"
     )
+
+
+def _only(found: Loaded, path: Path, dataset: str | None) -> Loaded:
+    """`found`, the one array of its file, which has no name."""
+    if dataset is not None:
+        raise InputError(f"{path} holds one array without a name; leave out --dataset {dataset}")
+    return found
 
 
 def factorisations(n: int, most: int = 3) -> list[tuple[int, int]]:

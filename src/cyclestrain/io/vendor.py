@@ -44,6 +44,9 @@ _NOT_USED = frozenset(
     }
 )
 
+_INVENTING = frozenset({"MRC", "TVIPS"})
+"""Readers that call a step of 1 nm, or 1/nm, what is not known."""
+
 
 def _plugins(path: Path, only: str | None) -> list[Mapping[str, Any]]:
     import rsciio
@@ -87,8 +90,8 @@ def _read(plugin: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
         return list(reader(str(path), lazy=False))
 
 
-def _read_any(path: Path, only: str | None, notes: list[str]) -> list[dict[str, Any]]:
-    """Signals of the first reader that understands the file; the complaint of the most fitting one otherwise."""
+def _read_any(path: Path, only: str | None, notes: list[str]) -> tuple[str, list[dict[str, Any]]]:
+    """Name and signals of the first reader that understands the file; else the complaint of the most fitting one."""
     failures: list[Exception] = []
     for plugin in _plugins(path, only):
         with _quiet(notes):
@@ -99,7 +102,7 @@ def _read_any(path: Path, only: str | None, notes: list[str]) -> list[dict[str, 
                 failures.append(error)
                 continue
         if signals:
-            return signals
+            return plugin["name"], signals
     told = [error for error in failures if not isinstance(error, ImportError | NotImplementedError)] or failures
     reason = first_line(told[0]) if told else "nothing in it is an array"
     raise InputError(
@@ -128,6 +131,11 @@ def _order(signal: Mapping[str, Any]) -> tuple[int, ...]:
     if len(detector) != 2:
         return tuple(kept)
     return tuple([index for index in kept if index not in detector] + detector)
+
+
+def _scale(axis: Mapping[str, Any], reader: str) -> Any:
+    """Step of an axis, None where it is what the reader puts there when the file tells none."""
+    return None if reader in _INVENTING and axis.get("scale") == 1 else axis.get("scale")
 
 
 def _probe(source: PatternSource, path: Path) -> None:
@@ -165,7 +173,7 @@ def load_vendor(path: Path, dataset: str | None, only: str | None = None) -> Loa
     """
     notes: list[str] = []
     check_declared_size(path)
-    signals = _read_any(path, only, notes)
+    reader, signals = _read_any(path, only, notes)
     images = [signal for signal in signals if _n_signal_axes(signal) != 1 or len(signal["data"].shape) == 4]
     if not images:
         raise InputError(f"{path} holds spectra, not diffraction patterns; give the file that holds the patterns")
@@ -179,7 +187,8 @@ def load_vendor(path: Path, dataset: str | None, only: str | None = None) -> Loa
     base = data if isinstance(data, np.ndarray) else DaskSource(data)
     _probe(base, path)
     source = view_axes(base, order)
-    pairs = [(axis.get("scale"), axis.get("units")) for axis in (signal["axes"][index] for index in order)]
+    axes = [signal["axes"][index] for index in order]
+    pairs = [(_scale(axis, reader), axis.get("units")) for axis in axes]
     return Loaded(
         source,
         None,
