@@ -1,6 +1,7 @@
 """The table of docs/formats.md: what is read, lazily or not, with which calibration, and tested with which file.
 
-    python benchmarks/formats.py > docs/formats.md
+    python benchmarks/formats.py > docs/formats.md               # a quarter of an hour
+    python benchmarks/formats.py --damaged 0                     # without reading damaged versions of every file
 
 Files of instruments are looked for in ../shared/data and, where absent, their rows say so; one of each format that we
 can write is written. Formats that RosettaSciIO lists and no file was at hand for are named as untested.
@@ -8,10 +9,12 @@ can write is written. Formats that RosettaSciIO lists and no file was at hand fo
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from cyclestrain.errors import InputError
 from cyclestrain.io import loaded, read
 from cyclestrain.io.vendor import _NOT_USED
+from fuzz.harness import Verdict, inputs, try_all
 from fuzz.samples import DATA, MEASURED, OWN, Sample
 
 FORMATS = {
@@ -74,6 +78,7 @@ class Row:
     lazy: str
     calibration: str
     tested: str
+    damaged: str = ""
 
 
 def is_lazy(source: Any) -> bool:
@@ -142,11 +147,20 @@ def untested() -> Iterator[Row]:
             yield Row(f"{plugin['name']} ({extensions})", "by RosettaSciIO", "if its reader is", "", "untested")
 
 
-def table() -> Iterator[Row]:
-    """All rows."""
+def campaign(n: int) -> Iterator[tuple[str, Verdict]]:
+    """What `n` damaged versions of every sample came to, by the name of the sample."""
+    for seed, sample in enumerate((*MEASURED, *OWN) if DATA.is_dir() else OWN):
+        with tempfile.TemporaryDirectory() as folder:
+            verdict = try_all(inputs(sample, Path(folder), n, seed)[1:])
+        print(f"{sample.name}: {dict(verdict.counts)}", *verdict.wrong, sep="\n  ", file=sys.stderr, flush=True)
+        yield sample.name, verdict
+
+
+def table(damaged: dict[str, Counter[str]]) -> Iterator[Row]:
+    """All rows; `damaged` are the outcomes of reading damaged versions, by the name of the sample."""
     loaded.SMALLEST_DETECTOR = 1  # several sample files are of toy size
     makers: list[Callable[[Path], Row]] = [
-        lambda home, sample=sample: row(sample, home)
+        lambda home, sample=sample: replace(row(sample, home), damaged=outcome(damaged.get(sample.name)))
         for sample in (*MEASURED, *OWN)
         if sample.name in FORMATS
         and (sample.damaged.endswith(sample.opened) or sample in OWN or "empad" in sample.name)
@@ -158,20 +172,35 @@ def table() -> Iterator[Row]:
     yield from untested()
 
 
+def outcome(counts: Counter[str] | None) -> str:
+    """Cell of the table."""
+    return "" if counts is None else f"{counts.total()}: {counts['refused']} refused, {counts['read']} read"
+
+
 HEAD = """# Formats
 
 Written by `python benchmarks/formats.py > docs/formats.md`, which reads every file named here. *Lazy* means that
 patterns stay on disk until they are used; what is not lazy is read whole, up to a size that is refused. The calibration
 is what that very file states. Measured files are those of the tests of RosettaSciIO and others; they are not part of
-this repository. `cyclestrain info FILE` says the same about yours.
+this repository. `cyclestrain info FILE` says the same about yours. *Damaged* are versions of the file that were cut,
+flipped, overwritten, holed or shifted somewhere: each was refused with a sentence or read (the damage lies within a
+pattern, or where nobody looks), in time and within 3 GiB of address space.
 
-| format | read as | lazy | calibration found | tested with |
-|---|---|---|---|---|"""
+| format | read as | lazy | calibration found | tested with | damaged |
+|---|---|---|---|---|---|"""
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--damaged", type=int, default=400, metavar="N", help="damaged versions of every file")
+    n = parser.parse_args().damaged
+    verdicts = dict(campaign(n)) if n else {}
     print(HEAD)
-    for line in table():
-        print(f"| {line.format} | {line.read} | {line.lazy} | {line.calibration} | {line.tested} |")
+    for line in table({name: verdict.counts for name, verdict in verdicts.items()}):
+        print(f"| {' | '.join(vars(line).values())} |")
+    total = sum((verdict.counts for verdict in verdicts.values()), Counter())
+    wrong = sum(len(verdict.wrong) for verdict in verdicts.values())
+    if verdicts:
+        print(f"\nOf {total.total()} damaged files in all, {wrong or 'none'} hung, crashed or came to anything else.")
     print(
         """
 Event streams (Timepix, 4D Camera) have no reader here: give the counts as an array, `cyclestrain.map(array)`, where

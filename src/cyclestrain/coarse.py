@@ -24,9 +24,11 @@ __all__ = [
     "PolarGrid",
     "Templates",
     "align",
+    "correlation_noise",
     "correlations",
     "learn_templates",
     "local_means",
+    "mean_of_members",
     "neighbour_members",
     "to_polar",
 ]
@@ -186,7 +188,8 @@ def _spectra(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArray
 
 def _correlate(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int) -> NDArray[np.float32]:
     """Circular correlation of every pattern with every template, shape ``(n, class, angle)``."""
-    product = np.einsum("nrf,krf->nkf", spectra, templates.conj(), optimize=True)
+    # Summed radius by radius, so that no bit depends on how many patterns there are.
+    product = np.stack([(spectra * template).sum(1) for template in templates.conj()], 1)
     return scipy.fft.irfft(product, n_angles, axis=-1, workers=2)
 
 
@@ -241,6 +244,28 @@ def neighbour_members(
         return members
     apart = np.hypot(*np.moveaxis(centre[members] - centre[of][:, None], -1, 0))
     return np.where(apart < SAME_CENTRE, members, -1)
+
+
+def mean_of_members(values: NDArray[Any], members: IntArray) -> NDArray[Any]:
+    """Mean of `values`, shape ``(n, ...)``, over some members each, see `neighbour_members`, shape ``(k, ...)``."""
+    total = values[members[:, 0]].copy()
+    for some in members.T[1:]:
+        there = some >= 0
+        total[there] += values[some[there]]
+    return np.asarray(total / (members >= 0).sum(1).reshape(-1, *[1] * (values.ndim - 1)), values.dtype)
+
+
+def correlation_noise(correlation: NDArray[np.float32]) -> float:
+    """Standard deviation of correlations over all angles, shape ``(n, class, angle)``, by noise alone.
+
+    With their peaks on top of each other, correlations of the patterns of one class differ by noise only.
+    """
+    label = correlation.max(-1).argmax(1)
+    own = correlation[np.arange(len(label)), label]
+    n = own.shape[1]
+    aligned = np.take_along_axis(own, (own.argmax(1)[:, None] + np.arange(n)) % n, 1)
+    groups = [aligned[label == k] for k in np.unique(label)]
+    return max(1.4826 * float(np.median(np.abs(group - np.median(group, axis=0)))) for group in groups)
 
 
 def _neighbour_weights(rows: IntArray, columns: IntArray, reach: int) -> Any:

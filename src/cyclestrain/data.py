@@ -6,8 +6,10 @@ Vectors and matrices are in ``(y, x)`` order as well, see `cyclestrain.affine`.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -102,6 +104,7 @@ class Scan:
     scan_rotation: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict)
     memory_bytes: int = 2**30
+    _reading: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.source.shape) != 4:
@@ -136,38 +139,63 @@ class Scan:
         """Size of one stored pattern in bytes."""
         return int(np.prod(self.detector_shape)) * self.source.dtype.itemsize
 
-    def blocks(self, max_bytes: int | None = None, done: Container[int] = ()) -> Iterator[Block]:
+    def blocks(self, max_bytes: int | None = None, done: BoolArray | None = None) -> Iterator[Block]:
         """Read the whole scan in order, in blocks of at most `max_bytes` (but at least one pattern).
 
-        By default that is an eighth of `memory_bytes`, since what is computed from a block takes several times its
-        size, and at most 128 MiB, beyond which reading is not faster.
-        Blocks whose first position is in `done` are not read.
+        By default that is a sixteenth of `memory_bytes`, since what is computed from a block takes several times its
+        size and the next one is read meanwhile, and at most 128 MiB, beyond which reading is not faster.
+        Blocks whose positions are all `done` (flat, shape ``(n,)``) are not read.
         Blocks are whole scan rows where a row fits, else parts of one row, so that every read is contiguous.
         """
-        n_rows, n_columns = self.scan_shape
         if max_bytes is None:
-            max_bytes = min(128 * 2**20, self.memory_bytes // 8)
-        n = max(1, max_bytes // self.pattern_bytes)
+            max_bytes = min(128 * 2**20, self.memory_bytes // 16)
+        spans = [span for span in self._spans(max_bytes) if done is None or not done[slice(*span)].all()]
+        if isinstance(self.source, np.ndarray):
+            return (self._read(*span) for span in spans)
+        return _ahead(self._read, spans)
+
+    def _spans(self, max_bytes: int) -> list[tuple[int, int]]:
+        """First and last flat position (excluded) of the blocks."""
+        n, n_columns = max(1, max_bytes // self.pattern_bytes), self.scan_shape[1]
         if n >= n_columns:
-            step = n // n_columns
-            for start in range(0, n_rows, step):
-                stop = min(start + step, n_rows)
-                if start * n_columns in done:
-                    continue
-                patterns = np.asarray(self.source[start:stop])
-                yield Block(np.arange(start * n_columns, stop * n_columns), patterns.reshape(-1, *self.detector_shape))
-        else:
-            for row in range(n_rows):
-                for start in range(0, n_columns, n):
-                    stop = min(start + n, n_columns)
-                    if row * n_columns + start in done:
-                        continue
-                    patterns = np.asarray(self.source[row, start:stop])
-                    yield Block(row * n_columns + np.arange(start, stop), patterns)
+            step = n // n_columns * n_columns
+            return [(first, min(first + step, self.n_positions)) for first in range(0, self.n_positions, step)]
+        parts = [(first, min(first + n, n_columns)) for first in range(0, n_columns, n)]
+        rows = range(0, self.n_positions, n_columns)
+        return [(row + first, row + stop) for row in rows for first, stop in parts]
+
+    def _read(self, first: int, stop: int) -> Block:
+        n_columns = self.scan_shape[1]
+        row, column = divmod(first, n_columns)
+        whole = column == 0 and stop % n_columns == 0
+        key = slice(row, stop // n_columns) if whole else (row, slice(column, column + stop - first))
+        with self._reading:  # storage need not bear two readers at once
+            patterns = np.asarray(self.source[key])
+        return Block(np.arange(first, stop), patterns.reshape(-1, *self.detector_shape))
+
+    def part(self, rows: slice, columns: slice) -> Block:
+        """Read the positions of a rectangle, row by row."""
+        positions = np.arange(self.n_positions).reshape(self.scan_shape)[rows, columns].ravel()
+        with self._reading:
+            patterns = np.asarray(self.source[rows, columns])
+        return Block(positions, patterns.reshape(-1, *self.detector_shape))
 
     def row_band(self, start: int, stop: int) -> NDArray[Any]:
         """Patterns of scan rows ``start:stop``, shape ``(stop - start, rx, qy, qx)``, in the type of the file."""
         return np.asarray(self.source[start:stop])
+
+
+def _ahead(read: Callable[[int, int], Block], spans: Sequence[tuple[int, int]]) -> Iterator[Block]:
+    """Read blocks one after the other, each while the one before is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[Block] | None = None
+        for span in spans:
+            coming = pool.submit(read, *span)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
 
 
 @dataclass(frozen=True)

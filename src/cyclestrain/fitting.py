@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.beam import locate_beam
 from cyclestrain.boundaries import COST, Sides, find_sides
-from cyclestrain.coarse import Templates, align, correlations, local_means, neighbour_members, to_polar
+from cyclestrain.coarse import Templates, align, correlations, mean_of_members, neighbour_members, to_polar
 from cyclestrain.data import AffineField, Block, BoolArray, Calibration, FloatArray, IntArray, Scan
 from cyclestrain.infer import infer
 from cyclestrain.io import check_patterns
@@ -20,6 +21,7 @@ from cyclestrain.model.autoencoder import Autoencoder
 from cyclestrain.model.dictionary import Dictionary, Entry
 from cyclestrain.model.mixture import Palette, decompose
 from cyclestrain.model.windows import gather
+from cyclestrain.neighbourhood import Correlated, surrounded
 from cyclestrain.refine import PatternFit, Start, approach, predicted_positions, refine
 from cyclestrain.result import Fields
 from cyclestrain.runfolder import RunFolder
@@ -45,11 +47,15 @@ VAGUE_POSITION = 0.12
 
 @dataclass(frozen=True)
 class Knowledge:
-    """All that is learned before the first pattern is fitted for good."""
+    """All that is learned before the first pattern is fitted for good.
+
+    `correlation_noise` is the standard deviation of the correlation of a pattern with the template of its class.
+    """
 
     calibration: Calibration
     templates: Templates
     dictionary: Dictionary
+    correlation_noise: float = 1.0
 
 
 def centre_prior(calibration: Calibration) -> float:
@@ -97,14 +103,14 @@ def fit_scan(
     """Fit every position, reading the scan once: by maximum likelihood, or with a trained network alone."""
     store = Store.empty(scan.n_positions)
     centres = knowledge.calibration.centre.reshape(-1, 2)
-    done = run.restore(vars(store)) if run else {}
-    advance(sum(done.values()))
+    done = run.restore(vars(store)) if run else np.zeros(scan.n_positions, bool)
+    advance(int(done.sum()))
     for block in scan.blocks(done=done):
         at = block.positions
         check_patterns(block.patterns, int(at[0]))
         store.beam[at] = locate_beam(block.patterns, knowledge.calibration, centres[at])
         if network is None:
-            _fit_block(block, scan.scan_shape, store.beam, knowledge, store, advance)
+            _fit_block(block, scan, knowledge, store, advance)
         else:
             _encode_block(block, store.beam, knowledge, network, store)
             advance(len(block.positions))
@@ -113,12 +119,11 @@ def fit_scan(
     return store
 
 
-def _fit_block(
-    block: Block, shape: tuple[int, int], centres: FloatArray, knowledge: Knowledge, store: Store, advance: Any
-) -> None:
+def _fit_block(block: Block, scan: Scan, knowledge: Knowledge, store: Store, advance: Any) -> None:
+    centres = store.beam
     correlation = _correlations(block, centres, knowledge)
     own = align(correlation)
-    store.label[block.positions], store.confidence[block.positions] = own.label, _confidence(correlation, own.label)
+    store.label[block.positions], store.confidence[block.positions] = own.label, _confidence(correlation, knowledge)
     for k in range(len(knowledge.dictionary.entries)):
         for part in _chunks(np.flatnonzero(own.label == k)):
             at = block.positions[part]
@@ -126,15 +131,28 @@ def _fit_block(
             fit = _fit(block.patterns[part], centres[at], start, k, knowledge)
             _keep(store, at, fit, np.ones(len(at), bool))
             advance(len(part))
-    faint = np.flatnonzero(np.nan_to_num(store.significance[block.positions]) < 2 * MIN_SIGNIFICANCE)
-    if len(faint) == 0 or len(block.positions) == 1:
-        return
-    rows, columns = np.divmod(block.positions, shape[1])
-    together = align(local_means(correlation, rows, columns, 1))
-    for k in range(len(knowledge.dictionary.entries)):
-        for part in _chunks(faint[together.label[faint] == k]):
-            members = neighbour_members(rows, columns, part, 1, centres[block.positions])
-            _fit_faint(block, part, members, together.theta[part], centres, k, knowledge, store)
+    faint = block.positions[np.nan_to_num(store.significance[block.positions]) < 2 * MIN_SIGNIFICANCE]
+    for wide, part in surrounded(Correlated(block, correlation), faint, scan, partial(_look, knowledge, store)):
+        _fit_together(wide, part, scan.scan_shape, knowledge, store)
+
+
+def _look(knowledge: Knowledge, store: Store, block: Block) -> Correlated:
+    """Find the beam in positions that may not have been fitted yet, and correlate them."""
+    at, smooth = block.positions, knowledge.calibration.centre.reshape(-1, 2)
+    store.beam[at] = locate_beam(block.patterns, knowledge.calibration, smooth[at])
+    return Correlated(block, _correlations(block, store.beam, knowledge))
+
+
+def _fit_together(own: Correlated, faint: IntArray, shape: tuple[int, int], knowledge: Knowledge, store: Store) -> None:
+    """Fit the faint positions of a block, which holds their neighbours, from the sums with these."""
+    at = own.block.positions
+    rows, columns = np.divmod(at, shape[1])
+    for part in _chunks(np.searchsorted(at, faint)):
+        members = neighbour_members(rows, columns, part, 1, store.beam[at])
+        together = align(mean_of_members(own.correlation, members))
+        for k in np.unique(together.label).tolist():
+            mine = together.label == k
+            _fit_faint(own.block, part[mine], members[mine], together.theta[mine], store.beam, k, knowledge, store)
 
 
 def _encode_block(block: Block, centres: FloatArray, knowledge: Knowledge, network: Autoencoder, store: Store) -> None:
@@ -171,24 +189,11 @@ def _correlations(block: Block, centres: FloatArray, knowledge: Knowledge) -> ND
     )
 
 
-def _confidence(correlation: NDArray[np.float32], label: IntArray) -> FloatArray:
-    """Probability of the class from the heights of the correlation peaks over the correlation's own noise.
-
-    With their peaks on top of each other, correlations of one class differ by noise only.
-    """
+def _confidence(correlation: NDArray[np.float32], knowledge: Knowledge) -> FloatArray:
+    """Probability of the best class from the heights of the correlation peaks over the correlation's own noise."""
     heights = correlation.max(-1).astype(float)
-    own = correlation[np.arange(len(label)), label]
-    n = own.shape[1]
-    aligned = np.take_along_axis(own, (own.argmax(1)[:, None] + np.arange(n)) % n, 1)
-    noise = np.zeros(correlation.shape[1])
-    for k in range(len(noise)):
-        members = aligned[label == k]
-        if len(members):
-            noise[k] = 1.4826 * np.median(np.abs(members - np.median(members, axis=0)))
-    evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2) / max(float(noise.max()), 1e-6) ** 2
-    probability = np.exp(np.clip(evidence, -50, 0))
-    probability /= probability.sum(1, keepdims=True)
-    return np.asarray(probability[np.arange(len(label)), label], float)
+    evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2) / max(knowledge.correlation_noise, 1e-6) ** 2
+    return np.asarray(1.0 / np.exp(np.clip(evidence, -50, 0)).sum(1))
 
 
 def _fit(

@@ -12,6 +12,7 @@ from cyclestrain.coarse import (
     PolarGrid,
     Templates,
     align,
+    correlation_noise,
     correlations,
     learn_templates,
     local_means,
@@ -94,6 +95,11 @@ class _Chosen:
         together = replace(alone, members=members, theta=align(pooled).theta)
         return _Lessons(alone, together, aligned.label, aligned.thetas)
 
+    def knowledge(self, templates: Templates, entries: list[Entry], scales: list[float]) -> Knowledge:
+        """Put together what was learned; `scales` are variance over mean as each entry found it."""
+        noise = correlation_noise(correlations(self.polar, templates))
+        return Knowledge(self.calibration, templates, Dictionary(tuple(entries), float(np.median(scales))), noise)
+
 
 def _choose(sample: Sample, calibration: Calibration, grid: PolarGrid, rng: np.random.Generator) -> _Chosen:
     n = len(sample.rows)
@@ -133,7 +139,7 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
             f"({calibration.centre[..., 0].mean():.1f}, {calibration.centre[..., 1].mean():.1f}); "
             "if there is one, set --centre or --ring"
         )
-    return Knowledge(calibration, templates.only(kept), Dictionary(tuple(entries), float(np.median(scales))))
+    return chosen.knowledge(templates.only(kept), entries, scales)
 
 
 def _learn_class(
@@ -190,7 +196,7 @@ def transfer(
             f"{100 * MAX_MISMATCH:.0f} %; is it the same material, camera length and binning? Leave out the model to "
             "learn from this scan"
         )
-    return Knowledge(calibration, templates, Dictionary(tuple(entries), float(np.median(scales))))
+    return chosen.knowledge(templates, entries, scales)
 
 
 def _find_again(entry: Entry, alone: Lesson, together: Lesson, *, improve: bool) -> tuple[Entry, float] | None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.containers import decode, encode
-from cyclestrain.data import IntArray
+from cyclestrain.data import BoolArray, IntArray
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.io import write_whole
 
@@ -84,9 +84,10 @@ class RunFolder:
         first, last = int(positions[0]), int(positions[-1])
         _write(self.path / f"block{first}.npz", {name: array[first : last + 1] for name, array in outcome.items()})
 
-    def restore(self, outcome: Mapping[str, NDArray[Any]]) -> dict[int, int]:
-        """Fill the finished blocks into `outcome`; returns the number of positions by first position of each block."""
-        finished = {}
+    def restore(self, outcome: Mapping[str, NDArray[Any]]) -> BoolArray:
+        """Fill the finished blocks into `outcome`; returns which positions they hold."""
+        n_all = min(len(array) for array in outcome.values())
+        finished = np.zeros(n_all, bool)
         for path in self.path.glob("block*.npz"):
             stored, number = _read(path), path.stem.removeprefix("block")
             if stored is None or not number.isdigit() or stored.keys() != outcome.keys():
@@ -94,11 +95,11 @@ class RunFolder:
             first, sizes = int(number), {len(array) for array in stored.values()}
             n = sizes.pop()
             fits = all(stored[name].shape[1:] == array.shape[1:] for name, array in outcome.items())
-            if sizes or not fits or first + n > min(len(array) for array in outcome.values()):
+            if sizes or not fits or first + n > n_all:
                 continue
             for name, array in outcome.items():
                 array[first : first + n] = stored[name]
-            finished[first] = n
+            finished[first : first + n] = True
         return finished
 
 

@@ -13,7 +13,7 @@ from cyclestrain.detector import Levelled, measure_pedestal
 from cyclestrain.errors import InputError
 from cyclestrain.io import ValueRange, check_patterns, check_range
 
-__all__ = ["TILE", "Sample", "above_pedestal", "draw_sample", "levelled"]
+__all__ = ["TILE", "Sample", "above_pedestal", "draw_sample", "levelled", "sample_budget"]
 
 SAMPLE_BYTES = 600 * 2**20
 """Largest sample; never more than a quarter of the memory allowed."""
@@ -76,9 +76,19 @@ def levelled(scan: Scan, pedestal: float) -> Scan:
     return replace(scan, source=Levelled(scan.source, pedestal)) if pedestal else scan
 
 
+def sample_budget(scan: Scan) -> str:
+    """All that samples, and with them results, depend on the memory allowed: nothing for what fits in any case."""
+    largest, budget = 4 * scan.n_positions * int(np.prod(scan.detector_shape)), _sample_bytes(scan)
+    return "whole" if largest <= budget and scan.source.dtype.itemsize <= 4 else str(budget)
+
+
+def _sample_bytes(scan: Scan) -> int:
+    return min(SAMPLE_BYTES, scan.memory_bytes // 4)
+
+
 def _read_sample(scan: Scan, max_positions: int) -> tuple[Sample, ValueRange]:
     n_columns = scan.scan_shape[1]
-    n = max(2, min(max_positions, min(SAMPLE_BYTES, scan.memory_bytes // 4) // scan.pattern_bytes))
+    n = max(2, min(max_positions, _sample_bytes(scan) // scan.pattern_bytes))
     if scan.n_positions <= n:
         patterns = np.asarray(scan.source[:]).reshape(-1, *scan.detector_shape)
         rows, columns = np.divmod(np.arange(scan.n_positions), n_columns)

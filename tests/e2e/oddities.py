@@ -156,7 +156,7 @@ def aborted(patterns: Patterns, rng: np.random.Generator) -> Patterns:
     return patterns
 
 
-MANY_GRAINS = {"grain_size": 35.0, "max_strain": 0.003, "scan": (20, 20)}
+MANY_GRAINS = {"grain_size": 28.0, "max_strain": 0.003, "scan": (24, 24)}
 LOW_DOSE = {"counts": 1.0e4}
 
 ODDITIES = (

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fuzz.samples import Sample
+
 CHILD = Path(__file__).parent / "read_many.py"
 SECONDS = 90
 """Far more than any sample takes, also where a probe of `cyclestrain.io.soundness` runs into its own limit."""
@@ -62,6 +64,15 @@ def variants(sample: Path, target: str, folder: Path, n: int, seed: int) -> Iter
         victim.chmod(0o644)
         victim.write_bytes(damaged(victim.read_bytes(), rng))
         yield home
+
+
+def inputs(sample: Sample, folder: Path, n: int, seed: int) -> list[Path]:
+    """Paths to read: the intact sample first, then damaged ones."""
+    intact = folder / "intact"
+    intact.mkdir(parents=True)
+    sample.make(intact)
+    homes = variants(intact, sample.damaged, folder / "damaged", n, seed)
+    return [intact / sample.opened, *(home / sample.opened for home in homes)]
 
 
 def try_all(paths: Sequence[Path]) -> Verdict:

@@ -83,7 +83,7 @@ OWN = (
         "s.tif",
         "s.tif",
     ),
-    Sample("frames", _frames, "frames", "frames/f1.npy"),
+    Sample("frames", _frames, "frames", "frames/f2.npy"),
 )
 
 

@@ -96,6 +96,7 @@ def run_state(
     """State of a run that writes `output`, to be gone on with by the same command; None where nothing is written."""
     from cyclestrain.io import fingerprint
     from cyclestrain.runfolder import run_folder, run_key
+    from cyclestrain.sampling import sample_budget
 
     if output is None:
         yield None
@@ -104,7 +105,7 @@ def run_state(
         input=fingerprint(scan),
         settings=settings.model_dump_json(),
         model=model.fingerprint if model else "",
-        memory=str(scan.memory_bytes),
+        sample=sample_budget(scan),
         version=__version__,
     )
     with run_folder(Path(output), key, resume=resume) as folder:

@@ -36,6 +36,9 @@ __all__ = [
     "view_axes",
 ]
 
+REASONABLE_BYTES = 2**30
+"""Where memory does not suffice to read less than this, a reader wanted more than it was asked for."""
+
 Index: TypeAlias = int | slice | EllipsisType
 Key: TypeAlias = Index | tuple[Index, ...]
 
@@ -108,8 +111,14 @@ class Stored:
     def __getitem__(self, key: Key) -> NDArray[Any]:
         try:
             values = np.asarray(self.base[key])
-        except (IndexError, InputError, MemoryError):
+        except (IndexError, InputError):
             raise
+        except MemoryError as error:
+            if self._bytes(key) > REASONABLE_BYTES:
+                raise
+            raise InputError(
+                f"{self.path} declares more than it can hold ({first_line(error)}), it seems damaged; copy it again"
+            ) from error
         except Exception as error:  # whatever HDF5, a codec or a vendor's reader raises on damaged data
             raise InputError(
                 f"{self.path}: patterns could not be read, the file seems damaged, incomplete or no longer reachable "
@@ -117,6 +126,9 @@ class Stored:
             ) from error
         # torch warns about read-only arrays, which some readers hand out
         return np.array(values, self.dtype, copy=True if not values.flags.writeable else None)
+
+    def _bytes(self, key: Key) -> int:
+        return math.prod(span(part) for part in select(key, self.shape).slices) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
