@@ -150,9 +150,11 @@ class Mixtures:
         shaped: dict[str, Any] = {name: values.reshape(context.label.shape) for name, values in maps.items()}
         mostly_vacuum = np.zeros(context.label.shape, bool)
         mostly_vacuum.flat[self.position[self.vacuum & (filled < 0.5)]] = True
-        label = np.where(mostly_vacuum, -1, context.label)
-        context = replace(context, label=label, valid=context.valid & ~mostly_vacuum)
-        return replace(found, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
+        affine, context = (
+            replace(field, label=np.where(mostly_vacuum, -1, field.label), valid=field.valid & ~mostly_vacuum)
+            for field in (found.affine, context)
+        )
+        return replace(found, affine=affine, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
 
     def blend(self, maps: StrainMaps, context: AffineField) -> StrainMaps:
         """Strain of the mixtures: the crystals' mean, weighted by their shares; rotation is the dominant crystal's.

@@ -141,7 +141,9 @@ class TestBoundaries:
         far = usual.maps["share_sigma"].values == 0
         for name in COMPONENTS:
             np.testing.assert_array_equal(usual.maps[name].values[alone], plain[name].values[alone])
-            np.testing.assert_array_equal(usual.maps[f"{name}_raw"].values, plain[f"{name}_raw"].values)
+            np.testing.assert_allclose(
+                usual.maps[f"{name}_raw"].values, plain[f"{name}_raw"].values, rtol=0, atol=1e-14
+            )
             np.testing.assert_array_equal(usual.maps[f"{name}_sigma"].values[far], plain[f"{name}_sigma"].values[far])
 
     def test_a_bent_crystal_has_none(self) -> None:
@@ -187,6 +189,12 @@ class TestVacuumAndPhases:
         assert len(two.maps.attrs["symmetry"]) == 2
         assert max(np.mean(found == label), np.mean(found == 1 - label)) > 0.98
         assert np.median(two.maps["class_confidence"].values[inside]) > 0.99
+
+    def test_what_is_mostly_vacuum_is_vacuum(self, two: Mapped) -> None:
+        vacuum = two.truth["class"].values == -1
+        assert (~two.maps["sample"].values[vacuum]).mean() > 0.97
+        assert two.maps["sample"].values[two.truth["interior"].values].all()
+        assert not two.maps["valid"].values[~two.maps["sample"].values].any()
 
     def test_each_phase_has_its_own_reference(self, two: Mapped) -> None:
         accuracy: Accuracy = compare(two.maps, two.truth, "raw")
