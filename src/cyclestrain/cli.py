@@ -165,8 +165,8 @@ def _launch(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=T
         app(tokens, exit_on_error=False)
     except CycloptsError:
         raise
-    except KeyboardInterrupt:
-        _fail("interrupted")
+    except KeyboardInterrupt as stop:
+        _fail("; ".join(["interrupted", *getattr(stop, "__notes__", ())]))
         return INTERRUPTED
     except Exception as error:
         if debug:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CyclestrainError", "InputError", "OutputError"]
+__all__ = ["CyclestrainError", "InputError", "OutputError", "ReadError"]
 
 
 class CyclestrainError(Exception):
@@ -11,6 +11,10 @@ class CyclestrainError(Exception):
 
 class InputError(CyclestrainError):
     """The input file, array or option cannot be used."""
+
+
+class ReadError(InputError):
+    """The input was opened but cannot be read on: it is damaged further inside, or the drive is gone."""
 
 
 class OutputError(CyclestrainError):

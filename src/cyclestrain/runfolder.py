@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.containers import decode, encode
 from cyclestrain.data import BoolArray, IntArray
-from cyclestrain.errors import InputError, OutputError
+from cyclestrain.errors import InputError, OutputError, ReadError
 from cyclestrain.io import write_whole
 
 __all__ = ["RunFolder", "run_folder", "run_key"]
@@ -128,7 +128,8 @@ def run_folder(output: Path, key: str, *, resume: bool = False) -> Iterator[RunF
     """Open the run folder of `output`, which goes on if it belongs to `key` and is emptied otherwise.
 
     It is removed when the ``with`` block ends without an error, which has to be after the result was saved, or with an
-    `InputError`, which the same command would meet again.
+    `InputError`, which the same command would meet again (but a drive may come back: what was reached until a
+    `ReadError` is kept).
 
     Raises
     ------
@@ -156,8 +157,12 @@ def run_folder(output: Path, key: str, *, resume: bool = False) -> Iterator[RunF
                     temporary.write_text(key, encoding="utf-8")
             try:
                 yield RunFolder(folder)
-            except InputError:  # the same command would end the same way: there is nothing to go on with
-                shutil.rmtree(folder, ignore_errors=True)
+            except KeyboardInterrupt as stop:
+                stop.add_note("the same command goes on where it was")
+                raise
+            except InputError as error:
+                if not (isinstance(error, ReadError) and any(folder.glob("*.npz"))):
+                    shutil.rmtree(folder, ignore_errors=True)
                 raise
         shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:

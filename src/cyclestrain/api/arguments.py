@@ -201,13 +201,11 @@ def _keep_input(scan: str, output: Path) -> None:
 
 
 def _memory_bytes(gigabytes: float | None) -> int:
-    """Memory a run may take: what was given, else a quarter of the machine, at least 1 GB."""
+    """Memory a run may take: what was given, else a quarter of the machine or container, at least 1 GB."""
     if gigabytes is not None:
         if not gigabytes >= LEAST_MEMORY / GIGABYTE:
             raise InputError(f"--memory is in GB and at least {LEAST_MEMORY / GIGABYTE:g}, not {gigabytes:g}")
         return int(gigabytes * GIGABYTE)
-    try:
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # no POSIX
-        machine = 0
-    return max(LEAST_MEMORY, machine // 4)
+    from cyclestrain.memory import available_memory
+
+    return max(LEAST_MEMORY, available_memory() // 4)

@@ -98,7 +98,7 @@ def fit(
     bin
         Detector pixels that are summed into one, along each axis.
     memory
-        Memory in GB that the run may take; by default a quarter of the machine, at least 1.
+        Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     seed
         Seed of every random choice.
     device

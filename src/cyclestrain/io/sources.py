@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import PatternSource
-from cyclestrain.errors import InputError
+from cyclestrain.errors import InputError, ReadError
 
 __all__ = [
     "AxisView",
@@ -120,7 +120,7 @@ class Stored:
                 f"{self.path} declares more than it can hold ({first_line(error)}), it seems damaged; copy it again"
             ) from error
         except Exception as error:  # whatever HDF5, a codec or a vendor's reader raises on damaged data
-            raise InputError(
+            raise ReadError(
                 f"{self.path}: patterns could not be read, the file seems damaged, incomplete or no longer reachable "
                 f"({first_line(error)}); copy it again, with the files it belongs with"
             ) from error

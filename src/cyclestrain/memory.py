@@ -1,0 +1,54 @@
+"""How much memory there is: of the machine, or of the container if that allows less."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["available_memory"]
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that this process may use at the most; 0 where the system does not tell.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are.
+    """
+    return min([*_machine(), *_groups(root)], default=0)
+
+
+def _machine() -> Iterator[int]:
+    try:
+        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # no POSIX
+        return
+
+
+def _groups(root: Path) -> Iterator[int]:
+    """Limits of the control groups of this process and of those above it, version 1 and 2."""
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2) if line.count(":") >= 2 else ("", "none", "")
+        if controllers == "":
+            top, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # Inside a container the path may be that of the host, which is not to be seen: the top is the container's then.
+        own = top / group.strip("/")
+        for folder in (own, *own.parents):
+            limit = _text(folder / name).strip()
+            if limit.isdigit():
+                yield int(limit)
+            if folder == top:
+                break
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

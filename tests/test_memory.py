@@ -1,0 +1,49 @@
+"""The memory of a container counts where it is less than that of the machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cyclestrain.memory import available_memory
+
+MACHINE = available_memory(Path("/nowhere"))
+
+
+def system(root: Path, cgroup: str, **limits: str) -> Path:
+    """A made-up ``/proc`` and ``/sys``."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for place, text in limits.items():
+        path = root / "sys/fs/cgroup" / place.replace("__", "/").replace("max", "memory.max")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_of_the_machine() -> None:
+    assert os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") == MACHINE
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "limits", "expected"),
+    [
+        ("0::/\n", {"max": "1073741824\n"}, 2**30),
+        ("0::/user/job7\n", {"user__job7__max": "max\n", "user__max": "536870912\n"}, 2**29),
+        ("0::/of/the/host\n", {"max": "1073741824\n"}, 2**30),
+        ("0::/\n", {"max": "max\n"}, MACHINE),
+        ("0::/\n", {"max": str(2**62)}, MACHINE),
+        ("5:devices:/x\n4:cpu,memory:/docker/1\n0::/\n", {"memory__docker__1__memory.limit_in_bytes": "1000"}, 1000),
+        ("4:memory:/docker/1\n", {"memory__memory.limit_in_bytes": "9223372036854771712\n"}, MACHINE),
+        ("4:memory:/../../x\n0::/..\n", {"max": "4000"}, 4000),
+        ("rubbish\n\n0::", {"max": "no number"}, MACHINE),
+    ],
+)
+def test_of_the_container(cgroup: str, limits: dict[str, str], expected: int, tmp_path: Path) -> None:
+    assert available_memory(system(tmp_path, cgroup, **limits)) == expected
+
+
+def test_a_system_without_control_groups(tmp_path: Path) -> None:
+    assert available_memory(tmp_path) == MACHINE
