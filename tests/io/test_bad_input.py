@@ -1,5 +1,6 @@
 """Broken, foreign and hostile files: one clear sentence, never a traceback of a third party, never a hang."""
 
+import os
 import pickle
 import shutil
 import warnings
@@ -11,6 +12,7 @@ import pytest
 
 from cyclestrain.errors import InputError
 from cyclestrain.io.read import read
+from cyclestrain.io.results import load_result
 
 
 @pytest.fixture
@@ -31,6 +33,16 @@ def test_missing_empty_and_folder(tmp_path):
     refused(tmp_path, "without a single file of patterns")
     (tmp_path / "empty.h5").touch()
     refused(tmp_path / "empty.h5", "is empty")
+    refused("", "name of the scan is empty")
+    refused(tmp_path / ("x" * 300 + ".h5"), "cannot be opened|does not exist")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system")
+def test_a_pipe_would_never_end(tmp_path):
+    os.mkfifo(tmp_path / "scan.npy")
+    refused(tmp_path / "scan.npy", "a pipe")
+    with pytest.raises(InputError, match="is no file"):
+        load_result(tmp_path / "scan.npy")
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def _complaint(target: Path, error: BaseException) -> str:
         return f"{target} could not be written, the disk is full; free some space or choose another drive"
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{target} could not be written, the folder is read-only; choose another folder"
-    return f"{target} could not be written ({first_line(error)}); check the folder and the drive"
+    reason = os.strerror(code) if code else first_line(error)
+    return f"{target} could not be written ({reason}); check the folder and the drive"
 
 
 def _permissions(mode: int) -> int:

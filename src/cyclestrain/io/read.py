@@ -103,6 +103,8 @@ def _open(
         return dataclasses.replace(scan, source=_as_scan(scan.source, scan_shape, scan.name))
     if not isinstance(path_or_array, str | os.PathLike):
         return _finish(Loaded(_from_memory(path_or_array)), "array", "", scan_shape)
+    if not os.fspath(path_or_array):  # which pathlib takes for the current folder
+        raise InputError("the name of the scan is empty; give a file or a folder")
     path = Path(path_or_array)
     with warnings.catch_warnings():  # what third parties warn about is no news to the user
         warnings.simplefilter("ignore")
@@ -146,6 +148,8 @@ def _load(path: Path, dataset: str | None, layout: RawLayout | None) -> Loaded:
 def _dispatch(path: Path, dataset: str | None, layout: RawLayout | None) -> Loaded:
     if not path.exists():
         raise InputError(f"{path} does not exist; check the spelling and the folder")
+    if not path.is_dir() and not path.is_file():  # reading a pipe or a device need never end
+        raise InputError(f"{path} is neither a file nor a folder but a pipe or a device; save the scan as a file first")
     if path.is_dir():
         if is_zarr(path):
             return load_zarr(path, dataset)

@@ -125,13 +125,13 @@ def _open(path: PathLike, group: str | None) -> xr.Dataset:
 def _check_result(path: PathLike) -> list[str]:
     """Make sure that `path` is a result; returns the names of its groups."""
     file = Path(path)
-    if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
-        raise InputError(f"{file} {what}; give a result file written by cyclestrain")
     try:
+        if not file.is_file():
+            what = "is a folder" if file.is_dir() else "is no file" if file.exists() else "does not exist"
+            raise InputError(f"{file} {what}; give a result file written by cyclestrain")
         signature = has_hdf5_signature(file)
     except OSError as error:
-        raise InputError(f"{file} cannot be opened ({first_line(error)}); check its permissions") from error
+        raise InputError(f"{file} cannot be opened ({error.strerror or error}); check its permissions") from error
     if not signature:
         raise InputError(f"{file} is not a netCDF/HDF5 file; give a result file written by cyclestrain")
     with open_hdf5(file) as handle:
