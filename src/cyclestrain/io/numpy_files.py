@@ -1,4 +1,4 @@
-"""NumPy's own files: `.npy` is mapped into memory, `.npz` as well where it is not compressed."""
+"""NumPy's own files: `.npy` is read in parts, `.npz` as well where it is not compressed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from cyclestrain.errors import InputError
 from cyclestrain.io.loaded import Candidate, Loaded, choose
-from cyclestrain.io.sources import Mapped, first_line
+from cyclestrain.io.sources import Plain, first_line
 
 __all__ = ["load_npy", "load_npz"]
 
@@ -59,11 +59,11 @@ def _map(path: Path, header: _Header, name: str, offset: int, available: int) ->
         )
     if header.n_bytes == 0:
         return Loaded(np.empty(header.shape, header.dtype))
-    return Loaded(Mapped(path.absolute(), offset, header.dtype, header.shape, "F" if header.fortran_order else "C"))
+    return Loaded(Plain(path.absolute(), offset, header.dtype, header.shape, "F" if header.fortran_order else "C"))
 
 
 def load_npy(path: Path) -> Loaded:
-    """Map a `.npy` file; its declared size is checked against the file before anything is allocated."""
+    """Open a `.npy` file; its declared size is checked against the file before anything is allocated."""
     with path.open("rb") as stream:
         header = _read_header(stream, str(path))
     return _map(path, header, str(path), header.length, path.stat().st_size - header.length)
@@ -88,7 +88,7 @@ def _stored_offset(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def load_npz(path: Path, dataset: str | None) -> Loaded:
-    """Read one array of a `.npz` archive: mapped where it is stored as it is, unpacked where it is compressed."""
+    """Read one array of a `.npz` archive: in parts where it is stored as it is, unpacked where it is compressed."""
     try:
         with zipfile.ZipFile(path) as archive:
             headers = _members(archive, path)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cyclestrain.errors import InputError
 from cyclestrain.io.loaded import Loaded, is_numeric
-from cyclestrain.io.sources import Mapped
+from cyclestrain.io.sources import Plain
 
 __all__ = ["RawLayout", "load_raw"]
 
@@ -62,7 +62,7 @@ class RawLayout:
 
 
 def load_raw(path: Path, layout: RawLayout) -> Loaded:
-    """Map the numbers in `path`; the size of the file has to fit `layout`."""
+    """Open the numbers in `path`; the size of the file has to fit `layout`."""
     dtype, shape = layout.value_type, layout.shape
     pattern = math.prod(shape[-2:]) * dtype.itemsize
     there = path.stat().st_size - layout.offset
@@ -74,4 +74,4 @@ def load_raw(path: Path, layout: RawLayout) -> Loaded:
             f"{path} holds {max(there, 0)} bytes after the offset of {layout.offset}, but shape "
             f"{' '.join(map(str, shape))} of {dtype} needs {needed}; correct --shape, --dtype or --offset"
         )
-    return Loaded(Mapped(path.absolute(), layout.offset, dtype, shape, layout.order))
+    return Loaded(Plain(path.absolute(), layout.offset, dtype, shape, layout.order))

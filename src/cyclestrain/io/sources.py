@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ __all__ = [
     "DaskSource",
     "Flattened",
     "Key",
-    "Mapped",
+    "Plain",
     "Restacked",
     "Selection",
     "Stored",
@@ -92,7 +94,7 @@ class Stored:
     Attributes
     ----------
     base
-        A data set of h5py or Zarr, a `Mapped` file, a `DaskSource`, or a view on one of them.
+        A data set of h5py or Zarr, a `Plain` file, a `DaskSource`, or a view on one of them.
     path
         File to name in messages.
     dtype
@@ -132,11 +134,11 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """An array stored as it is in a file, mapped anew for each read.
+class Plain:
+    """An array stored as it is in a file, opened anew for each read.
 
-    A mapping that stays counts every page ever touched as memory of the process; one per read gives them back, and
-    a file that was cut meanwhile raises instead of ending the process.
+    It is read, not mapped: where the drive fails or the file was cut meanwhile, a read raises an error, while touching
+    a page of a mapping ends the process.
 
     Attributes
     ----------
@@ -153,7 +155,51 @@ class Mapped:
     order: Literal["C", "F"]
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
-        return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)[key])
+        if self.order == "F":  # the values of one pattern lie all over the file: only a mapping reads them in time
+            return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape, "F")[key])
+        selection = select(key, self.shape)
+        slices = selection.slices
+        out = np.empty([span(part) for part in slices], self.dtype)
+        if out.size:
+            axis = _axis_of_runs(slices, self.shape)
+            part, whole = slices[axis], tuple(slice(0, size, 1) for size in self.shape[axis + 1 :])
+            with self.path.open("rb", buffering=0) as stream:
+                for target, index in zip(np.ndindex(out.shape[:axis]), _indices(slices[:axis]), strict=True):
+                    if part.step == 1 and slices[axis + 1 :] == whole:
+                        self._read(stream, (*index, part.start), out[target])
+                        continue
+                    run = np.empty((part.stop - part.start, *self.shape[axis + 1 :]), self.dtype)
+                    self._read(stream, (*index, part.start), run)
+                    out[target] = run[(slice(None, None, part.step), *slices[axis + 1 :])]
+        return selection.drop(out)
+
+    def _read(self, stream: IO[bytes], first: tuple[int, ...], run: NDArray[Any]) -> None:
+        """Fill `run`, contiguous, with the values that start at the index `first` of the leading axes."""
+        n_before = int(np.ravel_multi_index(first, self.shape[: len(first)])) * math.prod(self.shape[len(first) :])
+        stream.seek(self.offset + n_before * self.dtype.itemsize)
+        left = memoryview(run.reshape(-1).view(np.uint8))
+        while left.nbytes:
+            n = stream.readinto(left)  # type: ignore[attr-defined]
+            if not n:
+                raise EOFError(f"the file ends {left.nbytes} bytes too early")
+            left = left[n:]
+
+
+def _axis_of_runs(slices: tuple[slice, ...], shape: tuple[int, ...]) -> int:
+    """First axis of which a range can be read in one go, with all further axes whole.
+
+    The last axis counts as whole: to leave out what lies between the wanted columns of a detector takes longer than
+    to read it.
+    """
+    pattern = max(0, len(shape) - 2)
+    axis = pattern
+    while axis and slices[axis] == slice(0, shape[axis], 1):
+        axis -= 1
+    return axis + 1 if axis < pattern and slices[axis].step > 1 else axis  # what is stepped over is not read
+
+
+def _indices(slices: tuple[slice, ...]) -> Iterator[tuple[int, ...]]:
+    return product(*(range(part.start, part.stop, part.step) for part in slices))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cyclestrain.data import Quantity
 from cyclestrain.errors import InputError
 from cyclestrain.io.loaded import Loaded, is_numeric
-from cyclestrain.io.sources import Key, Mapped, first_line, select, span
+from cyclestrain.io.sources import Key, Plain, first_line, select, span
 from cyclestrain.io.units import reciprocal_step
 
 __all__ = ["has_tiff_signature", "load_tiff"]
@@ -111,7 +111,7 @@ def _series(file: Any, path: Path) -> Loaded:
     if series.dataoffset is not None:
         if series.dataoffset + needed > there:
             raise InputError(f"{path} is truncated: it promises {needed} bytes of patterns, {there} are there")
-        return Loaded(Mapped(path.absolute(), series.dataoffset, stored, shape, "C"), reciprocal_step=_step(file))
+        return Loaded(Plain(path.absolute(), series.dataoffset, stored, shape, "C"), reciprocal_step=_step(file))
     stack = (len(series), *shape[-2:])
     if math.prod(stack) != math.prod(shape):
         raise InputError(
