@@ -15,6 +15,9 @@ from cyclestrain.model.likelihood import N_LOCAL, N_PARAMETERS, fit_patterns
 from cyclestrain.model.probe import Probe
 from cyclestrain.model.windows import WindowStack, gather
 
+VECTOR = 16
+"""Pixels that the widest vector registers hold."""
+
 __all__ = ["PatternFit", "Start", "approach", "predicted_positions", "refine"]
 
 
@@ -115,6 +118,7 @@ def refine(
     noise_scale: float = 1.0,
     max_shift: float = 1.5,
     robust: bool = True,
+    tolerance: float = 0.0,
 ) -> PatternFit:
     """Fit affine, centre, gain and background of every pattern by Fisher scoring.
 
@@ -138,6 +142,8 @@ def refine(
         No reflection moves further than this in one step, pixels.
     robust
         Lower the weight of reflections that do not fit.
+    tolerance
+        If above zero, only the parameters are asked for, and steps end when no reflection moves by more, pixels.
     """
     probe = probe or entry.probe
     n, n_reflections = stack.counts.shape[:2]
@@ -145,21 +151,42 @@ def refine(
         [start.affine.reshape(n, 4), start.centre, start.gain[:, None], start.level[:, None]], 1
     ).astype(float)
     local = np.zeros((n, n_reflections, N_LOCAL))
-    covariance = np.empty((n, N_PARAMETERS, N_PARAMETERS))
+    covariance = np.full((n, N_PARAMETERS, N_PARAMETERS), np.nan)
     misfit = np.zeros((n, n_reflections, 3))
     score, information = np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2))
-    tables = probe.tables.reshape(3, probe.oversampling + 1, probe.oversampling + 1, -1)
+    tables, grid = _compact(probe)
     fit_patterns(
-        stack.counts, stack.origin, tables, probe.support, entry.background.astype(np.float32),
+        stack.counts, stack.origin, tables, grid, probe.half, entry.background.astype(np.float32),
         np.ascontiguousarray(entry.reflections, float), np.ascontiguousarray(entry.intensity, float),
         np.ascontiguousarray(entry.priors.spread, float), probe.radius, np.ascontiguousarray(centre, float),
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), entry.variance_floor, robust, float(max_shift),
-        iterations, parameters, local, covariance, misfit, score, information,
+        iterations, tolerance, parameters, local, covariance, misfit, score, information,
     )  # fmt: skip
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_error = np.sqrt(2.0 * misfit[..., 1] + misfit[..., 2] * noise_scale)
     chi_square = misfit[..., 0] / noise_scale
     return PatternFit(fitted, covariance, local, chi_square, misfit[..., 1], chi_error, score, information)
+
+
+def _compact(probe: Probe) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probe tables at the pixels that are compared alone, and where these are.
+
+    Returns
+    -------
+    tables
+        Shape ``(phase, phase, 3 * pixel)``: the probe and its derivatives.
+    grid
+        Offsets (y, x) from the window's middle in pixels and in half widths, and 1 for a pixel, 0 for padding up to
+        whole vector registers, shape ``(5, pixel)``.
+    """
+    y, x = np.nonzero(probe.support)
+    n, padded = len(y), -(-len(y) // VECTOR) * VECTOR
+    grid = np.zeros((5, padded), np.float32)
+    grid[0, :n], grid[1, :n], grid[4, :n] = y - probe.half, x - probe.half, 1.0
+    grid[2:4] = grid[:2] / max(probe.half, 1)
+    tables = np.zeros((*probe.tables.shape[1:3], 3, padded), np.float32)
+    tables[..., :n] = np.moveaxis(probe.tables[..., y, x], 0, 2)
+    return tables.reshape(*tables.shape[:2], -1), grid
 
 
 def approach(
