@@ -111,55 +111,64 @@ class Alignment:
     thetas: FloatArray
 
 
-@nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
-def _polar(
-    patterns: Any, good: Any, norm: Any, centres: Any, radii: Any, n_angles: int, box: int, out: Any
-) -> None:  # pragma: no cover
-    """Sample blurred patterns; `norm` is one over the good pixels of the box around each pixel, 0 where too few are."""
+@nb.njit(cache=True, fastmath=True, error_model="numpy")
+def _blur(pattern: Any, good: Any, norm: Any, box: int, column: Any, out: Any) -> None:  # pragma: no cover
+    """Mean of the good pixels of the box around each pixel; `norm` is one over their number, 0 where too few are."""
     n_y, n_x = good.shape
     half = box // 2
-    for n in nb.prange(patterns.shape[0]):
-        column = np.zeros(n_x, np.float32)  # running sums: the cost does not depend on the box
-        blurred = np.zeros((n_y, n_x), np.float32)
-        for y in range(-half, n_y):
-            top, bottom = y - half - 1, y + half
+    inner = column[half : half + n_x]
+    column[:] = 0.0
+    for y in range(-half, n_y):
+        enters, leaves = y + half, y - half - 1
+        if enters < n_y:
             for x in range(n_x):
-                if 0 <= bottom < n_y and good[bottom, x]:
-                    column[x] += np.float32(patterns[n, bottom, x])
-                if top >= 0 and good[top, x]:
-                    column[x] -= np.float32(patterns[n, top, x])
-            if y < 0:
-                continue
-            run = np.float32(0.0)
-            for x in range(-half, n_x):
-                if x + half < n_x:
-                    run += column[x + half]
-                if x - half - 1 >= 0:
-                    run -= column[x - half - 1]
-                if x >= 0:
-                    blurred[y, x] = run * norm[y, x]
+                inner[x] += np.float32(pattern[enters, x]) if good[enters, x] else np.float32(0.0)
+        if leaves >= 0:
+            for x in range(n_x):
+                inner[x] -= np.float32(pattern[leaves, x]) if good[leaves, x] else np.float32(0.0)
+        if y >= 0:
+            row = out[y]
+            row[:] = column[:n_x]
+            for shift in range(1, box):  # a running sum would wait for each pixel before the next
+                shifted = column[shift : shift + n_x]
+                for x in range(n_x):
+                    row[x] += shifted[x]
+            for x in range(n_x):
+                row[x] *= norm[y, x]
+
+
+@nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
+def _polar(
+    patterns: Any, good: Any, norm: Any, known: Any, centres: Any, radii: Any, turns: Any, box: int, out: Any
+) -> None:  # pragma: no cover
+    """Sample blurred patterns; `known` says where the four pixels from here on have a `norm`, see `_blur`."""
+    n_y, n_x = good.shape
+    n_angles = turns.shape[1]
+    for n in nb.prange(patterns.shape[0]):
+        blurred = np.empty((n_y, n_x), np.float32)
+        _blur(patterns[n], good, norm, box, np.empty(n_x + box - 1, np.float32), blurred)
+        flat = blurred.reshape(-1)
         for i in range(radii.shape[0]):
+            ring = out[n, i]
             seen, total = 0, np.float32(0.0)
             for j in range(n_angles):
-                angle = 2.0 * np.pi * j / n_angles
-                y = centres[n, 0] + radii[i] * np.sin(angle)
-                x = centres[n, 1] + radii[i] * np.cos(angle)
-                y = min(max(y, 0.0), n_y - 1.001)
-                x = min(max(x, 0.0), n_x - 1.001)
-                iy, ix = int(y), int(x)
-                if norm[iy, ix] * norm[iy, ix + 1] * norm[iy + 1, ix] * norm[iy + 1, ix + 1] == 0.0:
-                    out[n, i, j] = _UNSEEN
-                    continue
+                y = min(max(centres[n, 0] + radii[i] * turns[0, j], 0.0), n_y - 1.001)
+                x = min(max(centres[n, 1] + radii[i] * turns[1, j], 0.0), n_x - 1.001)
+                iy, ix = np.uint32(y), np.uint32(x)
+                k = iy * np.uint32(n_x) + ix
                 fy, fx = np.float32(y - iy), np.float32(x - ix)
-                low = blurred[iy, ix] + fx * (blurred[iy, ix + 1] - blurred[iy, ix])
-                high = blurred[iy + 1, ix] + fx * (blurred[iy + 1, ix + 1] - blurred[iy + 1, ix])
-                out[n, i, j] = low + fy * (high - low)
-                seen += 1
-                total += out[n, i, j]
+                low = flat[k] + fx * (flat[k + 1] - flat[k])
+                high = flat[k + n_x] + fx * (flat[k + n_x + 1] - flat[k + n_x])
+                if known[iy, ix]:
+                    ring[j] = low + fy * (high - low)
+                    seen += 1
+                    total += ring[j]
+                else:
+                    ring[j] = _UNSEEN
             if seen < n_angles:  # what no pixel shows says nothing: it is as bright as the rest of its ring
                 for j in range(n_angles):
-                    if out[n, i, j] == _UNSEEN:
-                        out[n, i, j] = total / max(seen, 1)
+                    if ring[j] == _UNSEEN:
+                        ring[j] = total / max(seen, 1)
 
 
 def to_polar(patterns: NDArray[Any], good: BoolArray, centres: FloatArray, grid: PolarGrid) -> NDArray[np.float32]:
@@ -167,7 +176,10 @@ def to_polar(patterns: NDArray[Any], good: BoolArray, centres: FloatArray, grid:
     out = np.empty((len(patterns), len(grid.radii), grid.n_angles), np.float32)
     count = ndimage.uniform_filter(good.astype(float), grid.box, mode="constant") * grid.box**2
     norm = np.where(count > LEAST_SHARE * grid.box**2, 1.0 / np.maximum(count, 1.0), 0.0).astype(np.float32)
-    _polar(patterns, good, norm, np.ascontiguousarray(centres), grid.radii, grid.n_angles, grid.box, out)
+    known = (norm[:-1, :-1] > 0) & (norm[:-1, 1:] > 0) & (norm[1:, :-1] > 0) & (norm[1:, 1:] > 0)
+    angles = 2.0 * np.pi * np.arange(grid.n_angles) / grid.n_angles
+    turns = np.stack([np.sin(angles), np.cos(angles)])
+    _polar(patterns, good, norm, known, np.ascontiguousarray(centres), grid.radii, turns, grid.box, out)
     return out
 
 

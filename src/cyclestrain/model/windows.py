@@ -46,20 +46,27 @@ def _gather(
 ) -> None:  # pragma: no cover - compiled
     n_patterns, n_reflections = origin.shape[:2]
     n_y, n_x = good.shape
+    size = 2 * half + 1
     for n in nb.prange(n_patterns):
         for g in range(n_reflections):
-            for i in range(2 * half + 1):
-                y = origin[n, g, 0] - half + i
-                for j in range(2 * half + 1):
-                    x = origin[n, g, 1] - half + j
-                    if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
-                        total = np.float32(0.0)
-                        for m in members[n]:
-                            if m >= 0:
-                                total += np.float32(patterns[m, y, x])
-                        out[n, g, i, j] = total
-                    else:
-                        out[n, g, i, j] = MASKED
+            top, left = origin[n, g, 0] - half, origin[n, g, 1] - half
+            first, last = min(max(0, -left), size), max(min(size, n_x - left), 0)
+            for i in range(size):
+                y, row = top + i, out[n, g, i]
+                if y < 0 or y >= n_y or first >= last:
+                    row[:] = MASKED
+                    continue
+                row[:first] = MASKED
+                row[last:] = MASKED
+                inside, usable = row[first:last], good[y, left + first : left + last]
+                inside[:] = 0.0
+                for m in members[n]:
+                    if m >= 0:
+                        counts = patterns[m, y, left + first : left + last]
+                        for j in range(inside.shape[0]):
+                            inside[j] += np.float32(counts[j])
+                for j in range(inside.shape[0]):
+                    inside[j] = inside[j] if usable[j] else MASKED
 
 
 def gather(
