@@ -5,8 +5,10 @@
     python benchmarks/table.py --levels 0.25 0.6 --doses --scan 32 --seeds 101 102
 
 Backgrounds of 0 to 70 % in the 13 published levels, 80 and 90 %, and 1e3 to 1e6 electrons at 25 %. py4DSTEM and quantem
-run in their own environments with settings in their favour and are told the rotation of every grain. Writes `table.md`,
-`table.csv` and `error.png` into the output folder.
+run in their own environments with settings in their favour and are told the rotation of every grain; they are slow, so
+they take the first seed only. Errors over all positions stand beside the published ones of the method's paper
+(`published.csv`). Writes `table.md`, `table.csv` and `error.png` into the output folder after every scan; `--resume`
+goes on from the `table.csv` that is there.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ DOSES = (1e3, 1e4, 1e6)
 DOSE, DOSE_LEVEL = 1e5, 0.25
 COMPONENTS = ("exx", "eyy", "exy")
 METHODS = ("py4DSTEM", "quantem", "cyclestrain network", "cyclestrain raw", "cyclestrain context", "bound")
+PUBLISHED = "CC-ST-AE, published"
 PEER_NAMES = {"py4dstem": "py4DSTEM", "quantem": "quantem"}
 
 
@@ -53,8 +56,11 @@ class Figures:
         Which tool, and the way it refined disks below a pixel.
     component
         ``exx``, ``eyy`` or ``exy``.
-    mae, mae_interior, bias, scatter
-        Mean absolute error over all positions and over the interior, rms bias per grain, scatter around it.
+    mae, mae_interior, bias, bias_max, scatter
+        Mean absolute error over all positions and over the interior, rms and largest bias of a grain of at least 200
+        positions, scatter around it.
+    z_std, coverage_68, coverage_95
+        Standard deviation of error over stated sigma, share of the errors within 1 and 1.96 sigma, interior.
     failures
         Share of the interior off by more than 1 degree or without a result.
     patterns_per_second
@@ -70,7 +76,11 @@ class Figures:
     mae: float
     mae_interior: float
     bias: float
+    bias_max: float
     scatter: float
+    z_std: float
+    coverage_68: float
+    coverage_95: float
     failures: float
     patterns_per_second: float
 
@@ -94,6 +104,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scan", type=int, default=None, help="positions along each side")
     parser.add_argument("--seeds", nargs="+", type=int, default=None)
     parser.add_argument("--peers", nargs="*", choices=list(PEER_NAMES), default=list(PEER_NAMES))
+    parser.add_argument("--peer-seeds", nargs="*", type=int, default=None, help="seeds of the peers; the first of all")
+    parser.add_argument("--resume", action="store_true", help="keep the scans that table.csv has")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "benchmark")
     parser.add_argument("--folder", type=Path, help="keep the simulated scans here and use those that are there")
     given = parser.parse_args()
@@ -102,6 +114,7 @@ def parse_arguments() -> argparse.Namespace:
     given.doses = (() if quick else DOSES) if given.doses is None else given.doses
     given.scan = given.scan or (24 if quick else 48)
     given.seeds = given.seeds or ([101] if quick else [101, 102, 103])
+    given.peer_seeds = given.seeds[:1] if given.peer_seeds is None else given.peer_seeds
     return given
 
 
@@ -110,15 +123,18 @@ def main() -> None:
     given = parse_arguments()
     given.output.mkdir(parents=True, exist_ok=True)
     wanted = [(level, DOSE) for level in given.levels] + [(DOSE_LEVEL, dose) for dose in given.doses]
-    figures: list[Figures] = []
+    figures = read(given.output / "table.csv") if given.resume else []
+    done = {Condition(row.background, row.counts, row.seed) for row in figures}
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for background, counts in wanted:
             for seed in given.seeds:
                 condition = Condition(background, counts, seed)
-                figures += measure(condition, folder, given)
-                write(figures, given)
+                if condition not in done:
+                    figures += measure(condition, folder, given)
+                    write(figures, given)
+    write(figures, given)
     print((given.output / "table.md").read_text())
 
 
@@ -143,7 +159,7 @@ def _methods(
     """Method, mode, accuracy and patterns per second of every run."""
     reference = np.load(simulated.reference)
     peers.tell(simulated.truth, told)
-    for peer in given.peers:
+    for peer in given.peers if condition.seed in given.peer_seeds else ():
         modes = list(peers.MODES[peer])
         for mode in modes[:1] if given.quick else modes:
             made = peers.run_peer(peer, mode, simulated.scan, told, reference)
@@ -165,7 +181,9 @@ def _figures(condition: Condition, method: str, mode: str, accuracy: Accuracy, s
         part = getattr(accuracy, name)
         yield Figures(
             **asdict(condition), method=method, mode=mode, component=name, mae=part.mae, mae_interior=part.mae_interior,
-            bias=part.bias_rms_large, scatter=part.scatter, failures=accuracy.failure_share, patterns_per_second=speed,
+            bias=part.bias_rms_large, bias_max=part.bias_max_large, scatter=part.scatter, z_std=part.z_std,
+            coverage_68=part.coverage_68, coverage_95=part.coverage_95, failures=accuracy.failure_share,
+            patterns_per_second=speed,
         )  # fmt: skip
 
 
@@ -174,8 +192,8 @@ def _bound_figures(condition: Condition, simulated: SimulatedFile) -> Iterator[F
     for name in COMPONENTS:
         yield Figures(
             **asdict(condition), method="bound", mode="", component=name, mae=nan,
-            mae_interior=MEAN_OVER_STD * limit[name], bias=0.0, scatter=limit[name], failures=0.0,
-            patterns_per_second=nan,
+            mae_interior=MEAN_OVER_STD * limit[name], bias=0.0, bias_max=0.0, scatter=limit[name], z_std=1.0,
+            coverage_68=0.683, coverage_95=0.95, failures=0.0, patterns_per_second=nan,
         )  # fmt: skip
 
 
@@ -202,6 +220,22 @@ def averages(figures: list[Figures], measure: str, component: str) -> dict[tuple
     return {key: {m: float(np.mean(v)) for m, v in methods.items()} for key, methods in collected.items()}
 
 
+def read(path: Path) -> list[Figures]:
+    """Figures of an earlier run, none where there is no file."""
+    if not path.exists():
+        return []
+    types = {name: {"str": str, "int": int}.get(str(kind), float) for name, kind in Figures.__annotations__.items()}
+    with path.open(newline="") as file:
+        return [Figures(**{name: types[name](text) for name, text in row.items()}) for row in csv.DictReader(file)]
+
+
+def published() -> dict[tuple[float, float], dict[str, float]]:
+    """Errors over all positions of the method's paper by ``(background, counts)`` and component."""
+    with (Path(__file__).parent / "published.csv").open(newline="") as file:
+        rows = csv.DictReader(line for line in file if not line.startswith("#"))
+        return {(float(row["background"]), DOSE): {name: float(row[name]) for name in COMPONENTS} for row in rows}
+
+
 def write(figures: list[Figures], given: argparse.Namespace) -> None:
     """Write every run into `table.csv`, means over seeds (of the peers' best mode) into `table.md` and the figure."""
     with (given.output / "table.csv").open("w", newline="") as file:
@@ -214,29 +248,45 @@ def write(figures: list[Figures], given: argparse.Namespace) -> None:
 
 
 def _text(best: list[Figures], given: argparse.Namespace) -> str:
-    present = [m for m in METHODS if any(row.method == m for row in best)]
     parts = [
-        f"Scans of {given.scan} x {given.scan} positions, means over seeds {', '.join(map(str, given.seeds))}; strain "
-        "in units of 1e-4. Peers are told the rotation of every grain. `bound` is the Cramer-Rao bound of one "
-        "pattern; only neighbours can beat it.",
+        f"Scans of {given.scan} x {given.scan} positions, means over seeds {', '.join(map(str, given.seeds))} (peers: "
+        f"{', '.join(map(str, given.peer_seeds))}); strain in units of 1e-4. Peers are told the rotation of every "
+        "grain. `bound` is the Cramer-Rao bound of one pattern; only neighbours can beat it.",
     ]
-    measures = [
-        ("MAE, interior", "mae_interior", COMPONENTS), ("MAE, all positions", "mae", COMPONENTS),
-        ("bias per grain, rms", "bias", COMPONENTS), ("scatter", "scatter", COMPONENTS),
-        ("failures, % of the interior", "failures", ("exx",)), ("patterns/s", "patterns_per_second", ("exx",)),
-    ]  # fmt: skip
-    for title, name, components in measures:
-        for component in components:
-            scale, digits = {"failures": (1e2, 2), "patterns_per_second": (1.0, 0)}.get(name, (1e4, 2))
-            table = averages(best, name, component)
-            rows = [
-                [f"{background:.0%}", f"{counts:.0e}".replace("e+0", "e")]
-                + [_cell(methods.get(m, np.nan) * scale, digits) for m in present]
-                for (background, counts), methods in table.items()
-            ]
-            heading = title if len(components) == 1 else f"{title}, {component}"
-            parts.append(f"### {heading}\n\n{markdown(['background', 'electrons', *present], rows)}")
+    parts += [_section("MAE, interior", "mae_interior", name, best) for name in COMPONENTS]
+    parts += [_section("MAE, all positions", "mae", name, best) for name in COMPONENTS]
+    parts += [_section("bias per grain, rms", "bias", name, best) for name in COMPONENTS]
+    parts += [_section("bias per grain, largest", "bias_max", name, best) for name in COMPONENTS]
+    parts += [_section("scatter", "scatter", name, best) for name in COMPONENTS]
+    parts += [_section("error over stated sigma, standard deviation", "z_std", name, best) for name in COMPONENTS]
+    parts += [
+        _section("within 1 sigma, % (68.3)", "coverage_68", "exx", best),
+        _section("within 1.96 sigma, % (95)", "coverage_95", "exx", best),
+        _section("failures, % of the interior", "failures", "", best),
+        _section("patterns/s, everything but start-up", "patterns_per_second", "", best),
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def _section(title: str, measure: str, component: str, best: list[Figures]) -> str:
+    """One measure of one component (where it is the same for all: an empty name), methods side by side."""
+    own = ("cyclestrain network", "cyclestrain raw", "cyclestrain context")
+    wanted = own if measure in ("z_std", "coverage_68", "coverage_95") else METHODS
+    table = averages(best, measure, component or "exx")
+    present = [m for m in wanted if any(np.isfinite(v.get(m, np.nan)) for v in table.values())]
+    scale, digits = {"failures": (1e2, 2), "coverage_68": (1e2, 1), "coverage_95": (1e2, 1)}.get(measure, (1e4, 2))
+    if measure in ("patterns_per_second", "z_std"):
+        scale, digits = 1.0, 2 * (measure == "z_std")
+    columns = {m: {key: methods.get(m, np.nan) for key, methods in table.items()} for m in present}
+    if measure == "mae":
+        columns = {PUBLISHED: {key: errors[component] for key, errors in published().items()}} | columns
+    rows = [
+        [f"{background:.0%}", f"{counts:.0e}".replace("e+0", "e")]
+        + [_cell(column.get((background, counts), np.nan) * scale, digits) for column in columns.values()]
+        for background, counts in table
+    ]
+    heading = f"{title}, {component}" if component else title
+    return f"### {heading}\n\n{markdown(['background', 'electrons', *columns], rows)}"
 
 
 def _cell(value: float, digits: int) -> str:

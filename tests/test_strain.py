@@ -178,6 +178,22 @@ class TestUncertainty:
         np.testing.assert_allclose(ratio, 1.0, atol=0.15)
         np.testing.assert_allclose(np.std(errors, 0), 1e-3 / 8, rtol=0.15)
 
+    @pytest.mark.parametrize("side", [1, 2, 5])
+    def test_members_of_the_reference_are_known_better_relative_to_it(self, side: int) -> None:
+        """Their errors are in the reference too; elsewhere both errors add up. A member alone differs by nothing."""
+        rng = np.random.default_rng(side)
+        mask = np.zeros((6, 6), bool)
+        mask[:side, :side] = True
+        z = []
+        for _ in range(400):
+            affine = np.eye(2) + 1e-3 * rng.standard_normal((6, 6, 2, 2))
+            field = one_class_field(affine, 1e-3)
+            maps = relative_strain(field, measure_reference(field, mask))
+            z.append(vector(maps) / maps.sigma)
+        scatter = np.sqrt(np.mean(np.square(z), (0, 3)))
+        np.testing.assert_allclose(scatter[~mask].mean(), 1.1 if side == 2 else 1.0, atol=0.1)
+        np.testing.assert_allclose(scatter[mask], 0.0 if side == 1 else 1.0, atol=0.17)
+
 
 class TestAxes:
     def random_maps(self, order: int = 1) -> StrainMaps:

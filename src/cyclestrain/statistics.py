@@ -13,10 +13,10 @@ import numba as nb
 import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.optimize import minimize
-from scipy.special import erfc
 
 from cyclestrain.data import FloatArray
 from cyclestrain.model.dictionary import Entry
+from cyclestrain.model.disk import seen_edge
 from cyclestrain.model.likelihood import N_LOCAL, STEEPEST
 from cyclestrain.model.probe import Probe
 from cyclestrain.model.windows import WindowStack
@@ -244,7 +244,7 @@ def _fit_probe_profile(normal: FloatArray, rhs: FloatArray, probe: Probe) -> Flo
     radius = np.arange(len(rhs)) / probe.oversampling
 
     def basis(shape: FloatArray) -> FloatArray:
-        disk = 0.5 * erfc((radius - shape[0]) / (np.sqrt(2.0) * np.exp(shape[1])))
+        disk = seen_edge(radius, float(shape[0]), float(np.exp(shape[1])))
         return np.stack([disk, disk * (radius / shape[0]) ** 2, np.ones_like(radius)], 1)
 
     def solve(shape: FloatArray) -> tuple[float, FloatArray]:
@@ -255,7 +255,7 @@ def _fit_probe_profile(normal: FloatArray, rhs: FloatArray, probe: Probe) -> Flo
         profile = columns @ coefficients
         return float(profile @ _tridiagonal(normal, profile) - 2 * profile @ rhs), profile
 
-    edge = np.log(0.4)
+    edge = np.log(0.3)
     best: Any = minimize(  # type: ignore[call-overload]
         lambda s: solve(s)[0] if 0.3 < s[0] < probe.half + 1 and -2.0 < s[1] < 1.5 else np.inf,
         np.array([min(probe.radius, probe.half - 0.5), edge]),

@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 COMPONENTS = ("eyy", "exx", "exy", "rotation")
+LEAST_SHARE = 0.25
+"""Of a member's variance is left relative to its reference, however well the neighbours tell its value."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,11 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
         weight /= weight.sum()
         gradient[k], residual = _polar_mean(variants, weight)
         residual *= weight[:, None]
-        covariance[k] = residual.T @ residual
+        n_kept = int(keep.sum())
+        if n_kept > 1:
+            covariance[k] = n_kept / (n_kept - 1) * residual.T @ residual
+        else:  # a single position: no scatter to be seen, only what it states
+            covariance[k] = (jac @ field.covariance[here] @ jac.swapaxes(-1, -2))[keep].sum(0)
         used[here] = keep
     return Reference(used, gradient, covariance)
 
@@ -230,10 +236,24 @@ def relative_strain(field: AffineField, reference: Reference, rotation_near: Flo
         right = np.einsum("ik,lj->ijkl", np.eye(2), inverse).reshape(4, 4)
         own_jac = jac @ right @ _own_jacobian(own, field.affine[here])
         ref_jac = jac @ np.einsum("nik,lj->nijkl", relative, inverse).reshape(-1, 4, 4)
-        covariance[here] = own_jac @ field.covariance[here] @ own_jac.swapaxes(-1, -2)
-        covariance[here] += ref_jac @ reference.covariance[k] @ ref_jac.swapaxes(-1, -2)
+        own_part = own_jac @ field.covariance[here] @ own_jac.swapaxes(-1, -2)
+        ref_part = ref_jac @ reference.covariance[k] @ ref_jac.swapaxes(-1, -2)
+        covariance[here] = _difference(own_part, ref_part, np.broadcast_to(reference.mask, shape)[here])
     yy, xx, xy, theta = np.moveaxis(values, -1, 0)
     return StrainMaps(yy, xx, xy, theta, covariance, gradient)
+
+
+def _difference(own: FloatArray, reference: FloatArray, member: BoolArray) -> FloatArray:
+    """Covariance of an estimate minus the reference, shape ``(n, 4, 4)``.
+
+    A reference is the best mean of its members, so its covariance with any unbiased combination of them, one member's
+    own estimate among these, is its own (Gauss-Markov): there the difference has the variance of the estimate *less*
+    that of the reference.
+    """
+    both = own + reference
+    share = np.einsum("nii->n", reference[member]) / np.maximum(np.einsum("nii->n", own[member]), 1e-300)
+    both[member] = own[member] * np.maximum(1.0 - share, LEAST_SHARE)[:, None, None]
+    return both
 
 
 def _own_jacobian(own: FloatArray, affine: FloatArray) -> FloatArray:

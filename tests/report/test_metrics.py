@@ -77,6 +77,8 @@ def test_offset_of_a_grain_is_its_bias_and_noise_is_scatter(truth: xr.Dataset) -
     assert exy.scatter == pytest.approx(2e-3, rel=0.1)
     assert exy.bias_rms < 4e-4
     assert exy.z_std == pytest.approx(1.0, abs=0.1)
+    assert exy.coverage_68 == pytest.approx(0.683, abs=0.05)
+    assert exy.coverage_95 == pytest.approx(0.95, abs=0.03)
     assert accuracy.rotation.mae_interior == pytest.approx(0.2)
     assert accuracy.eyy.mae_interior < EXACT
 

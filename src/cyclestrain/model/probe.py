@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
+from cyclestrain.model.disk import fit_edge, mean_profile, pixelated_disk
 
 __all__ = ["Probe", "disk_profile"]
 
@@ -55,10 +56,13 @@ class Probe:
 
     @classmethod
     def from_profile(cls, profile: FloatArray, oversampling: int, half: int) -> Probe:
-        """Round probe from its radial profile, sampled at ``0, 1, 2, ... / oversampling`` pixels."""
+        """Round probe on square pixels from its mean profile, sampled at ``0, 1, 2, ... / oversampling`` pixels."""
         m = (half + 2) * oversampling
+        radius, edge, height = fit_edge(profile, oversampling)
+        values = height * pixelated_disk(radius, edge, oversampling, m)
+        rest = profile - mean_profile(values, len(profile))
         y, x = np.mgrid[-m : m + 1, -m : m + 1]
-        values = np.interp(np.hypot(y, x), np.arange(len(profile)), profile, right=0.0)
+        values += np.interp(np.hypot(y, x), np.arange(len(profile)), rest, right=0.0)
         return cls(values * (oversampling**2 / values.sum()), oversampling, half)
 
     def blurred(self, sigma: float, half: int) -> Probe:

@@ -37,6 +37,8 @@ SMALLEST_GRAIN = 50
 """Interior positions a grain needs for a bias."""
 LARGE_GRAIN = 200
 """Positions (boundary included) of a large grain."""
+OF_ONE = ("z_std", "coverage_68", "coverage_95")
+"""Measures that are no strain."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class ComponentAccuracy:
         Standard deviation of the interior errors around the mean of their grain, all grains pooled.
     z_std
         Standard deviation of error / sigma over the interior: 1 if the stated uncertainty is right; NaN without sigma.
+    coverage_68, coverage_95
+        Share of the interior errors within 1 and within 1.96 sigma: 0.683 and 0.95 if the stated uncertainty is right.
     """
 
     name: str
@@ -69,6 +73,8 @@ class ComponentAccuracy:
     bias_max_large: float
     scatter: float
     z_std: float
+    coverage_68: float
+    coverage_95: float
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,8 @@ class Accuracy:
             (f"bias max, {self.n_large_grains} large", "bias_max_large"),
             ("scatter", "scatter"),
             ("std of error/sigma", "z_std"),
+            ("within 1 sigma", "coverage_68"),
+            ("within 1.96 sigma", "coverage_95"),
         ]
         title = f"{self.estimate or 'default'} estimate: {self.n_positions} positions, {self.n_interior} interior, "
         title += f"{self.failures} failed ({100 * self.failure_share:.2f} %)"
@@ -295,6 +303,8 @@ def _component(name: str, error: FloatArray, sigma: FloatArray | None, regions: 
         bias_max_large=float(np.abs(large).max()) if large.size else float("nan"),
         scatter=float(np.sqrt((residual**2).sum() / freedom)) if freedom > 0 else float("nan"),
         z_std=float(z.std()) if z.size > 1 else float("nan"),
+        coverage_68=_mean(np.abs(z) < 1.0),
+        coverage_95=_mean(np.abs(z) < 1.96),
     )
 
 
@@ -378,4 +388,4 @@ def _rms(values: FloatArray | Sequence[float]) -> float:
 
 
 def _format(value: float, field: str) -> str:
-    return f"{value:>11.2f}" if field == "z_std" else f"{value:>11.2e}"
+    return f"{value:>11.2e}" if field not in OF_ONE else f"{value:>11.3f}"
