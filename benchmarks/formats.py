@@ -1,10 +1,12 @@
 """The table of docs/formats.md: what is read, lazily or not, with which calibration, and tested with which file.
 
-    python benchmarks/formats.py > docs/formats.md               # a quarter of an hour
+    python benchmarks/formats.py > docs/formats.md               # half an hour
     python benchmarks/formats.py --damaged 0                     # without reading damaged versions of every file
 
-Files of instruments are looked for in ../shared/data and, where absent, their rows say so; one of each format that we
-can write is written. Formats that RosettaSciIO lists and no file was at hand for are named as untested.
+Files of instruments are looked for in ../shared/data and, those of RosettaSciIO's own tests, in the folder that the
+environment variable ROSETTASCIIO_DATA names (rsciio/tests/data of a copy of its repository); where absent, their rows
+say so. One of each format that we or RosettaSciIO can write is written. Formats that RosettaSciIO lists and no file was
+at hand for are named as untested.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from cyclestrain.errors import InputError
 from cyclestrain.io import loaded, read
 from cyclestrain.io.vendor import _NOT_USED
 from fuzz.harness import Verdict, inputs, try_all
-from fuzz.samples import DATA, MEASURED, OWN, Sample
+from fuzz.samples import DATA, FURTHER, MEASURED, OWN, ROSETTASCIIO, Sample, available
 
 FORMATS = {
     "001_4x2_6bit.mib": ("Merlin (Medipix)", "QuantumDetector"),
@@ -56,7 +58,24 @@ FORMATS = {
     "tiff": ("TIFF stack", "TIFF"),
     "tiff packed": ("TIFF stack, compressed", "TIFF"),
     "frames": ("folder of frames, any of these formats", ""),
+    "test-1.dm4": ("Digital Micrograph 4, image stack", "DigitalMicrograph"),
+    "fei_example_tem_stack.emd": ("Velox EMD, image stack", "EMD"),
+    "py4DSTEM_size2x3x4x5.h5": ("py4DSTEM, EMD 0.x", ""),
+    "topspin_test_A.app5": ("NanoMEGAS Topspin", "Topspin"),
+    "simple_signal.nxs": ("NeXus, written by HyperSpy", "NeXus"),
+    "test_TEM.bcf": ("Bruker composite, the image in it", "Bruker"),
+    "focus_mode.img": ("Hamamatsu, one image", "Hamamatsu"),
+    "View000_0000000.img": ("JEOL, one image", "JEOL"),
+    "test_surface.sur": ("DigitalSurf, one image", "DigitalSurf"),
+    "ripple written": ("Ripple", "Ripple"),
+    "semper written": ("Semper", "Semper"),
+    "blockfile written": ("NanoMEGAS blockfile", "Blockfile"),
+    "emd written": ("EMD written by HyperSpy", "EMD"),
+    "tvips written": ("TVIPS", "TVIPS"),
+    "nexus written": ("NeXus, `NXdata` with axes", "NeXus"),
 }
+NOT_PATTERNS = frozenset({"DENS", "EDAX", "Phenom", "Quadstar", "Renishaw", "TriVista"})
+"""What they hold are spectra, logs and photographs."""
 DEPTH = "4DSTEM_simulation/data/datacubes/CBED_array_depth0001/datacube"
 OPTIONS: dict[str, dict[str, Any]] = {
     "Si100_4D.emd": {"dataset": DEPTH},
@@ -66,6 +85,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tiff": {"scan_shape": (2, 2)},
     "tiff packed": {"scan_shape": (2, 2)},
     "frames": {"scan_shape": (1, 3)},
+    "test-1.dm4": {"scan_shape": (1, 2)},
+    "fei_example_tem_stack.emd": {"scan_shape": (1, 2)},
+    "simple_signal.nxs": {"scan_shape": (3, 5)},
+    "ripple written": {"scan_shape": (2, 2)},
+    "semper written": {"scan_shape": (2, 2)},
+    "tvips written": {"scan_shape": (3, 4)},
 }
 
 
@@ -91,8 +116,8 @@ def is_lazy(source: Any) -> bool:
 def row(sample: Sample, home: Path) -> Row:
     """Make the sample's file, read it and say what came."""
     title, _ = FORMATS[sample.name]
-    measured = sample in MEASURED
-    if measured and not DATA.is_dir():
+    measured, folder = sample in MEASURED + FURTHER, ROSETTASCIIO if sample in FURTHER else DATA
+    if measured and not folder.is_dir():
         return Row(title, "", "", "", "untested: no file here")
     sample.make(home)
     file = f"`{sample.opened}`" + ("" if measured else ", written by the test")
@@ -142,14 +167,15 @@ def untested() -> Iterator[Row]:
 
     known = {name for _, name in FORMATS.values()} | _NOT_USED | {"EMPAD", "Arina", "HSPY", "ZSPY"}
     for plugin in sorted(rsciio.IO_PLUGINS, key=lambda plugin: plugin["name"].lower()):
-        if plugin["name"] not in known:
+        if plugin["name"] not in known | NOT_PATTERNS:
             extensions = ", ".join(sorted({f"`.{extension}`" for extension in plugin["file_extensions"]})[:6])
             yield Row(f"{plugin['name']} ({extensions})", "by RosettaSciIO", "if its reader is", "", "untested")
+    yield Row(", ".join(sorted(NOT_PATTERNS)), "by RosettaSciIO: spectra, logs, photographs", "", "", "untested")
 
 
 def campaign(n: int) -> Iterator[tuple[str, Verdict]]:
     """What `n` damaged versions of every sample came to, by the name of the sample."""
-    for seed, sample in enumerate((*MEASURED, *OWN) if DATA.is_dir() else OWN):
+    for seed, sample in enumerate(available()):
         with tempfile.TemporaryDirectory() as folder:
             verdict = try_all(inputs(sample, Path(folder), n, seed)[1:])
         print(f"{sample.name}: {dict(verdict.counts)}", *verdict.wrong, sep="\n  ", file=sys.stderr, flush=True)
@@ -161,7 +187,7 @@ def table(damaged: dict[str, Counter[str]]) -> Iterator[Row]:
     loaded.SMALLEST_DETECTOR = 1  # several sample files are of toy size
     makers: list[Callable[[Path], Row]] = [
         lambda home, sample=sample: replace(row(sample, home), damaged=outcome(damaged.get(sample.name)))
-        for sample in (*MEASURED, *OWN)
+        for sample in (*MEASURED, *FURTHER, *OWN)
         if sample.name in FORMATS
         and (sample.damaged.endswith(sample.opened) or sample in OWN or "empad" in sample.name)
     ]
@@ -181,7 +207,8 @@ HEAD = """# Formats
 
 Written by `python benchmarks/formats.py > docs/formats.md`, which reads every file named here. *Lazy* means that
 patterns stay on disk until they are used; what is not lazy is read whole, up to a size that is refused. The calibration
-is what that very file states. Measured files are those of the tests of RosettaSciIO and others; they are not part of
+is what that very file states. Measured files are those of the tests of RosettaSciIO (looked for in the folder that the
+variable `ROSETTASCIIO_DATA` names, `rsciio/tests/data` of a copy of its repository) and others; they are not part of
 this repository. `cyclestrain info FILE` says the same about yours. *Damaged* are versions of the file that were cut,
 flipped, overwritten, holed or shifted somewhere: each was refused with a sentence or read (the damage lies within a
 pattern, or where nobody looks), in time and within 3 GiB of address space.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import zipfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import h5py
 import hdf5plugin
@@ -15,6 +18,8 @@ import tifffile
 import zarr
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
+ROSETTASCIIO = Path(os.environ.get("ROSETTASCIIO_DATA", "no folder given"))
+"""The folder ``rsciio/tests/data`` of a copy of RosettaSciIO's repository."""
 _Y, _X = np.mgrid[-10:10, -12:12]
 PATTERNS = np.random.default_rng(1).poisson(5 + 300 * np.exp(-(_Y**2 + _X**2) / 18), (3, 4, 20, 24)).astype(np.uint16)
 
@@ -87,15 +92,89 @@ OWN = (
 )
 
 
+def signal(array: np.ndarray) -> dict[str, Any]:
+    """`array`, its last two axes those of the detector, as the writers of RosettaSciIO take it."""
+    names, steps, units = ("y", "x", "ky", "kx"), (0.5, 0.5, 0.25, 0.25), ("nm", "nm", "1/nm", "1/nm")
+    axes = [
+        {
+            "_type": "UniformDataAxis",
+            "name": names[4 - array.ndim + index],
+            "size": size,
+            "scale": steps[4 - array.ndim + index],
+            "offset": 0.0,
+            "units": units[4 - array.ndim + index],
+            "navigate": index < array.ndim - 2,
+            "index_in_array": index,
+            "is_binned": False,
+        }
+        for index, size in enumerate(array.shape)
+    ]
+    metadata = {"General": {"title": "s"}, "Signal": {"signal_type": "electron_diffraction"}}
+    microscope = {"TEM": {"beam_energy": 200.0, "camera_length": 100.0}}
+    return {
+        "data": array,
+        "axes": axes,
+        "metadata": metadata | {"Acquisition_instrument": microscope},
+        "original_metadata": {},
+        "attributes": {"_lazy": False},
+        "models": {},
+    }
+
+
+@dataclass(frozen=True)
+class Written:
+    """How RosettaSciIO writes a format, and what is in the file.
+
+    Attributes
+    ----------
+    writer
+        Name of its reader and writer.
+    file
+        Name of the file that then has to be opened.
+    array
+        What is written.
+    steps
+        Whether the format tells the steps of the scan and of the detector.
+    """
+
+    writer: str
+    file: str
+    array: np.ndarray
+    steps: tuple[bool, bool]
+
+    def write(self, folder: Path) -> None:
+        """Write the file."""
+        name = self.file.replace("_000", "")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module(f"rsciio.{self.writer}").file_writer(str(folder / name), signal(self.array))
+
+    @property
+    def sample(self) -> Sample:
+        """The file as others are."""
+        return Sample(f"{self.writer} written", self.write, self.file, self.file)
+
+
+WRITTEN = (
+    Written("ripple", "s.rpl", PATTERNS[0], (True, True)),
+    Written("semper", "s.unf", PATTERNS[0].astype(np.float32), (True, False)),
+    Written("blockfile", "s.blo", PATTERNS[..., 2:22].clip(0, 255).astype(np.uint8), (True, False)),
+    Written("emd", "s.emd", PATTERNS, (True, True)),
+    Written("tvips", "s_000.tvips", PATTERNS, (False, False)),
+    Written("nexus", "s.nxs", PATTERNS, (True, True)),
+)
+OWN += tuple(written.sample for written in WRITTEN)
+
+
 def _empad(folder: Path, name: str, raw: str, shape: tuple[int, ...]) -> None:
     shutil.copy(DATA / "formats" / name, folder / name)
     np.random.default_rng(0).poisson(3, shape).astype(np.float32).tofile(folder / raw)
 
 
-def _copied(*names: str) -> Callable[[Path], None]:
+def _copied(*names: str, origin: Path = DATA) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         for name in names:
-            shutil.copy(DATA / name, folder / Path(name).name)
+            shutil.copy(origin / name, folder / Path(name).name)
 
     return make
 
@@ -147,6 +226,30 @@ MEASURED = (
 )
 
 
-def is_zip(path: Path) -> bool:
-    """Whether `path` is a zip archive."""
-    return zipfile.is_zipfile(path)
+def _further(opened: str) -> Sample:
+    name = Path(opened).name
+    return Sample(name, _copied(opened, origin=ROSETTASCIIO), name, name)
+
+
+FURTHER = tuple(
+    map(
+        _further,
+        (
+            "digitalmicrograph/3D/test-1.dm4",
+            "emd/fei_example_tem_stack.emd",
+            "emd/py4DSTEM_size2x3x4x5.h5",
+            "topspin/topspin_test_A.app5",
+            "nexus/simple_signal.nxs",
+            "bruker/test_TEM.bcf",
+            "hamamatsu/focus_mode.img",
+            "jeol/Sample/00_View000/View000_0000000.img",
+            "digitalsurf/test_surface.sur",
+        ),
+    )
+)
+"""Samples of RosettaSciIO's own tests, where they are at hand."""
+
+
+def available() -> tuple[Sample, ...]:
+    """All samples that can be had here."""
+    return (*(MEASURED if DATA.is_dir() else ()), *(FURTHER if ROSETTASCIIO.is_dir() else ()), *OWN)

@@ -423,3 +423,16 @@ def test_a_name_where_nothing_has_one_is_refused(kind, patterns, tmp_path):
     given = patterns if kind == "array" else tmp_path / f"scan.{kind}"
     with pytest.raises(InputError, match=r"leave .*out"):
         read(given, dataset="data", **layout)
+
+
+def test_zarr_beside_python_objects(tmp_path, patterns):
+    """HyperSpy keeps markers as arrays of objects: they are left alone, and the patterns beside them are read."""
+    root = zarr.open_group(str(tmp_path / "s.zarr"), mode="w", zarr_format=2)
+    root.create_array("a/data", data=patterns)
+    objects = tmp_path / "s.zarr" / "a" / "markers"
+    objects.mkdir()
+    description = '{"zarr_format": 2, "shape": [1], "chunks": [1], "dtype": "|O", "compressor": null, "order": "C", '
+    (objects / ".zarray").write_text(
+        description + '"fill_value": 0, "filters": [{"id": "vlen-array", "dtype": "<f8"}]}'
+    )
+    np.testing.assert_array_equal(read(tmp_path / "s.zarr").source[...], patterns)

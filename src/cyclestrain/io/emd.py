@@ -1,4 +1,7 @@
-"""Calibration and axis order of EMD files: py4DSTEM and emdfile (0.x and 1.0), Prismatic, Merlin's fpd."""
+"""Calibration and axis order of HDF5 files whose axes lie beside the array.
+
+EMD of py4DSTEM and emdfile (0.x and 1.0), Prismatic, HyperSpy, Merlin's fpd; NeXus.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,12 @@ def _text(value: Any) -> str:
 
 def has_annotations(group: Any) -> bool:
     """Whether `calibrated` will find something to read beside an array of `group`."""
-    return "dim0" in group or "dim1" in group or any("metadatabundle" in outer for outer in _upwards(group))
+    return (
+        "dim0" in group
+        or "dim1" in group
+        or "axes" in group.attrs
+        or any("metadatabundle" in outer for outer in _upwards(group))
+    )
 
 
 def _upwards(group: Any) -> Iterator[Any]:
@@ -51,19 +59,26 @@ def _upwards(group: Any) -> Iterator[Any]:
         yield group
 
 
-def _axes(dataset: Any) -> list[_Axis]:
-    """Axes from the data sets ``dim0 ...`` (EMD 1.0) or ``dim1 ...`` (EMD 0.x) beside the array."""
-    group, shape = dataset.parent, dataset.shape
+def _names(group: Any, n: int) -> list[str]:
+    """Data sets that hold the axes of an array: those that NeXus lists, ``dim0 ...`` (EMD 1.0), ``dim1 ...`` (0.x)."""
+    listed = [_text(name) for name in np.atleast_1d(group.attrs.get("axes", []))]
     first = 0 if "dim0" in group else 1
+    return listed if len(listed) == n else [f"dim{index + first}" for index in range(n)]
+
+
+def _axes(dataset: Any) -> list[_Axis]:
+    """Axes from the data sets beside the array."""
+    group, shape = dataset.parent, dataset.shape
     axes: list[_Axis] = []
-    for index, size in enumerate(shape):
-        dim = group.get(f"dim{index + first}")
+    for name, size in zip(_names(group, len(shape)), shape, strict=True):
+        dim = group.get(name)
         if dim is None or not hasattr(dim, "shape"):
             axes.append(_Axis("", size, None, ""))
             continue
         linear = dim.ndim == 1 and dim.size > 1 and dim.dtype.kind in "uif"
         step = float(np.diff(dim[:2])[0]) if linear else None
-        axes.append(_Axis(_text(dim.attrs.get("name", "")), size, step, _text(dim.attrs.get("units", ""))))
+        own = "" if name.startswith("dim") else name
+        axes.append(_Axis(_text(dim.attrs.get("name", own)), size, step, _text(dim.attrs.get("units", ""))))
     return axes
 
 
@@ -77,12 +92,14 @@ def _calibration(dataset: Any) -> dict[str, Any]:
     return {}
 
 
-def _order(axes: list[_Axis]) -> tuple[int, ...]:
-    """Axes with size-1 extras dropped and the detector's last, each pair in the order of the file."""
+def _order(axes: list[_Axis], reverse: bool) -> tuple[int, ...]:
+    """Axes with size-1 extras dropped and the detector's last, each pair in the order of the file or in `reverse`."""
     kept = list(range(len(axes)))
     extra = [index for index in kept if axes[index].size == 1]
     while len(kept) > 4 and extra:
         kept.remove(extra.pop())
+    if reverse:
+        return tuple(reversed(kept))
     detector = [index for index in kept if axes[index].on_detector]
     if len(detector) != 2:
         return tuple(kept)
@@ -98,10 +115,11 @@ def calibrated(dataset: Any) -> Loaded:
 
     py4DSTEM calls the first scan axis Rx and the first detector axis Qx: both are rows here, so no axis moves.
     Its ``QR_rotation`` takes detector vectors to scan vectors, ``r = R(angle) q`` in (row, column) order, which makes
-    it the angle of the scan axes in detector axes, from column to row.
+    it the angle of the scan axes in detector axes, from column to row. HyperSpy writes its arrays, which have rows
+    before columns and the scan before the detector, with all axes in reverse, into the group ``signals``.
     """
     axes, calibration = _axes(dataset), _calibration(dataset)
-    order = _order(axes)
+    order = _order(axes, reverse=dataset.parent.parent.name == "/signals")
     scan = [(axes[index].step, axes[index].unit) for index in reversed(order[:-2])]
     detector = [(axes[index].step, axes[index].unit) for index in reversed(order[-2:])]
     stated = {

@@ -177,7 +177,7 @@ class Plain:
         """Fill `run`, contiguous, with the values that start at the index `first` of the leading axes."""
         n_before = int(np.ravel_multi_index(first, self.shape[: len(first)])) * math.prod(self.shape[len(first) :])
         stream.seek(self.offset + n_before * self.dtype.itemsize)
-        left = memoryview(run.reshape(-1).view(np.uint8))
+        left = run.reshape(-1).view(np.uint8).data
         while left.nbytes:
             n = stream.readinto(left)  # type: ignore[attr-defined]
             if not n:

@@ -103,12 +103,21 @@ def _read_any(path: Path, only: str | None, notes: list[str]) -> tuple[str, list
                 continue
         if signals:
             return plugin["name"], signals
+    _ask_for_packages(path, failures)
     told = [error for error in failures if not isinstance(error, ImportError | NotImplementedError)] or failures
     reason = first_line(told[0]) if told else "nothing in it is an array"
     raise InputError(
         f"{path} could not be read as {path.suffix or 'a vendor format'} ({reason}); "
         "check that it is complete and that the files it belongs with lie beside it"
     ) from (told[0] if told else None)
+
+
+def _ask_for_packages(path: Path, failures: list[Exception]) -> None:
+    """Say that a Python package is missing, where that is all that is wrong."""
+    if failures and all(isinstance(error, ImportError) for error in failures):
+        raise InputError(
+            f"{path} needs another Python package ({first_line(failures[0])}); install that into this environment"
+        ) from failures[0]
 
 
 def _title(index: int, signal: Mapping[str, Any]) -> str:
