@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import warnings
+from typing import Any
 
 from cyclestrain.data import Scan
 from cyclestrain.errors import InputError
@@ -19,14 +20,20 @@ from cyclestrain.io import read
 
 
 def opened(path: str) -> Scan:
-    """Open a file; a plain stack of patterns with the scan shape that its refusal proposes."""
-    try:
-        return read(path)
-    except InputError as error:
-        proposal = re.search(r"without a scan shape; .*?--scan (\d+) (\d+)", str(error))
-        if proposal is None:
-            raise
-        return read(path, scan_shape=(int(proposal[1]), int(proposal[2])))
+    """Open a file as its refusals propose: a stack of patterns with a scan shape, the first of several arrays."""
+    options: dict[str, Any] = {}
+    while True:
+        try:
+            return read(path, **options)
+        except InputError as error:
+            shape = re.search(r"without a scan shape; .*?--scan (\d+) (\d+)", str(error))
+            several = re.search(r"could be the scan: (.+?) \(\d+", str(error))
+            if shape is not None and "scan_shape" not in options:
+                options["scan_shape"] = (int(shape[1]), int(shape[2]))
+            elif several is not None and "dataset" not in options:
+                options["dataset"] = several[1]
+            else:
+                raise
 
 
 def look(path: str) -> str:

@@ -191,3 +191,15 @@ def test_data_set_without_a_shape(tmp_path):
     with h5py.File(path, "w") as file:
         file["data"] = h5py.Empty("f4")
     refused(path, "no array at all")
+
+
+def test_annotations_of_a_vendor_that_never_end(tmp_path, monkeypatch):
+    """Velox keeps its metadata as text in the heaps of HDF5, where damage can hang the library."""
+    with h5py.File(tmp_path / "scan.emd", "w") as file:
+        file["Version"], file["Data/Image/a/Data"] = "1.0", np.zeros((32, 32, 2), np.uint16)
+
+    def hangs(path):
+        raise InputError(f"{path} is a damaged HDF5 file")
+
+    monkeypatch.setattr("cyclestrain.io.read.ensure_sound", hangs)
+    refused(tmp_path / "scan.emd", "is a damaged HDF5 file")

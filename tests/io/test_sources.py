@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cyclestrain.io.sources import Plain
+from cyclestrain.errors import ReadError
+from cyclestrain.io.sources import Plain, Stored
 
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 
@@ -60,3 +61,26 @@ def test_a_file_that_is_cut_meanwhile(tmp_path):
     assert plain[0].sum() == 120
     with pytest.raises(EOFError, match="too early"):
         plain[2]
+
+
+class Short:
+    """Storage that declares more than it gives, or raises what a list would."""
+
+    shape, dtype = (4, 5, 6), np.dtype(np.uint16)
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def __getitem__(self, key):
+        if self.error:
+            raise self.error
+        return np.zeros((1, 5, 6), np.uint16)
+
+
+@pytest.mark.parametrize("base", [Short(), Short(IndexError("index 0 is out of bounds")), Short(KeyError("chunk"))])
+def test_storage_that_does_not_hold_what_it_declares(base):
+    stored = Stored(base, "scan.unf", base.dtype)
+    with pytest.raises(ReadError, match=r"scan\.unf: patterns could not be read"):
+        stored[1:3]
+    with pytest.raises(IndexError, match="outside axis"):
+        stored[4]

@@ -20,6 +20,7 @@ from cyclestrain.io.loaded import Loaded, is_numeric
 from cyclestrain.io.numpy_files import load_npy, load_npz
 from cyclestrain.io.raw import RawLayout, load_raw
 from cyclestrain.io.regions import Parts
+from cyclestrain.io.soundness import ensure_sound
 from cyclestrain.io.sources import DaskSource, Stored, restack, view_axes
 from cyclestrain.io.tiff import has_tiff_signature, load_tiff
 from cyclestrain.io.vendor import knows, load_vendor
@@ -177,7 +178,10 @@ def _open_file(path: Path, dataset: str | None, layout: RawLayout | None) -> Loa
         return _only(load_tiff(path), path, dataset)
     if has_hdf5_signature(path):
         reader = vendor_layout(path)
-        return load_hdf5(path, dataset) if reader is None else load_vendor(path, dataset, reader)
+        if reader is None:
+            return load_hdf5(path, dataset)
+        ensure_sound(path)
+        return load_vendor(path, dataset, reader)
     if suffix in _OWN:
         hint = "; save it from MATLAB with -v7.3" if suffix == ".mat" else "; copy or write it again"
         raise InputError(f"{path} has the extension {suffix} but not the content of such a file{hint}")

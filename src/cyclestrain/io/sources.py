@@ -111,12 +111,15 @@ class Stored:
         return tuple(int(size) for size in self.base.shape)
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
+        selection = select(key, self.shape)  # what is wrong from here on is wrong with the file
         try:
             values = np.asarray(self.base[key])
-        except (IndexError, InputError):
+            if values.size != math.prod(map(span, selection.slices)):
+                raise EOFError(f"only {values.shape} values are there")
+        except InputError:
             raise
         except MemoryError as error:
-            if self._bytes(key) > REASONABLE_BYTES:
+            if math.prod(map(span, selection.slices)) * self.dtype.itemsize > REASONABLE_BYTES:
                 raise
             raise InputError(
                 f"{self.path} declares more than it can hold ({first_line(error)}), it seems damaged; copy it again"
@@ -128,9 +131,6 @@ class Stored:
             ) from error
         # torch warns about read-only arrays, which some readers hand out
         return np.array(values, self.dtype, copy=True if not values.flags.writeable else None)
-
-    def _bytes(self, key: Key) -> int:
-        return math.prod(span(part) for part in select(key, self.shape).slices) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
