@@ -229,9 +229,7 @@ pattern, or where nobody looks), in time and within 3 GiB of address space.
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--damaged", type=int, default=400, metavar="N", help="damaged versions of every file")
-    parser.add_argument(
-        "--keep", type=Path, metavar="FILE", help="outcomes, so that a campaign that was stopped goes on"
-    )
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="outcomes, with which a stopped campaign goes on")
     options = parser.parse_args()
     verdicts = dict(campaign(options.damaged, options.keep)) if options.damaged else {}
     print(HEAD)

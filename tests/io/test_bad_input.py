@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import sys
 import warnings
 import zipfile
 
@@ -201,5 +202,5 @@ def test_annotations_of_a_vendor_that_never_end(tmp_path, monkeypatch):
     def hangs(path):
         raise InputError(f"{path} is a damaged HDF5 file")
 
-    monkeypatch.setattr("cyclestrain.io.read.ensure_sound", hangs)
+    monkeypatch.setattr(sys.modules[read.__module__], "ensure_sound", hangs)
     refused(tmp_path / "scan.emd", "is a damaged HDF5 file")
