@@ -204,3 +204,18 @@ def test_annotations_of_a_vendor_that_never_end(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sys.modules[read.__module__], "ensure_sound", hangs)
     refused(tmp_path / "scan.emd", "is a damaged HDF5 file")
+
+
+def test_more_patterns_than_any_scan_has(tmp_path):
+    """How they could be arranged must not be looked for: with damaged numbers it takes years."""
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        data = file.create_dataset("data", (2**40, 32, 32), np.uint8, chunks=(1, 32, 32))
+        data[0] = 1
+    refused(tmp_path / "scan.h5", "which no scan has")
+
+
+def test_a_reader_that_takes_all_is_not_given_too_much(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "scan.app5", "w") as file:
+        file["a"] = np.zeros((20, 20))
+    monkeypatch.setattr("cyclestrain.io.vendor.LARGEST_EAGER", 1000)
+    refused(tmp_path / "scan.app5", "refused beyond")

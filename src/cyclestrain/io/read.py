@@ -39,6 +39,9 @@ _TIFF = frozenset({".tif", ".tiff"})
 LARGEST_DETECTOR = 32_768
 """Largest believable detector side in pixels; beyond it a header is damaged."""
 
+MOST_PATTERNS = 2**32
+"""Most believable patterns of a scan, likewise; how they could be arranged is found in a moment up to here."""
+
 
 def read(
     path_or_array: Readable,
@@ -259,6 +262,8 @@ def _check(source: PatternSource, name: str) -> None:
         raise InputError(
             f"{name} has patterns of {shape[-2]}x{shape[-1]} pixels, which no detector has; its header seems damaged"
         )
+    if math.prod(shape[:-2]) > MOST_PATTERNS:
+        raise InputError(f"{name} declares {math.prod(shape[:-2])} patterns, which no scan has; it seems damaged")
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:

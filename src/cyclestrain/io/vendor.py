@@ -23,7 +23,7 @@ from cyclestrain.io.units import real_step, reciprocal_step
 __all__ = ["knows", "load_vendor"]
 
 LARGEST_EAGER = 2**30
-"""Largest file, in bytes, that is read whole where its reader cannot read lazily."""
+"""Largest file, in bytes, that is read whole where its reader cannot read in parts."""
 
 # The netCDF reader evaluates text of the file as Python code; the others hold photographs, curves and spectra, or are
 # read here without RosettaSciIO.
@@ -43,6 +43,9 @@ _NOT_USED = frozenset(
         "Arina",
     }
 )
+
+_WHOLE = frozenset({"Topspin", "Hamamatsu", "DigitalSurf"})
+"""Readers that read everything, also when they are asked to be lazy."""
 
 _INVENTING = frozenset({"MRC", "TVIPS"})
 """Readers that call a step of 1 nm, or 1/nm, what is not known."""
@@ -81,6 +84,8 @@ def _quiet(notes: list[str]) -> Iterator[None]:
 
 
 def _read(plugin: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
+    if plugin["name"] in _WHOLE and path.stat().st_size > LARGEST_EAGER:
+        raise OSError(f"its reader needs memory for all of it, which is refused beyond {LARGEST_EAGER / 2**30:g} GiB")
     reader = import_module(plugin["api"]).file_reader
     try:
         return list(reader(str(path), lazy=True))
