@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from cyclestrain.affine import rotation
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.model.dictionary import Entry
-from cyclestrain.model.likelihood import N_LOCAL, N_PARAMETERS, fit_patterns
+from cyclestrain.model.likelihood import N_LOCAL, N_PARAMETERS, Model, Steps, fit_patterns
 from cyclestrain.model.probe import Probe
 from cyclestrain.model.windows import WindowStack, gather
 
+__all__ = ["PatternFit", "Start", "approach", "predicted_positions", "refine"]
+
 VECTOR = 16
 """Pixels that the widest vector registers hold."""
-
-__all__ = ["PatternFit", "Start", "approach", "predicted_positions", "refine"]
+SETTLED = 0.003
+"""An approach ends when no reflection moves by more pixels: `refine` makes less than 1e-7 of strain of the rest."""
 
 
 @dataclass(frozen=True)
@@ -155,12 +157,17 @@ def refine(
     misfit = np.zeros((n, n_reflections, 3))
     score, information = np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2))
     tables, grid = _compact(probe)
+    model = Model(
+        tables, grid, entry.background.astype(np.float32), np.ascontiguousarray(entry.reflections, float),
+        np.ascontiguousarray(entry.intensity, float), np.ascontiguousarray(entry.priors.spread, float),
+        float(probe.radius), float(entry.variance_floor), probe.half,
+    )  # fmt: skip
+    steps = Steps(
+        1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), robust, float(max_shift), iterations, float(tolerance)
+    )
     fit_patterns(
-        stack.counts, stack.origin, tables, grid, probe.half, entry.background.astype(np.float32),
-        np.ascontiguousarray(entry.reflections, float), np.ascontiguousarray(entry.intensity, float),
-        np.ascontiguousarray(entry.priors.spread, float), probe.radius, np.ascontiguousarray(centre, float),
-        1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), entry.variance_floor, robust, float(max_shift),
-        iterations, tolerance, parameters, local, covariance, misfit, score, information,
+        stack.counts, stack.origin, model, steps, np.ascontiguousarray(centre, float),
+        parameters, local, covariance, misfit, score, information,
     )  # fmt: skip
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_error = np.sqrt(2.0 * misfit[..., 1] + misfit[..., 2] * noise_scale)
@@ -230,7 +237,7 @@ def approach(
         stack = gather(patterns, predicted_positions(start, part.reflections), probe.half + 4, good, members)
         fit = refine(
             stack, part, start, centre=centre, centre_sigma=centre_sigma, iterations=steps, probe=probe,
-            max_shift=2.0, robust=False,
+            max_shift=2.0, robust=False, tolerance=SETTLED,
         )  # fmt: skip
         start = fit.start
     return start

@@ -23,12 +23,15 @@ explain (contrast inside the disk, another crystal), and what is left is pooled 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["N_LOCAL", "N_PARAMETERS", "cholesky_solve", "fit_patterns"]
+from cyclestrain.data import FloatArray
+
+__all__ = ["N_LOCAL", "N_PARAMETERS", "Model", "Steps", "cholesky_solve", "fit_patterns"]
 
 N_PARAMETERS = 8
 N_LOCAL = 9
@@ -52,7 +55,7 @@ _TOGETHER = 8
 """Patterns that one thread fits before it takes others: they share its scratch space."""
 
 
-@nb.njit(fastmath=True, inline="always", error_model="numpy")
+@nb.njit(fastmath=True, error_model="numpy")
 def _load(window: Any, start: int, places: Any, support: Any, values: Any, used: Any) -> None:  # pragma: no cover
     """Copy the pixels of a flat stack window that are compared; masked pixels get no weight."""
     for k in range(support.shape[0]):
@@ -63,7 +66,7 @@ def _load(window: Any, start: int, places: Any, support: Any, values: Any, used:
         values[k] = max(values[k], _MASKED) * used[k]
 
 
-@nb.njit(fastmath=True, inline="always", error_model="numpy")
+@nb.njit(fastmath=True, error_model="numpy")
 def _radial(profile: Any, oy: float, ox: float, grid: Any, out: Any) -> None:  # pragma: no cover
     """Radial profile (1 px steps) at the pixels of a window whose middle is ``(oy, ox)`` from the centre."""
     last = np.float32(profile.shape[0] - 1.001)
@@ -77,7 +80,7 @@ def _radial(profile: Any, oy: float, ox: float, grid: Any, out: Any) -> None:  #
         out[k] = low + (out[k] - np.float32(i)) * (high - low)
 
 
-@nb.njit(fastmath=True, inline="always", error_model="numpy")
+@nb.njit(fastmath=True, error_model="numpy")
 def _blend(tables: Any, fy: float, fx: float, out: Any) -> None:  # pragma: no cover
     """Disk and its derivatives with the disk ``(fy, fx)`` off the central pixel, between four phases of the tables."""
     phases = tables.shape[0]
@@ -93,7 +96,7 @@ def _blend(tables: Any, fy: float, fx: float, out: Any) -> None:  # pragma: no c
         out[k] = w00 * t00[k] + w01 * t01[k] + w10 * t10[k] + w11 * t11[k]
 
 
-@nb.njit(fastmath=True, inline="always", error_model="numpy")
+@nb.njit(fastmath=True, error_model="numpy")
 def _quadratic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any) -> None:  # pragma: no cover
     """Second-order polynomial of the offset from the disk's middle in units of its radius."""
     scale, y, x = np.float32(1.0 / radius), np.float32(fy), np.float32(fx)
@@ -176,7 +179,7 @@ def _core(
     return chi, seen, inverse
 
 
-@nb.njit(fastmath=True, inline="always", error_model="numpy")
+@nb.njit(fastmath=True, error_model="numpy")
 def _plane(local: Any, level: float) -> Any:  # pragma: no cover
     """Background over its radial profile: middle of the window, and slopes towards its edges."""
     return np.float32(level * (1.0 + local[1])), np.float32(level * local[2]), np.float32(level * local[3])
@@ -248,7 +251,7 @@ def _rest(
                 sums[min(m + 6, i), max(m + 6, i)], sums[min(m + 6, j), max(m + 6, j)] = of_a[m], of_b[m]
 
 
-@nb.njit(inline="always")
+@nb.njit(error_model="numpy")
 def _scale(
     sums: Any, weight: float, amplitude: float, level: float, n_columns: int, normal: Any, score: Any
 ) -> None:  # pragma: no cover
@@ -260,7 +263,7 @@ def _scale(
             normal[i, j] = normal[j, i] = one * _unit(j, amplitude, level) * sums[i, j]
 
 
-@nb.njit(inline="always")
+@nb.njit(error_model="numpy")
 def _unit(column: int, amplitude: float, level: float) -> float:  # pragma: no cover
     """Factor between a derivative and its row."""
     if column == 2:
@@ -316,9 +319,8 @@ def _eliminate(
         if free_i:
             work[i, i] += precision[i] + 1e-12
         for j in range(4):
-            gain[i, j] = normal[2 + i, j] if free_i else 0.0
+            coupling[i, j] = gain[i, j] = normal[2 + i, j] if free_i else 0.0
         gain[i, 4] = score[2 + i] - precision[i] * local[i] if free_i else 0.0
-    coupling[:] = gain
     if not cholesky_solve(work, gain, n_local, 5):
         gain[:] = 0.0
     for i in range(4):
@@ -390,26 +392,186 @@ def _move_deviations(
         local[i] = min(max(local[i], -STEEPEST), STEEPEST)
 
 
-@nb.njit(parallel=True, cache=True, error_model="numpy")
+class Model(NamedTuple):
+    """What patterns are compared with.
+
+    ``tables`` and ``grid`` are those of `cyclestrain.refine`, the background is a radial profile, windows
+    reach ``half`` pixels, and ``floor`` is the least variance of a pixel.
+    """
+
+    tables: NDArray[np.float32]
+    grid: NDArray[np.float32]
+    background: NDArray[np.float32]
+    reflections: FloatArray
+    intensity: FloatArray
+    spread: FloatArray
+    radius: float
+    floor: float
+    half: int
+
+
+class Steps(NamedTuple):
+    """How to climb; ``tolerance`` above zero ends when no reflection moves further, and leaves out the covariance."""
+
+    centre_precision: float
+    noise_scale: float
+    robust: bool
+    max_shift: float
+    iterations: int
+    tolerance: float
+
+
+@nb.njit(error_model="numpy")
+def _fit_some(
+    first: int,
+    last: int,
+    counts: Any,
+    origin: Any,
+    model: Any,
+    steps: Any,
+    centre: Any,
+    parameters: Any,
+    local: Any,
+    covariance: Any,
+    misfit: Any,
+    shift_score: Any,
+    shift_information: Any,
+) -> None:  # pragma: no cover - compiled
+    """Fit patterns `first` to `last`, see `fit_patterns`, one after another in the same scratch space."""
+    n_reflections = counts.shape[1]
+    tables, grid, profile, reflections, intensity, spread, radius, floor, half = model
+    centre_precision, scale, robust, max_shift, iterations, tolerance = steps
+    n_pixels, size, stack = grid.shape[1], 2 * half + 1, counts.shape[2]
+    margin = (stack - size) // 2
+    support = grid[4]
+    places = np.empty(n_pixels, np.int64)
+    for k in range(n_pixels):
+        places[k] = (half + int(grid[0, k])) * stack + half + int(grid[1, k])
+    textured, sloped = spread[:, 5:].max() > 0, spread[:, 2:4].max() > 0
+    n_local = N_LOCAL if textured else (N_PLAIN if sloped else 2)
+    free, reach = np.empty(n_reflections, np.bool_), 1.0
+    for g in range(n_reflections):
+        reach = max(reach, np.hypot(reflections[g, 0], reflections[g, 1]))
+        free[g] = spread[g, :4].max() > 0 or spread[g, 5:].max() > 0
+    pixels = np.empty((n_reflections, 3, n_pixels), np.float32)
+    shape, extra = np.empty((3, n_pixels), np.float32), np.zeros((9, n_pixels), np.float32)
+    blended = shape.reshape(-1)
+    place = np.empty((n_reflections, 2), np.int64)
+    sums = np.zeros((_COLUMNS, _COLUMNS + 1), np.float32)
+    normal, score = np.zeros((_COLUMNS, _COLUMNS)), np.zeros(_COLUMNS)
+    work, coupling = np.empty((n_local, n_local)), np.empty((n_local, 4))
+    gains, precision = np.zeros((n_reflections, n_local, 5)), np.empty(N_LOCAL)
+    pooled, pooled_score = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
+    hessian, step = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty((N_PARAMETERS, 1))
+    seen = np.zeros(n_reflections, np.bool_)
+    for n in range(first, last):
+        place[:] = -(10**6)
+        theta = parameters[n]
+        for iteration in range(iterations + 1):
+            if iteration == iterations and tolerance > 0:
+                break
+            pooled[:] = 0.0
+            pooled_score[:] = 0.0
+            for g in range(n_reflections):
+                gy, gx = reflections[g, 0], reflections[g, 1]
+                py = theta[4] + theta[0] * gy + theta[1] * gx
+                px = theta[5] + theta[2] * gy + theta[3] * gx
+                ry, rx = int(np.rint(py)) - origin[n, g, 0], int(np.rint(px)) - origin[n, g, 1]
+                ry, rx = min(max(ry, -margin), margin), min(max(rx, -margin), margin)
+                fy, fx = py - (origin[n, g, 0] + ry), px - (origin[n, g, 1] + rx)
+                seen[g] = abs(fy) < 1.0 and abs(fx) < 1.0
+                misfit[n, g] = 0.0
+                if not seen[g]:
+                    continue
+                if place[g, 0] != ry or place[g, 1] != rx:
+                    place[g, 0], place[g, 1] = ry, rx
+                    corner = (margin + ry) * stack + margin + rx
+                    _load(counts[n, g].reshape(-1), corner, places, support, pixels[g, 0], pixels[g, 1])
+                    middle_y, middle_x = origin[n, g, 0] + ry - theta[4], origin[n, g, 1] + rx - theta[5]
+                    _radial(profile, middle_y, middle_x, grid, pixels[g, 2])
+                brightness = theta[6] * intensity[g] + local[n, g, 0]
+                _blend(tables, fy, fx, blended)
+                if textured:
+                    _contrast(local[n, g], fy, fx, radius, grid, shape, extra)
+                chi, n_seen, inverse = _core(pixels[g], shape, grid, local[n, g], brightness, theta[7], floor, sums)
+                if n_local > 2:
+                    _rest(pixels[g], shape, extra, grid, local[n, g], brightness, theta[7], floor, 2 + n_local, sums)
+                misfit[n, g, 0], misfit[n, g, 1], misfit[n, g, 2] = chi, n_seen, inverse
+                if n_seen < 0.4 * size * size * 0.78:
+                    seen[g] = False
+                    continue
+                # Prior widths are relative to the shared intensity; information is in units of the noise scale.
+                weight = 1.0 / scale
+                # Pearson's chi-square of Poisson counts has variance sum(2 + 1 / expected).
+                if robust and chi > scale * (n_seen + 4.0 * np.sqrt(2.0 * n_seen + inverse * scale)):
+                    weight = n_seen / chi
+                if textured:  # constants let the compiler unroll the loops
+                    _scale(sums, weight, brightness, theta[7], 2 + N_LOCAL, normal, score)
+                elif sloped:
+                    _scale(sums, weight, brightness, theta[7], 2 + N_PLAIN, normal, score)
+                else:
+                    _scale(sums, weight, brightness, theta[7], 4, normal, score)
+                if free[g]:
+                    for i in range(n_local):
+                        width = spread[g, _WIDTH[i]] * (theta[6] * intensity[g] if i == 0 else 1.0)
+                        precision[i] = 1.0 / (width * width) if width > 0 else np.inf
+                    if textured:
+                        _eliminate(normal, score, precision, local[n, g], N_LOCAL, work, coupling, gains[g])
+                    elif sloped:
+                        _eliminate(normal, score, precision, local[n, g], N_PLAIN, work, coupling, gains[g])
+                    else:
+                        _eliminate(normal, score, precision, local[n, g], 2, work, coupling, gains[g])
+                for i in range(2):
+                    shift_score[n, g, i] = score[i]
+                    for j in range(2):
+                        shift_information[n, g, i, j] = normal[i, j]
+                if spread[g, 4] > 0:
+                    _soften(normal, score, spread[g, 4])
+                _pool(gy, gx, intensity[g], theta[7], normal, score, pooled, pooled_score)
+            for a in range(N_PARAMETERS):
+                step[_POOLED[a], 0] = pooled_score[a]
+                for b in range(a, N_PARAMETERS):
+                    hessian[_POOLED[a], _POOLED[b]] = hessian[_POOLED[b], _POOLED[a]] = pooled[a, b]
+            for i in range(2):
+                hessian[4 + i, 4 + i] += centre_precision
+                step[4 + i, 0] += centre_precision * (centre[n, i] - theta[4 + i])
+            # A vanishing ridge keeps parameters that the data do not see (no background, no disk) at rest.
+            for a in range(N_PARAMETERS):
+                hessian[a, a] = hessian[a, a] * (1.0 + 1e-9) + 1e-12
+            if iteration == iterations:
+                for a in range(N_PARAMETERS):
+                    for b in range(N_PARAMETERS):
+                        covariance[n, a, b] = 1.0 if a == b else 0.0
+                if not cholesky_solve(hessian, covariance[n], N_PARAMETERS, N_PARAMETERS):
+                    covariance[n] = np.nan
+                break
+            if not cholesky_solve(hessian, step, N_PARAMETERS, 1):
+                break
+            largest = max(abs(step[4, 0]), abs(step[5, 0]))
+            for i in range(4):
+                largest = max(largest, abs(step[i, 0]) * reach)
+            damping = min(1.0, max_shift / largest) if largest > 0 else 1.0
+            for g in range(n_reflections):
+                if seen[g] and free[g]:
+                    _move_deviations(
+                        local[n, g], gains[g], step[:, 0], damping, reflections[g, 0], reflections[g, 1],
+                        intensity[g], theta,
+                    )  # fmt: skip
+            for a in range(6):
+                theta[a] += damping * step[a, 0]
+            theta[6] = max(theta[6] + damping * step[6, 0], 0.02 * theta[6])
+            theta[7] = max(theta[7] + damping * step[7, 0], 0.02 * theta[7])
+            if largest < tolerance:
+                break
+
+
+@nb.njit(parallel=True, cache=True)
 def fit_patterns(
     counts: Any,
     origin: Any,
-    tables: Any,
-    grid: Any,
-    half: int,
-    profile: Any,
-    reflections: Any,
-    intensity: Any,
-    spread: Any,
-    radius: float,
+    model: Any,
+    steps: Any,
     centre: Any,
-    centre_precision: float,
-    scale: float,
-    floor: float,
-    robust: bool,
-    max_shift: float,
-    iterations: int,
-    tolerance: float,
     parameters: Any,
     local: Any,
     covariance: Any,
@@ -419,133 +581,11 @@ def fit_patterns(
 ) -> None:  # pragma: no cover - compiled
     """Fisher-scoring steps for many patterns; `parameters`, `local` are start values and results.
 
-    See `cyclestrain.refine` for shapes and meaning. Steps end when no reflection moves further than `tolerance`; then,
-    and where `tolerance` is zero, the rest is computed where they ended.
+    See `cyclestrain.refine.refine` for shapes and meaning.
     """
-    n_patterns, n_reflections = counts.shape[:2]
-    n_pixels, size, stack = grid.shape[1], 2 * half + 1, counts.shape[2]
-    margin = (stack - size) // 2
-    support = grid[4]
-    places = np.empty(n_pixels, np.int64)
-    for k in range(n_pixels):
-        places[k] = (half + int(grid[0, k])) * stack + half + int(grid[1, k])
-    textured, sloped = spread[:, 5:].max() > 0, spread[:, 2:4].max() > 0
-    n_local = N_LOCAL if textured else (N_PLAIN if sloped else 2)
-    free = spread[:, 0] > 0
-    reach = 1.0
-    for g in range(n_reflections):
-        reach = max(reach, np.hypot(reflections[g, 0], reflections[g, 1]))
-        free[g] = spread[g, :4].max() > 0 or spread[g, 5:].max() > 0
-    for block in nb.prange((n_patterns + _TOGETHER - 1) // _TOGETHER):
-        pixels = np.empty((n_reflections, 3, n_pixels), np.float32)
-        shape, extra = np.empty((3, n_pixels), np.float32), np.zeros((9, n_pixels), np.float32)
-        blended = shape.reshape(-1)
-        place = np.empty((n_reflections, 2), np.int64)
-        sums = np.zeros((_COLUMNS, _COLUMNS + 1), np.float32)
-        normal, score = np.zeros((_COLUMNS, _COLUMNS)), np.zeros(_COLUMNS)
-        work, coupling = np.empty((n_local, n_local)), np.empty((n_local, 5))
-        gains, precision = np.zeros((n_reflections, n_local, 5)), np.empty(N_LOCAL)
-        pooled, pooled_score = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
-        hessian, step = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty((N_PARAMETERS, 1))
-        seen = np.zeros(n_reflections, np.bool_)
-        for n in range(block * _TOGETHER, min((block + 1) * _TOGETHER, n_patterns)):
-            place[:] = -(10**6)
-            theta = parameters[n]
-            for iteration in range(iterations + 1):
-                if iteration == iterations and tolerance > 0:
-                    break
-                pooled[:] = 0.0
-                pooled_score[:] = 0.0
-                for g in range(n_reflections):
-                    gy, gx = reflections[g, 0], reflections[g, 1]
-                    py = theta[4] + theta[0] * gy + theta[1] * gx
-                    px = theta[5] + theta[2] * gy + theta[3] * gx
-                    ry, rx = int(np.rint(py)) - origin[n, g, 0], int(np.rint(px)) - origin[n, g, 1]
-                    ry, rx = min(max(ry, -margin), margin), min(max(rx, -margin), margin)
-                    fy, fx = py - (origin[n, g, 0] + ry), px - (origin[n, g, 1] + rx)
-                    seen[g] = abs(fy) < 1.0 and abs(fx) < 1.0
-                    misfit[n, g] = 0.0
-                    if not seen[g]:
-                        continue
-                    if place[g, 0] != ry or place[g, 1] != rx:
-                        place[g, 0], place[g, 1] = ry, rx
-                        first = (margin + ry) * stack + margin + rx
-                        _load(counts[n, g].reshape(-1), first, places, support, pixels[g, 0], pixels[g, 1])
-                        middle_y, middle_x = origin[n, g, 0] + ry - theta[4], origin[n, g, 1] + rx - theta[5]
-                        _radial(profile, middle_y, middle_x, grid, pixels[g, 2])
-                    brightness = theta[6] * intensity[g] + local[n, g, 0]
-                    _blend(tables, fy, fx, blended)
-                    if textured:
-                        _contrast(local[n, g], fy, fx, radius, grid, shape, extra)
-                    chi, n_seen, inverse = _core(pixels[g], shape, grid, local[n, g], brightness, theta[7], floor, sums)
-                    if n_local > 2:
-                        _rest(
-                            pixels[g], shape, extra, grid, local[n, g], brightness, theta[7], floor, 2 + n_local, sums
-                        )
-                    misfit[n, g, 0], misfit[n, g, 1], misfit[n, g, 2] = chi, n_seen, inverse
-                    if n_seen < 0.4 * size * size * 0.78:
-                        seen[g] = False
-                        continue
-                    # Prior widths are relative to the shared intensity; information is in units of the noise scale.
-                    weight = 1.0 / scale
-                    # Pearson's chi-square of Poisson counts has variance sum(2 + 1 / expected).
-                    if robust and chi > scale * (n_seen + 4.0 * np.sqrt(2.0 * n_seen + inverse * scale)):
-                        weight = n_seen / chi
-                    if textured:  # constants let the compiler unroll the loops
-                        _scale(sums, weight, brightness, theta[7], 2 + N_LOCAL, normal, score)
-                    elif sloped:
-                        _scale(sums, weight, brightness, theta[7], 2 + N_PLAIN, normal, score)
-                    else:
-                        _scale(sums, weight, brightness, theta[7], 4, normal, score)
-                    if free[g]:
-                        for i in range(n_local):
-                            width = spread[g, _WIDTH[i]] * (theta[6] * intensity[g] if i == 0 else 1.0)
-                            precision[i] = 1.0 / (width * width) if width > 0 else np.inf
-                        if textured:
-                            _eliminate(normal, score, precision, local[n, g], N_LOCAL, work, coupling, gains[g])
-                        elif sloped:
-                            _eliminate(normal, score, precision, local[n, g], N_PLAIN, work, coupling, gains[g])
-                        else:
-                            _eliminate(normal, score, precision, local[n, g], 2, work, coupling, gains[g])
-                    for i in range(2):
-                        shift_score[n, g, i] = score[i]
-                        for j in range(2):
-                            shift_information[n, g, i, j] = normal[i, j]
-                    if spread[g, 4] > 0:
-                        _soften(normal, score, spread[g, 4])
-                    _pool(gy, gx, intensity[g], theta[7], normal, score, pooled, pooled_score)
-                for a in range(N_PARAMETERS):
-                    step[_POOLED[a], 0] = pooled_score[a]
-                    for b in range(a, N_PARAMETERS):
-                        hessian[_POOLED[a], _POOLED[b]] = hessian[_POOLED[b], _POOLED[a]] = pooled[a, b]
-                for i in range(2):
-                    hessian[4 + i, 4 + i] += centre_precision
-                    step[4 + i, 0] += centre_precision * (centre[n, i] - theta[4 + i])
-                # A vanishing ridge keeps parameters that the data do not see (no background, no disk) at rest.
-                for a in range(N_PARAMETERS):
-                    hessian[a, a] = hessian[a, a] * (1.0 + 1e-9) + 1e-12
-                if iteration == iterations:
-                    for a in range(N_PARAMETERS):
-                        for b in range(N_PARAMETERS):
-                            covariance[n, a, b] = 1.0 if a == b else 0.0
-                    if not cholesky_solve(hessian, covariance[n], N_PARAMETERS, N_PARAMETERS):
-                        covariance[n] = np.nan
-                    break
-                if not cholesky_solve(hessian, step, N_PARAMETERS, 1):
-                    break
-                largest = max(abs(step[4, 0]), abs(step[5, 0]))
-                for i in range(4):
-                    largest = max(largest, abs(step[i, 0]) * reach)
-                damping = min(1.0, max_shift / largest) if largest > 0 else 1.0
-                for g in range(n_reflections):
-                    if seen[g] and free[g]:
-                        _move_deviations(
-                            local[n, g], gains[g], step[:, 0], damping, reflections[g, 0], reflections[g, 1],
-                            intensity[g], theta,
-                        )  # fmt: skip
-                for a in range(6):
-                    theta[a] += damping * step[a, 0]
-                theta[6] = max(theta[6] + damping * step[6, 0], 0.02 * theta[6])
-                theta[7] = max(theta[7] + damping * step[7, 0], 0.02 * theta[7])
-                if largest < tolerance:
-                    break
+    n = len(counts)
+    for block in nb.prange((n + _TOGETHER - 1) // _TOGETHER):
+        _fit_some(
+            block * _TOGETHER, min((block + 1) * _TOGETHER, n), counts, origin, model, steps, centre, parameters,
+            local, covariance, misfit, shift_score, shift_information,
+        )  # fmt: skip

@@ -44,29 +44,46 @@ class WindowStack:
 def _gather(
     patterns: Any, members: Any, good: Any, origin: Any, half: int, out: Any
 ) -> None:  # pragma: no cover - compiled
-    n_patterns, n_reflections = origin.shape[:2]
     n_y, n_x = good.shape
     size = 2 * half + 1
-    for n in nb.prange(n_patterns):
-        for g in range(n_reflections):
+    for n in nb.prange(origin.shape[0]):
+        for g in range(origin.shape[1]):
             top, left = origin[n, g, 0] - half, origin[n, g, 1] - half
-            first, last = min(max(0, -left), size), max(min(size, n_x - left), 0)
-            for i in range(size):
-                y, row = top + i, out[n, g, i]
-                if y < 0 or y >= n_y or first >= last:
-                    row[:] = MASKED
+            window = out[n, g]
+            if top < 0 or left < 0 or top + size > n_y or left + size > n_x:
+                _gather_edge(patterns, members[n], good, top, left, window)
+                continue
+            for k in range(members.shape[1]):
+                if members[n, k] < 0:
                     continue
-                row[:first] = MASKED
-                row[last:] = MASKED
-                inside, usable = row[first:last], good[y, left + first : left + last]
-                inside[:] = 0.0
-                for m in members[n]:
+                pattern = patterns[members[n, k]]
+                for i in range(size):
+                    counts, usable = pattern[top + i, left : left + size], good[top + i, left : left + size]
+                    row = window[i]
+                    if k == 0:
+                        for j in range(size):
+                            row[j] = np.float32(counts[j]) if usable[j] else MASKED
+                    else:
+                        for j in range(size):
+                            row[j] += np.float32(counts[j]) if usable[j] else np.float32(0.0)
+
+
+@nb.njit(cache=True)
+def _gather_edge(
+    patterns: Any, members: Any, good: Any, top: int, left: int, window: Any
+) -> None:  # pragma: no cover - compiled
+    """Cut a window that lies partly beyond the detector."""
+    n_y, n_x = good.shape
+    for i in range(window.shape[0]):
+        for j in range(window.shape[1]):
+            y, x = top + i, left + j
+            if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
+                window[i, j] = 0.0
+                for m in members:
                     if m >= 0:
-                        counts = patterns[m, y, left + first : left + last]
-                        for j in range(inside.shape[0]):
-                            inside[j] += np.float32(counts[j])
-                for j in range(inside.shape[0]):
-                    inside[j] = inside[j] if usable[j] else MASKED
+                        window[i, j] += np.float32(patterns[m, y, x])
+            else:
+                window[i, j] = MASKED
 
 
 def gather(
