@@ -2,6 +2,8 @@
 
 import errno
 import json
+from contextlib import contextmanager
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -10,6 +12,7 @@ import xarray as xr
 
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.io import check_writable, describe_result, load_group, load_result, save_result
+from cyclestrain.io.hdf5 import new_hdf5
 from cyclestrain.settings import MapSettings
 
 
@@ -132,19 +135,41 @@ def test_failing_write_leaves_no_trace(maps, dictionary, tmp_path, monkeypatch, 
     path = tmp_path / "strain.nc"
     if existing:
         path.write_text(existing)
-    write = xr.Dataset.to_netcdf
+    write = Path.write_bytes
 
-    def fail_on_the_group(self, *args, **kwargs):
-        if kwargs.get("group") is not None:
-            raise failure
-        return write(self, *args, **kwargs)
+    def fail_in_the_middle(self, data):
+        write(self, bytes(data)[:1000])
+        raise failure
 
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", fail_on_the_group)
+    monkeypatch.setattr(Path, "write_bytes", fail_in_the_middle)
     with pytest.raises(caught):
         save_result(maps, path, force=True, groups={"dictionary": dictionary})
     assert [item.name for item in tmp_path.iterdir()] == ([path.name] if existing else [])
     if existing:
         assert path.read_text() == existing
+
+
+@contextmanager
+def largest_file(n):
+    """No file may grow beyond `n` bytes: a write fails in its middle, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_fills_up(tmp_path):
+    """HDF5 itself, writing to the disk, would end in a crash of the process."""
+    maps = xr.Dataset({"exx": (("ry", "rx"), np.random.default_rng(0).normal(size=(200, 200)))})
+    with largest_file(50_000), pytest.raises(OutputError, match="could not be written"):
+        save_result(maps, tmp_path / "strain.nc", groups={"dictionary": maps})
+    with largest_file(50_000), pytest.raises(OSError, match="large"), new_hdf5(tmp_path / "strain.h5") as file:
+        file["exx"] = maps["exx"].values
+    (tmp_path / "strain.h5").unlink()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_foreign_and_damaged_results(maps, tmp_path):

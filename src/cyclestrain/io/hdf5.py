@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from cyclestrain.io.matlab import axis_order, is_matlab
 from cyclestrain.io.soundness import ensure_sound
 from cyclestrain.io.sources import Concatenated, first_line, view_axes
 
-__all__ = ["has_hdf5_signature", "load_hdf5", "open_hdf5", "vendor_layout"]
+__all__ = ["has_hdf5_signature", "load_hdf5", "new_hdf5", "open_hdf5", "vendor_layout"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CHUNK_CACHE = 64 * 2**20
@@ -46,6 +48,20 @@ def open_hdf5(path: Path) -> Any:
         text = first_line(error)
         what = "is a truncated HDF5 file" if "truncated" in text else "starts like HDF5 but cannot be opened"
         raise InputError(f"{path} {what} ({text}); copy it again from its origin") from error
+
+
+@contextmanager
+def new_hdf5(path: Path, **options: Any) -> Iterator[Any]:
+    """Give a new HDF5 file in memory, with `options` of h5py, which is written to `path` in one go at the end.
+
+    HDF5 crashes where a disk fills up, or goes away, under a file that is open.
+    """
+    import h5py
+
+    image = BytesIO()
+    with h5py.File(image, "w", **options) as file:
+        yield file
+    path.write_bytes(image.getbuffer())
 
 
 def vendor_layout(path: Path) -> str | None:

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -107,10 +108,12 @@ def save_result(
     main = _prepared(dataset)
     main.attrs.setdefault(VERSION_ATTRIBUTE, _this_version())
     parts = [(None, main), *((name, _prepared(group)) for name, group in (groups or {}).items())]
+    image = BytesIO()  # HDF5 crashes where a disk fills up or goes away under an open file; one write of bytes does not
+    for name, part in parts:
+        mode: Any = "w" if name is None else "a"
+        part.to_netcdf(image, mode=mode, group=name, engine="h5netcdf", encoding=_encoding(part))
     with write_whole(target, force) as temporary:
-        for name, part in parts:
-            mode: Any = "w" if name is None else "a"
-            part.to_netcdf(temporary, mode=mode, group=name, engine="h5netcdf", encoding=_encoding(part))
+        temporary.write_bytes(image.getbuffer())
 
 
 def _open(path: PathLike, group: str | None) -> xr.Dataset:

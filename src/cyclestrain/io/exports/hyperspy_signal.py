@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.io.exports.channels import Channels
+from cyclestrain.io.hdf5 import new_hdf5
 
 __all__ = ["write_hspy", "write_zspy"]
 
@@ -63,9 +64,7 @@ def _signal(root: Any, channels: Channels, notes: tuple[str, ...]) -> Any:
 
 def write_hspy(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
     """Write a `.hspy` file: one stack of maps ``(map, y, x)`` in double precision."""
-    import h5py
-
-    with h5py.File(path, "w", track_order=True) as file:
+    with new_hdf5(path, track_order=True) as file:
         file.attrs.update({"file_format": "HyperSpy", "file_format_version": LAYOUT_VERSION})
         group = _signal(file, channels, notes)
         group.create_dataset("data", data=channels.stack(np.float64), chunks=(1, *channels.shape), compression="gzip")

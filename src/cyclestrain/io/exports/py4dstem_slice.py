@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.io.exports.channels import Channels
+from cyclestrain.io.hdf5 import new_hdf5
 
 __all__ = ["SLICES", "write_py4dstem"]
 
@@ -42,7 +43,7 @@ def write_py4dstem(channels: Channels, path: Path, notes: tuple[str, ...]) -> No
         "Q_pixel_units": "pixels",
         "QR_flip": False,
     }
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         file.attrs.update(
             {
                 "emd_group_type": "file",
