@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from cyclestrain.affine import left_polar, reciprocal, rotation
 from cyclestrain.data import FloatArray
 from cyclestrain.model.dictionary import Entry, Priors
 from cyclestrain.model.probe import Probe, disk_profile
-from cyclestrain.model.windows import gather
+from cyclestrain.model.windows import WindowStack, gather
 from cyclestrain.refine import Start, approach, predicted_positions, refine
 from cyclestrain.simulate.acquisition import Acquisition
 from cyclestrain.simulate.patterns import background
@@ -98,6 +100,49 @@ def test_inflation_follows_misfit_beyond_counting() -> None:
     assert (fit.inflation[:50] == 1).mean() > 0.9
     np.testing.assert_array_equal(fit.inflation[50:], fit.misfit[50:])
     assert fit.inflation[50:].min() > 2
+
+
+WIDTHS = [0, 1, 2, 3, 5, 6, 7]
+"""Columns of the widths of deviations that are fitted with a disk; that of its position only lowers its weight."""
+
+
+def noisy_windows(entry: Entry, n: int) -> tuple[WindowStack, Start]:
+    """Windows of Poisson draws, and a start a third of a pixel off."""
+    centre, affine = np.array([36.0, 38.0]), np.array([[1.01, 0.004], [-0.006, 0.99]])
+    draws = np.random.default_rng(0).poisson(expected_counts(entry, affine, centre, 1, 1, (72, 76)), (n, 72, 76))
+    start = start_of(affine, centre + 0.3, n)
+    places = predicted_positions(start, entry.reflections)
+    return gather(draws, places, entry.probe.half + 2, np.ones((72, 76), bool)), start
+
+
+@pytest.mark.parametrize("free", [WIDTHS[:2], WIDTHS[:4], WIDTHS])
+def test_deviations_that_are_hardly_free_change_nothing(free: list[int]) -> None:
+    """Levels alone, sloped backgrounds and contrast have sums of their own, which must agree with flat ones."""
+    entry = made_up_entry(ring_of_reflections())
+    stack, start = noisy_windows(entry, 20)
+    spread = np.zeros_like(entry.priors.spread)
+    spread[:, free] = 1e-7
+    flat, freed = (
+        refine(stack, one, start, centre=start.centre, centre_sigma=1.0)
+        for one in (entry, replace(entry, priors=Priors(spread)))
+    )
+    sigma = np.sqrt(np.einsum("nii->ni", flat.affine_covariance)).reshape(-1, 2, 2)
+    assert (np.abs(freed.start.affine - flat.start.affine) / sigma).max() < 1e-3
+    np.testing.assert_allclose(freed.chi_square, flat.chi_square, rtol=1e-4)
+
+
+def test_a_pattern_does_not_depend_on_those_fitted_with_it() -> None:
+    entry = made_up_entry(ring_of_reflections())
+    entry = replace(entry, priors=Priors(np.full_like(entry.priors.spread, 0.05)))
+    stack, start = noisy_windows(entry, 19)
+    together = refine(stack, entry, start, centre=start.centre, centre_sigma=1.0)
+    for n in (0, 7, 8, 18):
+        one = slice(n, n + 1)
+        part = Start(start.affine[one], start.centre[one], start.gain[one], start.level[one])
+        windows = WindowStack(stack.counts[one], stack.origin[one])
+        alone = refine(windows, entry, part, centre=part.centre, centre_sigma=1.0)
+        np.testing.assert_array_equal(alone.start.affine, together.start.affine[one])
+        np.testing.assert_array_equal(alone.covariance, together.covariance[one])
 
 
 def test_predicted_positions_are_centre_plus_affine() -> None:
