@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.harness import inputs, try_all
-from fuzz.samples import DATA, MEASURED, OWN, Sample
+from fuzz.samples import DATA, FURTHER, MEASURED, OWN, ROSETTASCIIO, Sample
 
 EVERY_RUN, CAMPAIGN = 4, 400
 
@@ -40,3 +40,10 @@ def test_campaign_on_files_that_we_can_write(tmp_path, sample):
 @pytest.mark.parametrize("sample", MEASURED, ids=lambda sample: sample.name)
 def test_campaign_on_files_of_instruments(tmp_path, sample):
     judge((sample,), tmp_path, CAMPAIGN, seed=2000)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ROSETTASCIIO.is_dir(), reason="ROSETTASCIIO_DATA names no folder with the files of its tests")
+@pytest.mark.parametrize("sample", FURTHER, ids=lambda sample: sample.name)
+def test_campaign_on_files_of_rosettasciio(tmp_path, sample):
+    judge((sample,), tmp_path, CAMPAIGN, seed=3000)
