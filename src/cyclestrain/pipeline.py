@@ -35,6 +35,8 @@ from cyclestrain.training import Course, Trained, TrainingSettings, default_devi
 __all__ = ["fit_model", "map_scan"]
 
 MAX_TRAINING_PATTERNS = 2048
+SYSTEMATIC = 1e-4
+"""Error of a reflection's modelled position that all neighbours share, pixels: what is left without any noise."""
 
 KEPT = (Knowledge, Calibration, Templates, PolarGrid, Dictionary, Entry, Probe, Priors)
 """Classes that a run folder holds."""
@@ -226,8 +228,10 @@ def finish(
     progress.note(f"reference: {text}")
     angle = _axes_angle(scan, settings, knowledge.dictionary, reference)
     near = smooth_rotation(relative_strain(context, reference), context)
+    lengths = [float(np.hypot(*entry.reflections.T).mean()) for entry in knowledge.dictionary.entries]
+    systematic = SYSTEMATIC / min(lengths)
     raw, best = (
-        turn_axes(ellipse.widened(relative_strain(field, reference, near)), settings.axes, angle)
+        turn_axes(ellipse.widened(relative_strain(field, reference, near, systematic=systematic)), settings.axes, angle)
         for field in (fields.affine, context)
     )
     if mixtures is not None:

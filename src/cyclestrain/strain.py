@@ -201,7 +201,9 @@ def _polar_mean(gradients: FloatArray, weight: FloatArray) -> tuple[FloatArray, 
     return mean, residual.reshape(-1, 4)
 
 
-def relative_strain(field: AffineField, reference: Reference, rotation_near: FloatArray | None = None) -> StrainMaps:
+def relative_strain(
+    field: AffineField, reference: Reference, rotation_near: FloatArray | None = None, *, systematic: float = 0.0
+) -> StrainMaps:
     """Strain and rotation relative to a reference, in detector axes, with propagated uncertainties.
 
     Positions that are not valid, or whose dictionary entry has no reference, are NaN.
@@ -215,6 +217,8 @@ def relative_strain(field: AffineField, reference: Reference, rotation_near: Flo
     rotation_near
         Of the equivalent labellings the one with the rotation nearest to this is taken, radians, shape ``(ry, rx)``;
         by default the smallest, see also `smooth_rotation`.
+    systematic
+        Standard deviation of an error of strain and rotation that no number of neighbours averages out.
     """
     near = np.zeros(field.label.shape) if rotation_near is None else np.nan_to_num(rotation_near)
     shape = field.label.shape
@@ -239,6 +243,7 @@ def relative_strain(field: AffineField, reference: Reference, rotation_near: Flo
         own_part = own_jac @ field.covariance[here] @ own_jac.swapaxes(-1, -2)
         ref_part = ref_jac @ reference.covariance[k] @ ref_jac.swapaxes(-1, -2)
         covariance[here] = _difference(own_part, ref_part, np.broadcast_to(reference.mask, shape)[here])
+        covariance[here] += systematic**2 * np.eye(4)
     yy, xx, xy, theta = np.moveaxis(values, -1, 0)
     return StrainMaps(yy, xx, xy, theta, covariance, gradient)
 

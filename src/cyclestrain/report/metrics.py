@@ -379,7 +379,7 @@ def _class_accuracy(result: xr.Dataset, truth: xr.Dataset) -> float:
     return right / len(label)
 
 
-def _mean(values: FloatArray) -> float:
+def _mean(values: FloatArray | BoolArray) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
