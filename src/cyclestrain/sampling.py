@@ -16,7 +16,7 @@ from cyclestrain.io import ValueRange, check_patterns, check_range
 __all__ = ["TILE", "Sample", "above_pedestal", "draw_sample", "levelled", "sample_budget"]
 
 SAMPLE_BYTES = 600 * 2**20
-"""Largest sample; never more than a quarter of the memory allowed."""
+"""Largest sample; never more than a fifth of the memory allowed, since learning takes twice as much beside it."""
 TILE = 8
 """Samples are square tiles of this many positions, so that neighbours can be averaged."""
 NOISE_PIXELS = 2**23
@@ -83,7 +83,7 @@ def sample_budget(scan: Scan) -> str:
 
 
 def _sample_bytes(scan: Scan) -> int:
-    return min(SAMPLE_BYTES, scan.memory_bytes // 4)
+    return min(SAMPLE_BYTES, scan.memory_bytes // 5)
 
 
 def _read_sample(scan: Scan, max_positions: int) -> tuple[Sample, ValueRange]:
