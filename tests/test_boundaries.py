@@ -113,7 +113,7 @@ def mixed() -> tuple[Mixtures, AffineField, StrainMaps]:
         np.zeros((n, 4), int), np.zeros((n, 4, 2, 2)), np.ones((n, 4)), np.ones(n, int), np.zeros((n, 2))
     )
     mixtures.put(np.arange(n), nobody, Decomposition(amplitude, covariance))
-    known = Reference(np.zeros(SHAPE, bool), np.eye(2)[None], np.zeros((1, 4, 4)))
+    known = Reference.known(np.eye(2)[None])
     return mixtures, field, relative_strain(field, known)
 
 

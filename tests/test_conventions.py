@@ -37,7 +37,7 @@ def field(gradient: np.ndarray, operators: np.ndarray | None = None) -> AffineFi
 
 
 def strain(gradient: np.ndarray, reference: np.ndarray, operators: np.ndarray | None = None) -> StrainMaps:
-    known = Reference(np.zeros((1, 1), bool), reference[None], np.zeros((1, 4, 4)))
+    known = Reference.known(reference[None])
     return relative_strain(field(gradient, operators), known)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,9 +37,8 @@ def gradients(draw: st.DrawFn) -> FloatArray:
 
 def known(gradient: FloatArray, covariance: FloatArray | None = None) -> Reference:
     """A reference that was not measured on the scan."""
-    return Reference(
-        np.zeros((1, 1), bool), gradient[None], np.zeros((1, 4, 4)) if covariance is None else covariance[None]
-    )
+    reference = Reference.known(gradient[None])
+    return reference if covariance is None else replace(reference, covariance=covariance[None])
 
 
 def vector(maps: StrainMaps) -> FloatArray:

@@ -75,7 +75,7 @@ class Bound:
             (np.eye(2)[None],),
         )  # fmt: skip
         known = np.eye(2) if reference is None else reference
-        maps = relative_strain(field, Reference(np.zeros((1, 1), bool), known[None], np.zeros((1, 4, 4))))
+        maps = relative_strain(field, Reference.known(known[None]))
         eyy, exx, exy, rotation = (float(value) for value in maps.sigma[0, 0])
         return cls(eyy, exx, exy, rotation, maps.covariance[0, 0])
 

@@ -50,11 +50,20 @@ class Reference:
         Deformation gradient ``F_ref`` of each dictionary entry, shape ``(entry, 2, 2)``; NaN where an entry has none.
     covariance
         Of ``(F_yy, F_yx, F_xy, F_xx)`` of ``F_ref``, shape ``(entry, 4, 4)``.
+    noise
+        Share of it that the uncertainties of the members explain, shape ``(entry,)``; the rest is that they differ.
     """
 
     mask: BoolArray
     gradient: FloatArray
     covariance: FloatArray
+    noise: FloatArray
+
+    @classmethod
+    def known(cls, gradient: FloatArray) -> Reference:
+        """Exact reference that was not measured on the scan, shape ``(entry, 2, 2)``; its mask fits every scan."""
+        n = len(gradient)
+        return cls(np.zeros((1, 1), bool), gradient, np.zeros((n, 4, 4)), np.ones(n))
 
 
 @dataclass(frozen=True)
@@ -159,7 +168,7 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
     smaller than any of its own.
     """
     n = len(field.operators)
-    gradient, covariance = np.full((n, 2, 2), np.nan), np.full((n, 4, 4), np.nan)
+    gradient, covariance, noise = np.full((n, 2, 2), np.nan), np.full((n, 4, 4), np.nan), np.ones(n)
     used = np.zeros(mask.shape, bool)
     for k in range(n):
         here = mask & _finite(field) & (field.label == k)
@@ -172,7 +181,8 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
             first = deformation(np.median(variants, axis=0))
         vectors = variants.reshape(-1, 4)
         jac = _gradient_jacobian(variants)
-        sigma2 = np.einsum("nij,njk,nik->ni", jac, field.covariance[here], jac)
+        stated = jac @ field.covariance[here] @ jac.swapaxes(-1, -2)
+        sigma2 = np.einsum("nii->ni", stated)
         centre = np.median(vectors, axis=0)
         width = np.maximum(1.4826 * np.median(np.abs(vectors - centre), axis=0), 1e-9)
         keep = (np.abs(vectors - centre) <= 5 * width + 1e-9).all(1)
@@ -181,12 +191,12 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
         gradient[k], residual = _polar_mean(variants, weight)
         residual *= weight[:, None]
         n_kept = int(keep.sum())
-        if n_kept > 1:
-            covariance[k] = n_kept / (n_kept - 1) * residual.T @ residual
-        else:  # a single position: no scatter to be seen, only what it states
-            covariance[k] = (jac @ field.covariance[here] @ jac.swapaxes(-1, -2))[keep].sum(0)
+        expected = (weight[:, None, None] ** 2 * stated).sum(0)
+        # A single position has no scatter to be seen, only what it states.
+        covariance[k] = n_kept / (n_kept - 1) * residual.T @ residual if n_kept > 1 else expected
+        noise[k] = min(1.0, np.trace(expected) / max(np.trace(covariance[k]), 1e-300))
         used[here] = keep
-    return Reference(used, gradient, covariance)
+    return Reference(used, gradient, covariance, noise)
 
 
 def _polar_mean(gradients: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -224,6 +234,7 @@ def relative_strain(
     shape = field.label.shape
     values, covariance = np.full((*shape, 4), np.nan), np.full((*shape, 4, 4), np.nan)
     gradient = np.full((*shape, 2, 2), np.nan)
+    member = np.broadcast_to(reference.mask, shape)
     for k, operators in enumerate(field.operators):
         here = _finite(field) & (field.label == k)
         if not here.any() or not np.isfinite(reference.gradient[k]).all():
@@ -242,22 +253,23 @@ def relative_strain(
         ref_jac = jac @ np.einsum("nik,lj->nijkl", relative, inverse).reshape(-1, 4, 4)
         own_part = own_jac @ field.covariance[here] @ own_jac.swapaxes(-1, -2)
         ref_part = ref_jac @ reference.covariance[k] @ ref_jac.swapaxes(-1, -2)
-        covariance[here] = _difference(own_part, ref_part, np.broadcast_to(reference.mask, shape)[here])
+        covariance[here] = _difference(own_part, ref_part, reference.noise[k], member[here])
         covariance[here] += systematic**2 * np.eye(4)
     yy, xx, xy, theta = np.moveaxis(values, -1, 0)
     return StrainMaps(yy, xx, xy, theta, covariance, gradient)
 
 
-def _difference(own: FloatArray, reference: FloatArray, member: BoolArray) -> FloatArray:
+def _difference(own: FloatArray, reference: FloatArray, noise: float, member: BoolArray) -> FloatArray:
     """Covariance of an estimate minus the reference, shape ``(n, 4, 4)``.
 
     A reference is the best mean of its members, so its covariance with any unbiased combination of them, one member's
     own estimate among these, is its own (Gauss-Markov): there the difference has the variance of the estimate *less*
-    that of the reference.
+    that of the reference, as far as this is `noise`.
     """
     both = own + reference
-    share = np.einsum("nii->n", reference[member]) / np.maximum(np.einsum("nii->n", own[member]), 1e-300)
-    both[member] = own[member] * np.maximum(1.0 - share, LEAST_SHARE)[:, None, None]
+    share = noise * np.einsum("nii->n", reference[member]) / np.maximum(np.einsum("nii->n", own[member]), 1e-300)
+    left = np.maximum(1.0 - share, LEAST_SHARE)[:, None, None]
+    both[member] = left * own[member] + (1.0 - noise) * reference[member]
     return both
 
 
