@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,18 @@ def test_config_repeats_the_run_exactly(home: Path) -> None:
     xr.testing.assert_equal(again, first)
     for name in ("settings", "reading", "input_fingerprint", "reference"):
         assert again.attrs[name] == first.attrs[name]
+
+
+@pytest.mark.slow
+def test_the_first_run_after_installation_is_like_all_others(home: Path, tmp_path: Path) -> None:
+    """Loops compiled in this process and those loaded from numba's cache give the same bits."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
+    results = []
+    for k in range(2):
+        command = [sys.executable, "-m", "cyclestrain", "map", home / "scan.h5", "-o", tmp_path / f"{k}.nc"]
+        subprocess.run([str(part) for part in command], check=True, env=environment, capture_output=True)
+        results.append(without_time(load_result(tmp_path / f"{k}.nc")))
+    xr.testing.assert_equal(*results)
 
 
 def test_arguments_away_from_their_defaults_win(home: Path) -> None:

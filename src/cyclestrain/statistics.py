@@ -29,7 +29,7 @@ PARTS = 16
 """Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _window_sums(
     window: Any, corner: Any, position: Any, centre: Any, brightness: float, level: float, local: Any, trust: float,
     probe: Any, step: float, radius: float, background: Any, floor: float, support: Any,

@@ -1,6 +1,7 @@
 """A simulated scan survives the way to disk, or leaves nothing there."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -49,6 +50,15 @@ def test_a_full_disk_leaves_nothing(simulated: SimulatedScan, tmp_path: Path, mo
 
     monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
     with pytest.raises(OutputError, match="No space left"):
+        save(simulated, tmp_path / "scan.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scan_larger_than_the_disk_is_not_begun(
+    simulated: SimulatedScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OutputError, match=r"takes .* GB and .* has 0\.0 GB left: choose another place"):
         save(simulated, tmp_path / "scan.h5")
     assert not list(tmp_path.iterdir())
 

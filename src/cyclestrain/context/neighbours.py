@@ -144,7 +144,7 @@ def start_planes(data: Any, raw: Any, fit: Any, start: int, stop: int) -> None: 
             fit[i, SLOPE_VARIANCE] = 1 / (6 * precision[i])
 
 
-@nb.njit(fastmath=True)
+@nb.njit(forceinline=True, fastmath=True)
 def _prefers_plane(
     data: Any, raw: Any, i: int, kept: Any, flat: Any, total: Any, along: Any
 ) -> Any:  # pragma: no cover
@@ -223,7 +223,7 @@ def fit_all(
             fit[i, c] += raw[i, c]
 
 
-@nb.njit(fastmath=True)
+@nb.njit(forceinline=True, fastmath=True)
 def _solve(
     metric: Any, moments: Any, sums: Any, order: int, low: Any, pivot: Any, unit: Any, i: int
 ) -> Any:  # pragma: no cover

@@ -55,7 +55,7 @@ _TOGETHER = 8
 """Patterns that one thread fits before it takes others: they share its scratch space."""
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _load(window: Any, start: int, places: Any, support: Any, values: Any, used: Any) -> None:  # pragma: no cover
     """Copy the pixels of a flat stack window that are compared; masked pixels get no weight."""
     for k in range(support.shape[0]):
@@ -66,7 +66,7 @@ def _load(window: Any, start: int, places: Any, support: Any, values: Any, used:
         values[k] = max(values[k], _MASKED) * used[k]
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _radial(profile: Any, oy: float, ox: float, grid: Any, out: Any) -> None:  # pragma: no cover
     """Radial profile (1 px steps) at the pixels of a window whose middle is ``(oy, ox)`` from the centre."""
     last = np.float32(profile.shape[0] - 1.001)
@@ -80,7 +80,7 @@ def _radial(profile: Any, oy: float, ox: float, grid: Any, out: Any) -> None:  #
         out[k] = low + (out[k] - np.float32(i)) * (high - low)
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _blend(tables: Any, fy: float, fx: float, out: Any) -> None:  # pragma: no cover
     """Disk and its derivatives with the disk ``(fy, fx)`` off the central pixel, between four phases of the tables."""
     phases = tables.shape[0]
@@ -96,7 +96,7 @@ def _blend(tables: Any, fy: float, fx: float, out: Any) -> None:  # pragma: no c
         out[k] = w00 * t00[k] + w01 * t01[k] + w10 * t10[k] + w11 * t11[k]
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _quadratic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any) -> None:  # pragma: no cover
     """Second-order polynomial of the offset from the disk's middle in units of its radius."""
     scale, y, x = np.float32(1.0 / radius), np.float32(fy), np.float32(fx)
@@ -107,7 +107,7 @@ def _quadratic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any)
         out[k] = c0 + u * (c1 + c3 * u + c5 * v) + v * (c2 + c4 * v)
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _contrast(
     local: Any, fy: float, fx: float, radius: float, grid: Any, shape: Any, extra: Any
 ) -> None:  # pragma: no cover
@@ -133,7 +133,7 @@ def _contrast(
             mode[k] *= texture[k]
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _core(
     pixels: Any, shape: Any, grid: Any, local: Any, amplitude: float, level: float, floor: float, sums: Any
 ) -> Any:  # pragma: no cover
@@ -179,13 +179,13 @@ def _core(
     return chi, seen, inverse
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _plane(local: Any, level: float) -> Any:  # pragma: no cover
     """Background over its radial profile: middle of the window, and slopes towards its edges."""
     return np.float32(level * (1.0 + local[1])), np.float32(level * local[2]), np.float32(level * local[3])
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _pair(a: Any, b: Any, weights: Any, others: Any) -> Any:  # pragma: no cover
     """Products of two rows with seven others, times `weights`, summed over pixels; see `_core`."""
     r0, r1, r2, r3, r4, r5, r6 = others
@@ -209,7 +209,7 @@ def _pair(a: Any, b: Any, weights: Any, others: Any) -> Any:  # pragma: no cover
     return (a0, a1, a2, a3, a4, a5, a6), (b0, b1, b2, b3, b4, b5, b6)
 
 
-@nb.njit(fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _rest(
     pixels: Any,
     shape: Any,
@@ -251,7 +251,7 @@ def _rest(
                 sums[min(m + 6, i), max(m + 6, i)], sums[min(m + 6, j), max(m + 6, j)] = of_a[m], of_b[m]
 
 
-@nb.njit(error_model="numpy")
+@nb.njit(forceinline=True, error_model="numpy")
 def _scale(
     sums: Any, weight: float, amplitude: float, level: float, n_columns: int, normal: Any, score: Any
 ) -> None:  # pragma: no cover
@@ -263,7 +263,7 @@ def _scale(
             normal[i, j] = normal[j, i] = one * _unit(j, amplitude, level) * sums[i, j]
 
 
-@nb.njit(error_model="numpy")
+@nb.njit(forceinline=True, error_model="numpy")
 def _unit(column: int, amplitude: float, level: float) -> float:  # pragma: no cover
     """Factor between a derivative and its row."""
     if column == 2:
@@ -271,7 +271,7 @@ def _unit(column: int, amplitude: float, level: float) -> float:  # pragma: no c
     return level if 3 <= column < 6 else amplitude
 
 
-@nb.njit
+@nb.njit(forceinline=True)
 def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no cover
     """Solve in place for `m` right-hand sides ``rhs[:n, :m]``; False if not positive definite."""
     for j in range(n):
@@ -301,7 +301,7 @@ def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no
     return True
 
 
-@nb.njit
+@nb.njit(forceinline=True)
 def _eliminate(
     normal: Any, score: Any, precision: Any, local: Any, n_local: int, work: Any, coupling: Any, gain: Any
 ) -> None:  # pragma: no cover
@@ -335,7 +335,7 @@ def _eliminate(
         score[i] -= t
 
 
-@nb.njit
+@nb.njit(forceinline=True)
 def _soften(normal: Any, score: Any, wander: float) -> None:  # pragma: no cover
     """Let one reflection wander from the lattice by `wander` pixels (standard deviation): it then says less."""
     tau = 1.0 / (wander * wander)
@@ -351,7 +351,7 @@ def _soften(normal: Any, score: Any, wander: float) -> None:  # pragma: no cover
             normal[i, j] -= gy * y[j] + gx * x[j]
 
 
-@nb.njit
+@nb.njit(forceinline=True)
 def _pool(
     gy: float, gx: float, intensity: float, level: float, normal: Any, score: Any, hessian: Any, rhs: Any
 ) -> None:  # pragma: no cover
@@ -375,7 +375,7 @@ def _pool(
     rhs[7] += score[3] * of_beta
 
 
-@nb.njit
+@nb.njit(forceinline=True)
 def _move_deviations(
     local: Any, gains: Any, step: Any, damping: float, gy: float, gx: float, intensity: float, theta: Any
 ) -> None:  # pragma: no cover
@@ -421,7 +421,7 @@ class Steps(NamedTuple):
     tolerance: float
 
 
-@nb.njit(error_model="numpy")
+@nb.njit(forceinline=True, error_model="numpy")
 def _fit_some(
     first: int,
     last: int,

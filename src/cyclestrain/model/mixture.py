@@ -226,7 +226,7 @@ def _positive(values: FloatArray, spread: FloatArray) -> tuple[FloatArray, Float
     return np.where(near, sigma * (x + ratio), values), spread, -2.0 * (np.log(left) * near).sum(-1)
 
 
-@nb.njit(cache=True, fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _draw(
     palette: Any, entry: int, gain: float, affine: Any, centre: Any, index: Any, pixels: Any, used: int, values: Any,
     column: Any,
@@ -262,7 +262,7 @@ def _draw(
     return used
 
 
-@nb.njit(cache=True, fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _weigh(
     columns: Any, counts: Any, used: int, level: Any, floor: float, scale: float, weighted: Any, normal: Any, rhs: Any
 ) -> float:  # pragma: no cover
@@ -293,7 +293,7 @@ def _weigh(
     return float(total)
 
 
-@nb.njit(cache=True)
+@nb.njit(forceinline=True)
 def _settle(normal: Any, rhs: Any, chosen: int, matrix: Any, inverse: Any, level: Any) -> None:  # pragma: no cover
     """Least squares of the `chosen` columns (bits) without those that would be negative, whose level is zero."""
     n = len(level)
@@ -318,7 +318,7 @@ def _settle(normal: Any, rhs: Any, chosen: int, matrix: Any, inverse: Any, level
         chosen &= ~(1 << worst)
 
 
-@nb.njit(cache=True, fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _background(
     profile: Any, centre: Any, pattern: Any, index: Any, pixels: Any, used: int, column: Any, counts: Any
 ) -> None:  # pragma: no cover

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def save(simulated: SimulatedScan, path: str | os.PathLike[str], force: bool = F
         raise OutputError(f"{target} is a folder: give the name of a file")
     if not target.parent.is_dir():
         raise OutputError(f"there is no folder {target.parent}: create it or choose another")
+    needed, free = simulated.scan.pattern_bytes * simulated.scan.n_positions, shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise OutputError(
+            f"the scan takes {needed / 1e9:.1f} GB and {target.parent} has {free / 1e9:.1f} GB left: choose another "
+            "place, or fewer positions with --scan"
+        )
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:
