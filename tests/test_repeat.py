@@ -43,8 +43,8 @@ def test_the_first_run_after_installation_is_like_all_others(home: Path, tmp_pat
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
     results = []
     for k in range(2):
-        command = [sys.executable, "-m", "cyclestrain", "map", home / "scan.h5", "-o", tmp_path / f"{k}.nc"]
-        subprocess.run([str(part) for part in command], check=True, env=environment, capture_output=True)
+        command = [sys.executable, "-m", "cyclestrain.cli", "map", home / "scan.h5", "-o", tmp_path / f"{k}.nc"]
+        subprocess.run(command, check=True, env=environment, capture_output=True)
         results.append(without_time(load_result(tmp_path / f"{k}.nc")))
     xr.testing.assert_equal(*results)
 
