@@ -42,6 +42,7 @@ COMPONENTS = ("exx", "eyy", "exy")
 METHODS = ("py4DSTEM", "quantem", "cyclestrain network", "cyclestrain raw", "cyclestrain context", "bound")
 PUBLISHED = "CC-ST-AE, published"
 PEER_NAMES = {"py4dstem": "py4DSTEM", "quantem": "quantem"}
+RUNS = (*PEER_NAMES, "network", "context")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--doses", nargs="*", type=float, default=None, help="electrons per pattern at 25 %%")
     parser.add_argument("--scan", type=int, default=None, help="positions along each side")
     parser.add_argument("--seeds", nargs="+", type=int, default=None)
-    parser.add_argument("--peers", nargs="*", choices=list(PEER_NAMES), default=list(PEER_NAMES))
+    parser.add_argument(
+        "--methods", nargs="+", choices=RUNS, default=RUNS, help="what is run; context gives raw as well"
+    )
     parser.add_argument("--peer-seeds", nargs="*", type=int, default=None, help="seeds of the peers; the first of all")
     parser.add_argument("--resume", action="store_true", help="keep the scans that table.csv has")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "benchmark")
@@ -159,12 +162,16 @@ def _methods(
     """Method, mode, accuracy and patterns per second of every run."""
     reference = np.load(simulated.reference)
     peers.tell(simulated.truth, told)
-    for peer in given.peers if condition.seed in given.peer_seeds else ():
+    for peer in PEER_NAMES:
+        if peer not in given.methods or condition.seed not in given.peer_seeds:
+            continue
         modes = list(peers.MODES[peer])
         for mode in modes[:1] if given.quick else modes:
             made = peers.run_peer(peer, mode, simulated.scan, told, reference)
             yield PEER_NAMES[peer], mode, compare(made.maps, simulated.truth), made.patterns_per_second
     for until, estimates in (("network", {"": "network"}), ("context", {"raw": "raw", "": "context"})):
+        if until not in given.methods:
+            continue
         start = time.perf_counter()
         try:
             maps = cs.map(simulated.scan, reference=str(simulated.reference), until=until, seed=condition.seed)
@@ -249,10 +256,12 @@ def write(figures: list[Figures], given: argparse.Namespace) -> None:
 
 def _text(best: list[Figures], given: argparse.Namespace) -> str:
     parts = [
-        f"Scans of {given.scan} x {given.scan} positions, means over seeds {', '.join(map(str, given.seeds))} (peers: "
-        f"{', '.join(map(str, given.peer_seeds))}); strain in units of 1e-4. Peers are told the rotation of every "
-        "grain. `bound` is the Cramer-Rao bound of one pattern; only neighbours can beat it.",
+        f"Scans of {given.scan} x {given.scan} positions, means over seeds {', '.join(map(str, given.seeds))}; strain in "
+        "units of 1e-4. `bound` is the Cramer-Rao bound of one pattern; only neighbours can beat it.",
     ]
+    if set(PEER_NAMES) & set(given.methods):
+        seeds = ", ".join(map(str, given.peer_seeds))
+        parts.append(f"Peers are told the rotation of every grain, and have the best of their modes (seeds: {seeds}).")
     parts += [_section("MAE, interior", "mae_interior", name, best) for name in COMPONENTS]
     parts += [_section("MAE, all positions", "mae", name, best) for name in COMPONENTS]
     parts += [_section("bias per grain, rms", "bias", name, best) for name in COMPONENTS]
