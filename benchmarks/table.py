@@ -256,8 +256,8 @@ def write(figures: list[Figures], given: argparse.Namespace) -> None:
 
 def _text(best: list[Figures], given: argparse.Namespace) -> str:
     parts = [
-        f"Scans of {given.scan} x {given.scan} positions, means over seeds {', '.join(map(str, given.seeds))}; strain in "
-        "units of 1e-4. `bound` is the Cramer-Rao bound of one pattern; only neighbours can beat it.",
+        f"Scans of {given.scan} x {given.scan} positions, means over seeds {', '.join(map(str, given.seeds))}; strain "
+        "in units of 1e-4. `bound` is the Cramer-Rao bound of one pattern; only neighbours can beat it.",
     ]
     if set(PEER_NAMES) & set(given.methods):
         seeds = ", ".join(map(str, given.peer_seeds))
