@@ -5,11 +5,11 @@ import pytest
 
 from cyclestrain.affine import left_polar
 from cyclestrain.errors import InputError
-from cyclestrain.simulate import PHANTOMS, Acquisition, dislocation, polycrystal, ripple, two_phase, uniform
+from cyclestrain.simulate import PHANTOMS, Acquisition, dislocation, features, polycrystal, ripple, two_phase, uniform
 from cyclestrain.simulate.grains import voronoi_blend
 from cyclestrain.simulate.noise import count_dtype
 from cyclestrain.simulate.patterns import make_pattern_model
-from cyclestrain.simulate.phantoms import edge_dislocation
+from cyclestrain.simulate.phantoms import FEATURES, edge_dislocation, feature_map
 from cyclestrain.simulate.sample import Sample
 from cyclestrain.simulate.source import SimulatedPatterns
 
@@ -105,6 +105,36 @@ def test_circuit_around_a_dislocation_closes_but_for_the_burgers_vector() -> Non
     gradient = edge_dislocation(circle, 0.35, 1e-3)
     assert np.einsum("nij,nj->i", gradient, step) == pytest.approx((0.0, 0.35), abs=1e-6)
     assert np.abs(dislocation(scan=(16, 16), detector=(16, 16), counts=10).truth["exx"]).max() < 0.05
+
+
+def test_features_stand_where_the_map_says_and_nowhere_else() -> None:
+    truth = features(scan=(48, 48), detector=(16, 16), counts=10, turn_deg=1.5, rotation_deg=17.0).truth
+    place, exx, turn = feature_map((48, 48)), truth["exx"].values, np.rad2deg(truth["rotation"].values) - 17.0
+    at = {name: place == k for k, name in enumerate(FEATURES)}
+    assert np.abs(exx[at["flat"]]).max() < 1e-12
+    assert exx[at["inclusion"] | at["lamella"] | at["turned lamella"]] == pytest.approx(0.02)
+    assert turn == pytest.approx(1.5 * at["turned lamella"])
+    assert at["flat"][:24, :24].all()  # the reference
+    for name in ("eyy", "exy"):
+        assert np.abs(truth[name].values).max() < 1e-12
+
+
+def test_features_are_as_wide_as_they_are_called() -> None:
+    place = feature_map((48, 60))
+    beside = np.pad(place > 0, 1)
+    around = sum(np.roll(beside, shift, (0, 1)) for shift in ((0, 1), (0, -1), (1, 0), (-1, 0)))[1:-1, 1:-1]
+    assert (around[place == FEATURES.index("inclusion")] == 0).all()
+    for name in ("lamella", "turned lamella"):
+        rows = (place == FEATURES.index(name)).sum(1)
+        assert set(rows.tolist()) == {0, 3}
+
+
+def test_ripple_among_the_features_has_its_amplitude_and_period() -> None:
+    truth = features(scan=(48, 64), detector=(16, 16), counts=10, amplitude=0.01, period=8.0).truth
+    inside = (feature_map((48, 64)) == FEATURES.index("ripple"))[36]
+    exx = truth["exx"].values[36, inside]
+    assert exx[8:] == pytest.approx(exx[:-8])
+    assert (exx[0], exx.max(), exx.min()) == pytest.approx((0.0, 0.01, -0.01))
 
 
 def test_same_seed_same_counts_whatever_the_reading_order_and_threads() -> None:

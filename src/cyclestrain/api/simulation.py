@@ -34,7 +34,7 @@ def simulate(
     Parameters
     ----------
     phantom
-        Sample: ``polycrystal``, ``two_phase``, ``uniform``, ``ripple`` or ``dislocation``.
+        Sample: ``polycrystal``, ``two_phase``, ``uniform``, ``ripple``, ``dislocation`` or ``features``.
     output
         HDF5 file to write, patterns and truth; by default nothing is written.
     scan

@@ -5,7 +5,7 @@ Disks are drawn where the strained lattice puts them; nothing here uses the mode
 
 from cyclestrain.simulate.acquisition import Acquisition, AcquisitionOptions
 from cyclestrain.simulate.lattice import LATTICES
-from cyclestrain.simulate.phantoms import PHANTOMS, dislocation, polycrystal, ripple, two_phase, uniform
+from cyclestrain.simulate.phantoms import PHANTOMS, dislocation, features, polycrystal, ripple, two_phase, uniform
 from cyclestrain.simulate.recorded import record
 from cyclestrain.simulate.sample import SimulatedScan
 from cyclestrain.simulate.storage import load_truth, save
@@ -17,6 +17,7 @@ __all__ = [
     "AcquisitionOptions",
     "SimulatedScan",
     "dislocation",
+    "features",
     "load_truth",
     "polycrystal",
     "record",

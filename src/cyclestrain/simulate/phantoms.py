@@ -1,4 +1,4 @@
-"""Samples with a known truth: `polycrystal`, `uniform`, `ripple`, `dislocation` and `two_phase`.
+"""Samples with a known truth: `polycrystal`, `two_phase`, `uniform`, `ripple`, `dislocation` and `features`.
 
 Every phantom takes the keywords of `Acquisition` beside its own.
 """
@@ -23,13 +23,30 @@ from cyclestrain.simulate.patterns import make_pattern_model
 from cyclestrain.simulate.sample import VACUUM, Sample, SimulatedScan, make_truth
 from cyclestrain.simulate.source import SimulatedPatterns
 
-__all__ = ["PHANTOMS", "dislocation", "polycrystal", "ripple", "two_phase", "uniform"]
+__all__ = [
+    "FEATURES",
+    "PHANTOMS",
+    "dislocation",
+    "feature_map",
+    "features",
+    "polycrystal",
+    "ripple",
+    "two_phase",
+    "uniform",
+]
 
 FloatArray = NDArray[np.floating[Any]]
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Scans up to this size are held in memory; the patterns of larger ones are made whenever they are read."""
 POISSON_RATIO = 0.3
+FEATURES = ("flat", "inclusion", "lamella", "turned lamella", "ripple")
+"""What `features` holds, in the order of the numbers of `feature_map`."""
+FEATURE_GAP = 6
+"""Positions from one inclusion to the next in `features`."""
+FEATURE_MARGIN = 2
+"""Positions between the edge of a quarter of `features` and the lamellae or the ripple in it."""
+LAMELLA_WIDTH = 3
 
 
 def polycrystal(
@@ -243,12 +260,71 @@ def edge_dislocation(offset: FloatArray, burgers: float, core: float) -> FloatAr
     return result
 
 
+def features(
+    *,
+    strain: float = 0.02,
+    turn_deg: float = 1.5,
+    amplitude: float = 0.01,
+    period: float = 10.0,
+    rotation_deg: float = 17.0,
+    **options: Unpack[AcquisitionOptions],
+) -> SimulatedScan:
+    """One crystal with features of a few positions, sharp and without blending; its top left quarter has none.
+
+    Inclusions of a single position are at the top right, a lamella and a turned one of three positions at the bottom
+    left, and a ripple along x at the bottom right: all strained along x only, so that everything is in exx. See
+    `feature_map` for the places.
+
+    Parameters
+    ----------
+    strain
+        exx of the inclusions and the lamellae.
+    turn_deg
+        Rotation of the turned lamella against the crystal, degrees.
+    amplitude, period
+        Of exx in the ripple; the wavelength is in positions.
+    rotation_deg
+        Rotation of the crystal in degrees.
+    **options
+        Fields of `Acquisition`.
+    """
+    acquisition = Acquisition(**options)
+    _require_positive(period=period)
+    place = feature_map(acquisition.scan)
+    ripple_start = acquisition.scan[1] // 2 + FEATURE_MARGIN
+    wave = amplitude * np.sin(2 * np.pi / period * (_positions(acquisition)[..., 1] - ripple_start))
+    gradient = np.zeros((*acquisition.scan, 2, 2))
+    gradient[..., 1, 1] = np.choose(place, [0.0, strain, strain, strain, wave])
+    turn = rotation_deg + turn_deg * (place == FEATURES.index("turned lamella"))
+    own = {"strain": strain, "turn_deg": turn_deg, "amplitude": amplitude, "period": period}
+    sample = _displaced(gradient, turn, acquisition)
+    return _record("features", sample, acquisition, {**own, "rotation_deg": rotation_deg})
+
+
+def feature_map(scan: tuple[int, int]) -> NDArray[np.int64]:
+    """Which of `FEATURES` stands at each position of the phantom `features`, shape ``scan``.
+
+    The number and the length of the features grow with the scan, their width does not.
+    """
+    place = np.zeros(scan, np.int64)
+    middle = scan[0] // 2, scan[1] // 2
+    first, margin = FEATURE_GAP // 2, FEATURE_MARGIN
+    place[first : middle[0] : FEATURE_GAP, middle[1] + first :: FEATURE_GAP] = FEATURES.index("inclusion")
+    rows = slice(middle[0] + margin, scan[0] - margin)
+    for name, quarter in (("lamella", 1), ("turned lamella", 3)):
+        left = quarter * middle[1] // 4 - LAMELLA_WIDTH // 2
+        place[rows, left : left + LAMELLA_WIDTH] = FEATURES.index(name)
+    place[rows, middle[1] + margin : scan[1] - margin] = FEATURES.index("ripple")
+    return place
+
+
 PHANTOMS: Mapping[str, Callable[..., SimulatedScan]] = {
     "polycrystal": polycrystal,
     "two_phase": two_phase,
     "uniform": uniform,
     "ripple": ripple,
     "dislocation": dislocation,
+    "features": features,
 }
 """The phantoms by name."""
 
