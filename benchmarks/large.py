@@ -333,8 +333,7 @@ HEAD = """# A large scan
 
 Written by `python benchmarks/large.py --kills 3 > docs/benchmark/large.md` and `python benchmarks/large.py --chunked >>
 docs/benchmark/large.md`. A corner of the scan is mapped before, which compiles the loops: the first run on a machine
-takes longer and, as code compiled a moment ago rounds differently from the same code stored, differs in the eighth
-digit.
+takes longer.
 """
 
 if __name__ == "__main__":

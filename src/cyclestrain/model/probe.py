@@ -65,8 +65,18 @@ class Probe:
         values += np.interp(np.hypot(y, x), np.arange(len(profile)), rest, right=0.0)
         return cls(values * (oversampling**2 / values.sum()), oversampling, half)
 
+    @cached_property
+    def _blurred(self) -> dict[tuple[float, int], Probe]:
+        """What `blurred` made before: every block of a scan asks for the same."""
+        return {}
+
     def blurred(self, sigma: float, half: int) -> Probe:
         """The probe after a Gaussian blur of `sigma` pixels, for windows of another size."""
+        if (sigma, half) not in self._blurred:
+            self._blurred[sigma, half] = self._blur(sigma, half)
+        return self._blurred[sigma, half]
+
+    def _blur(self, sigma: float, half: int) -> Probe:
         from scipy.ndimage import gaussian_filter
 
         m, wanted = self.values.shape[0] // 2, (half + 2) * self.oversampling
