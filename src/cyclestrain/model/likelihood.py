@@ -112,10 +112,14 @@ def _contrast(
     local: Any, fy: float, fx: float, radius: float, grid: Any, shape: Any, extra: Any
 ) -> None:  # pragma: no cover
     """Give the disk and its derivatives, rows of `shape`, a contrast, and put what its modes add into `extra`."""
-    texture = extra[5]
+    disk, texture = shape[0], extra[5]
     coefficients = np.zeros(6, np.float32)
     coefficients[0] = 1.0
     for m in range(N_LOCAL - N_PLAIN):
+        mode = extra[m]
+        _quadratic(_MODES[m], grid, fy, fx, radius, mode)
+        for k in range(mode.shape[0]):
+            mode[k] *= disk[k]
         for i in range(6):
             coefficients[i] += np.float32(local[N_PLAIN + m]) * _MODES[m, i]
     _quadratic(coefficients, grid, fy, fx, radius, texture)
@@ -123,14 +127,6 @@ def _contrast(
         part = shape[i]
         for k in range(part.shape[0]):
             part[k] *= texture[k]
-    disk = shape[0]
-    for k in range(disk.shape[0]):
-        texture[k] = disk[k] / max(texture[k], np.float32(1e-3))
-    for m in range(N_LOCAL - N_PLAIN):
-        mode = extra[m]
-        _quadratic(_MODES[m], grid, fy, fx, radius, mode)
-        for k in range(mode.shape[0]):
-            mode[k] *= texture[k]
 
 
 @nb.njit(forceinline=True, fastmath=True, error_model="numpy")
