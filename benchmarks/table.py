@@ -303,16 +303,16 @@ def _cell(value: float, digits: int) -> str:
 
 
 def _draw(best: list[Figures], path: Path) -> None:
-    """Interior error of exx against background and against dose, the bound as a line."""
+    """Interior error of exx against background and against dose, with noise; the bound as a line."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     table = averages(best, "mae_interior", "exx")
-    by_level = {b: v for (b, c), v in table.items() if c == DOSE}
+    by_level = {100 * b: v for (b, c), v in table.items() if c == DOSE and b > 0}  # without noise there is no bound
     by_dose = {c: v for (b, c), v in sorted(table.items(), key=lambda item: item[0][1]) if b == DOSE_LEVEL}
-    panels = [(by_level, "share of the counts in the background", "linear")]
+    panels = [(by_level, "counts in the background / %", "linear")]
     if len(by_dose) > 1:
         panels.append((by_dose, "electrons per pattern", "log"))
     figure, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 4.0), squeeze=False, layout="constrained")
@@ -324,7 +324,8 @@ def _draw(best: list[Figures], path: Path) -> None:
                 ax.plot(*np.transpose(line), label=method, **style)
         ax.set(xlabel=label, ylabel="mean absolute error of exx, interior", xscale=scale, yscale="log")
         ax.grid(alpha=0.3)
-    axes[0, 0].legend(frameon=False, fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=8)
     figure.savefig(path, dpi=160)
     plt.close(figure)
 
