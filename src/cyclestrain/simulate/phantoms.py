@@ -42,8 +42,8 @@ IN_MEMORY_BYTES = 2 * 2**30
 POISSON_RATIO = 0.3
 FEATURES = ("flat", "inclusion", "lamella", "turned lamella", "ripple")
 """What `features` holds, in the order of the numbers of `feature_map`."""
-FEATURE_GAP = 6
-"""Positions from one inclusion to the next in `features`."""
+INCLUSION_GAP = 9
+"""Positions from one inclusion to the next in `features`: beyond the reach of the context, so that each is alone."""
 FEATURE_MARGIN = 2
 """Positions between the edge of a quarter of `features` and the lamellae or the ripple in it."""
 LAMELLA_WIDTH = 3
@@ -308,8 +308,8 @@ def feature_map(scan: tuple[int, int]) -> NDArray[np.int64]:
     """
     place = np.zeros(scan, np.int64)
     middle = scan[0] // 2, scan[1] // 2
-    first, margin = FEATURE_GAP // 2, FEATURE_MARGIN
-    place[first : middle[0] : FEATURE_GAP, middle[1] + first :: FEATURE_GAP] = FEATURES.index("inclusion")
+    first, margin = INCLUSION_GAP // 3, FEATURE_MARGIN
+    place[first : middle[0] : INCLUSION_GAP, middle[1] + first :: INCLUSION_GAP] = FEATURES.index("inclusion")
     rows = slice(middle[0] + margin, scan[0] - margin)
     for name, quarter in (("lamella", 1), ("turned lamella", 3)):
         left = quarter * middle[1] // 4 - LAMELLA_WIDTH // 2
