@@ -1,0 +1,59 @@
+"""What counts as crystal."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cyclestrain.affine import rotation
+from cyclestrain.fitting import Store, to_fields
+
+SHAPE = (12, 12)
+DICTIONARY: Any = SimpleNamespace(entries=[SimpleNamespace(operators=rotation(np.pi / 3 * np.arange(6)))])
+
+
+def sample(significance: np.ndarray, turn: np.ndarray | float = 0.0) -> np.ndarray:
+    """Crystal or not, from the significance and the rotation of every position."""
+    n = significance.size
+    store = Store.empty(n)
+    store.affine[:] = rotation(np.broadcast_to(turn, SHAPE).ravel())
+    store.covariance[:] = 1e-5 * np.eye(4)
+    store.significance[:], store.gain[:] = significance.ravel(), significance.ravel() / 3.0
+    store.label[:], store.confidence[:] = 0, 1.0
+    return to_fields(store, SHAPE, DICTIONARY).sample
+
+
+@pytest.mark.parametrize(("significance", "expected"), [(2.0, True), (1.2, True), (0.3, False), (-1.0, False)])
+def test_a_faint_pattern_within_a_faint_crystal_belongs_to_it_if_that_is_likelier(
+    significance: float, expected: bool
+) -> None:
+    around = np.full(SHAPE, 3.0)
+    around[5, 5] = significance
+    assert sample(around)[5, 5] == expected
+
+
+def test_a_faint_pattern_that_disagrees_with_the_crystal_around_does_not_belong_to_it() -> None:
+    around, turn = np.full(SHAPE, 3.0), np.zeros(SHAPE)
+    around[5, 5], turn[5, 5] = 2.4, np.deg2rad(15)
+    assert not sample(around, turn)[5, 5]
+
+
+def test_in_a_bright_crystal_an_empty_position_stays_empty() -> None:
+    around = np.full(SHAPE, 30.0)
+    around[5, 5] = 2.4
+    assert not sample(around)[5, 5]
+
+
+def test_crystal_does_not_grow_into_the_vacuum_beside_it() -> None:
+    halves = np.full(SHAPE, 3.0)
+    halves[:, 6:] = 2.0  # as turned as the crystal, as where neighbours tell the fit where to start
+    found = sample(halves)
+    assert found[:, :6].all()
+    assert not found[:, 6:].any()
+
+
+def test_faint_patterns_next_to_each_other_come_in_one_after_the_other() -> None:
+    around = np.full(SHAPE, 3.0)
+    around[4:6, 4:7] = 2.2
+    assert sample(around).all()
