@@ -312,8 +312,8 @@ def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField
     """Fit patterns again, starting from what their neighbours say, and keep what is surer.
 
     Where counts are scarce the likelihood has many maxima, and climbing the nearest one loses precision: a single step
-    from a good start does not. Faint patterns also try the clearest neighbour's crystal. Near a change of crystal the
-    patterns are explained as mixtures.
+    from a good start does not. Faint patterns also try the clearest neighbour's crystal; those that showed none while
+    most of their neighbours do, are left with it. Near a change of crystal the patterns are explained as mixtures.
 
     Parameters
     ----------
@@ -335,17 +335,20 @@ def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField
     sides = find_sides(context, store.gain.reshape(shape), store.significance.reshape(shape))
     mixtures, palette = Mixtures.unknown(sides), Palette.of(knowledge.dictionary)
     affine, label = context.affine.reshape(-1, 2, 2), store.label.copy()
-    near = _clearest_neighbour(store.significance.reshape(shape)).ravel()
+    near, lost = _teachers(context.label >= 0, store.significance.reshape(shape))
     near_affine, near_label, near_sure = affine[near], label[near], store.significance[near]
-    vague = _is_vague(store, knowledge)
+    vague, every = _is_vague(store, knowledge), np.ones(len(label), bool)
     faint = (np.nan_to_num(store.significance) < 2 * MIN_SIGNIFICANCE) & (near_sure > MIN_SIGNIFICANCE)
     for block in scan.blocks():
         for k in range(len(knowledge.dictionary.entries)):
-            for mine, start, wanted in ((label, affine, vague), (near_label, near_affine, faint)):
+            for mine, start, wanted, replace in (
+                (label, affine, vague, every),
+                (near_label, near_affine, faint | lost, lost),
+            ):
                 members = np.flatnonzero((mine[block.positions] == k) & wanted[block.positions])
                 for part in _chunks(members):
                     at = block.positions[part]
-                    _fit_again(block.patterns[part], at, start[at], k, knowledge, store, replace=mine is label)
+                    _fit_again(block.patterns[part], at, start[at], k, knowledge, store, replace[at])
         _unmix(block, sides, palette, knowledge, store, mixtures)
         advance(len(block.positions))
     return mixtures
@@ -372,6 +375,16 @@ def _is_vague(store: Store, knowledge: Knowledge) -> BoolArray:
         return np.asarray(sigma * reach[np.maximum(store.label, 0)] > VAGUE_POSITION)
 
 
+def _teachers(crystal: BoolArray, significance: FloatArray) -> tuple[IntArray, BoolArray]:
+    """Which neighbour a faint pattern may learn its crystal from, flat, and where none was found within a crystal.
+
+    There it is the clearest one that has a crystal: one that has none can be clear by chance.
+    """
+    lost = ~crystal & (_neighbours(crystal, False).sum(0) >= ENCLOSING)
+    of_crystal = _clearest_neighbour(np.where(crystal, significance, 0.0))
+    return np.where(lost, of_crystal, _clearest_neighbour(significance)).ravel(), lost.ravel()
+
+
 def _clearest_neighbour(significance: FloatArray) -> IntArray:
     """Flat index of the most significant of the eight neighbours of every position."""
     values = _neighbours(np.nan_to_num(significance), -1.0)
@@ -394,18 +407,18 @@ def _fit_again(
     k: int,
     knowledge: Knowledge,
     store: Store,
-    *,
-    replace: bool,
+    replace: BoolArray,
 ) -> None:
+    """One step from `affine`, kept where it is to `replace` what is there and where it is clearly surer."""
     entry = knowledge.dictionary.entries[k]
     good = np.isfinite(affine).all((1, 2))
-    patterns, at, affine = patterns[good], at[good], affine[good]
+    patterns, at, affine, replace = patterns[good], at[good], affine[good], replace[good]
     if not len(at):
         return
     ones = np.ones(len(at))
     start = Start(affine, store.beam[at], ones, ones)
     fit = _refined(patterns, store.beam[at], start, entry, knowledge, iterations=1)
-    better = np.ones(len(at), bool) if replace else fit.significance > np.nan_to_num(store.significance[at]) + 1.0
+    better = replace | (fit.significance > np.nan_to_num(store.significance[at]) + 1.0)
     store.label[at[better]] = k
     _keep(store, at, fit, better)
 
