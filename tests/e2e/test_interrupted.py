@@ -128,7 +128,12 @@ def test_control_c(scan: Path) -> None:
         "runfolder.RunFolder.save_block = lambda *arguments: (save(*arguments), time.sleep(0.5));"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
-    process = subprocess.Popen([sys.executable, "-c", slow, *command(scan)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, *command(scan)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs in the background ignore it
+    )
     patience = time.monotonic() + 120
     while len(list(state.glob("block*.npz"))) < 2:
         assert process.poll() is None

@@ -75,7 +75,9 @@ class EntryBase(nn.Module):
         m = self.shape.shape[0] // 2
         y, x = torch.meshgrid(*(torch.arange(-m, m + 1, device=self.shape.device),) * 2, indexing="ij")
         radius = torch.hypot(y.float(), x.float()).round().long().clamp(max=m)
-        values = self.shape * self.log_shape.exp()[radius]
+        # Indexing with so many indices adds up its gradient in any order; this does so in theirs, run after run.
+        factor = self.log_shape.exp().index_select(0, radius.flatten()).view_as(radius)
+        values = self.shape * factor
         values = values * (self.oversampling**2 / values.sum())
         tables = polyphase(values, self.oversampling, self.reach)
         return Base(tables, functional.softplus(self.raw_intensity) * self.scale, self.log_background.exp())
