@@ -58,12 +58,13 @@ class EntryBase(nn.Module):
 
     def __init__(self, entry: Entry, half: int) -> None:
         super().__init__()
-        self.reach, self.oversampling = half, entry.probe.oversampling
+        step = _step(entry)
+        self.reach, self.oversampling = half, entry.probe.oversampling // step
         intensity = torch.tensor(entry.intensity, dtype=torch.float32)
         self.register_buffer("scale", intensity.mean().clamp(min=1e-6))
         self.register_buffer("reflections", torch.tensor(entry.reflections, dtype=torch.float32))
         need = (half + 1) * self.oversampling
-        values = torch.tensor(entry.probe.values, dtype=torch.float32)
+        values = torch.tensor(entry.probe.values[::step, ::step], dtype=torch.float32)
         values = functional.pad(values, [max(0, need - values.shape[0] // 2)] * 4)
         self.register_buffer("shape", values)
         self.raw_intensity = nn.Parameter(_inverse_softplus(intensity / self.scale))
@@ -75,8 +76,8 @@ class EntryBase(nn.Module):
         m = self.shape.shape[0] // 2
         y, x = torch.meshgrid(*(torch.arange(-m, m + 1, device=self.shape.device),) * 2, indexing="ij")
         radius = torch.hypot(y.float(), x.float()).round().long().clamp(max=m)
-        # Indexing with so many indices adds up its gradient in any order; this does so in theirs, run after run.
-        factor = self.log_shape.exp().index_select(0, radius.flatten()).view_as(radius)
+        # The gradient of indexing adds up in any order; that of an embedding in the same one, run after run.
+        factor = functional.embedding(radius, self.log_shape.exp()[:, None])[..., 0]
         values = self.shape * factor
         values = values * (self.oversampling**2 / values.sum())
         tables = polyphase(values, self.oversampling, self.reach)
@@ -114,7 +115,7 @@ class Decoder(nn.Module):
         for entry, module, base in zip(start, self.classes, self(), strict=True):
             assert isinstance(module, EntryBase)
             m = entry.probe.values.shape[0] // 2
-            grid = np.rint(np.hypot(*np.mgrid[-m : m + 1, -m : m + 1])).astype(int)
+            grid = np.rint(np.hypot(*np.mgrid[-m : m + 1, -m : m + 1]) / _step(entry)).astype(int)
             factor = module.log_shape.exp().cpu().double().numpy()
             values = entry.probe.values * factor[np.minimum(grid, len(factor) - 1)]
             values *= entry.probe.oversampling**2 / values.sum()
@@ -127,6 +128,11 @@ class Decoder(nn.Module):
                 )
             )
         return tuple(out)
+
+
+def _step(entry: Entry) -> int:
+    """Every how many nodes of the probe the network takes: with 8 per pixel its sums stay within one thread."""
+    return max(1, entry.probe.oversampling // 8)
 
 
 def _corrected(entry: Entry, factor: NDArray[np.float64]) -> NDArray[np.float64]:
