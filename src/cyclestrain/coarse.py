@@ -111,7 +111,7 @@ class Alignment:
     thetas: FloatArray
 
 
-@nb.njit(cache=True, fastmath=True, error_model="numpy")
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _blur(pattern: Any, good: Any, norm: Any, box: int, column: Any, out: Any) -> None:  # pragma: no cover
     """Mean of the good pixels of the box around each pixel; `norm` is one over their number, 0 where too few are."""
     n_y, n_x = good.shape

@@ -17,8 +17,6 @@ from cyclestrain.model.windows import WindowStack, gather
 
 __all__ = ["PatternFit", "Start", "approach", "predicted_positions", "refine"]
 
-VECTOR = 16
-"""Pixels that the widest vector registers hold."""
 SETTLED = 0.003
 """An approach ends when no reflection moves by more pixels: `refine` makes less than 1e-7 of strain of the rest."""
 
@@ -156,7 +154,7 @@ def refine(
     covariance = np.full((n, N_PARAMETERS, N_PARAMETERS), np.nan)
     misfit = np.zeros((n, n_reflections, 3))
     score, information = np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2))
-    tables, grid = _compact(probe)
+    tables, grid = probe.compared
     model = Model(
         tables, grid, entry.background.astype(np.float32), np.ascontiguousarray(entry.reflections, float),
         np.ascontiguousarray(entry.intensity, float), np.ascontiguousarray(entry.priors.spread, float),
@@ -173,27 +171,6 @@ def refine(
     chi_error = np.sqrt(2.0 * misfit[..., 1] + misfit[..., 2] * noise_scale)
     chi_square = misfit[..., 0] / noise_scale
     return PatternFit(fitted, covariance, local, chi_square, misfit[..., 1], chi_error, score, information)
-
-
-def _compact(probe: Probe) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probe tables at the pixels that are compared alone, and where these are.
-
-    Returns
-    -------
-    tables
-        Shape ``(phase, phase, 3 * pixel)``: the probe and its derivatives.
-    grid
-        Offsets (y, x) from the window's middle in pixels and in half widths, and 1 for a pixel, 0 for padding up to
-        whole vector registers, shape ``(5, pixel)``.
-    """
-    y, x = np.nonzero(probe.support)
-    n, padded = len(y), -(-len(y) // VECTOR) * VECTOR
-    grid = np.zeros((5, padded), np.float32)
-    grid[0, :n], grid[1, :n], grid[4, :n] = y - probe.half, x - probe.half, 1.0
-    grid[2:4] = grid[:2] / max(probe.half, 1)
-    tables = np.zeros((*probe.tables.shape[1:3], 3, padded), np.float32)
-    tables[..., :n] = np.moveaxis(probe.tables[..., y, x], 0, 2)
-    return tables.reshape(*tables.shape[:2], -1), grid
 
 
 def approach(

@@ -19,12 +19,11 @@ from cyclestrain.model.dictionary import Entry
 from cyclestrain.model.disk import seen_edge
 from cyclestrain.model.likelihood import N_LOCAL, STEEPEST
 from cyclestrain.model.probe import Probe
-from cyclestrain.model.windows import WindowStack
+from cyclestrain.model.windows import LEAST_VALUE, WindowStack
 from cyclestrain.refine import PatternFit, predicted_positions
 
 __all__ = ["Deviations", "fit_profiles", "measure_deviations"]
 
-_MASKED = -1e29
 PARTS = 16
 """Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
 
@@ -48,7 +47,7 @@ def _window_sums(
     for i in range(size):
         for j in range(size):
             y = window[i, j]
-            if support[i, j] == 0 or y < _MASKED:
+            if support[i, j] == 0 or y < LEAST_VALUE:
                 continue
             py, px = corner[0] + i, corner[1] + j
             dy, dx = (py - position[0]) / radius, (px - position[1]) / radius

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
+from cyclestrain.model.windows import LEAST_VALUE
 
 __all__ = ["N_LOCAL", "N_PARAMETERS", "Model", "Steps", "cholesky_solve", "fit_patterns"]
 
@@ -50,7 +51,6 @@ _POOLED = np.array([0, 1, 4, 2, 3, 5, 6, 7])
 """Parameters in the order in which a reflection's shift y and x, its intensity and its level act on them."""
 _COLUMNS = 2 + N_LOCAL
 """Shift y, x, and the deviations."""
-_MASKED = np.float32(-1e29)
 _TOGETHER = 8
 """Patterns that one thread fits before it takes others: they share its scratch space."""
 
@@ -61,9 +61,9 @@ def _load(window: Any, start: int, places: Any, support: Any, values: Any, used:
     for k in range(support.shape[0]):
         values[k] = window[start + places[k]]
     for k in range(support.shape[0]):
-        used[k] = support[k] if values[k] > _MASKED else np.float32(0.0)
+        used[k] = support[k] if values[k] > LEAST_VALUE else np.float32(0.0)
     for k in range(support.shape[0]):
-        values[k] = max(values[k], _MASKED) * used[k]
+        values[k] = max(values[k], LEAST_VALUE) * used[k]
 
 
 @nb.njit(forceinline=True, fastmath=True, error_model="numpy")

@@ -17,6 +17,9 @@ from cyclestrain.model.disk import fit_edge, mean_profile, pixelated_disk
 
 __all__ = ["Probe", "disk_profile"]
 
+VECTOR = 16
+"""Pixels that the widest vector registers hold."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -110,6 +113,27 @@ class Probe:
         """Round window in which pixels are compared, shape ``(size, size)``, ones and zeros."""
         y, x = np.mgrid[-self.half : self.half + 1, -self.half : self.half + 1]
         return (np.hypot(y, x) <= self.half + 0.3).astype(np.float32)
+
+    @cached_property
+    def compared(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Tables at the pixels of `support` alone, and where these are.
+
+        Returns
+        -------
+        tables
+            Shape ``(phase, phase, 3 * pixel)``: the probe and its derivatives.
+        grid
+            Offsets (y, x) from the window's middle in pixels and in half widths, and 1 for a pixel, 0 for padding up
+            to whole vector registers, shape ``(5, pixel)``.
+        """
+        y, x = np.nonzero(self.support)
+        n, padded = len(y), -(-len(y) // VECTOR) * VECTOR
+        grid = np.zeros((5, padded), np.float32)
+        grid[0, :n], grid[1, :n], grid[4, :n] = y - self.half, x - self.half, 1.0
+        grid[2:4] = grid[:2] / max(self.half, 1)
+        tables = np.zeros((*self.tables.shape[1:3], 3, padded), np.float32)
+        tables[..., :n] = np.moveaxis(self.tables[..., y, x], 0, 2)
+        return tables.reshape(*tables.shape[:2], -1), grid
 
 
 def disk_profile(radius: float, edge: float, oversampling: int, length: float) -> NDArray[np.float64]:

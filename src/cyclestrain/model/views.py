@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.model.dictionary import Entry
-from cyclestrain.model.windows import WindowStack
+from cyclestrain.model.windows import LEAST_VALUE, WindowStack
 
 __all__ = ["Counts", "Cuts", "Views", "cut", "look"]
 
 FloatArray = NDArray[np.floating[Any]]
-_MASKED = -1e29
 _LEAST_GAIN = 0.05
 
 
@@ -115,7 +114,7 @@ def _copy(
         if inside:
             for j in range(size):
                 value = np.float32(values[sy + i, sx + j])
-                u = good[y0 + i, x0 + j] if value > _MASKED else zero
+                u = good[y0 + i, x0 + j] if value > LEAST_VALUE else zero
                 used[row + j] = u
                 counts[row + j] = value if u > zero else zero
         else:
@@ -125,7 +124,7 @@ def _copy(
                 if 0 <= y < values.shape[0] and 0 <= x < values.shape[1]:
                     if 0 <= y0 + i < good.shape[0] and 0 <= x0 + j < good.shape[1]:
                         value = np.float32(values[y, x])
-                        u = good[y0 + i, x0 + j] if value > _MASKED else zero
+                        u = good[y0 + i, x0 + j] if value > LEAST_VALUE else zero
                 used[row + j] = u
                 counts[row + j] = value if u > zero else zero
 

@@ -13,10 +13,12 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MASKED", "WindowStack", "gather"]
+__all__ = ["LEAST_VALUE", "MASKED", "WindowStack", "gather"]
 
 MASKED = np.float32(-1e30)
 """Value of pixels that carry no information: bad pixels and those beyond the detector."""
+LEAST_VALUE = np.float32(-1e29)
+"""Pixels below it are masked, also those that were added to others or had a level subtracted."""
 
 
 @dataclass(frozen=True)
