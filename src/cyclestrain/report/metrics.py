@@ -388,4 +388,4 @@ def _rms(values: FloatArray | Sequence[float]) -> float:
 
 
 def _format(value: float, field: str) -> str:
-    return f"{value:>11.2e}" if field not in OF_ONE else f"{value:>11.3f}"
+    return f"{value:>11.3f}" if field in OF_ONE else f"{value:>11.2e}"
