@@ -21,13 +21,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from measuring import markdown
 from scipy.ndimage import binary_dilation
-from scipy.optimize import linear_sum_assignment
 
 import cyclestrain as cs
-from cyclestrain.affine import wrap_angle
 from cyclestrain.report.figures import save_figure
 from cyclestrain.report.maps import DIVERGING, draw_colour_bar, draw_map
-from cyclestrain.report.metrics import FAILURE_DEG, compare, relative_truth
+from cyclestrain.report.metrics import FAILURE_DEG, classes_found, compare, error_map, relative_truth, renamed
 from cyclestrain.report.page import INK, MUTED, NOTE_SIZE, TEXT_SIZE, Box, Page
 from cyclestrain.report.panels import panel_title
 from cyclestrain.report.ranges import ColourScale
@@ -86,14 +84,11 @@ class Run:
 
     def error(self, name: str, estimate: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Error, stated sigma and truth of a component; NaN where the map is not valid."""
-        expected = relative_truth(self.maps, self.truth, estimate)[name].values
-        variable = "_".join(filter(None, (name, estimate)))
-        difference = self.maps[variable].values - expected
-        if name == "rotation":
-            order = np.atleast_1d(self.truth.attrs["symmetry"])[np.maximum(self.truth["class"].values, 0)]
-            difference = wrap_angle(difference, 2 * np.pi / order)
+        expected = relative_truth(self.maps, self.truth, estimate)
+        error = error_map(self.maps, self.truth, expected, name, estimate)
+        sigma = self.maps["_".join(filter(None, (name, estimate, "sigma")))].values
         valid = self.maps["valid"].values.astype(bool)
-        return np.where(valid, difference, np.nan), self.maps[f"{variable}_sigma"].values, expected
+        return np.where(valid, error, np.nan), sigma, expected[name].values
 
 
 @dataclass(frozen=True)
@@ -232,19 +227,20 @@ def phase_table(runs: dict[float, list[Run]]) -> str:
 
 def phase_cells(run: Run) -> tuple[list[str], float]:
     """Cells of a line, and the share of interior positions in the right class."""
-    interior, vacuum = run.truth["interior"].values.astype(bool), run.truth["class"].values < 0
-    found, valid = found_classes(run), run.maps["valid"].values.astype(bool)
-    wrong = interior & (found != run.truth["class"].values)
+    interior = run.truth["interior"].values.astype(bool)
+    label, valid = run.truth["class"].values, run.maps["valid"].values.astype(bool)
+    found = renamed(classes_found(run.maps), label)
+    wrong = interior & (found != label)
     doubtful = ~valid | (run.maps["class_confidence"].values < CONFIDENT)
     error, sigma, _ = run.error("rotation", "")
     # One position of another crystal in the reference turns all others by the same angle: it alone has failed.
-    for k in range(run.truth["class"].values.max() + 1):
-        same = (run.truth["class"].values == k) & np.isfinite(error)
+    for k in range(label.max() + 1):
+        same = (label == k) & np.isfinite(error)
         error[same] -= np.median(error[same]) if same.any() else 0.0
     off = interior & ~wrong & ~(np.abs(np.rad2deg(error)) <= FAILURE_DEG)
     unsure = ~valid | (np.abs(error) < SURPRISE * sigma)
     right = 1 - wrong.sum() / interior.sum()
-    pure = vacuum & (run.truth["share"].values < 1e-3)
+    pure = (label < 0) & (run.truth["share"].values < 1e-3)
     accuracy = [compare(run.maps, run.truth, estimate).exx.mae_interior for estimate in ("raw", "")]
     cells = [str(interior.sum()), f"{right:.2%}", *counts(wrong, doubtful), *counts(off, unsure)]
     cells += [f"{(pure & (found >= 0)).sum()} of {pure.sum()}", *(f"{1e3 * value:.2f}" for value in accuracy)]
@@ -254,21 +250,6 @@ def phase_cells(run: Run) -> tuple[list[str], float]:
 def counts(failed: np.ndarray, told: np.ndarray) -> list[str]:
     """How many failed, and for how many of them the maps tell."""
     return [str(failed.sum()), str((failed & told).sum())]
-
-
-def found_classes(run: Run) -> np.ndarray:
-    """Classes of the maps named as in the truth, -1 for vacuum and -2 for a class that the truth has not."""
-    truth = run.truth["class"].values
-    found = np.where(run.maps["sample"].values.astype(bool), np.nan_to_num(run.maps["class"].values, nan=-1), -1)
-    found = found.astype(int)
-    both = (truth >= 0) & (found >= 0)
-    table = np.zeros((truth.max() + 1, found.max() + 1), int)
-    np.add.at(table, (truth[both], found[both]), 1)
-    named = np.full(found.max() + 2, -2)
-    named[-1] = -1
-    for true, k in zip(*linear_sum_assignment(table, maximize=True), strict=True):
-        named[k] = true
-    return named[found]
 
 
 TABLES: dict[str, Callable[[dict[float, list[Run]]], str]] = {

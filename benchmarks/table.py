@@ -61,7 +61,8 @@ class Figures:
         Mean absolute error over all positions and over the interior, rms and largest bias of a grain of at least 200
         positions, scatter around it.
     z_std, coverage_68, coverage_95
-        Standard deviation of error over stated sigma, share of the errors within 1 and 1.96 sigma, interior.
+        Standard deviation of error over stated sigma, share of the errors within 1 and 1.96 sigma, interior; NaN for
+        the peers and the bound, which have no stated sigma.
     failures
         Share of the interior off by more than 1 degree or without a result.
     patterns_per_second
@@ -84,6 +85,45 @@ class Figures:
     coverage_95: float
     failures: float
     patterns_per_second: float
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What `table.md` says of a field of `Figures`.
+
+    Attributes
+    ----------
+    field, title
+        Name of the field, and the heading.
+    scale, digits
+        Factor from the field to the unit of the table, and digits behind the point.
+    components
+        A section each; an empty name where the field is the same for all.
+    """
+
+    field: str
+    title: str
+    scale: float = 1e4
+    digits: int = 2
+    components: tuple[str, ...] = COMPONENTS
+
+    def cell(self, value: float) -> str:
+        """Value as the table shows it."""
+        return f"{value * self.scale:.{self.digits}f}" if np.isfinite(value) else "-"
+
+
+MEASURES = (
+    Measure("mae_interior", "MAE, interior"),
+    Measure("mae", "MAE, all positions"),
+    Measure("bias", "bias per grain, rms"),
+    Measure("bias_max", "bias per grain, largest"),
+    Measure("scatter", "scatter"),
+    Measure("z_std", "error over stated sigma, standard deviation", 1.0),
+    Measure("coverage_68", "within 1 sigma, % (68.3)", 1e2, 1, ("exx",)),
+    Measure("coverage_95", "within 1.96 sigma, % (95)", 1e2, 1, ("exx",)),
+    Measure("failures", "failures, % of the interior", 1e2, 2, ("",)),
+    Measure("patterns_per_second", "patterns/s, everything but start-up", 1.0, 0, ("",)),
+)
 
 
 @dataclass(frozen=True)
@@ -199,8 +239,8 @@ def _bound_figures(condition: Condition, simulated: SimulatedFile) -> Iterator[F
     for name in COMPONENTS:
         yield Figures(
             **asdict(condition), method="bound", mode="", component=name, mae=nan,
-            mae_interior=MEAN_OVER_STD * limit[name], bias=0.0, bias_max=0.0, scatter=limit[name], z_std=1.0,
-            coverage_68=0.683, coverage_95=0.95, failures=0.0, patterns_per_second=nan,
+            mae_interior=MEAN_OVER_STD * limit[name], bias=0.0, bias_max=0.0, scatter=limit[name], z_std=nan,
+            coverage_68=nan, coverage_95=nan, failures=0.0, patterns_per_second=nan,
         )  # fmt: skip
 
 
@@ -262,44 +302,24 @@ def _text(best: list[Figures], given: argparse.Namespace) -> str:
     if set(PEER_NAMES) & set(given.methods):
         seeds = ", ".join(map(str, given.peer_seeds))
         parts.append(f"Peers are told the rotation of every grain, and have the best of their modes (seeds: {seeds}).")
-    parts += [_section("MAE, interior", "mae_interior", name, best) for name in COMPONENTS]
-    parts += [_section("MAE, all positions", "mae", name, best) for name in COMPONENTS]
-    parts += [_section("bias per grain, rms", "bias", name, best) for name in COMPONENTS]
-    parts += [_section("bias per grain, largest", "bias_max", name, best) for name in COMPONENTS]
-    parts += [_section("scatter", "scatter", name, best) for name in COMPONENTS]
-    parts += [_section("error over stated sigma, standard deviation", "z_std", name, best) for name in COMPONENTS]
-    parts += [
-        _section("within 1 sigma, % (68.3)", "coverage_68", "exx", best),
-        _section("within 1.96 sigma, % (95)", "coverage_95", "exx", best),
-        _section("failures, % of the interior", "failures", "", best),
-        _section("patterns/s, everything but start-up", "patterns_per_second", "", best),
-    ]
+    parts += [_section(measure, component, best) for measure in MEASURES for component in measure.components]
     return "\n\n".join(parts) + "\n"
 
 
-def _section(title: str, measure: str, component: str, best: list[Figures]) -> str:
-    """One measure of one component (where it is the same for all: an empty name), methods side by side."""
-    own = ("cyclestrain network", "cyclestrain raw", "cyclestrain context")
-    wanted = own if measure in ("z_std", "coverage_68", "coverage_95") else METHODS
-    table = averages(best, measure, component or "exx")
-    present = [m for m in wanted if any(np.isfinite(v.get(m, np.nan)) for v in table.values())]
-    scale, digits = {"failures": (1e2, 2), "coverage_68": (1e2, 1), "coverage_95": (1e2, 1)}.get(measure, (1e4, 2))
-    if measure in ("patterns_per_second", "z_std"):
-        scale, digits = 1.0, 2 * (measure == "z_std")
-    columns = {m: {key: methods.get(m, np.nan) for key, methods in table.items()} for m in present}
-    if measure == "mae":
+def _section(measure: Measure, component: str, best: list[Figures]) -> str:
+    """One measure of one component, methods side by side; a method that has no value anywhere is left out."""
+    table = averages(best, measure.field, component or COMPONENTS[0])
+    columns = {m: {key: methods.get(m, np.nan) for key, methods in table.items()} for m in METHODS}
+    columns = {m: column for m, column in columns.items() if np.isfinite(list(column.values())).any()}
+    if measure.field == "mae":
         columns = {PUBLISHED: {key: errors[component] for key, errors in published().items()}} | columns
     rows = [
         [f"{background:.0%}", f"{counts:.0e}".replace("e+0", "e")]
-        + [_cell(column.get((background, counts), np.nan) * scale, digits) for column in columns.values()]
+        + [measure.cell(column.get((background, counts), np.nan)) for column in columns.values()]
         for background, counts in table
     ]
-    heading = f"{title}, {component}" if component else title
+    heading = f"{measure.title}, {component}" if component else measure.title
     return f"### {heading}\n\n{markdown(['background', 'electrons', *columns], rows)}"
-
-
-def _cell(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
 
 
 def _draw(best: list[Figures], path: Path) -> None:

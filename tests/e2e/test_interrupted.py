@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +18,9 @@ from cyclestrain import data, runfolder, sampling
 from cyclestrain.cli import INTERRUPTED, main
 from cyclestrain.io import load_result
 from cyclestrain.simulate import uniform
+from full_disk import largest_file
 
-resource = pytest.importorskip("resource")
+pytest.importorskip("resource")  # Unix: limits, signals
 
 
 @pytest.fixture
@@ -95,17 +94,6 @@ def test_a_disk_that_fails(
     text = told(capsys)
     assert ("the disk is full" if code == errno.ENOSPC else "read-only") in text
     same_as_uninterrupted(scan)
-
-
-@contextmanager
-def largest_file(n: int) -> Iterator[None]:
-    """No file may grow beyond `n` bytes: writing fails in its middle, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("n", [1000, 30_000])

@@ -2,7 +2,6 @@
 
 import errno
 import json
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -14,6 +13,7 @@ from cyclestrain.errors import InputError, OutputError
 from cyclestrain.io import check_writable, describe_result, load_group, load_result, save_result
 from cyclestrain.io.hdf5 import new_hdf5
 from cyclestrain.settings import MapSettings
+from full_disk import largest_file
 
 
 @pytest.fixture
@@ -147,18 +147,6 @@ def test_failing_write_leaves_no_trace(maps, dictionary, tmp_path, monkeypatch, 
     assert [item.name for item in tmp_path.iterdir()] == ([path.name] if existing else [])
     if existing:
         assert path.read_text() == existing
-
-
-@contextmanager
-def largest_file(n):
-    """No file may grow beyond `n` bytes: a write fails in its middle, as on a full disk."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_fills_up(tmp_path):

@@ -6,7 +6,7 @@ import xarray as xr
 
 from cyclestrain.affine import left_polar, rotation, wrap_angle
 from cyclestrain.errors import InputError
-from cyclestrain.report.metrics import compare, relative_truth
+from cyclestrain.report.metrics import classes_found, compare, error_map, relative_truth, renamed
 from cyclestrain.simulate import polycrystal, two_phase
 
 EXACT = 1e-12
@@ -169,3 +169,25 @@ def test_a_result_without_what_is_needed_is_refused(truth: xr.Dataset) -> None:
         compare(result, truth, "raw")
     with pytest.raises(InputError, match="positions"):
         compare(result.isel(ry=slice(3)).assign_attrs(reference_kind="lattice"), truth)
+
+
+def test_classes_are_named_as_in_the_truth_and_one_too_many_is_told_apart() -> None:
+    label = np.array([[0, 0, 0, 1, 1, 1, -1, -1]])
+    result = xr.Dataset({"class": (("ry", "rx"), np.array([[2, 2, 0, 1.0, 0, 0, np.nan, 1]]))})
+    result["sample"] = (("ry", "rx"), np.array([[1, 1, 1, 1, 1, 1, 1, 0]], bool))
+    found = classes_found(result)
+    np.testing.assert_array_equal(found, [[2, 2, 0, 1, 0, 0, -1, -1]])
+    np.testing.assert_array_equal(renamed(found, label), [[0, 0, 1, -2, 1, 1, -1, -1]])
+    np.testing.assert_array_equal(renamed(np.full_like(label, -1), label), np.full_like(label, -1))
+
+
+@pytest.mark.parametrize("order", [4, 6])
+def test_the_error_of_a_rotation_knows_the_symmetry_of_its_lattice(order: int) -> None:
+    truth = two_phase(scan=(40, 40), detector=(16, 16), counts=10, grain_size=150).truth
+    result = truth[["exx", "eyy", "exy", "rotation"]].assign_attrs(reference_kind="lattice")
+    result["rotation"] = result["rotation"] + 2 * np.pi / order + 1e-3
+    error = error_map(result, truth, relative_truth(result, truth), "rotation")
+    same = np.array(truth.attrs["symmetry"])[truth["class"].values] == order
+    here = same & (truth["class"].values >= 0) & np.isfinite(error)
+    assert here.any()
+    np.testing.assert_allclose(error[here], 1e-3)

@@ -21,14 +21,15 @@ from scipy.optimize import linear_sum_assignment
 from cyclestrain.affine import left_polar, rotation, wrap_angle
 from cyclestrain.errors import InputError
 
-__all__ = ["Accuracy", "ComponentAccuracy", "compare", "relative_truth"]
+__all__ = ["Accuracy", "ComponentAccuracy", "classes_found", "compare", "error_map", "relative_truth", "renamed"]
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 
 STRAINS = ("exx", "eyy", "exy")
-VACUUM = -1
+VACUUM, UNKNOWN = -1, -2
+"""In place of a class: no crystal, and a class that the truth has not."""
 FAILURE_DEG = 1.0
 """Rotation error, modulo symmetry, above which a position counts as a failure."""
 INTERIOR_SHARE = 0.999
@@ -164,7 +165,7 @@ def compare(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") -> Accura
     estimate
         ``""`` for ``exx ...``, ``raw`` for ``exx_raw ...``.
     """
-    suffix = f"_{estimate.strip('_')}" if estimate else ""
+    suffix = _suffix(estimate)
     missing = [name + suffix for name in (*STRAINS, "rotation") if name + suffix not in result]
     if missing:
         raise InputError(f"the result has no {', '.join(missing)}")
@@ -174,15 +175,13 @@ def compare(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") -> Accura
     if "valid" in result:
         valid &= result["valid"].values
     interior = known & truth["interior"].values
-    turn = _rotation_error(result, expected, truth, suffix)
-    good = interior & valid & (np.abs(np.rad2deg(turn)) <= FAILURE_DEG)
+    errors = {name: error_map(result, truth, expected, name, estimate) for name in (*STRAINS, "rotation")}
+    errors["rotation"] = np.rad2deg(errors["rotation"])
+    good = interior & valid & (np.abs(errors["rotation"]) <= FAILURE_DEG)
     grain = truth["grain"].values
     grains = _grains(grain, good)
-    parts = {}
-    for name in (*STRAINS, "rotation"):
-        error = np.rad2deg(turn) if name == "rotation" else result[name + suffix].values - expected[name].values
-        sigma = _sigma(result, name, suffix)
-        parts[name] = _component(name, error, sigma, Regions(valid, interior & valid, good, grain, grains))
+    regions = Regions(valid, interior & valid, good, grain, grains)
+    parts = {name: _component(name, error, _sigma(result, name, suffix), regions) for name, error in errors.items()}
     return Accuracy(
         estimate=suffix[1:],
         **parts,
@@ -203,7 +202,6 @@ def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") ->
     absolute truth. At boundaries the strain is the mean over the crystals under the probe, each relative to the
     reference, weighted by their shares; crystals without a reference count as the dominant one.
     """
-    suffix = f"_{estimate.strip('_')}" if estimate else ""
     if result["exx"].shape != truth["exx"].shape:
         raise InputError(f"the result has {result['exx'].shape} positions, the truth {truth['exx'].shape}")
     if "crystal_F" not in truth:
@@ -212,7 +210,7 @@ def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") ->
         )
     gradient, label = truth["F"].values, truth["class"].values
     crystals, phase = truth["crystal_F"].values, truth["crystal_class"].values
-    target = np.nan_to_num(result[f"rotation{suffix}"].values)
+    target = np.nan_to_num(result[f"rotation{_suffix(estimate)}"].values)
     own = _median_by_crystal(target, truth)
     stretch, theta, alone = (
         np.full(gradient.shape, np.nan),
@@ -235,6 +233,43 @@ def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") ->
     for name, row, column in (("exx", 1, 1), ("eyy", 0, 0), ("exy", 0, 1)):
         maps[name] = stretch[..., row, column] - float(row == column)
     return xr.Dataset({name: (("ry", "rx"), values) for name, values in maps.items()})
+
+
+def error_map(result: xr.Dataset, truth: xr.Dataset, expected: xr.Dataset, name: str, estimate: str = "") -> FloatArray:
+    """Result minus what `relative_truth` expects, shape ``(ry, rx)``; a rotation modulo the symmetry of its lattice."""
+    difference: FloatArray = result[name + _suffix(estimate)].values - expected[name].values
+    if name != "rotation":
+        return difference
+    order = np.array(_orders(truth))[np.maximum(truth["class"].values, 0)]
+    error: FloatArray = wrap_angle(difference, 2 * np.pi / order)
+    return error
+
+
+def classes_found(result: xr.Dataset) -> IntArray:
+    """Class of every position of a result, -1 outside the sample and where there is none, shape ``(ry, rx)``."""
+    found: IntArray = np.where(np.isfinite(result["class"].values), result["class"].values, VACUUM).astype(np.int64)
+    if "sample" in result:
+        found[~result["sample"].values.astype(bool)] = VACUUM
+    return found
+
+
+def renamed(found: IntArray, label: IntArray) -> IntArray:
+    """Classes `found`, named as in the true `label` by the best one-to-one assignment.
+
+    Vacuum stays -1; a class that is left over, one that the truth has not, becomes -2.
+    """
+    both = (label >= 0) & (found >= 0)
+    table = np.zeros((int(label.max()) + 1, int(found.max()) + 1), np.int64)
+    np.add.at(table, (label[both], found[both]), 1)
+    names = np.full(table.shape[1] + 1, UNKNOWN)
+    names[VACUUM] = VACUUM  # the last one, behind those of the classes
+    true, own = linear_sum_assignment(table, maximize=True)
+    names[own] = true
+    return names[found]
+
+
+def _suffix(estimate: str) -> str:
+    return f"_{estimate.strip('_')}" if estimate else ""
 
 
 def _median_by_crystal(values: FloatArray, truth: xr.Dataset) -> FloatArray:
@@ -346,14 +381,6 @@ def _reference(result: xr.Dataset, truth: xr.Dataset, here: BoolArray, order: in
     return mean
 
 
-def _rotation_error(result: xr.Dataset, expected: xr.Dataset, truth: xr.Dataset, suffix: str) -> FloatArray:
-    """Rotation error in radians modulo the symmetry of each position's lattice, shape ``(ry, rx)``."""
-    orders: IntArray = np.array(_orders(truth))
-    period = 2 * np.pi / orders[np.maximum(truth["class"].values, 0)]
-    error: FloatArray = wrap_angle(result[f"rotation{suffix}"].values - expected["rotation"].values, period)
-    return error
-
-
 def _sigma(result: xr.Dataset, name: str, suffix: str) -> FloatArray | None:
     variable = f"{name}{suffix}_sigma"
     if variable not in result:
@@ -367,16 +394,8 @@ def _class_accuracy(result: xr.Dataset, truth: xr.Dataset) -> float:
     if len(np.unique(label)) < 2 or "class" not in result:
         return float("nan")
     counted = truth["interior"].values | (truth["share"].values < 1 - INTERIOR_SHARE)
-    found = np.where(np.isfinite(result["class"].values), result["class"].values, VACUUM).astype(np.int64)
-    if "sample" in result:
-        found[~result["sample"].values.astype(bool)] = VACUUM
-    label, found = label[counted], found[counted]
-    both = (label >= 0) & (found >= 0)
-    table = np.zeros((int(label.max()) + 1, max(int(found.max()), 0) + 1), np.int64)
-    np.add.at(table, (label[both], found[both]), 1)
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    right = int(table[rows, columns].sum()) + int(((label < 0) & (found < 0)).sum())
-    return right / len(label)
+    label, found = label[counted], classes_found(result)[counted]
+    return _mean(renamed(found, label) == label)
 
 
 def _mean(values: FloatArray | BoolArray) -> float:
@@ -388,4 +407,4 @@ def _rms(values: FloatArray | Sequence[float]) -> float:
 
 
 def _format(value: float, field: str) -> str:
-    return f"{value:>11.2e}" if field not in OF_ONE else f"{value:>11.3f}"
+    return f"{value:>11.3f}" if field in OF_ONE else f"{value:>11.2e}"
