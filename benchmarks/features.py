@@ -243,7 +243,7 @@ def phase_cells(run: Run) -> tuple[list[str], float]:
     pure = (label < 0) & (run.truth["share"].values < 1e-3)
     accuracy = [compare(run.maps, run.truth, estimate).exx.mae_interior for estimate in ("raw", "")]
     cells = [str(interior.sum()), f"{right:.2%}", *counts(wrong, doubtful), *counts(off, unsure)]
-    cells += [f"{(pure & (found >= 0)).sum()} of {pure.sum()}", *(f"{1e3 * value:.2f}" for value in accuracy)]
+    cells += [f"{(pure & (found != -1)).sum()} of {pure.sum()}", *(f"{1e3 * value:.2f}" for value in accuracy)]
     return cells, float(right)
 
 
