@@ -7,7 +7,8 @@ is replaced, again and again, by the average of all patterns turned onto it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numba as nb
@@ -15,6 +16,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.stats import gamma
 
 from cyclestrain.affine import wrap_angle
 from cyclestrain.data import BoolArray, Calibration, FloatArray, IntArray
@@ -24,6 +26,7 @@ __all__ = [
     "PolarGrid",
     "Templates",
     "align",
+    "class_confidence",
     "correlation_noise",
     "correlations",
     "learn_templates",
@@ -39,6 +42,12 @@ SAME_CENTRE = 0.5
 """Distance, pixels, between beam centres up to which patterns may be added up."""
 LEAST_SHARE = 0.3
 """Least share of good pixels in the box around a polar sample."""
+STRUCTURED = 6.0
+"""Significance from which a local mean shows more than noise."""
+CHANCE = 1e-3
+"""Of noise being taken for power of a crystal, at each radius and frequency."""
+NOISE_POSITIONS = 256
+"""On so many the noise of spectra is measured."""
 _UNSEEN = np.float32(-1e30)
 
 
@@ -280,6 +289,21 @@ def correlation_noise(correlation: NDArray[np.float32]) -> float:
     return max(1.4826 * float(np.median(np.abs(group - np.median(group, axis=0)))) for group in groups)
 
 
+def class_confidence(correlation: NDArray[np.float32], noise: float) -> FloatArray:
+    """Probability of the best class from the heights of the correlation peaks, shape ``(n,)``.
+
+    Parameters
+    ----------
+    correlation
+        Shape ``(n, class, angle)``.
+    noise
+        Its standard deviation, see `correlation_noise`.
+    """
+    heights = correlation.max(-1).astype(float)
+    evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2) / max(noise, 1e-6) ** 2
+    return np.asarray(1.0 / np.exp(np.clip(evidence, -50, 0)).sum(1))
+
+
 def _neighbour_weights(rows: IntArray, columns: IntArray, reach: int) -> Any:
     """Sparse matrix that averages over a square of ``2 reach + 1`` positions, those outside the sample left out."""
     from scipy.sparse import csr_array, diags_array
@@ -293,7 +317,7 @@ def _neighbour_weights(rows: IntArray, columns: IntArray, reach: int) -> Any:
 
 
 def _apply(weights: Any, values: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray((weights @ values.reshape(len(values), -1)).reshape(values.shape), values.dtype)
+    return np.asarray((weights @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:]), values.dtype)
 
 
 def local_means(values: NDArray[Any], rows: IntArray, columns: IntArray, reach: int) -> NDArray[Any]:
@@ -329,41 +353,67 @@ def _bootstrap(spectra: NDArray[Any], n_angles: int, candidates: IntArray, round
 
 @dataclass(frozen=True)
 class _Signal:
-    """Locally averaged patterns and how much of their power is crystal.
+    """Locally averaged patterns and the counting noise left in them.
 
-    ``power`` is the noise-free power of each, ``significance`` that power over its own counting error, ``(n,)`` each.
+    Attributes
+    ----------
+    means
+        Spectra of the averages, shape ``(n, radius, frequency)``.
+    share
+        One over the number of patterns averaged, shape ``(n,)``.
+    noise
+        Power of the noise of one pattern, shape ``(radius, frequency)``.
     """
 
     means: NDArray[Any]
-    power: FloatArray
-    significance: FloatArray
+    share: FloatArray
+    noise: FloatArray
+
+    @cached_property
+    def power(self) -> FloatArray:
+        """Noise-free power of each, shape ``(n,)``."""
+        return np.asarray(np.linalg.norm(self.means, axis=(1, 2)) ** 2 - self.share * self.noise.sum())
+
+    @cached_property
+    def significance(self) -> FloatArray:
+        """That power over its own counting error, shape ``(n,)``."""
+        return np.asarray(self.power / (self.share * np.sqrt(2.0 * (self.noise**2).sum())))
+
+    def filtered(self, members: IntArray) -> _Signal:
+        """Without the radii and frequencies where some positions show no more than noise (a Wiener filter).
+
+        A crystal has reflections at a few radii and, by its symmetry, power at a few frequencies.
+        """
+        noise = self.share[members].mean() * self.noise
+        n = max(1.0, float(self.share[members].sum()))  # averages that share no pattern
+        seen = (np.abs(self.means[members]) ** 2).mean(0)
+        gain = np.where(seen > gamma.isf(CHANCE, n) / n * noise, 1.0 - noise / np.maximum(seen, 1e-30), 0.0)
+        return (
+            replace(self, means=self.means * gain.astype(np.float32), noise=self.noise * gain**2)
+            if gain.any()
+            else self
+        )
 
 
 def _signal(spectra: NDArray[Any], rows: IntArray, columns: IntArray) -> _Signal:
-    """Average neighbours and subtract the power that noise alone would leave."""
+    """Average neighbours, and measure the noise on what they differ by."""
     weights = _neighbour_weights(rows, columns, 2)
     means = _apply(weights, spectra)
-    total = np.linalg.norm(spectra, axis=(1, 2)) ** 2
-    share = np.asarray((weights.multiply(weights)).sum(1)).ravel()  # 1 / number of patterns averaged
+    share = np.asarray((weights.multiply(weights)).sum(1)).ravel()
+    some = np.linspace(0, len(rows) - 1, min(len(rows), NOISE_POSITIONS)).astype(int)
+    some = some[share[some] < 0.99]
+    if not len(some):  # no two positions are neighbours
+        return _Signal(means, share, 0.5 * np.median(np.abs(spectra) ** 2, axis=0))
     # |mean|^2 = signal + share * noise and mean of |pattern|^2 = signal + noise, where neighbours are alike.
-    averaged = _apply(weights, total[:, None])[:, 0]
-    power = np.linalg.norm(means, axis=(1, 2)) ** 2
-    noise = np.maximum((averaged - power) / np.maximum(1 - share, 1e-6), 1e-12)
-    alone = share > 0.99
-    if alone.all():
-        noise = np.full(len(rows), 0.5 * float(np.median(total)))
-    elif alone.any():
-        noise[alone] = np.median(noise[~alone])
-    noise = np.full_like(noise, np.median(noise))
-    freedom = spectra.shape[1] * spectra.shape[2]
-    signal = power - share * noise
-    return _Signal(means, np.maximum(signal, 1e-12), signal / (share * noise * np.sqrt(2.0 / freedom)))
+    averaged = _apply(weights[some], np.abs(spectra) ** 2)
+    noise = (averaged - np.abs(means[some]) ** 2) / (1 - share[some])[:, None, None]
+    return _Signal(means, share, np.maximum(np.median(noise, axis=0), 1e-12))
 
 
 def _coherence(signal: _Signal, templates: NDArray[Any], n_angles: int) -> FloatArray:
     """Share of each local mean's signal power that the best template explains, shape ``(n,)``."""
     height, _ = _peak(_correlate(signal.means, templates, n_angles))
-    return np.asarray(np.clip(height.max(1), 0, None) ** 2 / signal.power)
+    return np.asarray(np.clip(height.max(1), 0, None) ** 2 / np.maximum(signal.power, 1e-12))
 
 
 def learn_templates(
@@ -395,36 +445,44 @@ def learn_templates(
     level = polar.mean((0, 2), dtype=np.float64)
     spectra = _spectra(polar, level, grid.box)
     signal = _signal(spectra, rows, columns)
-    structured = signal.significance > 6.0
-    if structured.sum() < 2:
-        structured = signal.significance >= np.median(signal.significance)
-    left = structured.copy()
+    unexplained = np.ones(len(rows), bool)
     templates: list[NDArray[Any]] = []
     typical = 0.0
     for _ in range(max_classes):
-        members = np.flatnonzero(left)
-        if len(members) < max(2 if not templates else 12, 0.01 * len(rows)):
+        if not unexplained.any():
             break
-        strongest = members[np.argsort(signal.power[members])[-max(1, len(members) // 4) :]]
+        clear = signal.filtered(np.flatnonzero(unexplained))
+        structured = np.maximum(signal.significance, clear.significance) > STRUCTURED
+        if not templates and structured.sum() < 2:
+            structured = signal.significance >= np.median(signal.significance)
+        members = np.flatnonzero(unexplained & structured)
+        if len(members) < max(12, 0.01 * len(rows)) and templates:
+            break
+        clear = signal.filtered(members)
+        strongest = members[np.argsort(clear.power[members])[-max(1, len(members) // 4) :]]
         template = _bootstrap(
-            signal.means[members],
+            clear.means[members],
             grid.n_angles,
             np.searchsorted(members, rng.choice(strongest, min(6, len(strongest)), replace=False)),
         )
-        own = _coherence(signal, template[None], grid.n_angles)
-        if templates and not _is_new(template, np.stack(templates), own[members], typical, grid.n_angles):
+        own = _coherence(clear, template[None], grid.n_angles)
+        if templates and not (
+            np.mean(own[members] > 0.5 * typical) > 0.4
+            and _is_new(template, np.stack(templates), signal.means[members], grid.n_angles)
+        ):
             break
         templates.append(template)
         typical = typical or float(np.quantile(own[members], 0.8))
-        left &= own < 0.5 * typical
+        unexplained[members[own[members] > 0.5 * typical]] = False
     found = np.stack(templates)
     return Templates(grid, _polish(spectra, found, grid.n_angles), level)
 
 
-def _is_new(template: NDArray[Any], known: NDArray[Any], coherence: FloatArray, typical: float, n_angles: int) -> bool:
-    """A template is a new crystal if it explains its patterns well and is no turned copy of a known one."""
+def _is_new(template: NDArray[Any], known: NDArray[Any], means: NDArray[Any], n_angles: int) -> bool:
+    """A template is a new crystal if it is no turned copy of a known one and explains most of some patterns better."""
     alike = _peak(_correlate(template[None], known, n_angles))[0].max()
-    return bool(alike < 0.7 and np.mean(coherence > 0.5 * typical) > 0.4)
+    height, _ = _peak(_correlate(means, np.concatenate([known, template[None]]), n_angles))
+    return bool(alike < 0.7 and np.mean(height.argmax(1) == len(known)) > 0.5)
 
 
 def _polish(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int, rounds: int = 3) -> NDArray[Any]:

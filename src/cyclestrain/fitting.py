@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from cyclestrain.beam import locate_beam
 from cyclestrain.boundaries import COST, Sides, find_sides
-from cyclestrain.coarse import Templates, align, correlations, mean_of_members, neighbour_members, to_polar
+from cyclestrain.coarse import (
+    Templates,
+    align,
+    class_confidence,
+    correlations,
+    mean_of_members,
+    neighbour_members,
+    to_polar,
+)
 from cyclestrain.data import AffineField, Block, BoolArray, Calibration, FloatArray, IntArray, Scan
 from cyclestrain.infer import infer
 from cyclestrain.io import check_patterns
@@ -38,7 +46,7 @@ FAINT_SIGNIFICANCE = 2.5
 
 The best of all rotations of an empty pattern has more than 5 in one of a hundred, and never had 8.
 """
-ENCLOSING = 5
+ENCLOSING = 4
 """Agreeing crystals among the eight neighbours of a position that is within a crystal."""
 MIN_GAIN = 0.05
 """Least brightness of a crystal relative to its entry: a blank pattern fits any transform with certainty."""
@@ -125,7 +133,8 @@ def _fit_block(block: Block, scan: Scan, knowledge: Knowledge, store: Store, adv
     centres = store.beam
     correlation = _correlations(block, centres, knowledge)
     own = align(correlation)
-    store.label[block.positions], store.confidence[block.positions] = own.label, _confidence(correlation, knowledge)
+    store.label[block.positions] = own.label
+    store.confidence[block.positions] = class_confidence(correlation, knowledge.correlation_noise)
     for k in range(len(knowledge.dictionary.entries)):
         for part in _chunks(np.flatnonzero(own.label == k)):
             at = block.positions[part]
@@ -189,13 +198,6 @@ def _correlations(block: Block, centres: FloatArray, knowledge: Knowledge) -> ND
             for part in _chunks(np.arange(len(block.positions)))
         ]
     )
-
-
-def _confidence(correlation: NDArray[np.float32], knowledge: Knowledge) -> FloatArray:
-    """Probability of the best class from the heights of the correlation peaks over the correlation's own noise."""
-    heights = correlation.max(-1).astype(float)
-    evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2) / max(knowledge.correlation_noise, 1e-6) ** 2
-    return np.asarray(1.0 / np.exp(np.clip(evidence, -50, 0)).sum(1))
 
 
 def _fit(
@@ -292,16 +294,19 @@ def _enclosed(
     r"""What lies within crystal, is none so far and is more probably crystal than not.
 
     The significance is normal with variance 1 around that of the neighbours, :math:`s`, or around 0, so that it tells
-    by :math:`s (z - s / 2)`. The odds before are those of the rule of succession: `n` of the eight neighbours are
-    crystal. Most of them are, and agree with the position, so that no vacuum beside an edge comes in.
+    by :math:`s (z - s / 2)`. The odds before are those of the rule of succession: `n` of the 24 positions around are
+    crystal. Half of the next ones are, and agree with the position, so that little vacuum beside an edge comes in.
     """
-    around = _neighbours(np.where(crystal, significance, np.nan).reshape(shape), np.nan).reshape(8, -1)
-    n = np.isfinite(around).sum(0)
-    at = np.flatnonzero(~crystal & (n >= ENCLOSING) & (significance > 0) & np.isfinite(store.covariance[:, 0, 0]))
+    near, around = (
+        _neighbours(np.where(crystal, significance, np.nan).reshape(shape), np.nan, reach).reshape(-1, len(crystal))
+        for reach in (1, 2)
+    )
+    enclosed = np.isfinite(near).sum(0) >= ENCLOSING
+    at = np.flatnonzero(~crystal & enclosed & (significance > 0) & np.isfinite(store.covariance[:, 0, 0]))
     found = np.zeros(len(crystal), bool)
     if len(at):
-        typical = np.nanmedian(around[:, at], axis=0)
-        odds = typical * (significance[at] - 0.5 * typical) + np.log((n[at] + 1) / (9 - n[at]))
+        n, typical = np.isfinite(around[:, at]).sum(0), np.nanmedian(near[:, at], axis=0)
+        odds = typical * (significance[at] - 0.5 * typical) + np.log((n + 1) / (len(around) + 1 - n))
         found[at[odds > 0]] = True
         field = _affine_field(store, shape, dictionary, store.label, crystal | found)
         found &= agreeing_neighbours(field).ravel() >= ENCLOSING
@@ -342,7 +347,7 @@ def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField
     for block in scan.blocks():
         for k in range(len(knowledge.dictionary.entries)):
             for mine, start, wanted, replace in (
-                (label, affine, vague, every),
+                (label, affine, vague & ~lost, every),
                 (near_label, near_affine, faint | lost, lost),
             ):
                 members = np.flatnonzero((mine[block.positions] == k) & wanted[block.positions])
@@ -392,11 +397,12 @@ def _clearest_neighbour(significance: FloatArray) -> IntArray:
     return np.take_along_axis(places, values.argmax(0)[None], 0)[0]
 
 
-def _neighbours(values: NDArray[Any], outside: float) -> NDArray[Any]:
-    """Values of the eight neighbours of every position, shape ``(8, ry, rx)``."""
+def _neighbours(values: NDArray[Any], outside: float, reach: int = 1) -> NDArray[Any]:
+    """Values of the neighbours of every position in a square of ``2 reach + 1``, shape ``(neighbour, ry, rx)``."""
     rows, columns = values.shape
-    padded = np.pad(values, 1, constant_values=outside)
-    shifts = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
+    padded = np.pad(values, reach, constant_values=outside)
+    around = range(2 * reach + 1)
+    shifts = [(y, x) for y in around for x in around if (y, x) != (reach, reach)]
     return np.stack([padded[y : y + rows, x : x + columns] for y, x in shifts])
 
 

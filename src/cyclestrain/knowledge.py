@@ -12,6 +12,7 @@ from cyclestrain.coarse import (
     PolarGrid,
     Templates,
     align,
+    class_confidence,
     correlation_noise,
     correlations,
     learn_templates,
@@ -42,33 +43,54 @@ MAX_TEMPLATE_PATTERNS = 1024
 MAX_CLASSES = 6
 MAX_RATIO = 1.4
 """Between the disk radii of a model and of a scan: larger ones are another camera length or binning."""
+CLEAR = 0.95
+"""Confidence from which a pattern tells its class itself."""
 SCARCE_SIGNIFICANCE = 12.0
 """Below this a single pattern shows too little: the dictionary is learned from sums over neighbours."""
 
 
 @dataclass(frozen=True)
-class _Lessons:
-    """Sampled patterns with their coarse rotations.
+class _Lesson:
+    """What a class is learned from, and the rotation to every class, radians, shape ``(n, class)``."""
 
-    Attributes
-    ----------
-    alone, together
-        Each pattern, and sums over its neighbours.
-    label
-        Class of each pattern, shape ``(n,)``.
-    thetas
-        Rotation to every class, radians, shape ``(n, class)``.
-    """
-
-    alone: Lesson
-    together: Lesson
-    label: IntArray
+    lesson: Lesson
     thetas: FloatArray
 
-    def of(self, k: int) -> tuple[Lesson, Lesson]:
+    def of(self, label: IntArray, k: int) -> _Lesson:
+        """Those of one class."""
+        members = np.flatnonzero(label == k)
+        lesson = replace(self.lesson.only(members), theta=self.thetas[members, k])
+        return _Lesson(lesson, self.thetas[members])
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """Sampled patterns with their coarse rotations: each alone, and sums over its neighbours.
+
+    `label` is the class of each, shape ``(n,)``: that of its neighbours where it does not tell itself.
+    """
+
+    alone: _Lesson
+    together: _Lesson
+    label: IntArray
+
+    def of(self, k: int) -> tuple[_Lesson, _Lesson]:
         """Lessons of one class, alone and together."""
-        members = np.flatnonzero(self.label == k)
-        return self.alone.only(members), self.together.only(members)
+        return self.alone.of(self.label, k), self.together.of(self.label, k)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """An entry, variance over mean of a pixel, and what both were learned from."""
+
+    entry: Entry
+    noise_scale: float
+    source: _Lesson
+
+    def is_new(self, known: dict[int, _Learned]) -> bool:
+        """Whether it is another crystal than those of some classes."""
+        others = [(learned.entry, self.source.thetas[:, k]) for k, learned in known.items()]
+        return is_new_crystal(self.entry, others, self.source.lesson)
 
 
 @dataclass(frozen=True)
@@ -86,14 +108,14 @@ class _Chosen:
         sample, index, calibration = self.sample, self.index, self.calibration
         rows, columns, centre = sample.rows, sample.columns, self.centre[index]
         correlation = correlations(self.polar, templates)
-        aligned = align(correlation)
-        alone = Lesson(
-            sample.patterns, index[:, None], calibration.good, centre, centre_prior(calibration), aligned.theta
-        )
-        pooled = local_means(correlation, rows[index], columns[index], 2)
+        own = align(correlation)
+        pooled = align(local_means(correlation, rows[index], columns[index], 2))
+        alone = Lesson(sample.patterns, index[:, None], calibration.good, centre, centre_prior(calibration), own.theta)
         members = neighbour_members(rows, columns, index, 1, self.centre)
-        together = replace(alone, members=members, theta=align(pooled).theta)
-        return _Lessons(alone, together, aligned.label, aligned.thetas)
+        together = replace(alone, members=members, theta=pooled.theta)
+        clear = class_confidence(correlation, correlation_noise(correlation)) > CLEAR
+        label = np.where(clear, own.label, pooled.label)
+        return _Lessons(_Lesson(alone, own.thetas), _Lesson(together, pooled.thetas), label)
 
     def knowledge(self, templates: Templates, entries: list[Entry], scales: list[float]) -> Knowledge:
         """Put together what was learned; `scales` are variance over mean as each entry found it."""
@@ -117,40 +139,34 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
     rows, columns = sample.rows[chosen.index], sample.columns[chosen.index]
     templates = learn_templates(chosen.polar, rows, columns, grid, rng, settings.classes or MAX_CLASSES)
     lessons = chosen.lessons(templates)
-    entries: list[Entry] = []
-    scales: list[float] = []
-    kept: list[int] = []
+    known: dict[int, _Learned] = {}
     for k in np.argsort(-np.bincount(lessons.label, minlength=len(templates.spectra))).tolist():
-        alone, together = lessons.of(k)
-        learned = _learn_class(alone, together, calibration, rng)
-        if learned is None:
-            continue
-        thetas = lessons.thetas[lessons.label == k]
-        others = [(entry, thetas[:, j]) for entry, j in zip(entries, kept, strict=True)]
-        if not is_new_crystal(learned[0], others, alone):
-            continue
-        entries.append(learned[0])
-        scales.append(learned[1])
-        kept.append(k)
-    if not entries:
+        learned = _learn_class(*lessons.of(k), calibration, rng)
+        if learned is not None and learned.is_new(known):
+            known[k] = learned
+    if not known:
         raise InputError(
             f"no crystal was found in {scan.name}: the averaged pattern shows no lattice of reflections between "
             f"{calibration.ring[0]:.0f} and {calibration.ring[1]:.0f} px from the beam centre "
             f"({calibration.centre[..., 0].mean():.1f}, {calibration.centre[..., 1].mean():.1f}); "
             "if there is one, set --centre or --ring"
         )
-    return chosen.knowledge(templates.only(kept), entries, scales)
+    entries, scales = [each.entry for each in known.values()], [each.noise_scale for each in known.values()]
+    return chosen.knowledge(templates.only(list(known)), entries, scales)
 
 
 def _learn_class(
-    alone: Lesson, together: Lesson, calibration: Calibration, rng: np.random.Generator
-) -> tuple[Entry, float] | None:
+    alone: _Lesson, together: _Lesson, calibration: Calibration, rng: np.random.Generator
+) -> _Learned | None:
     """Learn an entry from single patterns, or from sums over neighbours where single ones show too little."""
-    if len(alone.theta) < 2:
+    if len(alone.thetas) < 2:
         return None
-    learned = learn_entry(alone, calibration, rng)
-    if learned is None or np.median(significance(learned[0], alone)) < SCARCE_SIGNIFICANCE:
-        return learn_entry(together, calibration, rng) or learned
+    learned = None
+    for source in (alone, together):
+        found = learn_entry(source.lesson, calibration, rng)
+        learned = _Learned(*found, source) if found else learned
+        if found and np.median(significance(found[0], alone.lesson)) >= SCARCE_SIGNIFICANCE:
+            break
     return learned
 
 
@@ -187,7 +203,8 @@ def transfer(
     scales: list[float] = []
     for k, entry in enumerate(material.dictionary.entries):
         bright = replace(entry, intensity=dose * entry.intensity, background=dose * entry.background)
-        found = _find_again(bright, *lessons.of(k), improve=improve)
+        alone, together = lessons.of(k)
+        found = _find_again(bright, alone.lesson, together.lesson, improve=improve)
         entries.append(found[0] if found else bright)
         scales += [found[1]] if found else []
     if not scales:

@@ -315,10 +315,12 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
         Patterns to try.
     """
     some = np.linspace(0, len(lesson.theta) - 1, min(most, len(lesson.theta))).astype(int)
-    own = np.median(significance(entry, lesson.only(some)))
+    own = significance(entry, lesson.only(some))
     for other, theta in others:
-        known = np.median(significance(other, replace(lesson, theta=theta).only(some)))
-        if own < 1.2 * known or _same_lattice(entry.basis, other.basis):
+        known = significance(other, replace(lesson, theta=theta).only(some))
+        sure = np.maximum(own, known) > SURE  # the others may show no crystal at all
+        better = sure.any() and np.median(own[sure]) >= 1.2 * np.median(known[sure])
+        if not better or _same_lattice(entry.basis, other.basis):
             return False
     return True
 
