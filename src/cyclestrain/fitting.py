@@ -46,8 +46,12 @@ FAINT_SIGNIFICANCE = 2.5
 
 The best of all rotations of an empty pattern has more than 5 in one of a hundred, and never had 8.
 """
-ENCLOSING = 4
-"""Agreeing crystals among the eight neighbours of a position that is within a crystal."""
+ENCLOSING = 0.5
+"""Share of agreeing crystals among the neighbours of a position that is within a crystal."""
+SUMS = (1, 2)
+"""Half widths of the squares of positions that are summed where patterns are faint, one after the other."""
+HOPELESS = 3.5
+"""Significance of a sum below which no larger one is tried: most of vacuum."""
 MIN_GAIN = 0.05
 """Least brightness of a crystal relative to its entry: a blank pattern fits any transform with certainty."""
 MAX_STRAIN = 0.15
@@ -75,7 +79,11 @@ def centre_prior(calibration: Calibration) -> float:
 
 @dataclass
 class Store:
-    """Outcome of every position, filled block by block; `beam` is the centre each fit was given as its prior."""
+    """Outcome of every position, filled block by block.
+
+    `beam` is the centre each fit was given as its prior, `summed` the significance of the sum with the neighbours where
+    a position was fitted from one.
+    """
 
     affine: FloatArray
     covariance: FloatArray
@@ -86,6 +94,7 @@ class Store:
     significance: FloatArray
     label: IntArray
     confidence: FloatArray
+    summed: FloatArray
 
     @classmethod
     def empty(cls, n: int) -> Store:
@@ -99,6 +108,7 @@ class Store:
             np.full(n, np.nan),
             np.zeros(n),
             np.full(n, -1),
+            np.zeros(n),
             np.zeros(n),
         )
 
@@ -132,19 +142,22 @@ def fit_scan(
 def _fit_block(block: Block, scan: Scan, knowledge: Knowledge, store: Store, advance: Any) -> None:
     centres = store.beam
     correlation = _correlations(block, centres, knowledge)
-    own = align(correlation)
-    store.label[block.positions] = own.label
+    alone = align(correlation)
+    store.label[block.positions] = alone.label
     store.confidence[block.positions] = class_confidence(correlation, knowledge.correlation_noise)
     for k in range(len(knowledge.dictionary.entries)):
-        for part in _chunks(np.flatnonzero(own.label == k)):
+        for part in _chunks(np.flatnonzero(alone.label == k)):
             at = block.positions[part]
-            start = Start.turned(own.theta[part], centres[at])
+            start = Start.turned(alone.theta[part], centres[at])
             fit = _fit(block.patterns[part], centres[at], start, k, knowledge)
             _keep(store, at, fit, np.ones(len(at), bool))
             advance(len(part))
     faint = block.positions[np.nan_to_num(store.significance[block.positions]) < 2 * MIN_SIGNIFICANCE]
-    for wide, part in surrounded(Correlated(block, correlation), faint, scan, partial(_look, knowledge, store)):
-        _fit_together(wide, part, scan.scan_shape, knowledge, store)
+    own, look = Correlated(block, correlation), partial(_look, knowledge, store)
+    for reach in SUMS:
+        for wide, part in surrounded(own, faint, scan, look, reach):
+            _fit_together(wide, part, reach, scan.scan_shape, knowledge, store)
+        faint = faint[(store.summed[faint] > HOPELESS) & (store.summed[faint] < SURE_SIGNIFICANCE)]
 
 
 def _look(knowledge: Knowledge, store: Store, block: Block) -> Correlated:
@@ -154,12 +167,14 @@ def _look(knowledge: Knowledge, store: Store, block: Block) -> Correlated:
     return Correlated(block, _correlations(block, store.beam, knowledge))
 
 
-def _fit_together(own: Correlated, faint: IntArray, shape: tuple[int, int], knowledge: Knowledge, store: Store) -> None:
+def _fit_together(
+    own: Correlated, faint: IntArray, reach: int, shape: tuple[int, int], knowledge: Knowledge, store: Store
+) -> None:
     """Fit the faint positions of a block, which holds their neighbours, from the sums with these."""
     at = own.block.positions
     rows, columns = np.divmod(at, shape[1])
     for part in _chunks(np.searchsorted(at, faint)):
-        members = neighbour_members(rows, columns, part, 1, store.beam[at])
+        members = neighbour_members(rows, columns, part, reach, store.beam[at])
         together = align(mean_of_members(own.correlation, members))
         for k in np.unique(together.label).tolist():
             mine = together.label == k
@@ -236,6 +251,7 @@ def _fit_faint(
     entry = knowledge.dictionary.entries[k]
     start = Start(summed.start.affine, summed.start.centre, ones, ones)
     fit = _refined(block.patterns[part], centres[at], start, entry, knowledge, iterations=1)
+    store.summed[at] = np.nan_to_num(summed.significance)
     surer = np.nan_to_num(fit.significance) > np.nan_to_num(store.significance[at]) - 2.0
     store.label[at[surer]] = k
     _keep(store, at, fit, surer)
@@ -275,10 +291,13 @@ def _is_crystal(store: Store, shape: tuple[int, int], dictionary: Dictionary) ->
     """Patterns that surely show a crystal, and fainter ones that agree with two or three of their neighbours.
 
     Noise alone reaches a few standard deviations, since the best rotation is picked, but it picks a different one at
-    every position.
+    every position. Where the sum with the neighbours surely shows a crystal, a pattern has to show half as much of it
+    as the neighbours do.
     """
     significance = np.where(np.nan_to_num(store.gain) > MIN_GAIN, np.nan_to_num(store.significance), 0.0)
-    faint = (significance > FAINT_SIGNIFICANCE) & np.isfinite(store.covariance[:, 0, 0])
+    around = np.nanquantile(_neighbours(significance.reshape(shape), np.nan), 0.75, axis=0).ravel()
+    within = (store.summed > SURE_SIGNIFICANCE) & (significance > 0.5 * around)
+    faint = ((significance > FAINT_SIGNIFICANCE) | within) & np.isfinite(store.covariance[:, 0, 0])
     field = _affine_field(store, shape, dictionary, store.label, faint)
     agree = agreeing_neighbours(field).ravel()
     likely = (significance > MIN_SIGNIFICANCE) & (agree >= 2)
@@ -301,15 +320,16 @@ def _enclosed(
         _neighbours(np.where(crystal, significance, np.nan).reshape(shape), np.nan, reach).reshape(-1, len(crystal))
         for reach in (1, 2)
     )
-    enclosed = np.isfinite(near).sum(0) >= ENCLOSING
+    most = [_neighbours(np.ones(shape), 0.0, reach).sum(0).ravel() for reach in (1, 2)]
+    enclosed = np.isfinite(near).sum(0) >= ENCLOSING * most[0]
     at = np.flatnonzero(~crystal & enclosed & (significance > 0) & np.isfinite(store.covariance[:, 0, 0]))
     found = np.zeros(len(crystal), bool)
     if len(at):
         n, typical = np.isfinite(around[:, at]).sum(0), np.nanmedian(near[:, at], axis=0)
-        odds = typical * (significance[at] - 0.5 * typical) + np.log((n + 1) / (len(around) + 1 - n))
+        odds = typical * (significance[at] - 0.5 * typical) + np.log((n + 1) / (most[1][at] + 1 - n))
         found[at[odds > 0]] = True
         field = _affine_field(store, shape, dictionary, store.label, crystal | found)
-        found &= agreeing_neighbours(field).ravel() >= ENCLOSING
+        found &= agreeing_neighbours(field).ravel() >= ENCLOSING * most[0]
     return found
 
 
@@ -385,7 +405,8 @@ def _teachers(crystal: BoolArray, significance: FloatArray) -> tuple[IntArray, B
 
     There it is the clearest one that has a crystal: one that has none can be clear by chance.
     """
-    lost = ~crystal & (_neighbours(crystal, False).sum(0) >= ENCLOSING)
+    enclosing = _neighbours(crystal, False).sum(0) / _neighbours(np.ones(crystal.shape), 0.0).sum(0)
+    lost = ~crystal & (enclosing >= ENCLOSING)
     of_crystal = _clearest_neighbour(np.where(crystal, significance, 0.0))
     return np.where(lost, of_crystal, _clearest_neighbour(significance)).ravel(), lost.ravel()
 

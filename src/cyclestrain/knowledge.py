@@ -25,6 +25,7 @@ from cyclestrain.errors import InputError
 from cyclestrain.fitting import Knowledge, centre_prior
 from cyclestrain.learn import (
     MAX_MISMATCH,
+    SURE,
     Lesson,
     is_new_crystal,
     learn_entry,
@@ -46,7 +47,9 @@ MAX_RATIO = 1.4
 CLEAR = 0.95
 """Confidence from which a pattern tells its class itself."""
 SCARCE_SIGNIFICANCE = 12.0
-"""Below this a single pattern shows too little: the dictionary is learned from sums over neighbours."""
+"""Below this patterns show too little: the dictionary is learned from sums over neighbours."""
+SUMS = (1, 2)
+"""Half widths of the squares of positions that are summed, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +68,17 @@ class _Lesson:
 
 @dataclass(frozen=True)
 class _Lessons:
-    """Sampled patterns with their coarse rotations: each alone, and sums over its neighbours.
+    """Sampled patterns with their coarse rotations: each alone, and sums over more and more neighbours.
 
     `label` is the class of each, shape ``(n,)``: that of its neighbours where it does not tell itself.
     """
 
-    alone: _Lesson
-    together: _Lesson
+    sums: tuple[_Lesson, ...]
     label: IntArray
 
-    def of(self, k: int) -> tuple[_Lesson, _Lesson]:
-        """Lessons of one class, alone and together."""
-        return self.alone.of(self.label, k), self.together.of(self.label, k)
+    def of(self, k: int) -> list[_Lesson]:
+        """Lessons of one class."""
+        return [lesson.of(self.label, k) for lesson in self.sums]
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,12 @@ class _Chosen:
         own = align(correlation)
         pooled = align(local_means(correlation, rows[index], columns[index], 2))
         alone = Lesson(sample.patterns, index[:, None], calibration.good, centre, centre_prior(calibration), own.theta)
-        members = neighbour_members(rows, columns, index, 1, self.centre)
-        together = replace(alone, members=members, theta=pooled.theta)
+        together = [
+            replace(alone, members=neighbour_members(rows, columns, index, reach, self.centre)) for reach in SUMS
+        ]
         clear = class_confidence(correlation, correlation_noise(correlation)) > CLEAR
         label = np.where(clear, own.label, pooled.label)
-        return _Lessons(_Lesson(alone, own.thetas), _Lesson(together, pooled.thetas), label)
+        return _Lessons((_Lesson(alone, own.thetas), *(_Lesson(sums, pooled.thetas) for sums in together)), label)
 
     def knowledge(self, templates: Templates, entries: list[Entry], scales: list[float]) -> Knowledge:
         """Put together what was learned; `scales` are variance over mean as each entry found it."""
@@ -141,7 +144,7 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
     lessons = chosen.lessons(templates)
     known: dict[int, _Learned] = {}
     for k in np.argsort(-np.bincount(lessons.label, minlength=len(templates.spectra))).tolist():
-        learned = _learn_class(*lessons.of(k), calibration, rng)
+        learned = _learn_class(lessons.of(k), calibration, rng)
         if learned is not None and learned.is_new(known):
             known[k] = learned
     if not known:
@@ -155,19 +158,23 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
     return chosen.knowledge(templates.only(list(known)), entries, scales)
 
 
-def _learn_class(
-    alone: _Lesson, together: _Lesson, calibration: Calibration, rng: np.random.Generator
-) -> _Learned | None:
+def _learn_class(sources: list[_Lesson], calibration: Calibration, rng: np.random.Generator) -> _Learned | None:
     """Learn an entry from single patterns, or from sums over neighbours where single ones show too little."""
-    if len(alone.thetas) < 2:
-        return None
     learned = None
-    for source in (alone, together):
+    for source in sources:
+        if len(source.thetas) < 2:
+            return None
         found = learn_entry(source.lesson, calibration, rng)
         learned = _Learned(*found, source) if found else learned
-        if found and np.median(significance(found[0], alone.lesson)) >= SCARCE_SIGNIFICANCE:
+        if found and not _is_scarce(found[0], source.lesson):
             break
     return learned
+
+
+def _is_scarce(entry: Entry, lesson: Lesson) -> bool:
+    """Whether patterns that show the entry do so too faintly to learn from."""
+    found = significance(entry, lesson)
+    return not (found > SURE).any() or float(np.median(found[found > SURE])) < SCARCE_SIGNIFICANCE
 
 
 def transfer(
@@ -203,8 +210,7 @@ def transfer(
     scales: list[float] = []
     for k, entry in enumerate(material.dictionary.entries):
         bright = replace(entry, intensity=dose * entry.intensity, background=dose * entry.background)
-        alone, together = lessons.of(k)
-        found = _find_again(bright, alone.lesson, together.lesson, improve=improve)
+        found = _find_again(bright, lessons.of(k), improve=improve)
         entries.append(found[0] if found else bright)
         scales += [found[1]] if found else []
     if not scales:
@@ -216,11 +222,11 @@ def transfer(
     return chosen.knowledge(templates, entries, scales)
 
 
-def _find_again(entry: Entry, alone: Lesson, together: Lesson, *, improve: bool) -> tuple[Entry, float] | None:
+def _find_again(entry: Entry, sources: list[_Lesson], *, improve: bool) -> tuple[Entry, float] | None:
     """A known entry and the noise as the patterns of its class show them; None where they show another crystal."""
-    if len(alone.theta) < 2:
+    if len(sources[0].thetas) < 2:
         return None
-    lesson = together if np.median(significance(entry, alone)) < SCARCE_SIGNIFICANCE else alone
+    lesson = next((each.lesson for each in sources[:-1] if not _is_scarce(entry, each.lesson)), sources[-1].lesson)
     retuned = retuned_entry(entry, lesson, improve=improve)
     return retuned if shows_crystal(lesson, (entry, retuned[0])) else None
 

@@ -36,7 +36,7 @@ class Correlated:
 
 
 def surrounded(
-    own: Correlated, wanted: IntArray, scan: Scan, look: Callable[[Block], Correlated]
+    own: Correlated, wanted: IntArray, scan: Scan, look: Callable[[Block], Correlated], reach: int
 ) -> Iterator[tuple[Correlated, IntArray]]:
     """Blocks that hold some positions with all their neighbours, and which of the positions.
 
@@ -52,27 +52,31 @@ def surrounded(
         Where to read what lies around.
     look
         Correlates what was read.
+    reach
+        Neighbours are in a square of ``2 reach + 1``.
     """
     n_rows, n_columns = scan.scan_shape
     at, rows = own.block.positions, wanted // n_columns
     top, bottom = int(at[0]) // n_columns, int(at[-1]) // n_columns
     whole_rows = len(at) == (bottom - top + 1) * n_columns
-    inside = whole_rows & ((rows > top) | (top == 0)) & ((rows < bottom) | (bottom == n_rows - 1))
+    inside = whole_rows & ((rows >= top + reach) | (top == 0)) & ((rows <= bottom - reach) | (bottom == n_rows - 1))
     if inside.any():
         yield own, wanted[inside]
     for row in np.unique(rows[~inside]).tolist():
-        near = own.only(np.abs(at // n_columns - row) <= 1)
-        around = [look(scan.part(*place)) for place in _around(scan.scan_shape, row, at, whole_rows)]
+        near = own.only(np.abs(at // n_columns - row) <= reach)
+        around = [look(scan.part(*place)) for place in _around(scan.scan_shape, row, at, whole_rows, reach)]
         yield Correlated.joined([near, *around]), wanted[(rows == row) & ~inside]
 
 
-def _around(shape: tuple[int, int], row: int, at: IntArray, whole_rows: bool) -> Iterator[tuple[slice, slice]]:
+def _around(
+    shape: tuple[int, int], row: int, at: IntArray, whole_rows: bool, reach: int
+) -> Iterator[tuple[slice, slice]]:
     """Rows and columns of the neighbours of the positions `at` in one `row` that are not `at` themselves."""
     n_rows, n_columns = shape
     first, last = (0, n_columns - 1) if whole_rows else (int(at[0]) % n_columns, int(at[-1]) % n_columns)
-    for other in (row - 1, row + 1):
-        if 0 <= other < n_rows and not at[0] <= other * n_columns + first <= at[-1]:
-            yield slice(other, other + 1), slice(max(0, first - 1), last + 2)
-    for column in (first - 1, last + 1):
-        if 0 <= column < n_columns:
-            yield slice(row, row + 1), slice(column, column + 1)
+    for other in range(max(0, row - reach), min(n_rows, row + reach + 1)):
+        if other != row and not at[0] <= other * n_columns + first <= at[-1]:
+            yield slice(other, other + 1), slice(max(0, first - reach), last + reach + 1)
+    for left, right in ((max(0, first - reach), first), (last + 1, min(n_columns, last + reach + 1))):
+        if left < right:
+            yield slice(row, row + 1), slice(left, right)
