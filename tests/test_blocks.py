@@ -37,11 +37,11 @@ class Stored:
         return self.patterns[key].copy()
 
 
-@pytest.fixture(scope="module")
-def faint() -> tuple[Scan, Knowledge]:
-    """A scan with few counts, most of whose patterns are fitted from the sums with their neighbours."""
+@pytest.fixture(scope="module", params=[1.5e4, 6e3])
+def faint(request: pytest.FixtureRequest) -> tuple[Scan, Knowledge]:
+    """A scan with few counts, most of whose patterns are fitted from sums with 8, or 24, neighbours."""
     options = {"scan": (9, 11), "detector": (96, 96), "grain_size": 60.0, "radius": 3.0}
-    made = polycrystal(**options, background=0.6, counts=1.5e4, seed=3)  # type: ignore[arg-type]
+    made = polycrystal(**options, background=0.6, counts=request.param, seed=3)  # type: ignore[arg-type]
     scan, knowledge = prepare(made.scan, MapSettings(), SilentProgress())
     return replace(scan, source=Stored(np.asarray(scan.source))), knowledge
 

@@ -9,7 +9,16 @@ import pytest
 
 from cyclestrain.affine import rotation
 from cyclestrain.calibrate import calibrate
-from cyclestrain.coarse import Alignment, PolarGrid, align, correlations, learn_templates, local_means, to_polar
+from cyclestrain.coarse import (
+    Alignment,
+    PolarGrid,
+    align,
+    correlations,
+    learn_templates,
+    local_means,
+    peak_significance,
+    to_polar,
+)
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.sampling import draw_sample
 from cyclestrain.settings import MapSettings
@@ -78,6 +87,26 @@ def test_two_lattices_become_two_classes(seed: int) -> None:
     np.add.at(table, (found.label[inside], label[inside]), 1)
     # Each class that was learned is one phase; together they miss next to nothing.
     assert table.min(1).sum() <= 0.01 * inside.sum()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_two_lattices_become_two_classes_where_no_pattern_tells_them(seed: int) -> None:
+    """At 90 % background a pattern alone shows each of them at three standard deviations."""
+    made = two_phase(scan=(40, 40), detector=(192, 192), background=0.9, grain_size=200.0, seed=seed)
+    sample = draw_sample(made.scan)
+    calibration = calibrate(made.scan, sample, MapSettings())
+    grid = PolarGrid.fitting(calibration)
+    polar = to_polar(sample.patterns, calibration.good, calibration.centre.reshape(-1, 2), grid)
+    templates = learn_templates(polar, sample.rows, sample.columns, grid, np.random.default_rng(seed))
+    means = local_means(correlations(polar, templates), sample.rows, sample.columns, 2)
+    found, truth = align(means).label, made.truth["class"].values.ravel()
+    interior = made.truth["interior"].values.ravel() & (truth >= 0)
+    assert len(templates.spectra) == 2
+    agree = np.mean(found[interior] == truth[interior])
+    assert max(agree, 1 - agree) > 0.97
+    shown = peak_significance(means)
+    assert np.median(shown[interior]) > 5
+    assert np.median(shown[made.truth["share"].values.ravel() < 1e-3]) < 3
 
 
 def test_one_lattice_in_many_orientations_is_one_class() -> None:

@@ -13,14 +13,15 @@ SHAPE = (12, 12)
 DICTIONARY: Any = SimpleNamespace(entries=[SimpleNamespace(operators=rotation(np.pi / 3 * np.arange(6)))])
 
 
-def sample(significance: np.ndarray, turn: np.ndarray | float = 0.0) -> np.ndarray:
-    """Crystal or not, from the significance and the rotation of every position."""
+def sample(significance: np.ndarray, turn: np.ndarray | float = 0.0, summed: np.ndarray | float = 0.0) -> np.ndarray:
+    """Crystal or not, from the significance and rotation of every position, and the significance of sums around it."""
     n = significance.size
     store = Store.empty(n)
     store.affine[:] = rotation(np.broadcast_to(turn, SHAPE).ravel())
     store.covariance[:] = 1e-5 * np.eye(4)
     store.significance[:], store.gain[:] = significance.ravel(), significance.ravel() / 3.0
     store.label[:], store.confidence[:] = 0, 1.0
+    store.summed[:] = np.broadcast_to(summed, SHAPE).ravel()
     return to_fields(store, SHAPE, DICTIONARY).sample
 
 
@@ -57,3 +58,24 @@ def test_faint_patterns_next_to_each_other_come_in_one_after_the_other() -> None
     around = np.full(SHAPE, 3.0)
     around[4:6, 4:7] = 2.2
     assert sample(around).all()
+
+
+def test_patterns_too_faint_alone_are_crystal_where_their_sum_surely_is() -> None:
+    everywhere = np.full(SHAPE, 2.0)
+    assert not sample(everywhere).any()
+    assert sample(everywhere, summed=10.0).all()
+
+
+def test_within_a_sum_that_is_crystal_a_pattern_without_it_stays_empty() -> None:
+    around = np.full(SHAPE, 5.0)
+    around[:, 6:] = 0.5  # the sums of the first column beside the crystal show it as well
+    found = sample(around, summed=np.where(np.arange(12) < 7, 10.0, 0.0))
+    assert found[:, :6].all()
+    assert not found[:, 6:].any()
+
+
+@pytest.mark.parametrize("place", [(0, 5), (5, 11), (0, 0)])
+def test_the_border_of_the_scan_is_no_vacuum(place: tuple[int, int]) -> None:
+    around = np.full(SHAPE, 3.0)
+    around[place] = 1.5
+    assert sample(around)[place]

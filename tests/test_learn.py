@@ -244,3 +244,15 @@ def test_a_crystal_is_new_once() -> None:
     assert not is_new_crystal(again.entry, [(hexagonal.entry, turned)], again.lesson)
     assert is_new_crystal(again.entry, [], again.lesson)
     assert is_new_crystal(square.entry, [(hexagonal.entry, square.lesson.theta)], square.lesson)
+
+
+def test_a_crystal_is_new_also_where_most_patterns_show_none() -> None:
+    hexagonal = learned_of(n=9, seed=1)
+    square = learned_of(n=9, seed=3, lattice="square", spacing=1.18 * 37.9 / 2)
+    patterns = square.lesson.patterns.copy()
+    empty = np.arange(81) % 4 > 0
+    smooth = 1e5 * background(DETECTOR, 63.5, 63.5)
+    patterns[empty] = np.random.default_rng(0).poisson(smooth, (empty.sum(), *DETECTOR))
+    lesson = replace(square.lesson, patterns=patterns)
+    assert is_new_crystal(square.entry, [(hexagonal.entry, lesson.theta)], lesson)
+    assert not is_new_crystal(hexagonal.entry, [(square.entry, lesson.theta)], lesson)

@@ -33,6 +33,7 @@ __all__ = [
     "local_means",
     "mean_of_members",
     "neighbour_members",
+    "peak_significance",
     "to_polar",
 ]
 
@@ -302,6 +303,19 @@ def class_confidence(correlation: NDArray[np.float32], noise: float) -> FloatArr
     heights = correlation.max(-1).astype(float)
     evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2) / max(noise, 1e-6) ** 2
     return np.asarray(1.0 / np.exp(np.clip(evidence, -50, 0)).sum(1))
+
+
+def peak_significance(correlation: NDArray[np.float32]) -> FloatArray:
+    """Height of the highest peak over all angles and classes in standard deviations of its class, shape ``(n,)``.
+
+    Parameters
+    ----------
+    correlation
+        Shape ``(n, class, angle)``.
+    """
+    own = correlation[np.arange(len(correlation)), correlation.max(-1).argmax(1)].astype(float)
+    middle = np.median(own, axis=1, keepdims=True)
+    return np.asarray(own.max(1) / (1.4826 * np.median(np.abs(own - middle), axis=1) + 1e-30))
 
 
 def _neighbour_weights(rows: IntArray, columns: IntArray, reach: int) -> Any:

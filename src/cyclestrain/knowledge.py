@@ -18,6 +18,7 @@ from cyclestrain.coarse import (
     learn_templates,
     local_means,
     neighbour_members,
+    peak_significance,
     to_polar,
 )
 from cyclestrain.data import Calibration, FloatArray, IntArray, Scan
@@ -46,6 +47,8 @@ MAX_RATIO = 1.4
 """Between the disk radii of a model and of a scan: larger ones are another camera length or binning."""
 CLEAR = 0.95
 """Confidence from which a pattern tells its class itself."""
+SHOWN, SHOWN_ALONE = 3.0, 5.0
+"""Least heights of the correlation of a local mean and of a pattern alone with a crystal, in standard deviations."""
 SCARCE_SIGNIFICANCE = 12.0
 """Below this patterns show too little: the dictionary is learned from sums over neighbours."""
 SUMS = (1, 2)
@@ -70,7 +73,8 @@ class _Lesson:
 class _Lessons:
     """Sampled patterns with their coarse rotations: each alone, and sums over more and more neighbours.
 
-    `label` is the class of each, shape ``(n,)``: that of its neighbours where it does not tell itself.
+    `label` is the class of each, shape ``(n,)``: that of its neighbours where it does not tell itself, -1 where these
+    show none either.
     """
 
     sums: tuple[_Lesson, ...]
@@ -111,13 +115,15 @@ class _Chosen:
         rows, columns, centre = sample.rows, sample.columns, self.centre[index]
         correlation = correlations(self.polar, templates)
         own = align(correlation)
-        pooled = align(local_means(correlation, rows[index], columns[index], 2))
+        means = local_means(correlation, rows[index], columns[index], 2)
+        pooled = align(means)
         alone = Lesson(sample.patterns, index[:, None], calibration.good, centre, centre_prior(calibration), own.theta)
         together = [
             replace(alone, members=neighbour_members(rows, columns, index, reach, self.centre)) for reach in SUMS
         ]
         clear = class_confidence(correlation, correlation_noise(correlation)) > CLEAR
-        label = np.where(clear, own.label, pooled.label)
+        empty = (peak_significance(means) < SHOWN) & (peak_significance(correlation) < SHOWN_ALONE)
+        label = np.where(empty, -1, np.where(clear, own.label, pooled.label))
         return _Lessons((_Lesson(alone, own.thetas), *(_Lesson(sums, pooled.thetas) for sums in together)), label)
 
     def knowledge(self, templates: Templates, entries: list[Entry], scales: list[float]) -> Knowledge:
@@ -143,7 +149,7 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
     templates = learn_templates(chosen.polar, rows, columns, grid, rng, settings.classes or MAX_CLASSES)
     lessons = chosen.lessons(templates)
     known: dict[int, _Learned] = {}
-    for k in np.argsort(-np.bincount(lessons.label, minlength=len(templates.spectra))).tolist():
+    for k in np.argsort(-np.bincount(lessons.label[lessons.label >= 0], minlength=len(templates.spectra))).tolist():
         learned = _learn_class(lessons.of(k), calibration, rng)
         if learned is not None and learned.is_new(known):
             known[k] = learned
