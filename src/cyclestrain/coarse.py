@@ -402,11 +402,9 @@ class _Signal:
         n = max(1.0, float(self.share[members].sum()))  # averages that share no pattern
         seen = (np.abs(self.means[members]) ** 2).mean(0)
         gain = np.where(seen > gamma.isf(CHANCE, n) / n * noise, 1.0 - noise / np.maximum(seen, 1e-30), 0.0)
-        return (
-            replace(self, means=self.means * gain.astype(np.float32), noise=self.noise * gain**2)
-            if gain.any()
-            else self
-        )
+        if not gain.any():
+            return self
+        return replace(self, means=self.means * gain.astype(np.float32), noise=self.noise * gain**2)
 
 
 def _signal(spectra: NDArray[Any], rows: IntArray, columns: IntArray) -> _Signal:
