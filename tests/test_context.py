@@ -74,6 +74,17 @@ def test_one_crystal_gains_and_says_how_much():
     assert abs(np.mean(np.abs(z) < 1.96) - 0.95) < 0.03
 
 
+def test_what_neighbours_share_stays_in_the_uncertainty():
+    """A tenth of the variance is an error that all positions have in common."""
+    share, z = 0.1, []
+    for seed in range(40):
+        common = np.sqrt(share) * SIGMA * np.random.default_rng(seed).standard_normal(4)
+        own = make(flat((24, 24), STATE + common), seed, np.sqrt(1 - share) * SIGMA)
+        field = dataclasses.replace(own, covariance=own.covariance / (1 - share), shared=np.full((24, 24), share))
+        z.append(errors(smooth(field), flat((24, 24)))[1])
+    assert np.std(z) == pytest.approx(1.0, abs=0.1)
+
+
 @pytest.mark.parametrize("contrast", [5, 10, 20])
 def test_a_step_stays_sharp(contrast):
     truth = flat()

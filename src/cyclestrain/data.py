@@ -252,6 +252,9 @@ class AffineField:
     operators
         For each entry the affine maps of its lattice onto itself that are (nearly) rotations, identity first,
         each of shape ``(order, 2, 2)``.
+    shared
+        Share of the covariance that neighbours have in common, so that no mean over them lowers it, shape
+        ``(ry, rx)``: contrast inside the disks, which follows thickness and tilt. None for none.
     """
 
     affine: FloatArray
@@ -259,6 +262,7 @@ class AffineField:
     label: IntArray
     valid: BoolArray
     operators: tuple[FloatArray, ...]
+    shared: FloatArray | None = None
 
     @property
     def operator_table(self) -> OperatorTable:

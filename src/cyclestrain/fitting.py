@@ -82,7 +82,7 @@ class Store:
     """Outcome of every position, filled block by block.
 
     `beam` is the centre each fit was given as its prior, `summed` the significance of the sum with the neighbours where
-    a position was fitted from one.
+    a position was fitted from one, `shared` as in `AffineField`.
     """
 
     affine: FloatArray
@@ -95,6 +95,7 @@ class Store:
     label: IntArray
     confidence: FloatArray
     summed: FloatArray
+    shared: FloatArray
 
     @classmethod
     def empty(cls, n: int) -> Store:
@@ -108,6 +109,7 @@ class Store:
             np.full(n, np.nan),
             np.zeros(n),
             np.full(n, -1),
+            np.zeros(n),
             np.zeros(n),
             np.zeros(n),
         )
@@ -284,6 +286,7 @@ def _affine_field(
         label.reshape(shape),
         valid.reshape(shape),
         tuple(e.operators for e in dictionary.entries),
+        store.shared.reshape(shape),
     )
 
 
@@ -483,3 +486,4 @@ def _keep(store: Store, at: IntArray, fit: PatternFit, which: BoolArray) -> None
     )
     store.covariance[to] = (fit.affine_covariance * fit.inflation[:, None, None])[which]
     store.misfit[to], store.significance[to] = fit.misfit[which], fit.significance[which]
+    store.shared[to] = fit.shared[which]

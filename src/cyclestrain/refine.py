@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cyclestrain.affine import rotation
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.model.dictionary import Entry
-from cyclestrain.model.likelihood import N_LOCAL, N_PARAMETERS, Model, Steps, fit_patterns
+from cyclestrain.model.likelihood import N_LOCAL, N_PARAMETERS, Model, Outcome, Steps, fit_patterns
 from cyclestrain.model.probe import Probe
 from cyclestrain.model.windows import WindowStack, gather
 
@@ -66,6 +66,8 @@ class PatternFit:
         Standard deviation that counting statistics give that chi-square, ``(n, reflection)``.
     shift_score, shift_information
         What each reflection says about its own residual shift, ``(n, reflection, 2)`` and ``(..., 2, 2)``.
+    prior
+        Variance of the score by deviations drawn from their priors (the rest is counting noise), ``(n, 8, 8)``.
     """
 
     start: Start
@@ -76,6 +78,16 @@ class PatternFit:
     chi_error: FloatArray
     shift_score: FloatArray
     shift_information: FloatArray
+    prior: FloatArray
+
+    @property
+    def shared(self) -> FloatArray:
+        """Share of the affine's covariance that is contrast and brightness, not counting noise, shape ``(n,)``."""
+        if not self.prior.any():
+            return np.zeros(len(self.prior))
+        own = self.affine_covariance
+        part = (self.covariance @ self.prior @ self.covariance)[:, :4, :4]
+        return np.asarray(np.nan_to_num(np.einsum("nii->n", np.linalg.pinv(own) @ part) / 4))
 
     @property
     def affine_covariance(self) -> FloatArray:
@@ -150,10 +162,11 @@ def refine(
     parameters = np.concatenate(
         [start.affine.reshape(n, 4), start.centre, start.gain[:, None], start.level[:, None]], 1
     ).astype(float)
-    local = np.zeros((n, n_reflections, N_LOCAL))
     covariance = np.full((n, N_PARAMETERS, N_PARAMETERS), np.nan)
-    misfit = np.zeros((n, n_reflections, 3))
-    score, information = np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2))
+    outcome = Outcome(
+        parameters, np.zeros((n, n_reflections, N_LOCAL)), covariance, np.zeros((n, n_reflections, 3)),
+        np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2)), np.zeros_like(covariance),
+    )  # fmt: skip
     tables, grid = probe.compared
     model = Model(
         tables, grid, entry.background.astype(np.float32), np.ascontiguousarray(entry.reflections, float),
@@ -163,14 +176,13 @@ def refine(
     steps = Steps(
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), robust, float(max_shift), iterations, float(tolerance)
     )
-    fit_patterns(
-        stack.counts, stack.origin, model, steps, np.ascontiguousarray(centre, float),
-        parameters, local, covariance, misfit, score, information,
-    )  # fmt: skip
+    fit_patterns(stack.counts, stack.origin, model, steps, np.ascontiguousarray(centre, float), outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
-    chi_error = np.sqrt(2.0 * misfit[..., 1] + misfit[..., 2] * noise_scale)
-    chi_square = misfit[..., 0] / noise_scale
-    return PatternFit(fitted, covariance, local, chi_square, misfit[..., 1], chi_error, score, information)
+    chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
+    return PatternFit(
+        fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
+        np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior,
+    )  # fmt: skip
 
 
 def approach(

@@ -319,3 +319,41 @@ def test_patterns_do_not_depend_on_their_company(entry: Entry) -> None:
     together, alone = fit(entry, draws), fit(entry, draws[17])
     np.testing.assert_array_equal(parameters_of(together.start)[17], parameters_of(alone.start)[0])
     np.testing.assert_array_equal(together.covariance[17], alone.covariance[0])
+
+
+def with_slopes(entry: Entry, slopes: FloatArray) -> FloatArray:
+    """Expected counts of disks that are brighter on one side, by `slopes` ``(reflection, 2)`` per radius."""
+    y, x = np.indices(SHAPE)
+    dark = counts_at(replace(entry, intensity=0 * entry.intensity), TRUTH)
+    disks = counts_at(entry, TRUTH) - dark
+    slope = np.zeros(SHAPE)
+    for place, (v, u) in zip(predicted_positions(start_of(AFFINE, CENTRE), entry.reflections)[0], slopes, strict=True):
+        dy, dx = (y - place[0]) / entry.probe.radius, (x - place[1]) / entry.probe.radius
+        slope += np.where(np.hypot(dy, dx) < 1.6, v * dy + u * dx, 0.0)
+    return dark + disks * (1 + slope)
+
+
+@pytest.mark.parametrize("kind", ["contrast", "wander"])
+def test_shared_covariance_is_the_scatter_that_deviations_cause_without_noise(entry: Entry, kind: str) -> None:
+    """Each reflection deviates as its prior says, nothing is random beside it."""
+    rng = np.random.default_rng(8)
+    width, n = 0.15, 200
+    if kind == "contrast":
+        one = with_spread(entry, [0.0] * 5 + [width, 0.0, 0.0])
+        patterns = np.stack([with_slopes(entry, width * rng.standard_normal((6, 2))) for _ in range(n)])
+    else:
+        one = with_spread(entry, [0.0] * 4 + [width, 0.0, 0.0, 0.0])
+        moves = width * rng.standard_normal((n, 6, 2)) @ np.linalg.inv(AFFINE).T
+        patterns = np.stack([counts_at(replace(entry, reflections=entry.reflections + move), TRUTH) for move in moves])
+    found = fit(one, patterns, iterations=12)
+    stated = (found.covariance @ found.prior @ found.covariance)[:, :4, :4].mean(0)
+    error = found.start.affine.reshape(n, 4) - AFFINE.ravel()
+    whitened = np.linalg.solve(np.linalg.cholesky(stated), error.T)
+    np.testing.assert_allclose(whitened.std(1), 1.0, atol=0.2)
+    share = np.einsum("ij,ji", np.linalg.inv(found.affine_covariance.mean(0)), stated) / 4
+    assert found.shared.mean() == pytest.approx(share, rel=0.05)
+    assert 0.02 < share < 1.0
+
+
+def test_where_nothing_deviates_neighbours_share_nothing(entry: Entry) -> None:
+    assert fit(entry, counts_at(entry, TRUTH)).shared == 0.0

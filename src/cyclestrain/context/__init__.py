@@ -20,6 +20,7 @@ its weights tell; its divergence is measured by a small perturbation (Ramani, Bl
 learn from them. A position that is like none of its neighbours stays as it is.
 
 Where the raw values scatter about their neighbours more than they state, all variances are raised by that factor first.
+What neighbours share (`AffineField.shared`) stays.
 The covariance is that of the weights used, plus the squared bias of the scale that was kept: where a larger
 neighbourhood was refused, the bias is about as large as its departure, if biases grow as the square of the radius.
 """
@@ -50,7 +51,10 @@ def smooth(field: AffineField) -> AffineField:
     """
     chart = to_chart(field)
     result = adapt(chart)
-    covariance = chart.covariance * result.variance[:, None, None] + result.bias
+    variance = result.variance
+    if field.shared is not None:
+        variance = variance + field.shared.ravel() * np.clip(1.0 - variance, 0.0, None)
+    covariance = chart.covariance * variance[:, None, None] + result.bias
     affine, own = chart.to_affine(result.value, covariance)
     good = (chart.label >= 0).reshape(field.label.shape)[..., None, None]
     return AffineField(

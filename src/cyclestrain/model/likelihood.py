@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from cyclestrain.data import FloatArray
 from cyclestrain.model.windows import LEAST_VALUE
 
-__all__ = ["N_LOCAL", "N_PARAMETERS", "Model", "Steps", "cholesky_solve", "fit_patterns"]
+__all__ = ["N_LOCAL", "N_PARAMETERS", "Model", "Outcome", "Steps", "cholesky_solve", "fit_patterns"]
 
 N_PARAMETERS = 8
 N_LOCAL = 9
@@ -348,6 +348,45 @@ def _soften(normal: Any, score: Any, wander: float) -> None:  # pragma: no cover
 
 
 @nb.njit(forceinline=True)
+def _from_priors(
+    normal: Any, precision: Any, gain: Any, n_local: int, wander: float, out: Any
+) -> None:  # pragma: no cover
+    r"""Variance that a reflection's deviations, drawn from their priors, give its score once they are eliminated.
+
+    For deviations of prior precision `P` it is :math:`G^T P G`, with the gains `G` of `_eliminate`; a reflection that
+    wanders adds :math:`K K^T / \tau^2`, where :math:`K` takes its residual shift to the score, see `_soften`.
+    """
+    for i in range(4):
+        for j in range(4):
+            t = 0.0
+            for k in range(n_local):
+                if np.isfinite(precision[k]):
+                    t += gain[k, i] * precision[k] * gain[k, j]
+            out[i, j] = t
+    if wander > 0:
+        tau = 1.0 / (wander * wander)
+        a, b, c = normal[0, 0] + tau, normal[0, 1], normal[1, 1] + tau
+        determinant = a * c - b * b
+        for side in range(2):  # from the left and from the right: score - K (score of the shift)
+            for j in range(4):
+                y, x = (out[0, j], out[1, j]) if side == 0 else (out[j, 0], out[j, 1])
+                for i in range(4):
+                    ky = (c * normal[i, 0] - b * normal[i, 1]) / determinant
+                    kx = (a * normal[i, 1] - b * normal[i, 0]) / determinant
+                    if side == 0:
+                        out[i, j] -= ky * y + kx * x
+                    else:
+                        out[j, i] -= ky * y + kx * x
+        for i in range(4):
+            ky = (c * normal[i, 0] - b * normal[i, 1]) / determinant
+            kx = (a * normal[i, 1] - b * normal[i, 0]) / determinant
+            for j in range(4):
+                ly = (c * normal[j, 0] - b * normal[j, 1]) / determinant
+                lx = (a * normal[j, 1] - b * normal[j, 0]) / determinant
+                out[i, j] += tau * (ky * ly + kx * lx)
+
+
+@nb.njit(forceinline=True)
 def _pool(
     gy: float, gx: float, intensity: float, level: float, normal: Any, score: Any, hessian: Any, rhs: Any
 ) -> None:  # pragma: no cover
@@ -417,26 +456,31 @@ class Steps(NamedTuple):
     tolerance: float
 
 
+class Outcome(NamedTuple):
+    """What a fit writes for every pattern; `parameters` and `local` are where it starts as well.
+
+    ``prior`` is the variance of the pooled score that the deviations give it, ``(n, 8, 8)``, zero where none is free;
+    the others are as in `cyclestrain.refine.PatternFit`.
+    """
+
+    parameters: FloatArray
+    local: FloatArray
+    covariance: FloatArray
+    misfit: FloatArray
+    shift_score: FloatArray
+    shift_information: FloatArray
+    prior: FloatArray
+
+
 @nb.njit(forceinline=True, error_model="numpy")
 def _fit_some(
-    first: int,
-    last: int,
-    counts: Any,
-    origin: Any,
-    model: Any,
-    steps: Any,
-    centre: Any,
-    parameters: Any,
-    local: Any,
-    covariance: Any,
-    misfit: Any,
-    shift_score: Any,
-    shift_information: Any,
+    first: int, last: int, counts: Any, origin: Any, model: Any, steps: Any, centre: Any, outcome: Any
 ) -> None:  # pragma: no cover - compiled
     """Fit patterns `first` to `last`, see `fit_patterns`, one after another in the same scratch space."""
     n_reflections = counts.shape[1]
     tables, grid, profile, reflections, intensity, spread, radius, floor, half = model
     centre_precision, scale, robust, max_shift, iterations, tolerance = steps
+    parameters, local, covariance, misfit, shift_score, shift_information, prior = outcome
     n_pixels, size, stack = grid.shape[1], 2 * half + 1, counts.shape[2]
     margin = (stack - size) // 2
     support = grid[4]
@@ -460,6 +504,8 @@ def _fit_some(
     pooled, pooled_score = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
     hessian, step = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty((N_PARAMETERS, 1))
     seen = np.zeros(n_reflections, np.bool_)
+    scatter, pooled_scatter = np.zeros((4, 4)), np.zeros((N_PARAMETERS, N_PARAMETERS))
+    nowhere = np.zeros(N_PARAMETERS)
     for n in range(first, last):
         place[:] = -(10**6)
         theta = parameters[n]
@@ -468,6 +514,7 @@ def _fit_some(
                 break
             pooled[:] = 0.0
             pooled_score[:] = 0.0
+            pooled_scatter[:] = 0.0
             for g in range(n_reflections):
                 gy, gx = reflections[g, 0], reflections[g, 1]
                 py = theta[4] + theta[0] * gy + theta[1] * gx
@@ -521,6 +568,11 @@ def _fit_some(
                     shift_score[n, g, i] = score[i]
                     for j in range(2):
                         shift_information[n, g, i, j] = normal[i, j]
+                if iteration == iterations and (free[g] or spread[g, 4] > 0):
+                    if not free[g]:
+                        gains[g] = 0.0
+                    _from_priors(normal, precision, gains[g], n_local if free[g] else 0, spread[g, 4], scatter)
+                    _pool(gy, gx, intensity[g], theta[7], scatter, nowhere, pooled_scatter, nowhere)
                 if spread[g, 4] > 0:
                     _soften(normal, score, spread[g, 4])
                 _pool(gy, gx, intensity[g], theta[7], normal, score, pooled, pooled_score)
@@ -528,6 +580,7 @@ def _fit_some(
                 step[_POOLED[a], 0] = pooled_score[a]
                 for b in range(a, N_PARAMETERS):
                     hessian[_POOLED[a], _POOLED[b]] = hessian[_POOLED[b], _POOLED[a]] = pooled[a, b]
+                    prior[n, _POOLED[a], _POOLED[b]] = prior[n, _POOLED[b], _POOLED[a]] = pooled_scatter[a, b]
             for i in range(2):
                 hessian[4 + i, 4 + i] += centre_precision
                 step[4 + i, 0] += centre_precision * (centre[n, i] - theta[4 + i])
@@ -563,25 +616,9 @@ def _fit_some(
 
 @nb.njit(parallel=True, cache=True)
 def fit_patterns(
-    counts: Any,
-    origin: Any,
-    model: Any,
-    steps: Any,
-    centre: Any,
-    parameters: Any,
-    local: Any,
-    covariance: Any,
-    misfit: Any,
-    shift_score: Any,
-    shift_information: Any,
+    counts: Any, origin: Any, model: Any, steps: Any, centre: Any, outcome: Any
 ) -> None:  # pragma: no cover - compiled
-    """Fisher-scoring steps for many patterns; `parameters`, `local` are start values and results.
-
-    See `cyclestrain.refine.refine` for shapes and meaning.
-    """
+    """Fisher-scoring steps for many patterns, see `Outcome` and `cyclestrain.refine.refine`."""
     n = len(counts)
     for block in nb.prange((n + _TOGETHER - 1) // _TOGETHER):
-        _fit_some(
-            block * _TOGETHER, min((block + 1) * _TOGETHER, n), counts, origin, model, steps, centre, parameters,
-            local, covariance, misfit, shift_score, shift_information,
-        )  # fmt: skip
+        _fit_some(block * _TOGETHER, min((block + 1) * _TOGETHER, n), counts, origin, model, steps, centre, outcome)
