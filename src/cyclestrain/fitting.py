@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from cyclestrain.beam import locate_beam
 from cyclestrain.boundaries import COST, Sides, find_sides
@@ -55,6 +56,8 @@ HOPELESS = 3.5
 MIN_GAIN = 0.05
 """Least brightness of a crystal relative to its entry: a blank pattern fits any transform with certainty."""
 MAX_STRAIN = 0.15
+GAIN_REACH = 2
+"""Half width of the square over which the brightness of crystals is averaged."""
 VAGUE_POSITION = 0.12
 """Uncertainty of the outermost reflection, pixels, from which a pattern is fitted again from its neighbours."""
 
@@ -246,12 +249,11 @@ def _fit_faint(
     Alone, a faint pattern finds its best fit among all rotations, which chance makes surer by about two standard
     deviations than what it says where its neighbours are.
     """
-    at = block.positions[part]
-    start = Start.turned(theta, centres[at], (members >= 0).sum(1))
+    at, n = block.positions[part], (members >= 0).sum(1)
+    start = Start.turned(theta, centres[at], n)
     summed = _fit(block.patterns, centres[at], start, k, knowledge, members)
-    ones = np.ones(len(at))
-    entry = knowledge.dictionary.entries[k]
-    start = Start(summed.start.affine, summed.start.centre, ones, ones)
+    entry, found = knowledge.dictionary.entries[k], summed.start
+    start = Start(found.affine, found.centre, np.maximum(found.gain / n, MIN_GAIN), found.level / n)
     fit = _refined(block.patterns[part], centres[at], start, entry, knowledge, iterations=1)
     store.summed[at] = np.nan_to_num(summed.significance)
     surer = np.nan_to_num(fit.significance) > np.nan_to_num(store.significance[at]) - 2.0
@@ -365,6 +367,7 @@ def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField
     affine, label = context.affine.reshape(-1, 2, 2), store.label.copy()
     near, lost = _teachers(context.label >= 0, store.significance.reshape(shape))
     near_affine, near_label, near_sure = affine[near], label[near], store.significance[near]
+    gain = _local_gain(store, shape)
     vague, every = _is_vague(store, knowledge), np.ones(len(label), bool)
     faint = (np.nan_to_num(store.significance) < 2 * MIN_SIGNIFICANCE) & (near_sure > MIN_SIGNIFICANCE)
     for block in scan.blocks():
@@ -376,7 +379,7 @@ def revisit(scan: Scan, knowledge: Knowledge, store: Store, context: AffineField
                 members = np.flatnonzero((mine[block.positions] == k) & wanted[block.positions])
                 for part in _chunks(members):
                     at = block.positions[part]
-                    _fit_again(block.patterns[part], at, start[at], k, knowledge, store, replace[at])
+                    _fit_again(block.patterns[part], at, start[at], gain[at], k, knowledge, store, replace[at])
         _unmix(block, sides, palette, knowledge, store, mixtures)
         advance(len(block.positions))
     return mixtures
@@ -430,10 +433,25 @@ def _neighbours(values: NDArray[Any], outside: float, reach: int = 1) -> NDArray
     return np.stack([padded[y : y + rows, x : x + columns] for y, x in shifts])
 
 
+def _local_gain(store: Store, shape: tuple[int, int]) -> FloatArray:
+    """Brightness of the crystals around every position and in it, flat; 1 where there are none.
+
+    A single step is as long as the pattern is bright over what it started from, so that has to be right; the gain of a
+    faint pattern itself is not.
+    """
+    gain = np.maximum(np.nan_to_num(store.gain), MIN_GAIN)
+    weight = np.where(store.significance > 0, (np.nan_to_num(store.significance) / gain) ** 2, 0.0).reshape(shape)
+    size = 2 * GAIN_REACH + 1
+    known = uniform_filter(weight, size, mode="constant")
+    total = uniform_filter(weight * gain.reshape(shape), size, mode="constant")
+    return np.where(known > 0, total / np.maximum(known, 1e-300), 1.0).ravel()
+
+
 def _fit_again(
     patterns: NDArray[Any],
     at: IntArray,
     affine: FloatArray,
+    gain: FloatArray,
     k: int,
     knowledge: Knowledge,
     store: Store,
@@ -442,11 +460,10 @@ def _fit_again(
     """One step from `affine`, kept where it is to `replace` what is there and where it is clearly surer."""
     entry = knowledge.dictionary.entries[k]
     good = np.isfinite(affine).all((1, 2))
-    patterns, at, affine, replace = patterns[good], at[good], affine[good], replace[good]
+    patterns, at, affine, gain, replace = patterns[good], at[good], affine[good], gain[good], replace[good]
     if not len(at):
         return
-    ones = np.ones(len(at))
-    start = Start(affine, store.beam[at], ones, ones)
+    start = Start(affine, store.beam[at], gain, np.ones(len(at)))
     fit = _refined(patterns, store.beam[at], start, entry, knowledge, iterations=1)
     better = replace | (fit.significance > np.nan_to_num(store.significance[at]) + 1.0)
     store.label[at[better]] = k
