@@ -85,6 +85,11 @@ class Entry:
         return 0.01 * float(np.median(self.intensity)) * float(self.probe.values.max())
 
     @property
+    def has_contrast(self) -> bool:
+        """Whether disks differ inside from pattern to pattern."""
+        return bool(self.priors.spread[:, FIRST_CONTRAST:].any())
+
+    @property
     def without_contrast(self) -> Entry:
         """The entry with disks that are flat inside in every pattern."""
         spread = self.priors.spread.copy()
