@@ -14,7 +14,7 @@ from cyclestrain.errors import InputError
 from cyclestrain.pipeline import map_scan
 from cyclestrain.progress import SilentProgress
 from cyclestrain.reference import parse_reference, pick_reference
-from cyclestrain.report.metrics import compare
+from cyclestrain.report.metrics import compare, relative_truth
 from cyclestrain.result import MapResult
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulate import SimulatedScan, polycrystal, ripple, uniform
@@ -194,3 +194,21 @@ class TestCrowdedDisks:
         assert found.failures == 0
         assert found.exx.mae_interior < 4e-3
         assert 0.8 < found.exx.z_std < 1.25
+
+
+@pytest.mark.parametrize(("background", "tolerance"), [(0.6, 0.12), (0.8, 0.2)])
+def test_patterns_dimmer_than_the_others_scatter_as_they_say(background: float, tolerance: float) -> None:
+    """Half of the scan has a third of the counts, as where a support is thick."""
+    bright = polycrystal(
+        scan=(20, 20), detector=(128, 128), radius=3.0, background=background, counts=6e4, grain_size=200.0, seed=4
+    )
+    patterns = np.asarray(bright.scan.source).copy()
+    patterns[:, :10] = np.random.default_rng(0).binomial(patterns[:, :10].astype(int), 0.35)
+    maps = run(replace(bright.scan, source=patterns)).maps
+    interior = bright.truth["interior"].values & maps["valid"].values
+    for half in np.s_[:, :10], np.s_[:, 10:]:
+        z = []
+        for name in ("exx", "eyy", "exy"):
+            error = maps[f"{name}_raw"] - relative_truth(maps, bright.truth, "raw")[name]
+            z.append((error / maps[f"{name}_raw_sigma"]).values[half][interior[half]])
+        assert np.std(z) == pytest.approx(1.0, abs=tolerance)

@@ -464,8 +464,8 @@ def _fit_again(
     if not len(at):
         return
     ones = np.ones(len(at))
-    # Where disks differ inside, a step from the brightness of the entry has a fifth less error (in silicon).
-    start = Start(affine, store.beam[at], ones if entry.has_contrast else gain, ones)
+    # Where intensities are free, the gain is not that of a step: from that of the entry no step is too long.
+    start = Start(affine, store.beam[at], ones if entry.has_free_intensities else gain, ones)
     fit = _refined(patterns, store.beam[at], start, entry, knowledge, iterations=1)
     better = replace | (fit.significance > np.nan_to_num(store.significance[at]) + 1.0)
     store.label[at[better]] = k

@@ -85,9 +85,9 @@ class Entry:
         return 0.01 * float(np.median(self.intensity)) * float(self.probe.values.max())
 
     @property
-    def has_contrast(self) -> bool:
-        """Whether disks differ inside from pattern to pattern."""
-        return bool(self.priors.spread[:, FIRST_CONTRAST:].any())
+    def has_free_intensities(self) -> bool:
+        """Whether most reflections change their intensity from pattern to pattern, each by itself."""
+        return bool(np.median(self.priors.spread[:, 0]) > 0)
 
     @property
     def without_contrast(self) -> Entry:
