@@ -34,7 +34,7 @@ import cyclestrain as cs
 from cyclestrain.bound import MEAN_OVER_STD
 from cyclestrain.report.metrics import Accuracy, compare
 
-LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9)
+LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 DOSES = (1e3, 1e4, 1e6)
 """Electrons per pattern beside the benchmark's, at `DOSE_LEVEL`."""
 DOSE, DOSE_LEVEL = 1e5, 0.25

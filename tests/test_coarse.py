@@ -109,6 +109,14 @@ def test_two_lattices_become_two_classes_where_no_pattern_tells_them(seed: int) 
     assert np.median(shown[made.truth["share"].values.ravel() < 1e-3]) < 3
 
 
+def test_patterns_that_are_all_the_same_have_a_template() -> None:
+    """One crystal without noise."""
+    made = simulated_field(np.tile(rotation(0.4), (6, 6, 1, 1)), detector=(128, 128), background=0.0, radius=3.0)
+    found, _ = aligned(made)
+    assert (found.label == 0).all()
+    assert found.height.min() > 0
+
+
 def test_one_lattice_in_many_orientations_is_one_class() -> None:
     """Rotated copies of one crystal must not fill up the dictionary."""
     gradient = grains((18, 18), 3, np.random.default_rng(8))

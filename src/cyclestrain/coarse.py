@@ -34,6 +34,7 @@ __all__ = [
     "mean_of_members",
     "neighbour_members",
     "peak_significance",
+    "shows_nothing",
     "to_polar",
 ]
 
@@ -49,6 +50,8 @@ CHANCE = 1e-3
 """Of noise being taken for power of a crystal, at each radius and frequency."""
 NOISE_POSITIONS = 256
 """On so many the noise of spectra is measured."""
+SHOWN, SHOWN_ALONE = 3.0, 5.0
+"""Least heights of the correlation of a local mean and of a pattern alone with a crystal, in standard deviations."""
 _UNSEEN = np.float32(-1e30)
 
 
@@ -305,6 +308,21 @@ def class_confidence(correlation: NDArray[np.float32], noise: float) -> FloatArr
     return np.asarray(1.0 / np.exp(np.clip(evidence, -50, 0)).sum(1))
 
 
+def shows_nothing(correlation: NDArray[np.float32], means: NDArray[np.float32]) -> BoolArray:
+    """Which patterns show no crystal, neither alone nor with their neighbours, shape ``(n,)``.
+
+    Parameters
+    ----------
+    correlation
+        Of each pattern with every template over all angles, shape ``(n, class, angle)``.
+    means
+        The same averaged over neighbours.
+    """
+    height = means.max((1, 2))
+    low = height < 0.5 * np.quantile(height, 0.9)
+    return low & (peak_significance(means) < SHOWN) & (peak_significance(correlation) < SHOWN_ALONE)
+
+
 def peak_significance(correlation: NDArray[np.float32]) -> FloatArray:
     """Height of the highest peak over all angles and classes in standard deviations of its class, shape ``(n,)``.
 
@@ -506,6 +524,7 @@ def _polish(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int, round
             own = label == k
             if own.sum() >= 2:
                 weight = np.clip(best[own] - np.quantile(best[own], 0.3), 0, None)
+                weight += 1e-6 * best[own]  # without noise all may be alike
                 templates[k] = _unit(_turned_mean(spectra[own], theta[own, k], weight))
     return templates
 

@@ -18,7 +18,7 @@ from cyclestrain.coarse import (
     learn_templates,
     local_means,
     neighbour_members,
-    peak_significance,
+    shows_nothing,
     to_polar,
 )
 from cyclestrain.data import Calibration, FloatArray, IntArray, Scan
@@ -47,8 +47,6 @@ MAX_RATIO = 1.4
 """Between the disk radii of a model and of a scan: larger ones are another camera length or binning."""
 CLEAR = 0.95
 """Confidence from which a pattern tells its class itself."""
-SHOWN, SHOWN_ALONE = 3.0, 5.0
-"""Least heights of the correlation of a local mean and of a pattern alone with a crystal, in standard deviations."""
 SCARCE_SIGNIFICANCE = 12.0
 """Below this patterns show too little: the dictionary is learned from sums over neighbours."""
 SUMS = (1, 2)
@@ -122,8 +120,8 @@ class _Chosen:
             replace(alone, members=neighbour_members(rows, columns, index, reach, self.centre)) for reach in SUMS
         ]
         clear = class_confidence(correlation, correlation_noise(correlation)) > CLEAR
-        empty = (peak_significance(means) < SHOWN) & (peak_significance(correlation) < SHOWN_ALONE)
-        label = np.where(empty, -1, np.where(clear, own.label, pooled.label))
+        label = np.where(clear, own.label, pooled.label)
+        label[shows_nothing(correlation, means)] = -1
         return _Lessons((_Lesson(alone, own.thetas), *(_Lesson(sums, pooled.thetas) for sums in together)), label)
 
     def knowledge(self, templates: Templates, entries: list[Entry], scales: list[float]) -> Knowledge:
