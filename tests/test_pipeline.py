@@ -212,3 +212,15 @@ def test_patterns_dimmer_than_the_others_scatter_as_they_say(background: float, 
             error = maps[f"{name}_raw"] - relative_truth(maps, bright.truth, "raw")[name]
             z.append((error / maps[f"{name}_raw_sigma"]).values[half][interior[half]])
         assert np.std(z) == pytest.approx(1.0, abs=tolerance)
+
+
+def test_the_device_does_not_change_the_map(made: SimulatedScan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the network runs on it: the likelihood has the same numbers everywhere."""
+
+    def asked(settings: object) -> str:
+        raise AssertionError("the map asked for a device")
+
+    monkeypatch.setattr("cyclestrain.pipeline._device", asked)
+    one, other = (run(made.scan, device=device).maps for device in ("cpu", "cuda"))
+    for name in ("exx", "exx_raw", "exx_sigma", "rotation"):
+        np.testing.assert_array_equal(one[name], other[name])
