@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cyclestrain.affine import rotation
 from cyclestrain.calibrate import calibrate
@@ -19,8 +20,8 @@ from cyclestrain.coarse import (
     peak_significance,
     to_polar,
 )
-from cyclestrain.data import Calibration, FloatArray
-from cyclestrain.sampling import draw_sample
+from cyclestrain.data import FloatArray
+from cyclestrain.sampling import Sample, draw_sample
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulate import SimulatedScan, two_phase
 from laws import angle_error, simulated_field
@@ -35,14 +36,19 @@ def grains(shape: tuple[int, int], size: int, rng: np.random.Generator) -> Float
     return np.repeat(np.repeat(own, size, 0), size, 1)[: shape[0], : shape[1]]
 
 
-def aligned(made: SimulatedScan, seed: int = 0, max_classes: int = 6) -> tuple[Alignment, Calibration]:
+def correlated(made: SimulatedScan, seed: int = 0) -> tuple[NDArray[np.float32], Sample]:
+    """Correlation of every pattern with the templates learned from all, and the sample."""
     sample = draw_sample(made.scan)
     calibration = calibrate(made.scan, sample, MapSettings())
     grid = PolarGrid.fitting(calibration)
     polar = to_polar(sample.patterns, calibration.good, calibration.centre.reshape(-1, 2), grid)
     rng = np.random.default_rng(seed)
-    templates = learn_templates(polar, sample.rows, sample.columns, grid, rng, max_classes)
-    return align(correlations(polar, templates)), calibration
+    templates = learn_templates(polar, sample.rows, sample.columns, grid, rng)
+    return correlations(polar, templates), sample
+
+
+def aligned(made: SimulatedScan, seed: int = 0) -> Alignment:
+    return align(correlated(made, seed)[0])
 
 
 @pytest.mark.parametrize("detector", [(128, 128), (131, 131), (120, 163)])
@@ -52,7 +58,7 @@ def test_rotation_is_found_modulo_symmetry(detector: tuple[int, int], lattice: s
     rng = np.random.default_rng(sum(detector))
     gradient = grains((12, 15), 4, rng)
     made = simulated_field(gradient, detector=detector, lattice=lattice, background=0.25, counts=1e5, seed=5)
-    found, _ = aligned(made)
+    found = aligned(made)
     error = angle_error(found.theta, made.truth["rotation"].values.ravel(), FOLD[lattice])
     assert (found.label == 0).all()
     assert np.abs(error).max() < 1.0
@@ -63,7 +69,7 @@ def test_rotation_is_found_modulo_symmetry(detector: tuple[int, int], lattice: s
 def test_rotation_is_found_through_heavy_background(background: float) -> None:
     gradient = grains((16, 16), 8, np.random.default_rng(3))
     made = simulated_field(gradient, detector=(192, 192), background=background, counts=1e5, seed=1)
-    found, _ = aligned(made)
+    found = aligned(made)
     error = np.abs(angle_error(found.theta, made.truth["rotation"].values.ravel(), 6))
     assert np.mean(error > 3.0) < 0.02
     assert np.sqrt(np.mean(error[error <= 3.0] ** 2)) < 0.8
@@ -72,14 +78,14 @@ def test_rotation_is_found_through_heavy_background(background: float) -> None:
 def test_beam_centre_off_and_drifting() -> None:
     gradient = grains((12, 12), 4, np.random.default_rng(4))
     made = simulated_field(gradient, detector=(140, 128), background=0.25, centre_offset=(5.0, -4.0), drift=3.0)
-    found, _ = aligned(made)
+    found = aligned(made)
     assert np.abs(angle_error(found.theta, made.truth["rotation"].values.ravel(), 6)).max() < 1.0
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_two_lattices_become_two_classes(seed: int) -> None:
     made = two_phase(scan=(16, 16), detector=(128, 128), background=0.2, seed=seed, sample_size=2.0, grain_size=50.0)
-    found, _ = aligned(made, seed)
+    found = aligned(made, seed)
     label, inside = made.truth["class"].values.ravel(), made.truth["interior"].values.ravel()
     assert inside.sum() > 90
     assert len(np.unique(label[inside])) == 2
@@ -93,15 +99,11 @@ def test_two_lattices_become_two_classes(seed: int) -> None:
 def test_two_lattices_become_two_classes_where_no_pattern_tells_them(seed: int) -> None:
     """At 90 % background a pattern alone shows each of them at three standard deviations."""
     made = two_phase(scan=(40, 40), detector=(192, 192), background=0.9, grain_size=200.0, seed=seed)
-    sample = draw_sample(made.scan)
-    calibration = calibrate(made.scan, sample, MapSettings())
-    grid = PolarGrid.fitting(calibration)
-    polar = to_polar(sample.patterns, calibration.good, calibration.centre.reshape(-1, 2), grid)
-    templates = learn_templates(polar, sample.rows, sample.columns, grid, np.random.default_rng(seed))
-    means = local_means(correlations(polar, templates), sample.rows, sample.columns, 2)
+    correlation, sample = correlated(made, seed)
+    means = local_means(correlation, sample.rows, sample.columns, 2)
     found, truth = align(means).label, made.truth["class"].values.ravel()
     interior = made.truth["interior"].values.ravel() & (truth >= 0)
-    assert len(templates.spectra) == 2
+    assert correlation.shape[1] == 2
     agree = np.mean(found[interior] == truth[interior])
     assert max(agree, 1 - agree) > 0.97
     shown = peak_significance(means)
@@ -112,7 +114,7 @@ def test_two_lattices_become_two_classes_where_no_pattern_tells_them(seed: int) 
 def test_patterns_that_are_all_the_same_have_a_template() -> None:
     """One crystal without noise."""
     made = simulated_field(np.tile(rotation(0.4), (6, 6, 1, 1)), detector=(128, 128), background=0.0, radius=3.0)
-    found, _ = aligned(made)
+    found = aligned(made)
     assert (found.label == 0).all()
     assert found.height.min() > 0
 
@@ -120,7 +122,7 @@ def test_patterns_that_are_all_the_same_have_a_template() -> None:
 def test_one_lattice_in_many_orientations_is_one_class() -> None:
     """Rotated copies of one crystal must not fill up the dictionary."""
     gradient = grains((18, 18), 3, np.random.default_rng(8))
-    found, _ = aligned(simulated_field(gradient, detector=(128, 128), background=0.3))
+    found = aligned(simulated_field(gradient, detector=(128, 128), background=0.3))
     assert (found.label == 0).all()
 
 
@@ -150,7 +152,7 @@ def test_bright_and_bad_pixels_do_not_rule() -> None:
     for i, j in np.ndindex(12, 12):
         patterns[i, j, spots[i, j, :, 0], spots[i, j, :, 1]] = 3000
     made = replace(made, scan=replace(made.scan, source=patterns))
-    found, _ = aligned(made)
+    found = aligned(made)
     error = np.abs(angle_error(found.theta, made.truth["rotation"].values.ravel(), 6))
     assert np.median(error) < 0.5
     assert np.mean(error > 2.0) < 0.03

@@ -36,7 +36,7 @@ from cyclestrain.result import Fields
 from cyclestrain.runfolder import RunFolder
 from cyclestrain.strain import agreeing_neighbours
 
-__all__ = ["Knowledge", "Store", "centre_prior", "fit_scan", "revisit", "to_fields"]
+__all__ = ["SUMS", "Knowledge", "Store", "centre_prior", "fit_scan", "revisit", "to_fields"]
 
 CHUNK = 512
 """Patterns fitted at a time: their windows stay in the processor's cache and memory stays small."""
@@ -321,20 +321,17 @@ def _enclosed(
     by :math:`s (z - s / 2)`. The odds before are those of the rule of succession: `n` of the 24 positions around are
     crystal. Half of the next ones are, and agree with the position, so that little vacuum beside an edge comes in.
     """
-    near, around = (
-        _neighbours(np.where(crystal, significance, np.nan).reshape(shape), np.nan, reach).reshape(-1, len(crystal))
-        for reach in (1, 2)
-    )
-    most = [_neighbours(np.ones(shape), 0.0, reach).sum(0).ravel() for reach in (1, 2)]
-    enclosed = np.isfinite(near).sum(0) >= ENCLOSING * most[0]
+    (next_to, next_all), (around, around_all) = (_count_around(crystal.reshape(shape), reach) for reach in (1, 2))
+    enclosed = (next_to >= ENCLOSING * next_all).ravel()
     at = np.flatnonzero(~crystal & enclosed & (significance > 0) & np.isfinite(store.covariance[:, 0, 0]))
     found = np.zeros(len(crystal), bool)
     if len(at):
-        n, typical = np.isfinite(around[:, at]).sum(0), np.nanmedian(near[:, at], axis=0)
-        odds = typical * (significance[at] - 0.5 * typical) + np.log((n + 1) / (most[1][at] + 1 - n))
+        near = _neighbours(np.where(crystal, significance, np.nan).reshape(shape), np.nan).reshape(-1, len(crystal))
+        typical, n = np.nanmedian(near[:, at], axis=0), around.ravel()[at]
+        odds = typical * (significance[at] - 0.5 * typical) + np.log((n + 1) / (around_all.ravel()[at] + 1 - n))
         found[at[odds > 0]] = True
         field = _affine_field(store, shape, dictionary, store.label, crystal | found)
-        found &= agreeing_neighbours(field).ravel() >= ENCLOSING * most[0]
+        found &= (agreeing_neighbours(field) >= ENCLOSING * next_all).ravel()
     return found
 
 
@@ -411,8 +408,8 @@ def _teachers(crystal: BoolArray, significance: FloatArray) -> tuple[IntArray, B
 
     There it is the clearest one that has a crystal: one that has none can be clear by chance.
     """
-    enclosing = _neighbours(crystal, False).sum(0) / _neighbours(np.ones(crystal.shape), 0.0).sum(0)
-    lost = ~crystal & (enclosing >= ENCLOSING)
+    there, all_around = _count_around(crystal, 1)
+    lost = ~crystal & (there >= ENCLOSING * all_around)
     of_crystal = _clearest_neighbour(np.where(crystal, significance, 0.0))
     return np.where(lost, of_crystal, _clearest_neighbour(significance)).ravel(), lost.ravel()
 
@@ -445,6 +442,12 @@ def _local_gain(store: Store, shape: tuple[int, int]) -> FloatArray:
     total = uniform_filter(weight * gain.reshape(shape), size, mode="constant")
     around = np.where(known > 0, total / np.maximum(known, 1e-300), 1.0).ravel()
     return np.where(np.nan_to_num(store.significance) < 2 * MIN_SIGNIFICANCE, around, gain)
+
+
+def _count_around(there: BoolArray, reach: int) -> tuple[IntArray, IntArray]:
+    """How many of the neighbours of every position are `there`, and how many it has, shape ``(ry, rx)`` each."""
+    some, every = (_neighbours(each, False, reach).sum(0) for each in (there, np.ones(there.shape, bool)))
+    return some, every
 
 
 def _fit_again(

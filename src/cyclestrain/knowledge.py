@@ -23,7 +23,7 @@ from cyclestrain.coarse import (
 )
 from cyclestrain.data import Calibration, FloatArray, IntArray, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.fitting import Knowledge, centre_prior
+from cyclestrain.fitting import SUMS, Knowledge, centre_prior
 from cyclestrain.learn import (
     MAX_MISMATCH,
     SURE,
@@ -49,8 +49,6 @@ CLEAR = 0.95
 """Confidence from which a pattern tells its class itself."""
 SCARCE_SIGNIFICANCE = 12.0
 """Below this patterns show too little: the dictionary is learned from sums over neighbours."""
-SUMS = (1, 2)
-"""Half widths of the squares of positions that are summed, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +163,9 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
 def _learn_class(sources: list[_Lesson], calibration: Calibration, rng: np.random.Generator) -> _Learned | None:
     """Learn an entry from single patterns, or from sums over neighbours where single ones show too little."""
     learned = None
+    if len(sources[0].thetas) < 2:
+        return None
     for source in sources:
-        if len(source.thetas) < 2:
-            return None
         found = learn_entry(source.lesson, calibration, rng)
         learned = _Learned(*found, source) if found else learned
         if found and not _is_scarce(found[0], source.lesson):

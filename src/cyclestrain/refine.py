@@ -85,9 +85,14 @@ class PatternFit:
         """Share of the affine's covariance that is contrast and brightness, not counting noise, shape ``(n,)``."""
         if not self.prior.any():
             return np.zeros(len(self.prior))
-        own = self.affine_covariance
-        part = (self.covariance @ self.prior @ self.covariance)[:, :4, :4]
-        return np.asarray(np.nan_to_num(np.einsum("nii->n", np.linalg.pinv(own) @ part) / 4))
+        out = np.zeros(len(self.prior))
+        if not self.prior.any():
+            return out
+        known = np.flatnonzero(np.isfinite(self.covariance).all((1, 2)) & np.isfinite(self.prior).all((1, 2)))
+        covariance = self.covariance[known]
+        part = (covariance @ self.prior[known] @ covariance)[:, :4, :4]
+        out[known] = np.einsum("nii->n", np.linalg.pinv(covariance[:, :4, :4]) @ part) / 4
+        return out
 
     @property
     def affine_covariance(self) -> FloatArray:

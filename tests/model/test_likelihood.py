@@ -357,3 +357,12 @@ def test_shared_covariance_is_the_scatter_that_deviations_cause_without_noise(en
 
 def test_where_nothing_deviates_neighbours_share_nothing(entry: Entry) -> None:
     assert fit(entry, counts_at(entry, TRUTH)).shared == 0.0
+
+
+def test_a_fit_without_a_covariance_shares_nothing_and_stops_no_other(entry: Entry) -> None:
+    found = fit(with_spread(entry, [0.3] + [0.0] * 4 + [0.2] * 3), np.stack([counts_at(entry, TRUTH)] * 2))
+    covariance = found.covariance.copy()
+    covariance[0] = np.nan
+    shared = replace(found, covariance=covariance).shared
+    assert shared[0] == 0.0
+    assert shared[1] == found.shared[1] > 0.0

@@ -20,9 +20,9 @@ its weights tell; its divergence is measured by a small perturbation (Ramani, Bl
 learn from them. A position that is like none of its neighbours stays as it is.
 
 Where the raw values scatter about their neighbours more than they state, all variances are raised by that factor first.
-What neighbours share (`AffineField.shared`) stays.
-The covariance is that of the weights used, plus the squared bias of the scale that was kept: where a larger
-neighbourhood was refused, the bias is about as large as its departure, if biases grow as the square of the radius.
+The covariance is that of the weights used, plus what neighbours share (`AffineField.shared`), plus the squared bias of
+the scale that was kept: where a larger neighbourhood was refused, the bias is about as large as its departure, if
+biases grow as the square of the radius.
 """
 
 from __future__ import annotations

@@ -349,7 +349,7 @@ def _soften(normal: Any, score: Any, wander: float) -> None:  # pragma: no cover
 
 @nb.njit(forceinline=True)
 def _from_priors(
-    normal: Any, precision: Any, gain: Any, n_local: int, wander: float, out: Any
+    normal: Any, precision: Any, gain: Any, n_local: int, wander: float, to_score: Any, out: Any
 ) -> None:  # pragma: no cover
     r"""Variance that a reflection's deviations, drawn from their priors, give its score once they are eliminated.
 
@@ -367,23 +367,20 @@ def _from_priors(
         tau = 1.0 / (wander * wander)
         a, b, c = normal[0, 0] + tau, normal[0, 1], normal[1, 1] + tau
         determinant = a * c - b * b
-        for side in range(2):  # from the left and from the right: score - K (score of the shift)
-            for j in range(4):
-                y, x = (out[0, j], out[1, j]) if side == 0 else (out[j, 0], out[j, 1])
-                for i in range(4):
-                    ky = (c * normal[i, 0] - b * normal[i, 1]) / determinant
-                    kx = (a * normal[i, 1] - b * normal[i, 0]) / determinant
-                    if side == 0:
-                        out[i, j] -= ky * y + kx * x
-                    else:
-                        out[j, i] -= ky * y + kx * x
         for i in range(4):
-            ky = (c * normal[i, 0] - b * normal[i, 1]) / determinant
-            kx = (a * normal[i, 1] - b * normal[i, 0]) / determinant
+            to_score[i, 0] = (c * normal[i, 0] - b * normal[i, 1]) / determinant
+            to_score[i, 1] = (a * normal[i, 1] - b * normal[i, 0]) / determinant
+        for j in range(4):  # from the left and from the right: score - K (score of the shift)
+            y, x = out[0, j], out[1, j]
+            for i in range(4):
+                out[i, j] -= to_score[i, 0] * y + to_score[i, 1] * x
+        for j in range(4):
+            y, x = out[j, 0], out[j, 1]
+            for i in range(4):
+                out[j, i] -= to_score[i, 0] * y + to_score[i, 1] * x
+        for i in range(4):
             for j in range(4):
-                ly = (c * normal[j, 0] - b * normal[j, 1]) / determinant
-                lx = (a * normal[j, 1] - b * normal[j, 0]) / determinant
-                out[i, j] += tau * (ky * ly + kx * lx)
+                out[i, j] += tau * (to_score[i, 0] * to_score[j, 0] + to_score[i, 1] * to_score[j, 1])
 
 
 @nb.njit(forceinline=True)
@@ -504,17 +501,17 @@ def _fit_some(
     pooled, pooled_score = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
     hessian, step = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty((N_PARAMETERS, 1))
     seen = np.zeros(n_reflections, np.bool_)
-    scatter, pooled_scatter = np.zeros((4, 4)), np.zeros((N_PARAMETERS, N_PARAMETERS))
-    nowhere = np.zeros(N_PARAMETERS)
+    scatter, to_score, nowhere = np.zeros((4, 4)), np.zeros((4, 2)), np.zeros(N_PARAMETERS)
+    pooled_scatter = np.zeros((N_PARAMETERS, N_PARAMETERS))
     for n in range(first, last):
         place[:] = -(10**6)
         theta = parameters[n]
+        pooled_scatter[:] = 0.0
         for iteration in range(iterations + 1):
             if iteration == iterations and tolerance > 0:
                 break
             pooled[:] = 0.0
             pooled_score[:] = 0.0
-            pooled_scatter[:] = 0.0
             for g in range(n_reflections):
                 gy, gx = reflections[g, 0], reflections[g, 1]
                 py = theta[4] + theta[0] * gy + theta[1] * gx
@@ -569,9 +566,8 @@ def _fit_some(
                     for j in range(2):
                         shift_information[n, g, i, j] = normal[i, j]
                 if iteration == iterations and (free[g] or spread[g, 4] > 0):
-                    if not free[g]:
-                        gains[g] = 0.0
-                    _from_priors(normal, precision, gains[g], n_local if free[g] else 0, spread[g, 4], scatter)
+                    n_free = n_local if free[g] else 0
+                    _from_priors(normal, precision, gains[g], n_free, spread[g, 4], to_score, scatter)
                     _pool(gy, gx, intensity[g], theta[7], scatter, nowhere, pooled_scatter, nowhere)
                 if spread[g, 4] > 0:
                     _soften(normal, score, spread[g, 4])
@@ -580,7 +576,6 @@ def _fit_some(
                 step[_POOLED[a], 0] = pooled_score[a]
                 for b in range(a, N_PARAMETERS):
                     hessian[_POOLED[a], _POOLED[b]] = hessian[_POOLED[b], _POOLED[a]] = pooled[a, b]
-                    prior[n, _POOLED[a], _POOLED[b]] = prior[n, _POOLED[b], _POOLED[a]] = pooled_scatter[a, b]
             for i in range(2):
                 hessian[4 + i, 4 + i] += centre_precision
                 step[4 + i, 0] += centre_precision * (centre[n, i] - theta[4 + i])
@@ -588,6 +583,9 @@ def _fit_some(
             for a in range(N_PARAMETERS):
                 hessian[a, a] = hessian[a, a] * (1.0 + 1e-9) + 1e-12
             if iteration == iterations:
+                for a in range(N_PARAMETERS):
+                    for b in range(a, N_PARAMETERS):
+                        prior[n, _POOLED[a], _POOLED[b]] = prior[n, _POOLED[b], _POOLED[a]] = pooled_scatter[a, b]
                 for a in range(N_PARAMETERS):
                     for b in range(N_PARAMETERS):
                         covariance[n, a, b] = 1.0 if a == b else 0.0
