@@ -23,22 +23,21 @@ import xarray as xr
 from measuring import largest_grain, markdown
 from numpy.typing import NDArray
 
-from cyclestrain.calibrate import calibrate
-from cyclestrain.coarse import align, correlations, to_polar
+from cyclestrain.calibration import calibrate, draw_sample
 from cyclestrain.data import AffineField, Scan
-from cyclestrain.fitting import Knowledge, centre_prior
-from cyclestrain.infer import Inferred, infer
-from cyclestrain.model.autoencoder import NetworkSettings
-from cyclestrain.model.imagine import ImaginedRange
-from cyclestrain.model.losses import LossWeights
-from cyclestrain.model.prior import with_prior
+from cyclestrain.evaluation import Accuracy, compare
+from cyclestrain.learning import Knowledge, centre_prior
+from cyclestrain.network import Course, Trained, TrainingSettings, infer, train, with_prior
+from cyclestrain.network.autoencoder import NetworkSettings
+from cyclestrain.network.imagine import ImaginedRange
+from cyclestrain.network.infer import Inferred
+from cyclestrain.network.losses import LossWeights
+from cyclestrain.orientation import align, correlations, to_polar
 from cyclestrain.pipeline import learn
-from cyclestrain.report.metrics import Accuracy, compare
-from cyclestrain.sampling import draw_sample
 from cyclestrain.settings import MapSettings
-from cyclestrain.simulate.phantoms import PHANTOMS
-from cyclestrain.strain import measure_reference, relative_strain
-from cyclestrain.training import Course, Trained, TrainingSettings, train
+from cyclestrain.simulation import PHANTOMS
+from cyclestrain.strain import relative_strain
+from cyclestrain.strain.reference import measure_reference
 
 
 @dataclass(frozen=True)

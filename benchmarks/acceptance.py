@@ -25,7 +25,7 @@ from typing import Any
 from measuring import StageClock, bound, markdown, simulated_file
 
 import cyclestrain as cs
-from cyclestrain.report.metrics import Accuracy, compare
+from cyclestrain.evaluation import Accuracy, compare
 
 CONDITIONS: dict[str, dict[str, Any]] = {
     "base": {},

@@ -23,8 +23,8 @@ from measuring import markdown
 from cyclestrain.affine import left_polar, reciprocal, rotation, symmetric, wrap_angle
 from cyclestrain.context import smooth
 from cyclestrain.data import AffineField
-from cyclestrain.simulate.grains import draw_deformations, voronoi_blend
-from cyclestrain.simulate.phantoms import edge_dislocation
+from cyclestrain.simulation.grains import draw_deformations, voronoi_blend
+from cyclestrain.simulation.phantoms import edge_dislocation
 from cyclestrain.strain import jacobian
 
 BOUND = {5: (5.9e-4, 4.0e-4), 25: (8.8e-4, 6.1e-4), 60: (1.82e-3, 1.27e-3), 70: (2.46e-3, 1.72e-3)}

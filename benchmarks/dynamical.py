@@ -28,8 +28,8 @@ import compare as peers
 from multislice import BACKGROUNDS, SPECIMENS, recorded
 
 import cyclestrain as cs
-from cyclestrain.report.metrics import compare
-from cyclestrain.simulate import load_truth
+from cyclestrain.evaluation import compare
+from cyclestrain.simulation import load_truth
 
 COMPONENTS = ("exx", "eyy", "exy")
 TITLES = {"silicon": "silicon, 20 to 40 nm", "heterostructure": "WS2/WSe2 monolayer"}

@@ -23,13 +23,14 @@ from measuring import markdown
 from scipy.ndimage import binary_dilation
 
 import cyclestrain as cs
-from cyclestrain.report.figures import save_figure
-from cyclestrain.report.maps import DIVERGING, draw_colour_bar, draw_map
-from cyclestrain.report.metrics import FAILURE_DEG, classes_found, compare, error_map, relative_truth, renamed
-from cyclestrain.report.page import INK, MUTED, NOTE_SIZE, TEXT_SIZE, Box, Page
-from cyclestrain.report.panels import panel_title
-from cyclestrain.report.ranges import ColourScale
-from cyclestrain.simulate.phantoms import FEATURES, feature_map
+from cyclestrain.evaluation import compare, relative_truth
+from cyclestrain.evaluation.accuracy import FAILURE_DEG, classes_found, error_map, renamed
+from cyclestrain.figures import save_figure
+from cyclestrain.figures.maps import DIVERGING, draw_colour_bar, draw_map
+from cyclestrain.figures.page import INK, MUTED, NOTE_SIZE, TEXT_SIZE, Box, Page
+from cyclestrain.figures.panels import panel_title
+from cyclestrain.figures.ranges import ColourScale
+from cyclestrain.simulation.phantoms import FEATURES, feature_map
 
 COMPONENTS = ("exx", "eyy", "exy", "rotation")
 BACKGROUNDS = {"features": (0.25, 0.6, 0.8), "ripple": (0.05, 0.25, 0.6), "two_phase": (0.8, 0.9)}

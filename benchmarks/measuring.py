@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 
 import cyclestrain as cs
-from cyclestrain.bound import bound_of_pattern
+from cyclestrain.evaluation.bound import bound_of_pattern
 from cyclestrain.progress import SilentProgress, Task
-from cyclestrain.simulate import load_truth
+from cyclestrain.simulation import load_truth
 
 
 @dataclass

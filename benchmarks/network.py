@@ -25,7 +25,7 @@ from measuring import SimulatedFile, markdown, simulated_file
 from scipy.ndimage import binary_erosion
 
 import cyclestrain as cs
-from cyclestrain.report.metrics import Accuracy, compare
+from cyclestrain.evaluation import Accuracy, compare
 
 STRAINS = ("exx", "eyy", "exy")
 PUBLISHED = {

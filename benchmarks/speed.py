@@ -14,17 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from cyclestrain.calibrate import calibrate
-from cyclestrain.coarse import align, correlations, to_polar
+from cyclestrain.calibration import calibrate, draw_sample
 from cyclestrain.context import smooth
 from cyclestrain.data import AffineField
-from cyclestrain.fitting import centre_prior
-from cyclestrain.model.windows import gather
+from cyclestrain.learning import centre_prior
+from cyclestrain.orientation import align, correlations, to_polar
+from cyclestrain.pattern import Start, approach, gather, predicted_positions, refine
 from cyclestrain.pipeline import learn
-from cyclestrain.refine import Start, approach, predicted_positions, refine
-from cyclestrain.sampling import draw_sample
 from cyclestrain.settings import MapSettings
-from cyclestrain.simulate import PHANTOMS
+from cyclestrain.simulation import PHANTOMS
 
 
 def best_of(repeats: int, run: Callable[[], Any]) -> tuple[float, Any]:

@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import compare as peers
 
 import cyclestrain as cs
-from cyclestrain.bound import MEAN_OVER_STD
-from cyclestrain.report.metrics import Accuracy, compare
+from cyclestrain.evaluation import Accuracy, compare
+from cyclestrain.evaluation.bound import MEAN_OVER_STD
 
 LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 DOSES = (1e3, 1e4, 1e6)

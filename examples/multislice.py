@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cyclestrain.io import read
-from cyclestrain.simulate import SimulatedScan, load_truth, record, save
-from cyclestrain.simulate.multislice import heterostructure, silicon
+from cyclestrain.simulation import SimulatedScan, load_truth, record, save
+from cyclestrain.simulation.multislice import heterostructure, silicon
 
 SPECIMENS: dict[str, Callable[..., SimulatedScan]] = {"silicon": silicon, "heterostructure": heterostructure}
 BACKGROUNDS = (0.0, 0.25, 0.6)

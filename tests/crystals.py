@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.affine import rotation
-from cyclestrain.model.dictionary import Dictionary, Entry, Priors
-from cyclestrain.model.probe import Probe, disk_profile
+from cyclestrain.pattern import Dictionary, Entry, Priors, Probe, disk_profile
 
 DETECTOR = (96, 96)
 CENTRE = np.array([47.6, 47.3])

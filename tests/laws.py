@@ -11,13 +11,11 @@ from scipy import ndimage
 
 from cyclestrain.affine import rotation
 from cyclestrain.data import AffineField, FloatArray, Scan
-from cyclestrain.model.dictionary import Entry, Priors
-from cyclestrain.model.probe import Probe, disk_profile
-from cyclestrain.refine import Start
-from cyclestrain.simulate.acquisition import Acquisition
-from cyclestrain.simulate.patterns import make_pattern_model
-from cyclestrain.simulate.sample import Sample, SimulatedScan, make_truth
-from cyclestrain.simulate.source import SimulatedPatterns
+from cyclestrain.pattern import Entry, Priors, Probe, Start, disk_profile
+from cyclestrain.simulation import Acquisition, SimulatedScan
+from cyclestrain.simulation.patterns import make_pattern_model
+from cyclestrain.simulation.sample import Sample, make_truth
+from cyclestrain.simulation.source import SimulatedPatterns
 
 
 def numerical_jacobian(function: Callable[[FloatArray], FloatArray], at: FloatArray, step: float = 1e-6) -> FloatArray:

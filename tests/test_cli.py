@@ -14,8 +14,8 @@ import xarray as xr
 
 import cyclestrain as cs
 from cyclestrain import api, cli
-from cyclestrain.io import save_result
-from cyclestrain.simulate import load_truth
+from cyclestrain.result import save_result
+from cyclestrain.simulation import load_truth
 
 SMALL = ["--scan", "2", "3", "--detector", "32", "32"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cyclestrain.affine import deformation, left_polar, reciprocal, right_polar, rotation, symmetric, wrap_angle
-from cyclestrain.data import AffineField, Scan
+from cyclestrain.data import AffineField, Scan, StrainMaps
 from cyclestrain.settings import MapSettings
-from cyclestrain.simulate import uniform
-from cyclestrain.strain import Reference, StrainMaps, relative_strain, turn_axes
+from cyclestrain.simulation import uniform
+from cyclestrain.strain import Reference, relative_strain, turn_axes
 
 X, Y = np.array([0.0, 1.0]), np.array([1.0, 0.0])
 UP_TO_ROUNDING = 1e-12

@@ -11,13 +11,13 @@ import pytest
 from cyclestrain.affine import reciprocal, rotation
 from cyclestrain.data import Scan
 from cyclestrain.errors import InputError
+from cyclestrain.evaluation import compare, relative_truth
 from cyclestrain.pipeline import map_scan
 from cyclestrain.progress import SilentProgress
-from cyclestrain.reference import parse_reference, pick_reference
-from cyclestrain.report.metrics import compare, relative_truth
 from cyclestrain.result import MapResult
 from cyclestrain.settings import MapSettings
-from cyclestrain.simulate import SimulatedScan, polycrystal, ripple, uniform
+from cyclestrain.simulation import SimulatedScan, polycrystal, ripple, uniform
+from cyclestrain.strain import parse_reference, pick_reference
 from laws import one_class_field
 
 
@@ -220,7 +220,7 @@ def test_the_device_does_not_change_the_map(made: SimulatedScan, monkeypatch: py
     def asked(settings: object) -> str:
         raise AssertionError("the map asked for a device")
 
-    monkeypatch.setattr("cyclestrain.pipeline._device", asked)
+    monkeypatch.setattr("cyclestrain.network.scan._device", asked)
     one, other = (run(made.scan, device=device).maps for device in ("cpu", "cuda"))
     for name in ("exx", "exx_raw", "exx_sigma", "rotation"):
         np.testing.assert_array_equal(one[name], other[name])

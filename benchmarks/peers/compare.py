@@ -18,8 +18,9 @@ from environments import PEERS  # noqa: E402
 from lattice_fit import Told  # noqa: E402
 
 from cyclestrain.data import AffineField  # noqa: E402
-from cyclestrain.simulate.lattice import make_lattice  # noqa: E402
-from cyclestrain.strain import measure_reference, relative_strain  # noqa: E402
+from cyclestrain.simulation.lattice import make_lattice  # noqa: E402
+from cyclestrain.strain import relative_strain  # noqa: E402
+from cyclestrain.strain.reference import measure_reference  # noqa: E402
 
 MODES = {
     "py4dstem": {"poly": [], "multicorr": ["--subpixel", "multicorr"]},

@@ -13,9 +13,7 @@ Every name below is imported at its first use, so that ``import cyclestrain`` co
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 # Before torch is loaded: its idle threads would otherwise spin, and starve numba's (measured: five times slower).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CyclestrainError",
@@ -67,6 +63,7 @@ _HOME = {
     "read": "io",
     "show": "api",
     "simulate": "api",
+    "__version__": "version",
 }
 
 
@@ -78,14 +75,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
-
-
-class _Package(ModuleType):
-    """The package: a public function keeps its name when a sub-package of that name is imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -14,9 +14,10 @@ from typing import Annotated, Any, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cyclestrain import __version__, api
+from cyclestrain import api
 from cyclestrain.errors import CyclestrainError
 from cyclestrain.progress import RichProgress
+from cyclestrain.version import __version__
 
 __all__ = ["app", "main"]
 

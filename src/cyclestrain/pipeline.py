@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from cyclestrain.beam import locate_beam
-from cyclestrain.calibrate import calibrate
-from cyclestrain.coarse import PolarGrid, Templates, align, correlations, to_polar
+from cyclestrain.boundaries import Mixtures
+from cyclestrain.calibration import above_pedestal, calibrate, draw_sample, levelled
 from cyclestrain.context import smooth
-from cyclestrain.data import BoolArray, Calibration, Scan
-from cyclestrain.ellipse import Ellipse, measure_ellipse
+from cyclestrain.data import Block, BoolArray, Calibration, Fields, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.fitting import Knowledge, centre_prior, fit_scan, revisit, to_fields
+from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields
 from cyclestrain.io import fingerprint
-from cyclestrain.knowledge import describe, learn, transfer
-from cyclestrain.mixtures import Mixtures
-from cyclestrain.model.autoencoder import Autoencoder
-from cyclestrain.model.dictionary import Dictionary, Entry, Priors
-from cyclestrain.model.prior import with_prior
-from cyclestrain.model.probe import Probe
-from cyclestrain.modelfile import Material, Model
+from cyclestrain.learning import Knowledge, Material, describe, learn, transfer
+from cyclestrain.orientation import PolarGrid, Templates
+from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
 from cyclestrain.progress import Progress
-from cyclestrain.reference import parse_reference, pick_reference
-from cyclestrain.result import Fields, MapResult, assemble, dictionary_dataset, origin, provenance
-from cyclestrain.runfolder import RunFolder
-from cyclestrain.sampling import above_pedestal, draw_sample, levelled
+from cyclestrain.result import MapResult, assemble, dictionary_dataset, origin, provenance
 from cyclestrain.settings import FitSettings, LearnSettings, MapSettings
-from cyclestrain.strain import Reference, relative_strain, smooth_rotation, turn_axes
-from cyclestrain.training import Course, Trained, TrainingSettings, default_device, placed, train
+from cyclestrain.storage import RunFolder
+from cyclestrain.strain import (
+    Ellipse,
+    Reference,
+    measure_ellipse,
+    parse_reference,
+    pick_reference,
+    relative_strain,
+    smooth_rotation,
+    turn_axes,
+)
+
+if TYPE_CHECKING:
+    from cyclestrain.network import Model, TrainingLog
 
 __all__ = ["fit_model", "map_scan"]
 
-MAX_TRAINING_PATTERNS = 2048
 SYSTEMATIC = 1e-4
 """Error of a reflection's modelled position that all neighbours share, pixels: what is left without any noise."""
 
@@ -67,27 +72,25 @@ def map_scan(
     """
     region = parse_reference(settings.reference, scan.scan_shape)
     source, knowledge = prepare(scan, settings, progress, run=run, material=model.material if model else None)
-    network, log = None, None
+    encode, log = None, None
     if settings.until == "network":
-        if model is None:
-            trained = train_network(source, knowledge, settings, progress=progress, run=run)
-            network, log = trained.network, trained.log
-        else:
-            network = placed(applied(model.network, knowledge), _device(settings))
+        encode, log = _encoder(source, knowledge, settings, progress, run, model)
     with progress.stage("fit patterns", scan.n_positions) as task:
-        store = fit_scan(source, knowledge, task.advance, run, network)
-    fields = to_fields(store, scan.scan_shape, knowledge.dictionary)
+        fit = first_pass(source, knowledge, task.advance, run, encode)
+    fields = to_fields(fit, scan.scan_shape, knowledge.dictionary)
     _check_found(fields, scan)
     mixtures = None
-    if network is not None:
+    if settings.until == "network":
+        from cyclestrain.network import with_prior
+
         fields = replace(fields, context=with_prior(fields.affine, settings.seed))
     if settings.until == "context":
-        with progress.stage("ask the neighbours", scan.n_positions) as task:
-            mixtures = revisit(source, knowledge, store, smooth(fields.affine), task.advance)
-            fields = to_fields(store, scan.scan_shape, knowledge.dictionary)
+        with progress.stage("refit from neighbours", scan.n_positions) as task:
+            fit, mixtures = second_pass(source, knowledge, fit, smooth(fields.affine), task.advance)
+            fields = to_fields(fit, scan.scan_shape, knowledge.dictionary)
             context = smooth(fields.affine)
             mixtures = mixtures.only(context.valid)
-            fields = mixtures.told(replace(fields, context=context))
+            fields = mixtures.with_dominant_crystal(replace(fields, context=context))
     maps = finish(scan, settings, knowledge, fields, mixtures, region, progress)
     return MapResult(maps, dictionary_dataset(knowledge.dictionary), log.dataset() if log else None)
 
@@ -109,9 +112,11 @@ def fit_model(
     init_from
         Model of another scan whose entries and weights to start from.
     """
+    from cyclestrain.network import Model, train_on_scan
+
     material, network = (init_from.material, init_from.network) if init_from else (None, None)
     source, knowledge = prepare(scan, settings, progress, run=run, material=material, improve=True)
-    trained = train_network(
+    trained = train_on_scan(
         source, knowledge, settings, progress=progress, run=run, epochs=settings.epochs, init_from=network
     )
     calibration = knowledge.calibration
@@ -162,44 +167,21 @@ def prepare(
     return scan, knowledge
 
 
-def train_network(
+def _encoder(
     scan: Scan,
     knowledge: Knowledge,
-    settings: LearnSettings,
-    *,
+    settings: MapSettings,
     progress: Progress,
-    run: RunFolder | None = None,
-    epochs: int | None = None,
-    init_from: Autoencoder | None = None,
-) -> Trained:
-    """Train the autoencoder on a sample of the scan, starting from the learned dictionary."""
-    sample = draw_sample(scan, MAX_TRAINING_PATTERNS)
-    calibration = knowledge.calibration
-    centres = locate_beam(sample.patterns, calibration, calibration.centre[sample.rows, sample.columns])
-    polar = to_polar(sample.patterns, calibration.good, centres, knowledge.templates.grid)
-    thetas = align(correlations(polar, knowledge.templates)).thetas
-    return train(
-        Course(sample.patterns, calibration.good, thetas, centres, centre_prior(calibration)),
-        knowledge.dictionary,
-        settings=TrainingSettings() if epochs is None else TrainingSettings(epochs=epochs),
-        seed=settings.seed,
-        device=_device(settings),
-        init_from=init_from,
-        progress=progress,
-        checkpoint=run.path if run else None,
-        resume=True,
-    )
+    run: RunFolder | None,
+    model: Model | None,
+) -> tuple[Callable[[Block, Knowledge], BlockFit], TrainingLog | None]:
+    """What the network makes of a block, and the log of its training where it is trained on this scan."""
+    from cyclestrain.network import applied, encode_block, train_on_scan
 
-
-def applied(network: Autoencoder, knowledge: Knowledge) -> Autoencoder:
-    """A trained network for another scan: its weights, and the dictionary and beam centre of that scan."""
-    out = Autoencoder(knowledge.dictionary, network.settings, centre_prior(knowledge.calibration))
-    out.load_encoder(network)
-    return out.eval()
-
-
-def _device(settings: LearnSettings) -> str:
-    return default_device() if settings.device == "auto" else settings.device
+    if model is not None:
+        return partial(encode_block, network=applied(model.network, knowledge, settings)), None
+    trained = train_on_scan(scan, knowledge, settings, progress=progress, run=run)
+    return partial(encode_block, network=trained.network), trained.log
 
 
 def _check_found(fields: Fields, scan: Scan) -> None:

@@ -12,7 +12,7 @@ import xarray as xr
 
 import cyclestrain as cs
 from cyclestrain.data import BoolArray
-from cyclestrain.simulate import SimulatedScan, polycrystal
+from cyclestrain.simulation import SimulatedScan, polycrystal
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 QUICK: dict[str, Any] = {"scan": (24, 24), "detector": (128, 128), "grain_size": 150.0, "radius": 3.0}

@@ -11,7 +11,7 @@ import pytest
 
 from cyclestrain.cli import main
 from cyclestrain.data import FloatArray
-from cyclestrain.simulate import uniform
+from cyclestrain.simulation import uniform
 
 SHAPE = (4, 5, 64, 64)
 

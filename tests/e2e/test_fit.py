@@ -21,11 +21,9 @@ from safetensors.torch import load_file
 
 import cyclestrain as cs
 from cyclestrain import cli, pipeline
-from cyclestrain.io import load_group
-from cyclestrain.model import onnx_graphs
-from cyclestrain.modelfile import load_model, save_model
-from cyclestrain.training import TrainingSettings
-from cyclestrain.traininglog import TrainingLog
+from cyclestrain.network import TrainingSettings, load_model, onnx_graphs, save_model
+from cyclestrain.network.log import TrainingLog
+from cyclestrain.result import load_group
 from test_pipeline import Notes
 
 POLYCRYSTAL: dict[str, Any] = {"detector": (96, 96), "spacing": 16.0, "radius": 3.0, "grain_size": 50.0}
@@ -104,7 +102,7 @@ def test_show_draws_the_training_of_models_and_results(home: Path, tmp_path: Pat
 
 
 def test_export_writes_a_file_for_each_look(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in the files: tests/model/test_onnx_graphs.py."""
+    """What is in the files: tests/network/test_onnx_graphs.py."""
     monkeypatch.setattr(onnx_graphs, "save_graph", lambda graph, file, force: file.write_text(type(graph).__name__))
     line = ["export", str(home / "a.safetensors"), "-o", str(tmp_path / "encoder.onnx")]
     assert cli.main(line) == 0

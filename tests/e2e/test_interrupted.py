@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from cyclestrain import data, runfolder, sampling
+from cyclestrain import data
+from cyclestrain.calibration import subset
 from cyclestrain.cli import INTERRUPTED, main
-from cyclestrain.io import load_result
-from cyclestrain.simulate import uniform
+from cyclestrain.result import load_result
+from cyclestrain.simulation import uniform
+from cyclestrain.storage import RunFolder
 from full_disk import largest_file
 
 pytest.importorskip("resource")  # Unix: limits, signals
@@ -28,7 +30,7 @@ def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A scan that is read in blocks of one row and sampled in part, as a large one is."""
     made = uniform(scan=(10, 9), detector=(96, 96), radius=3.0, background=0.2, drift=1.0, seed=2)
     np.save(tmp_path / "scan.npy", np.asarray(made.scan.source))
-    monkeypatch.setattr(sampling, "SAMPLE_BYTES", 50 * 96 * 96 * 2)
+    monkeypatch.setattr(subset, "SAMPLE_BYTES", 50 * 96 * 96 * 2)
     spans = data.Scan._spans
     monkeypatch.setattr(data.Scan, "_spans", lambda self, n: spans(self, 9 * self.pattern_bytes))
     return tmp_path / "scan.npy"
@@ -61,19 +63,19 @@ def same_as_uninterrupted(scan: Path) -> None:
 def test_an_input_that_vanishes(
     scan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    away, save = scan.with_name("elsewhere"), runfolder.RunFolder.save_block
+    away, save = scan.with_name("elsewhere"), RunFolder.save_block
 
-    def saved(self: runfolder.RunFolder, positions: np.ndarray, outcome: dict[str, np.ndarray]) -> None:
-        save(self, positions, outcome)
-        if scan.exists() and positions[0] >= 18:
+    def saved(self: RunFolder, first: int, outcome: dict[str, np.ndarray]) -> None:
+        save(self, first, outcome)
+        if scan.exists() and first >= 18:
             scan.rename(away)
 
-    monkeypatch.setattr(runfolder.RunFolder, "save_block", saved)
+    monkeypatch.setattr(RunFolder, "save_block", saved)
     assert main(command(scan)) == 1
     text = told(capsys)
     assert "scan.npy" in text
     assert "no longer reachable" in text
-    monkeypatch.setattr(runfolder.RunFolder, "save_block", save)
+    monkeypatch.setattr(RunFolder, "save_block", save)
     away.rename(scan)
     same_as_uninterrupted(scan)
 
@@ -109,11 +111,12 @@ def test_a_file_that_cannot_grow(n: int, scan: Path, capsys: pytest.CaptureFixtu
 def test_control_c(scan: Path) -> None:
     state = scan.with_name(".strain.nc.run")
     slow = (
-        "import sys, time; from cyclestrain import cli, data, runfolder, sampling;"
-        "sampling.SAMPLE_BYTES = 50 * 96 * 96 * 2;"
+        "import sys, time; from cyclestrain import cli, data; from cyclestrain.calibration import subset;"
+        "from cyclestrain.storage import RunFolder;"
+        "subset.SAMPLE_BYTES = 50 * 96 * 96 * 2;"
         "spans = data.Scan._spans; data.Scan._spans = lambda self, n: spans(self, 9 * self.pattern_bytes);"
-        "save = runfolder.RunFolder.save_block;"
-        "runfolder.RunFolder.save_block = lambda *arguments: (save(*arguments), time.sleep(0.5));"
+        "save = RunFolder.save_block;"
+        "RunFolder.save_block = lambda *arguments: (save(*arguments), time.sleep(0.5));"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     process = subprocess.Popen(

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import cyclestrain as cs
-from cyclestrain.report.metrics import Accuracy, compare
-from cyclestrain.simulate import SimulatedScan, record
+from cyclestrain.evaluation import Accuracy, compare
+from cyclestrain.simulation import SimulatedScan, record
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("abtem")
 
-from cyclestrain.simulate.multislice import heterostructure, silicon  # noqa: E402
+from cyclestrain.simulation.multislice import heterostructure, silicon  # noqa: E402
 
 
 @pytest.fixture(scope="module")

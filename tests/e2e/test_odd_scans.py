@@ -14,8 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import cyclestrain as cs
-from cyclestrain.report.metrics import relative_truth
-from cyclestrain.simulate import SimulatedScan, polycrystal, uniform
+from cyclestrain.evaluation import relative_truth
+from cyclestrain.simulation import SimulatedScan, polycrystal, uniform
 from e2e.conftest import largest_grain
 from e2e.oddities import ODDITIES, Oddity
 

@@ -15,7 +15,8 @@ import cyclestrain as cs
 from cyclestrain.affine import left_polar, reciprocal, symmetric
 from cyclestrain.cli import main
 from cyclestrain.data import FloatArray
-from cyclestrain.io import load_group, load_result, read
+from cyclestrain.io import read
+from cyclestrain.result import load_group, load_result
 
 COMPONENTS = ("exx", "eyy", "exy", "rotation")
 

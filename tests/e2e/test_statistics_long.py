@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cyclestrain.report.metrics import Accuracy, compare
+from cyclestrain.evaluation import Accuracy, compare
 from e2e.conftest import Mapped, mapped
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from cyclestrain.errors import InputError
-from cyclestrain.io.read import read
-from cyclestrain.io.results import load_result
+from cyclestrain.io import read
+from cyclestrain.result import load_result
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import zarr
 
 from cyclestrain.data import Quantity, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.io.read import factorisations, read
+from cyclestrain.io import read
+from cyclestrain.io.read import factorisations
 from cyclestrain.io.sources import Stored
 
 SHAPE = (3, 4, 20, 24)

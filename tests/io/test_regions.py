@@ -7,8 +7,9 @@ from hypothesis.extra.numpy import basic_indices
 
 from cyclestrain.data import Quantity, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.io import describe, read
+from cyclestrain.io import read
 from cyclestrain.io.regions import Binned, Cropped
+from cyclestrain.result import describe
 
 ARRAY = np.random.default_rng(0).poisson(300, (4, 5, 37, 34)).astype(np.uint16)
 

@@ -7,7 +7,8 @@ import pytest
 
 from cyclestrain.data import Quantity
 from cyclestrain.errors import InputError
-from cyclestrain.io import check_patterns, check_range, describe, loaded, read
+from cyclestrain.io import check_patterns, check_range, loaded, read
+from cyclestrain.result import describe
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from cyclestrain import __version__
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.settings import LearnSettings, MapSettings, ReadSettings
+from cyclestrain.version import __version__
 
 if TYPE_CHECKING:
     import xarray as xr
     from pydantic import BaseModel
 
     from cyclestrain.data import PatternSource, Scan
-    from cyclestrain.modelfile import Model
-    from cyclestrain.runfolder import RunFolder
+    from cyclestrain.network import Model
+    from cyclestrain.storage import RunFolder
 
 __all__ = [
     "MODEL_SUFFIX",
@@ -94,9 +94,9 @@ def run_state(
     scan: Scan, settings: LearnSettings, output: PathLike | None, model: KnownModel | None, *, resume: bool = False
 ) -> Iterator[RunFolder | None]:
     """State of a run that writes `output`, to be gone on with by the same command; None where nothing is written."""
+    from cyclestrain.calibration import sample_budget
     from cyclestrain.io import fingerprint
-    from cyclestrain.runfolder import run_folder, run_key
-    from cyclestrain.sampling import sample_budget
+    from cyclestrain.storage import run_folder, run_key
 
     if output is None:
         yield None
@@ -127,7 +127,7 @@ def known_model(path: str | None, settings: LearnSettings, beside: PathLike | No
         return None
     if settings.ring is not None or settings.classes is not None:
         raise InputError("ring and classes were decided when the model was fitted; leave out --ring and --classes")
-    from cyclestrain.modelfile import file_fingerprint, load_model
+    from cyclestrain.network import file_fingerprint, load_model
 
     places = (Path(path), *((Path(beside).parent / path,) if beside else ()))
     found = next((place for place in places if place.is_file()), places[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from cyclestrain.errors import InputError
 
 if TYPE_CHECKING:
-    from cyclestrain.bound import BoundTable
+    from cyclestrain.evaluation import BoundTable
 
 __all__ = ["benchmark"]
 
@@ -47,7 +47,7 @@ def benchmark(
     table
         The bound at every background, with everything unknown and with the affine alone unknown.
     """
-    from cyclestrain.bound import tabulate
+    from cyclestrain.evaluation import tabulate
 
     if name != "crb":
         raise InputError(f"no benchmark is called {name!r}; there is crb")

@@ -15,7 +15,7 @@ from cyclestrain.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     import xarray as xr
 
-    from cyclestrain.report.metrics import Accuracy
+    from cyclestrain.evaluation import Accuracy
 
 __all__ = ["Demo", "demo"]
 
@@ -79,9 +79,10 @@ def demo(
     demo
         Maps, truth, accuracy and the files.
     """
-    from cyclestrain.io import check_writable, load_group
-    from cyclestrain.report.figures import save_figures
-    from cyclestrain.report.metrics import compare, relative_truth
+    from cyclestrain.evaluation import compare, relative_truth
+    from cyclestrain.figures import save_figures
+    from cyclestrain.io import check_writable
+    from cyclestrain.result import load_group
 
     home = Path(folder)
     try:

@@ -22,7 +22,7 @@ from cyclestrain.settings import FitSettings, ReadSettings
 
 if TYPE_CHECKING:
     from cyclestrain.data import PatternSource, Scan
-    from cyclestrain.modelfile import Model
+    from cyclestrain.network import Model
 
 __all__ = ["fit"]
 
@@ -121,7 +121,7 @@ def fit(
     if output is not None:
         _check_name(Path(output))
     opened = open_large(scan, reading, memory=memory, output=output, force=force)
-    from cyclestrain.modelfile import save_model
+    from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
 
     with run_state(opened, settings, output, start, resume=resume) as folder:

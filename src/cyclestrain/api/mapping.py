@@ -145,7 +145,8 @@ def map(
         scan = run.scan if scan is None else scan
     if scan is None:
         raise InputError("there is nothing to map; give a scan, or a result to repeat with --config")
-    from cyclestrain.io import fingerprint, save_result
+    from cyclestrain.io import fingerprint
+    from cyclestrain.result import save_result
 
     check_device(settings.device)
     known = known_model(settings.model, settings, config)
@@ -168,6 +169,6 @@ def map(
 
 def _run_of(config: PathLike) -> Run:
     """The run that made the result `config`."""
-    from cyclestrain.io import load_result
+    from cyclestrain.result import load_result
 
     return stored_run(config, load_result(config))

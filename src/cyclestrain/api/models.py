@@ -24,8 +24,8 @@ def is_model(file: object) -> TypeGuard[PathLike]:
 
 def model_figures(path: PathLike) -> Iterator[tuple[str, Figure]]:
     """Every figure of a model, as pairs of name and figure: training curves first."""
-    from cyclestrain.modelfile import load_model
-    from cyclestrain.report.figures import dictionary_figure, training_figure
+    from cyclestrain.figures import dictionary_figure, training_figure
+    from cyclestrain.network import load_model
     from cyclestrain.result import dictionary_dataset
 
     model = load_model(path)
@@ -36,8 +36,7 @@ def model_figures(path: PathLike) -> Iterator[tuple[str, Figure]]:
 def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tuple[Path, ...]:
     """Write the encoder of a model as ONNX, ``encoder.onnx`` as ``encoder_glance.onnx``, ``encoder_gaze0.onnx``, ..."""
     from cyclestrain.io import check_writable
-    from cyclestrain.model.onnx_graphs import encoder_graphs, save_graph
-    from cyclestrain.modelfile import load_model
+    from cyclestrain.network import encoder_graphs, load_model, save_graph
 
     target = Path(output)
     graphs = encoder_graphs(load_model(path).network)
@@ -51,8 +50,8 @@ def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tup
 
 def explain_model(path: PathLike) -> str:
     """Lines about a model: its entries, its network, its training, where it comes from, how to apply it."""
-    from cyclestrain.knowledge import describe
-    from cyclestrain.modelfile import file_fingerprint, load_model
+    from cyclestrain.learning import describe
+    from cyclestrain.network import file_fingerprint, load_model
 
     model = load_model(path)
     material, network, about = model.material, model.network, model.about

@@ -10,7 +10,7 @@ from cyclestrain.errors import InputError
 from cyclestrain.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
-    from cyclestrain.simulate import SimulatedScan
+    from cyclestrain.simulation import SimulatedScan
 
 __all__ = ["simulate"]
 
@@ -55,7 +55,7 @@ def simulate(
         Where to report to; by default nowhere.
     **options
         Further keywords of the phantom (``grain_size``, ``max_strain``, ...) and of the acquisition (``radius``,
-        ``drift``, ``texture``, ...), see `cyclestrain.simulate`.
+        ``drift``, ``texture``, ...), see `cyclestrain.simulation`.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def simulate(
         The scan and its truth.
     """
     from cyclestrain.io import check_writable
-    from cyclestrain.simulate import PHANTOMS, save
+    from cyclestrain.simulation import PHANTOMS, save
 
     if phantom not in PHANTOMS:
         raise InputError(f"no phantom is called {phantom!r}; there are {', '.join(PHANTOMS)}")
@@ -88,7 +88,7 @@ def simulate(
 
 def _check_options(phantom: str, options: dict[str, Any]) -> None:
     """Refuse a keyword that neither the phantom nor the acquisition has."""
-    from cyclestrain.simulate import PHANTOMS, Acquisition
+    from cyclestrain.simulation import PHANTOMS, Acquisition
 
     own = inspect.signature(PHANTOMS[phantom]).parameters
     known = {*own, *inspect.signature(Acquisition).parameters} - {"options"}

@@ -1,66 +1,8 @@
-r"""Context: neighbouring positions of the same crystal share what they know, edges are kept.
+"""What neighbours of the same crystal know together: fields smoothed with edges kept.
 
-The affine of every position is written in a chart in which crystals are simple (`cyclestrain.context.chart`): a grain
-is constant there and a bent crystal is linear. Neighbourhoods then grow step by step. In each step position `i`
-
-1. takes in the neighbours `j` whose present estimates agree with its own,
-   :math:`\Delta^T \Sigma_{ij}^{-1} \Delta < \chi^2`, where
-   :math:`\Delta = p_j - p_i - \frac12 (G_i + G_j)(x_j - x_i)` has values `p` and slopes `G`: the propagation-separation
-   of Polzehl and Spokoiny, Probab. Theory Relat. Fields 135, 335 (2006), carried over to slopes (exact for a quadratic
-   field);
-2. fits polynomials of order 0, 1 and 2 to their raw values, averaged with Akaike weights, so that a grain keeps the
-   variance of a plain mean;
-3. mixes the fit into the present estimate with exponential weights of the risks of both. A risk is the variance plus a
-   squared bias from Stein's unbiased risk estimate, averaged over the neighbours taken in.
-
-Smooth fields need slopes; at a weak step a slope blurs what a mean would separate. So both are done, the second with
-order 0 only, and mixed by the same rule. An estimate that picks neighbours by their values follows the noise more than
-its weights tell; its divergence is measured by a small perturbation (Ramani, Blu and Unser, IEEE Trans. Image Process.
-17, 1540 (2008)). Positions next to an edge may hold two crystals: they learn from all, but only others of their kind
-learn from them. A position that is like none of its neighbours stays as it is.
-
-Where the raw values scatter about their neighbours more than they state, all variances are raised by that factor first.
-The covariance is that of the weights used, plus what neighbours share (`AffineField.shared`), plus the squared bias of
-the scale that was kept: where a larger neighbourhood was refused, the bias is about as large as its departure, if
-biases grow as the square of the radius.
+In goes the transform of every position with its covariance, out comes a better one with its own covariance.
 """
 
-from __future__ import annotations
-
-import numpy as np
-
-from cyclestrain.context.adaptive import adapt
-from cyclestrain.context.chart import to_chart
-from cyclestrain.data import AffineField
+from cyclestrain.context.smoothing import smooth
 
 __all__ = ["smooth"]
-
-
-def smooth(field: AffineField) -> AffineField:
-    """Estimates of every position from its own pattern and those of its neighbours.
-
-    Parameters
-    ----------
-    field
-        Affine of every position with its covariance. Scans of one row or column are taken as such.
-
-    Returns
-    -------
-    smoothed
-        Affine and covariance, in the labelling of the input; positions that are not valid are as they were.
-    """
-    chart = to_chart(field)
-    result = adapt(chart)
-    variance = result.variance
-    if field.shared is not None:
-        variance = variance + field.shared.ravel() * np.clip(1.0 - variance, 0.0, None)
-    covariance = chart.covariance * variance[:, None, None] + result.bias
-    affine, own = chart.to_affine(result.value, covariance)
-    good = (chart.label >= 0).reshape(field.label.shape)[..., None, None]
-    return AffineField(
-        affine=np.where(good, affine.reshape(field.affine.shape), field.affine),
-        covariance=np.where(good, own.reshape(field.covariance.shape), field.covariance),
-        label=field.label,
-        valid=field.valid,
-        operators=field.operators,
-    )

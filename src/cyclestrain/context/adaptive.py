@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cyclestrain.context.chart import UPPER, Chart, full
-from cyclestrain.context.neighbours import (
+from cyclestrain.context.local_fits import (
     EXPONENTS,
     MISFIT,
     SELF_WEIGHT,

@@ -1,0 +1,235 @@
+"""`show`, `export` and `info`: what to do with a result or a model, and what a file holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cyclestrain.api.arguments import PathLike, open_scan, stored_run, validated
+from cyclestrain.api.models import explain_model, export_encoder, is_model, model_figures
+from cyclestrain.errors import InputError
+from cyclestrain.settings import ReadSettings
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from cyclestrain.data import PatternSource, Scan
+
+__all__ = ["export", "info", "show"]
+
+FIGURES = ("png", "svg", "pdf")
+
+
+def show(
+    result: PathLike | xr.Dataset,
+    output: PathLike | None = None,
+    *,
+    estimate: Literal["", "raw"] = "",
+    formats: Sequence[str] = ("png",),
+) -> Figure:
+    """Draw the maps of strain and rotation, the training curves of a model, or every figure there is.
+
+    Parameters
+    ----------
+    result
+        Result file, or a model's; in Python also the data set that `map` returned.
+    output
+        With an extension (png, svg, pdf): file for the maps, or the curves. Without one: folder for every figure there
+        is (maps, uncertainty, dictionary, training). By default nothing is written.
+    estimate
+        ``""`` for the best estimate, ``raw`` for each pattern alone.
+    formats
+        Formats of the figures in a folder.
+
+    Returns
+    -------
+    figure
+        The maps, or the curves; a matplotlib figure.
+    """
+    from cyclestrain.figures import result_figures, save_figure, strain_figure, write_figures
+    from cyclestrain.io import check_writable
+
+    figures: Iterable[tuple[str, Figure]]
+    if is_model(result):
+        figures = tuple(model_figures(result))
+        figure = figures[0][1]
+    else:
+        maps = _maps(result)
+        figure = strain_figure(maps, estimate)
+        figures = result_figures(maps, _group(result, "dictionary"), training=_group(result, "training"))
+    if output is not None and Path(output).suffix:
+        check_writable(output, force=True)
+        save_figure(figure, output)
+    elif output is not None:
+        write_figures(figures, f"{os.fspath(output)}/", formats)
+    return figure
+
+
+def export(
+    result: PathLike | xr.Dataset,
+    output: PathLike,
+    *,
+    format: Literal["hspy", "zspy", "py4dstem", "tiff", "csv", "mat", "png", "svg", "pdf", "onnx"] | None = None,
+    estimate: Literal["", "raw"] = "",
+    force: bool = False,
+) -> tuple[Path, ...]:
+    """Write the maps of a result for HyperSpy, py4DSTEM, ImageJ, MATLAB, a spreadsheet, a page; or a model's encoder.
+
+    What axes, signs and units mean in each target is stated in docs/export.md and in every file.
+
+    Parameters
+    ----------
+    result
+        Result file, or a model's; in Python also the data set that `map` returned.
+    output
+        File to write; its extension names the target: .hspy, .zspy, .h5 and .emd (py4DSTEM), .tif, .csv, .mat, .png,
+        .svg, .pdf; of a model .onnx, for a file for each kind of look.
+    format
+        The target, whatever the extension.
+    estimate
+        ``""`` for the best estimate, ``raw`` for each pattern alone.
+    force
+        Whether an existing file is replaced.
+    """
+    from cyclestrain.io import check_writable
+    from cyclestrain.result import export_maps
+
+    kind = format or Path(output).suffix.lower().lstrip(".")
+    if is_model(result):
+        if kind != "onnx":
+            raise InputError(f"a model is exported as onnx, not as {kind or 'a file without extension'}")
+        return export_encoder(result, output, force)
+    if kind == "onnx":
+        raise InputError("only a model has an encoder to export as ONNX; give a file that `cyclestrain fit` wrote")
+    maps = _maps(result)
+    if kind not in FIGURES:
+        export_maps(maps, output, format, estimate=estimate, force=force)
+        return (Path(output),)
+    from cyclestrain.figures import save_figure, strain_figure
+
+    target = Path(output) if Path(output).suffix.lower() == f".{kind}" else Path(f"{os.fspath(output)}.{kind}")
+    check_writable(target, force)
+    save_figure(strain_figure(maps, estimate), target)
+    return (target,)
+
+
+def info(
+    file: PathLike | PatternSource | Scan,
+    *,
+    dataset: str | None = None,
+    scan_shape: tuple[int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
+    dtype: str | None = None,
+    offset: int = 0,
+    order: Literal["C", "F"] = "C",
+    flyback: int = 0,
+    scan_roi: str | None = None,
+    detector_roi: str | None = None,
+    bin: int = 1,
+) -> str:
+    """Tell what a file holds and what `map` would assume about it.
+
+    Parameters
+    ----------
+    file
+        Scan, result or model.
+    dataset
+        Name of the array in a file that holds several.
+    scan_shape
+        ``(ry, rx)`` for files that hold a plain stack of patterns; without flyback.
+    shape
+        Shape of the numbers in a raw binary file: ``qy qx``, ``n qy qx`` or ``ry rx qy qx``.
+    dtype
+        Their type: uint16, float32, >u2 (big-endian), ...
+    offset
+        Bytes before the first of them.
+    order
+        C where the last axis varies fastest, F where the first does.
+    flyback
+        Positions at the end of each scan row that were recorded while the beam flew back; they are left out.
+    scan_roi
+        Region ``y0:y1,x0:x1`` of positions; the rest is not read.
+    detector_roi
+        Region ``y0:y1,x0:x1`` of detector pixels; the rest is not read.
+    bin
+        Detector pixels that are summed into one, along each axis.
+
+    Returns
+    -------
+    text
+        A few lines: shape, type, calibration, counts per pattern, assumptions; of a result also how to repeat it, of a
+        model its entries, lattice, symmetry, network and training log.
+    """
+    given = {
+        "dataset": dataset,
+        "scan_shape": scan_shape,
+        "shape": shape,
+        "dtype": dtype,
+        "offset": offset,
+        "order": order,
+        "flyback": flyback,
+        "scan_roi": scan_roi,
+        "detector_roi": detector_roi,
+        "bin": bin,
+    }
+    from cyclestrain.result import describe
+
+    if is_model(file):
+        return explain_model(file)
+    if isinstance(file, str | os.PathLike):
+        with suppress(InputError):  # not a result: a scan, or the reader says what is wrong
+            return _explain(file)
+    found = describe(open_scan(file, validated(ReadSettings, given)))
+    rows = [f"{label:<20}{value}" for label, value in found.rows()]
+    return "\n".join([*rows, "", *(f"- {sentence}" for sentence in found.assumptions)])
+
+
+def _explain(result: PathLike) -> str:
+    """Lines about a result: its maps, how it was made, whether its scan is still the same, how to repeat it."""
+    from cyclestrain.result import describe_result, load_result
+
+    maps = load_result(result)
+    return "\n".join([*describe_result(maps), *_origin(result, maps)])
+
+
+def _origin(result: PathLike, maps: xr.Dataset) -> list[str]:
+    from cyclestrain.io import fingerprint
+
+    try:
+        run = stored_run(result, maps)
+    except InputError:
+        return []  # a result that was not made from a file
+    if run.scan is None:
+        return [f"scan: {maps.attrs.get('input_path') or 'an array in memory'}, not found from here"]
+    try:
+        same = fingerprint(open_scan(run.scan, run.reading)) == run.fingerprint
+    except InputError as error:
+        return [f"scan: {run.scan}, which can no longer be read: {error}"]
+    state = "the same as when it was mapped" if same else "NOT the one that was mapped: its content differs"
+    return [f"scan: {run.scan}, {state}", f"repeat: cyclestrain map --config {os.fspath(result)}"]
+
+
+def _maps(result: PathLike | xr.Dataset) -> xr.Dataset:
+    import xarray as xr
+
+    from cyclestrain.result import load_result
+
+    return result if isinstance(result, xr.Dataset) else load_result(result)
+
+
+def _group(result: PathLike | xr.Dataset, name: str) -> xr.Dataset | None:
+    """A data set stored beside the maps of a result, if it has one."""
+    import xarray as xr
+
+    from cyclestrain.result import load_group
+
+    if isinstance(result, xr.Dataset):
+        return None
+    try:
+        return load_group(result, name)
+    except InputError:
+        return None

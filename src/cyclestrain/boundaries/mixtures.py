@@ -1,0 +1,213 @@
+"""What the probe holds where it holds several crystals, or a crystal and vacuum, and what that makes of the maps.
+
+A mixture has the class and the rotation of its dominant crystal. Its strain is the mean of the crystals' strains, each
+as it is at a clean position nearby, weighted by their shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+from cyclestrain.affine import wrap_angle
+from cyclestrain.boundaries.sides import MOST, Sides
+from cyclestrain.data import AffineField, BoolArray, Fields, FloatArray, IntArray, StrainMaps
+from cyclestrain.pattern import Candidates, Decomposition
+
+__all__ = ["Mixtures"]
+
+LEAST = 0.002
+"""Shares below this are set to zero."""
+SURE, SURE_BESIDE_VACUUM = 4.0, 2.5
+"""Standard deviations from which the crystals found do not fill the whole probe."""
+_PER_POSITION = ("position", "source", "vacuum", "amplitude", "covariance", "changed")
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """What the probe holds near changes of crystal.
+
+    Attributes
+    ----------
+    position
+        Flat index, shape ``(n,)``.
+    source
+        Flat index of the position that each crystal's transform is taken from, the position itself first, -1 for none,
+        shape ``(n, 1 + MOST)``.
+    vacuum
+        What the crystals do not fill is vacuum, shape ``(n,)``.
+    amplitude
+        Of each crystal over its gain where it is alone; all zero where no pattern was looked at, ``(n, 1 + MOST)``.
+    covariance
+        Of the amplitudes, shape ``(n, 1 + MOST, 1 + MOST)``.
+    changed
+        More than what the position's own fit says: several crystals, or another one, shape ``(n,)``.
+    """
+
+    position: IntArray
+    source: IntArray
+    vacuum: BoolArray
+    amplitude: FloatArray
+    covariance: FloatArray
+    changed: BoolArray
+
+    @classmethod
+    def found(cls, sides: Sides, candidates: Candidates, decomposition: Decomposition) -> Mixtures:
+        """What some positions hold. A single crystal that the own fit is a copy of is the position's own.
+
+        Parameters
+        ----------
+        sides
+            The positions and the crystals around each.
+        candidates
+            What the patterns were explained with.
+        decomposition
+            How much of each candidate the patterns hold.
+        """
+        chosen = decomposition.amplitude > LEAST * decomposition.amplitude.sum(1, keepdims=True)
+        amplitude = np.where(chosen, decomposition.amplitude, 0.0)
+        scatter = (sides.scatter * amplitude[:, :, None]) ** 2 * np.eye(1 + MOST)
+        alone, first = chosen.sum(1) == 1, chosen.argmax(1)
+        own = alone & ((first == 0) | (first == candidates.like))
+        source = np.column_stack([sides.position, sides.source])
+        source[own, first[own]] = sides.position[own]
+        return cls(
+            sides.position, source, sides.vacuum, amplitude, decomposition.covariance + scatter, chosen.any(1) & ~own
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Mixtures]) -> Mixtures:
+        """All positions of some blocks (at least one), in ascending order."""
+        order = np.argsort(np.concatenate([part.position for part in parts]))
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in _PER_POSITION}
+        return cls(**arrays)
+
+    def only(self, good: BoolArray) -> Mixtures:
+        """Those that rest on positions that are `good`, shape ``(ry, rx)``."""
+        there = self.amplitude > 0
+        keep = there.any(1) & (good.ravel()[self.source] | ~there).all(1)
+        return Mixtures(**{name: getattr(self, name)[keep] for name in _PER_POSITION})
+
+    @property
+    def weight(self) -> FloatArray:
+        """Share of each crystal among the crystals, shape ``(n, 1 + MOST)``."""
+        return self.amplitude / self.amplitude.sum(1, keepdims=True)
+
+    @property
+    def weight_covariance(self) -> FloatArray:
+        """Covariance of `weight`."""
+        jac = (np.eye(1 + MOST) - self.weight[:, :, None]) / self.amplitude.sum(1)[:, None, None]
+        return jac @ self.covariance @ jac.swapaxes(1, 2)
+
+    @property
+    def filled(self) -> FloatArray:
+        """Part of the probe that the crystals fill, 1 unless they surely fill less, shape ``(n,)``."""
+        total, sure = self.amplitude.sum(1), np.where(self.vacuum, SURE_BESIDE_VACUUM, SURE)
+        return np.where(total < 1.0 - sure * self.filled_error, total, 1.0)
+
+    @property
+    def filled_error(self) -> FloatArray:
+        """Standard deviation of the summed amplitudes."""
+        return np.sqrt(self.covariance.sum((1, 2)))
+
+    @property
+    def dominant(self) -> IntArray:
+        """Number of the crystal with the largest share, shape ``(n,)``."""
+        return self.amplitude.argmax(1)
+
+    @property
+    def doubt(self) -> FloatArray:
+        """Probability of each crystal to be the dominant one instead, shape ``(n, 1 + MOST)``."""
+        first, weight, covariance = self.dominant[:, None], self.weight, self.weight_covariance
+        lead = np.take_along_axis(weight, first, 1) - weight
+        variance = np.einsum("nii->ni", covariance)
+        cross = np.take_along_axis(covariance, first[:, :, None], 1)[:, 0]
+        variance = variance + np.take_along_axis(variance, first, 1) - 2 * cross
+        chance = ndtr(-lead / np.sqrt(np.maximum(variance, 1e-12)))
+        np.put_along_axis(chance, first, 0.0, 1)
+        return np.asarray(chance)
+
+    def _dominated(self, context: AffineField) -> AffineField:
+        """Field in which every mixture has the affine and the label of its dominant crystal."""
+        origin = np.take_along_axis(self.source, self.dominant[:, None], 1)[self.changed, 0]
+        out = {}
+        for name in ("affine", "covariance", "label", "valid"):
+            given = getattr(context, name)
+            values = given.reshape(-1, *given.shape[2:]).copy()
+            values[self.position[self.changed]] = values[origin]
+            out[name] = values.reshape(given.shape)
+        return replace(context, **out)
+
+    def with_dominant_crystal(self, found: Fields) -> Fields:
+        """Fields whose context knows the dominant crystal, or vacuum, and its share; their class may be in doubt."""
+        context, n, first = self._dominated(found.context), np.arange(len(self.position)), self.dominant
+        share, confidence = (context.label.ravel() >= 0).astype(float), found.confidence.ravel().copy()
+        sigma, weight, filled = np.zeros(share.shape), self.weight[n, first], self.filled
+        share[self.position] = weight * filled
+        of_filled = np.where(self.vacuum | (filled < 1.0), self.filled_error, 0.0)
+        sigma[self.position] = np.hypot(filled * np.sqrt(self.weight_covariance[n, first, first]), weight * of_filled)
+        label = context.label.ravel()[self.source]
+        doubt = (self.doubt * ((self.source >= 0) & (label != label[n, first][:, None]))).sum(1)
+        confidence[self.position] = confidence[self.source[n, first]] * (1.0 - np.minimum(doubt, 0.5))
+        maps = {"share": share, "share_sigma": sigma, "confidence": confidence}
+        shaped: dict[str, Any] = {name: values.reshape(context.label.shape) for name, values in maps.items()}
+        mostly_vacuum = np.zeros(context.label.shape, bool)
+        mostly_vacuum.flat[self.position[self.vacuum & (filled < 0.5)]] = True
+        affine, context = (
+            replace(field, label=np.where(mostly_vacuum, -1, field.label), valid=field.valid & ~mostly_vacuum)
+            for field in (found.affine, context)
+        )
+        return replace(found, affine=affine, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
+
+    def blend(self, maps: StrainMaps, context: AffineField) -> StrainMaps:
+        """Strain of the mixtures: the crystals' mean, weighted by their shares; rotation is the dominant crystal's.
+
+        Parameters
+        ----------
+        maps
+            Strain of every position's (dominant) crystal, in the axes asked for.
+        context
+            What it was made from.
+        """
+        n, first = np.arange(len(self.position)), self.dominant
+        flat = np.stack([maps.eyy, maps.exx, maps.exy, maps.rotation], -1).reshape(-1, 4)
+        values = flat[np.where(self.source >= 0, self.source, self.position[:, None])]
+        values = np.where(np.isfinite(values), values, values[n, first][:, None])
+        mean = np.einsum("nk,nkc->nc", self.weight, values)
+        mean[:, 3] = values[n, first, 3]
+        covariance = maps.covariance.reshape(-1, 4, 4).copy()
+        covariance[self.position] = self._covariance(covariance, values - mean[:, None], context)
+        unknown = np.where(self.vacuum, 0.0, 1.0 - self.filled)  # of some other crystal of the scan
+        covariance[self.position[:, None], range(3), range(3)] += (unknown**2)[:, None] * np.nanvar(flat[:, :3], 0)
+        flat[self.position[self.changed]] = mean[self.changed]
+        flat[~context.valid.ravel()] = np.nan
+        shape = maps.exx.shape
+        eyy, exx, exy, rotation = (flat[:, c].reshape(shape) for c in range(4))
+        return StrainMaps(eyy, exx, exy, rotation, covariance.reshape(*shape, 4, 4), maps.gradient)
+
+    def _covariance(self, covariance: FloatArray, off: FloatArray, context: AffineField) -> FloatArray:
+        """Covariance of the mean: that of the crystals' strains, of their shares, and of which one is the dominant.
+
+        Parameters
+        ----------
+        covariance
+            Of the strain of every position, flat.
+        off
+            Strain and rotation of each crystal relative to the mean, shape ``(n, 1 + MOST, 4)``.
+        context
+            See `blend`.
+        """
+        n, first = np.arange(len(self.position)), self.dominant
+        period = 2 * np.pi / context.operator_table.order[context.label.ravel()[self.source[n, first]]]
+        turn, off = wrap_angle(off[..., 3], period[:, None]), off * (1.0, 1.0, 1.0, 0.0)
+        share = np.repeat(self.weight[:, :, None], 4, 2)
+        share[..., 3] = np.arange(1 + MOST) == first[:, None]
+        each = np.nan_to_num(covariance[self.source])
+        out = np.einsum("nkc,nkl,nld->ncd", off, self.weight_covariance, off)
+        out += np.einsum("nkc,nkcd,nkd->ncd", share, each, share)
+        out[:, 3, 3] += (self.doubt * turn**2).sum(1)
+        return np.asarray(out)

@@ -1,0 +1,288 @@
+r"""Boundaries: positions where the probe holds several crystals, or a crystal and vacuum.
+
+Near a change of crystal each pattern is explained as a mixture of the crystals around it
+(`cyclestrain.pattern.decompose`). What these look like is known from clean positions of each side, much better than from
+the pattern itself. A mixture has to explain the pattern better than its own single fit does, so that a smooth field,
+where neighbours differ as well, has none. How far from an edge mixtures are looked for is read off the gain, which is
+smaller where a part of the probe is elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+from scipy.ndimage import distance_transform_cdt
+
+from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
+from cyclestrain.pattern import Candidates
+
+__all__ = ["COST", "MOST", "Sides", "find_sides"]
+
+MOST = 3
+"""Most crystals of the surroundings that a pattern is explained with."""
+COST = np.array([13.0, *[1.0] * MOST])
+"""Chi-square that a crystal costs: the pattern's own fit, with a transform of its own, and known ones."""
+TOLERANCE = 0.01
+"""Difference in any element of ``A_1^-1 A_2`` that is no change of crystal: the disks still overlap almost wholly."""
+DIFFERENT = 4.0
+"""Standard deviations of such a difference that are no change either."""
+AGREEING = 3
+"""Neighbours of its own kind that make a position a source where there is no clean one."""
+FURTHEST = 4
+"""Largest distance from an edge at which mixtures are looked for, positions."""
+LACKING = 0.01
+"""Share of the gain that has to be lacking at some distance from an edge for mixtures to be looked for there."""
+UNKNOWN, VACUUM = -2, -1
+"""Labels of a position without a usable estimate, and without a crystal."""
+
+
+class _Flat(NamedTuple):
+    """A field as the compiled loops read it, flat over positions."""
+
+    rows: int
+    columns: int
+    label: IntArray
+    affine: FloatArray
+    variance: FloatArray  # largest of the elements of the affine
+    operators: FloatArray
+    order: IntArray
+
+    @classmethod
+    def of(cls, field: AffineField) -> _Flat:
+        label = np.where(field.valid | (field.label < 0), field.label, UNKNOWN).ravel().astype(np.int64)
+        variance = np.nan_to_num(np.einsum("...ii->...i", field.covariance).max(-1)).ravel()
+        table = field.operator_table
+        affine = np.nan_to_num(field.affine).reshape(-1, 2, 2)
+        rows, columns = field.label.shape
+        return cls(rows, columns, label, affine, variance, table.operators, table.order)
+
+
+@nb.njit(cache=True)
+def _alike(one: Any, two: Any, variance: float, label: int, operators: Any, order: Any) -> bool:  # pragma: no cover
+    """Whether two affines of one entry, with the summed variance, may be the same crystal in any labelling."""
+    limit = max(TOLERANCE, DIFFERENT * np.sqrt(variance))
+    a, b, c, d = one[0, 0], one[0, 1], one[1, 0], one[1, 1]
+    determinant = a * d - b * c
+    for k in range(order[label]):
+        furthest = 0.0
+        for j in range(2):
+            up, low = (d * two[0, j] - b * two[1, j]) / determinant, (a * two[1, j] - c * two[0, j]) / determinant
+            furthest = max(furthest, abs(up - operators[label, k, 0, j]), abs(low - operators[label, k, 1, j]))
+        if furthest <= limit:
+            return True
+    return False
+
+
+@nb.njit(cache=True)
+def _same(field: Any, i: int, j: int) -> bool:  # pragma: no cover
+    if field.label[i] != field.label[j]:
+        return False
+    variance = field.variance[i] + field.variance[j]
+    return _alike(field.affine[i], field.affine[j], variance, field.label[i], field.operators, field.order)
+
+
+@nb.njit(cache=True)
+def _compare_neighbours(field: Any, agreeing: Any, differing: Any) -> None:  # pragma: no cover
+    """Count, of the eight neighbours of every position with a crystal, those of the same and those of another kind."""
+    rows, columns, label = field.rows, field.columns, field.label
+    for i in range(rows * columns):
+        if label[i] < 0:
+            continue
+        y, x = i // columns, i % columns
+        for k in range(9):
+            v, u = y + k // 3 - 1, x + k % 3 - 1
+            j = v * columns + u
+            if k == 4 or v < 0 or u < 0 or v >= rows or u >= columns or label[j] == UNKNOWN:
+                continue
+            if _same(field, i, j):
+                agreeing[i] += 1
+            else:
+                differing[i] += 1
+
+
+@nb.njit(cache=True)
+def _find_sources(
+    field: Any, gain: Any, rank: Any, offsets: Any, position: Any, source: Any, mean_gain: Any
+) -> None:  # pragma: no cover
+    """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only."""
+    rows, columns = field.rows, field.columns
+    for n in range(len(position)):
+        y, x = position[n] // columns, position[n] % columns
+        found, count = 0, np.zeros(source.shape[1])
+        for wanted in (2, 1):
+            before = found
+            for k in range(len(offsets)):
+                v, u = y + offsets[k, 0], x + offsets[k, 1]
+                j = v * columns + u
+                if v < 0 or u < 0 or v >= rows or u >= columns or rank[j] != wanted:
+                    continue
+                at = 0
+                while at < found and not _same(field, source[n, at], j):
+                    at += 1
+                if at < before or at == source.shape[1]:
+                    continue
+                if at == found:
+                    source[n, at] = j
+                    found += 1
+                mean_gain[n, at] += gain[j]
+                count[at] += 1
+        for at in range(found):
+            mean_gain[n, at] /= count[at]
+
+
+@nb.njit(cache=True)
+def _own_likeness(
+    label: Any, affine: Any, variance: Any, operators: Any, order: Any, like: Any
+) -> None:  # pragma: no cover
+    """Number of the candidate that the first one is a copy of, -1 for none."""
+    for n in range(len(label)):
+        like[n] = -1
+        for k in range(1, label.shape[1]):
+            if label[n, 0] >= 0 and label[n, 0] == label[n, k] and like[n] < 0:
+                both = variance[n, 0] + variance[n, k]
+                if _alike(affine[n, 0], affine[n, k], both, label[n, 0], operators, order):
+                    like[n] = k
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Positions near a change of crystal, and the crystals around them.
+
+    Attributes
+    ----------
+    position
+        Flat index, ascending, shape ``(n,)``.
+    source
+        Flat index of the position that stands for each crystal, nearest first, -1 for none, shape ``(n, MOST)``.
+    gain
+        Mean brightness of each crystal at such positions, shape ``(n, MOST)``.
+    vacuum
+        There is vacuum within the reach of the probe, shape ``(n,)``.
+    scatter
+        Relative scatter of the gain between clean neighbours beyond that of counting.
+    label, affine, variance
+        Dictionary entry (-1 for none), affine and largest variance of its elements at each source, shapes
+        ``(n, MOST)``, ``(n, MOST, 2, 2)`` and ``(n, MOST)``.
+    operators
+        Equivalent labellings of every entry.
+    """
+
+    position: IntArray
+    source: IntArray
+    gain: FloatArray
+    vacuum: BoolArray
+    scatter: float
+    label: IntArray
+    affine: FloatArray
+    variance: FloatArray
+    operators: OperatorTable
+
+    def within(self, first: int, last: int) -> Sides:
+        """Those at flat positions from `first` to `last`, both included."""
+        part = slice(*np.searchsorted(self.position, [first, last + 1]))
+        names = ("position", "source", "gain", "vacuum", "label", "affine", "variance")
+        some: dict[str, Any] = {name: getattr(self, name)[part] for name in names}
+        return replace(self, **some)
+
+    def candidates(self, label: IntArray, affine: FloatArray, variance: FloatArray, centre: FloatArray) -> Candidates:
+        """Crystals that the positions may hold, first their own fits.
+
+        Parameters
+        ----------
+        label, affine, variance
+            Entry, affine and largest variance of each position's own fit, shapes ``(n,)``, ``(n, 2, 2)`` and ``(n,)``;
+            fits that are not finite take no part.
+        centre
+            Beam centre ``(y, x)``, pixels, shape ``(n, 2)``.
+        """
+        finite = np.isfinite(affine).all((1, 2)) & np.isfinite(variance)
+        labels = np.column_stack([np.where(finite, label, -1), self.label])
+        affines = np.concatenate([np.where(finite[:, None, None], affine, np.eye(2))[:, None], self.affine], 1)
+        variances = np.column_stack([np.where(finite, variance, 0.0), self.variance])
+        like = np.empty(len(labels), np.int64)
+        _own_likeness(labels, affines, variances, self.operators.operators, self.operators.order, like)
+        nearest = np.take_along_axis(self.gain, np.maximum(like - 1, 0)[:, None], 1)
+        return Candidates(labels, affines, np.concatenate([nearest, self.gain], 1), like, centre)
+
+
+def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray) -> Sides:
+    """Find positions that may hold several crystals, and the crystals around each.
+
+    Parameters
+    ----------
+    context
+        Smoothed affine of every position; label -1 where there is no crystal.
+    gain, significance
+        Brightness of every position and its own over its standard deviation, shape ``(ry, rx)``.
+    """
+    field = _Flat.of(context)
+    shape, n = context.label.shape, context.label.size
+    agreeing, differing = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    _compare_neighbours(field, agreeing, differing)
+    crystal = (field.label >= 0).reshape(shape)
+    distance = _distance(differing.reshape(shape) > 0)
+    reach = _reach(distance, crystal, gain)
+    clean = crystal & (distance > reach)
+    position = np.flatnonzero(((distance <= reach) & crystal).ravel() | (field.label == UNKNOWN))
+    rank = np.where(clean.ravel(), 2, (agreeing >= AGREEING).astype(np.int64))
+    source, brightness = np.full((len(position), MOST), -1), np.zeros((len(position), MOST))
+    _find_sources(field, np.nan_to_num(gain).ravel(), rank, _offsets(reach + 1.9), position, source, brightness)
+    some = source[:, 0] >= 0
+    scatter = _scatter(gain, significance, clean)
+    vacuum = _distance((field.label == VACUUM).reshape(shape)).ravel() <= reach + 2
+    position, source, brightness = position[some], source[some], brightness[some]
+    label = np.where(source >= 0, field.label[source], -1)
+    return Sides(
+        position, source, brightness, vacuum[position], scatter,
+        label, field.affine[source], field.variance[source], context.operator_table,
+    )  # fmt: skip
+
+
+def _distance(near: BoolArray) -> IntArray:
+    """Distance from the nearest of some positions, 1 at these themselves."""
+    if not near.any():
+        return np.full(near.shape, FURTHEST + 2)
+    return np.asarray(1 + distance_transform_cdt(~near, "chessboard"))
+
+
+def _offsets(radius: float) -> IntArray:
+    """Steps to all positions within a radius, nearest first."""
+    most = int(radius)
+    y, x = (axis.ravel() for axis in np.mgrid[-most : most + 1, -most : most + 1])
+    order = np.argsort(y**2 + x**2, kind="stable")
+    inside = order[(y**2 + x**2)[order] <= radius**2]
+    return np.stack([y, x], 1)[inside[1:]]
+
+
+def _differences(gain: FloatArray, here: BoolArray, there: BoolArray) -> FloatArray:
+    """Relative differences of the gain between neighbours, of which one is `here` and the other `there`."""
+    out = [np.empty(0)]
+    for one, two in ((np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])):
+        for a, b in ((one, two), (two, one)):
+            pair = here[a] & there[b]
+            out.append(1.0 - gain[a][pair] / gain[b][pair])
+    joined = np.concatenate(out)
+    return joined[np.isfinite(joined)]
+
+
+def _scatter(gain: FloatArray, significance: FloatArray, clean: BoolArray) -> float:
+    """Relative scatter of the gain between clean neighbours beyond that of counting."""
+    differences = _differences(gain, clean, clean)
+    if not len(differences):
+        return 0.0
+    return float(np.sqrt(max(np.mean(differences**2) / 2 - np.mean(1.0 / significance[clean] ** 2), 0.0)))
+
+
+def _reach(distance: IntArray, crystal: BoolArray, gain: FloatArray) -> int:
+    """Largest distance from an edge at which some of the gain is lacking, at least 1."""
+    for reach in range(1, FURTHEST):
+        lacking = _differences(gain, crystal & (distance == reach + 1), crystal & (distance == reach + 2))
+        if len(lacking) < 10:
+            return reach
+        error = lacking.std() / np.sqrt(len(lacking))
+        if lacking.mean() < max(LACKING, 4.0 * error):
+            return reach
+    return FURTHEST

@@ -1,0 +1,84 @@
+"""What can be known of detector and beam before looking for a crystal: bad pixels, beam centre, ring.
+
+Everything here is automatic, announced, stored with the result and can be overridden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from cyclestrain.calibration.beam import Centres, find_beam, find_centres
+from cyclestrain.calibration.hidden_beam import disk_radius
+from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, noise_scale
+from cyclestrain.calibration.subset import Sample
+from cyclestrain.data import Calibration, FloatArray, Scan
+from cyclestrain.settings import LearnSettings
+
+__all__ = ["calibrate"]
+
+MOST_SQUEEZED = 0.3
+"""A pixel is taken for saturated where its variance is less than this share of what its counts should have."""
+GIVEN_SIGMA = 1.0
+"""Standard deviation, pixels, of a beam centre that was typed."""
+
+
+def _ring(centre: FloatArray, shape: tuple[int, int], disk_radius: float) -> tuple[float, float]:
+    edge = min(centre[0], centre[1], shape[0] - 1 - centre[0], shape[1] - 1 - centre[1])
+    return 2.0 * disk_radius + 2.0, float(max(edge, 3.0 * disk_radius + 6.0))
+
+
+def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: float = 0.0) -> Calibration:
+    """Bad pixels, beam centre of every position, size of the disks and the ring of the detector that is used.
+
+    Parameters
+    ----------
+    scan
+        The whole scan, for its shape.
+    sample
+        Patterns to measure on.
+    settings
+        ``centre`` and ``ring`` override what would be measured.
+    pedestal
+        Level of the file's numbers from which the patterns are counted already.
+    """
+    patterns = sample.patterns
+    mean = patterns.mean(0, dtype=np.float64)
+    some = patterns[:: max(1, len(patterns) // 256)]
+    variance = some.var(0, dtype=np.float64)
+    bad = find_bad_pixels(mean, variance, len(patterns), len(some))
+    saturated = variance < MOST_SQUEEZED * noise_scale(mean, variance) * mean
+    beam = find_beam(patterns, mean, saturated, ~bad)
+    good = ~bad & ~beam.shadow
+    choices = [f"bad pixels: {int(bad.sum())} masked" if bad.any() else "bad pixels: none found"]
+    if pedestal:
+        choices.append(f"counts: above {pedestal:.4g}, where the detector's noise would vanish")
+    if beam.shadow.any():
+        choices.append(f"beam stop: {int(beam.shadow.sum())} pixels in its shadow masked")
+    if settings.centre is not None:
+        smooth = np.broadcast_to(np.asarray(settings.centre, float), (*scan.scan_shape, 2)).copy()
+        centres = Centres(smooth, GIVEN_SIGMA, np.inf, "as given")
+    else:
+        centres = find_centres(scan.scan_shape, sample, good, beam)
+        if centres.jump == 0.0:  # the average of moving disks is larger than a disk
+            beam = replace(beam, radius=disk_radius(patterns, good, beam.centre))
+            centres = find_centres(scan.scan_shape, sample, good, beam)
+    choices.append(_describe(centres))
+    middle = centres.smooth.reshape(-1, 2).mean(0)
+    ring = settings.ring or _ring(middle, scan.detector_shape, beam.radius)
+    choices.append(f"disk radius: {beam.radius:.1f} px; ring used: {ring[0]:.0f} to {ring[1]:.0f} px from the centre")
+    filled = fill_from_nearest(mean, good)
+    return Calibration(
+        good, centres.smooth, centres.sigma, beam.radius, (float(ring[0]), float(ring[1])), filled, tuple(choices),
+        pedestal, centres.jump,
+    )  # fmt: skip
+
+
+def _describe(centres: Centres) -> str:
+    y, x = centres.smooth.reshape(-1, 2).mean(0)
+    drift = np.ptp(centres.smooth.reshape(-1, 2), axis=0)
+    moves = "" if centres.what == "as given" else (
+        f" over the scan (drift {drift[0]:.2f}, {drift[1]:.2f} px; scatter {centres.sigma:.3f} px)"
+    )  # fmt: skip
+    return f"beam centre: y = {y:.2f}, x = {x:.2f} px, {centres.what}{moves}"

@@ -1,0 +1,129 @@
+"""The level from which a detector counts: where the straight line of its noise over its mean meets zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.calibration.subset import TILE, read_sample
+from cyclestrain.data import FloatArray, IntArray, PatternSource, Scan
+
+__all__ = [
+    "LEAST_PAIRS",
+    "LEAST_PEDESTAL",
+    "NOISE_PIXELS",
+    "N_LEVELS",
+    "SAMPLED_PIXELS",
+    "Levelled",
+    "above_pedestal",
+    "levelled",
+    "measure_pedestal",
+]
+
+LEAST_PAIRS = 16
+
+
+NOISE_PIXELS = 2**22
+
+
+N_LEVELS = 16
+"""Neighbouring positions, pixels in all of them, and levels of brightness on which the detector's noise is measured."""
+
+
+LEAST_PEDESTAL = 0.2
+"""Share of the typical pixel's noise below which a pedestal changes no result."""
+
+
+@dataclass(frozen=True)
+class Levelled:
+    """Patterns with a pedestal taken off, float32.
+
+    Attributes
+    ----------
+    base
+        The patterns as they are stored.
+    pedestal
+        What is taken off.
+    """
+
+    base: PatternSource
+    pedestal: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(int(size) for size in self.base.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the counts."""
+        return np.dtype(np.float32)
+
+    def __getitem__(self, key: Any, /) -> NDArray[np.float32]:
+        return np.asarray(self.base[key], np.float32) - np.float32(self.pedestal)
+
+
+def measure_pedestal(patterns: NDArray[Any], rows: IntArray, columns: IntArray) -> float:
+    """Level, in the numbers of the file, at which the noise of a pixel vanishes; 0 where counts are counts.
+
+    The variance of a pixel is a straight line in its mean: it starts at the read noise, at an offset that was added to
+    all counts. Counts from the level where that line meets zero have a variance in proportion to their mean, as counted
+    electrons have, and are fitted as those. Variances are taken between neighbouring positions, which mostly show the
+    same.
+
+    Parameters
+    ----------
+    patterns
+        Shape ``(n, qy, qx)``.
+    rows, columns
+        Scan position of each, shape ``(n,)``.
+    """
+    pairs = np.flatnonzero(np.abs(np.diff(rows)) + np.abs(np.diff(columns)) == 1)
+    most = max(LEAST_PAIRS, NOISE_PIXELS // int(np.prod(patterns.shape[1:])))
+    pairs = pairs[:: max(1, len(pairs) // most)]
+    if len(pairs) < LEAST_PAIRS:
+        return 0.0
+    one, two = (patterns[at].astype(np.float64).reshape(len(pairs), -1) for at in (pairs, pairs + 1))
+    change = (one - two) ** 2 / 2
+    alike = change.sum(1) <= np.quantile(change.sum(1), 0.75)  # the others may straddle a grain boundary
+    mean, variance = 0.5 * (one + two)[alike].mean(0), change[alike].mean(0)
+    at = np.array_split(np.argsort(mean, kind="stable")[: int(0.97 * mean.size)], N_LEVELS)
+    x, y = (np.array([values[part].mean() for part in at]) for values in (mean, variance))
+    if y.min() <= 0:
+        return 0.0
+    design = np.stack([x, np.ones_like(x)], 1)
+    (gain, start), covariance = _line(design, y, 1.0 / y)
+    if gain <= 0 or abs(start) < 5.0 * np.sqrt(covariance[1, 1]):
+        return 0.0
+    pedestal = float(-start / gain)
+    return pedestal if abs(pedestal) > LEAST_PEDESTAL * (float(np.median(mean)) - pedestal) else 0.0
+
+
+def _line(design: FloatArray, values: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weighted least squares and the covariance that its own residuals give."""
+    a, b = design * weight[:, None], values * weight
+    inverse = np.linalg.inv(a.T @ a)
+    found = inverse @ a.T @ b
+    return found, inverse * float(((b - a @ found) ** 2).sum() / (len(b) - len(found)))
+
+
+SAMPLED_PIXELS = 2**23
+"""Pixels, in all patterns of a sample, on which the detector's noise is measured."""
+
+
+def above_pedestal(scan: Scan) -> tuple[Scan, float]:
+    """The scan counted from the level where the noise of its detector vanishes, and that level; see `measure_pedestal`.
+
+    Where counts are counts, the scan is returned as it is.
+    """
+    sample, _ = read_sample(scan, max(TILE * TILE, SAMPLED_PIXELS // int(np.prod(scan.detector_shape))))
+    pedestal = measure_pedestal(sample.patterns, sample.rows, sample.columns)
+    return levelled(scan, pedestal), pedestal
+
+
+def levelled(scan: Scan, pedestal: float) -> Scan:
+    """The scan counted from `pedestal`."""
+    return replace(scan, source=Levelled(scan.source, pedestal)) if pedestal else scan

@@ -1,0 +1,102 @@
+"""Part of a scan held in memory, on which the calibration and the dictionary are learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.data import IntArray, Scan
+from cyclestrain.errors import InputError
+from cyclestrain.io import ValueRange, check_patterns, check_range
+
+__all__ = ["SAMPLE_BYTES", "TILE", "Sample", "draw_sample", "read_sample", "sample_budget"]
+
+SAMPLE_BYTES = 600 * 2**20
+"""Largest sample; never more than a fifth of the memory allowed, since learning takes twice as much beside it."""
+
+
+TILE = 8
+"""Samples are square tiles of this many positions, so that neighbours can be averaged."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Part of a scan held in memory, on which the calibration and the dictionary are learned.
+
+    Attributes
+    ----------
+    patterns
+        Shape ``(n, qy, qx)``, in the type of the file.
+    rows, columns
+        Scan position of each pattern, shape ``(n,)``.
+    complete
+        True if these are all positions of the scan, in order.
+    """
+
+    patterns: NDArray[Any]
+    rows: IntArray
+    columns: IntArray
+    complete: bool
+
+
+def draw_sample(scan: Scan, max_positions: int = 4096) -> Sample:
+    """Read tiles spread evenly over the scan, or all of it where it is small enough.
+
+    Raises
+    ------
+    InputError
+        If the scan is a single position, or its values cannot be diffraction counts.
+    """
+    if scan.n_positions < 2:
+        raise InputError(
+            f"{scan.name} holds a single pattern (scan 1 x 1): strain is relative, so a map needs at least two "
+            "positions; if this is a stack of patterns, give its shape with --scan"
+        )
+    sample, values = read_sample(scan, max_positions)
+    check_range(values, scan.name)
+    return sample
+
+
+def sample_budget(scan: Scan) -> str:
+    """All that samples, and with them results, depend on the memory allowed: nothing for what fits in any case."""
+    largest, budget = 4 * scan.n_positions * int(np.prod(scan.detector_shape)), _sample_bytes(scan)
+    return "whole" if largest <= budget and scan.source.dtype.itemsize <= 4 else str(budget)
+
+
+def _sample_bytes(scan: Scan) -> int:
+    return min(SAMPLE_BYTES, scan.memory_bytes // 5)
+
+
+def read_sample(scan: Scan, max_positions: int) -> tuple[Sample, ValueRange]:
+    """Tiles spread evenly over the scan, or all of it where it is small enough, and the range of their values."""
+    n_columns = scan.scan_shape[1]
+    n = max(2, min(max_positions, _sample_bytes(scan) // scan.pattern_bytes))
+    if scan.n_positions <= n:
+        patterns = np.asarray(scan.source[:]).reshape(-1, *scan.detector_shape)
+        rows, columns = np.divmod(np.arange(scan.n_positions), n_columns)
+        return Sample(patterns, rows, columns, True), check_patterns(patterns)
+    parts, rows_, columns_ = [], [], []
+    seen = ValueRange(np.inf, -np.inf)
+    in_tile = min(TILE, scan.scan_shape[0]) * min(TILE, n_columns)
+    for row, column in _tile_corners(scan.scan_shape, max(1, n // in_tile)):
+        tile = np.asarray(scan.source[row : row + TILE, column : column + TILE])
+        r, c = np.mgrid[row : row + tile.shape[0], column : column + tile.shape[1]]
+        seen |= check_patterns(tile.reshape(-1, *scan.detector_shape), row * n_columns + column)
+        parts.append(tile.reshape(-1, *scan.detector_shape))
+        rows_.append(r.ravel())
+        columns_.append(c.ravel())
+    return Sample(np.concatenate(parts), np.concatenate(rows_), np.concatenate(columns_), False), seen
+
+
+def _tile_corners(shape: tuple[int, int], n_tiles: int) -> list[tuple[int, int]]:
+    """Corners of about `n_tiles` tiles on an even grid that do not overlap."""
+    rows, columns = max(1, shape[0] // TILE), max(1, shape[1] // TILE)
+    share = np.sqrt(min(1.0, n_tiles / (rows * columns)))
+    n_y = max(1, min(int(rows * share), n_tiles))
+    n_x = max(1, min(columns, n_tiles // n_y))
+    ys = np.linspace(0, max(0, shape[0] - TILE), n_y).astype(int)
+    xs = np.linspace(0, max(0, shape[1] - TILE), n_x).astype(int)
+    return [(int(y), int(x)) for y in ys for x in xs]

@@ -1,0 +1,43 @@
+"""The nouns that every room shares: scans, calibrations, fields over the positions, and who is next to whom.
+
+Holds frozen containers and what follows from their shape alone; nothing here measures anything. Arrays are
+``(ry, rx, qy, qx)``, vectors and matrices are in ``(y, x)`` order.
+"""
+
+from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
+from cyclestrain.data.calibration import Calibration
+from cyclestrain.data.fields import AffineField, Fields, OperatorTable, StrainMaps
+from cyclestrain.data.neighbours import (
+    clearest_neighbour,
+    count_around,
+    local_means,
+    mean_of_members,
+    neighbour_members,
+    neighbour_weights,
+    values_around,
+    weighted_means,
+)
+from cyclestrain.data.scan import Block, PatternSource, Quantity, Scan
+
+__all__ = [
+    "AffineField",
+    "Block",
+    "BoolArray",
+    "Calibration",
+    "Fields",
+    "FloatArray",
+    "IntArray",
+    "OperatorTable",
+    "PatternSource",
+    "Quantity",
+    "Scan",
+    "StrainMaps",
+    "clearest_neighbour",
+    "count_around",
+    "local_means",
+    "mean_of_members",
+    "neighbour_members",
+    "neighbour_weights",
+    "values_around",
+    "weighted_means",
+]

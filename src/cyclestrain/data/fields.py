@@ -1,0 +1,121 @@
+"""Per-position outcomes: the transform of every pattern, strain and rotation, and all that a run finds.
+
+Vectors and matrices are in ``(y, x)`` order, see `cyclestrain.affine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
+
+__all__ = ["AffineField", "Fields", "OperatorTable", "StrainMaps"]
+
+
+@dataclass(frozen=True)
+class AffineField:
+    """The affine transform from its dictionary entry to every pattern of a scan.
+
+    Attributes
+    ----------
+    affine
+        ``A`` with ``g' = A g``, shape ``(ry, rx, 2, 2)``.
+    covariance
+        Of ``(A_yy, A_yx, A_xy, A_xx)``, shape ``(ry, rx, 4, 4)``.
+    label
+        Dictionary entry of every position, -1 for none, shape ``(ry, rx)``.
+    valid
+        Positions whose affine can be trusted, shape ``(ry, rx)``.
+    operators
+        For each entry the affine maps of its lattice onto itself that are (nearly) rotations, identity first,
+        each of shape ``(order, 2, 2)``.
+    shared
+        Share of the covariance that neighbours have in common, so that no mean over them lowers it, shape
+        ``(ry, rx)``: contrast inside the disks, which follows thickness and tilt. None for none.
+    """
+
+    affine: FloatArray
+    covariance: FloatArray
+    label: IntArray
+    valid: BoolArray
+    operators: tuple[FloatArray, ...]
+    shared: FloatArray | None = None
+
+    @property
+    def operator_table(self) -> OperatorTable:
+        """Operators of all entries in one array, for loops that are compiled."""
+        order = np.array([len(group) for group in self.operators])
+        table = np.tile(np.eye(2), (len(order), int(order.max(initial=1)), 1, 1))
+        for k, group in enumerate(self.operators):
+            table[k, : len(group)] = group
+        return OperatorTable(table, order)
+
+
+@dataclass(frozen=True)
+class OperatorTable:
+    """Operators of an `AffineField`, shape ``(entry, most, 2, 2)``, and how many each entry has, shape ``(entry,)``."""
+
+    operators: FloatArray
+    order: IntArray
+
+
+@dataclass(frozen=True)
+class StrainMaps:
+    """Strain, rotation and their standard uncertainties.
+
+    Attributes
+    ----------
+    eyy, exx, exy, rotation
+        Shape ``(ry, rx)``; strain as a fraction, rotation in radians, positive from +x (column) to +y (row).
+    covariance
+        Of ``(eyy, exx, exy, rotation)``, shape ``(ry, rx, 4, 4)``.
+    gradient
+        ``F_rel`` in detector axes, shape ``(ry, rx, 2, 2)``.
+    """
+
+    eyy: FloatArray
+    exx: FloatArray
+    exy: FloatArray
+    rotation: FloatArray
+    covariance: FloatArray
+    gradient: FloatArray
+
+    @property
+    def sigma(self) -> FloatArray:
+        """Standard uncertainties in the order ``eyy, exx, exy, rotation``, shape ``(ry, rx, 4)``."""
+        return np.sqrt(np.einsum("...ii->...i", self.covariance))
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Per-position outcome of a run, each of shape ``(ry, rx, ...)``.
+
+    Attributes
+    ----------
+    affine, context
+        The transform of every position with covariance, label and validity: from its own pattern, and the best one.
+    centre
+        Beam centre ``(y, x)``, pixels.
+    gain
+        Brightness of the reflections relative to the entry.
+    misfit
+        Chi-square per degree of freedom.
+    sample
+        There is a crystal.
+    confidence
+        Probability that the label is the right one.
+    share, share_sigma
+        Part of the probe in the dominant crystal and its standard deviation; None where that was not looked for.
+    """
+
+    affine: AffineField
+    context: AffineField
+    centre: FloatArray
+    gain: FloatArray
+    misfit: FloatArray
+    sample: BoolArray
+    confidence: FloatArray
+    share: FloatArray | None = None
+    share_sigma: FloatArray | None = None

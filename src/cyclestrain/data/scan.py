@@ -1,0 +1,222 @@
+"""A 4D-STEM scan, read lazily in blocks of patterns.
+
+Arrays are ``(ry, rx, qy, qx)``: scan row, scan column, detector row, detector column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.data.arrays import BoolArray, IntArray
+from cyclestrain.errors import InputError
+
+__all__ = ["Block", "PatternSource", "Quantity", "Scan"]
+
+
+class PatternSource(Protocol):
+    """What a scan needs from its storage: NumPy, h5py, Zarr and dask arrays all provide it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of every axis."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of one value."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A calibrated step: ``value`` per pixel in ``unit`` (for example 0.5 ``nm``)."""
+
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive positions read in one go.
+
+    Attributes
+    ----------
+    positions
+        Flat (row-major) indices into the scan, shape ``(n,)``.
+    patterns
+        Their diffraction patterns, shape ``(n, qy, qx)``, in the type of the file.
+    """
+
+    positions: IntArray
+    patterns: NDArray[Any]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Block]) -> Block:
+        """All positions of some blocks (at least one), in ascending order."""
+        positions = np.concatenate([part.positions for part in parts])
+        order = np.argsort(positions)
+        return cls(positions[order], np.concatenate([part.patterns for part in parts])[order])
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A 4D-STEM scan, read lazily.
+
+    Attributes
+    ----------
+    source
+        Anything that slices like an array, shape ``(ry, rx, qy, qx)``.
+    name
+        What to call the scan in titles and messages.
+    path
+        The file it came from, or ``""`` for an array in memory.
+    real_step
+        Distance between neighbouring probe positions, if known.
+    reciprocal_step
+        Size of a detector pixel in reciprocal space, if known.
+    scan_rotation
+        Angle of the scan axes in detector axes, radians, positive from +x (column) to +y (row).
+    metadata
+        Everything else the file said, plain strings and numbers.
+    memory_bytes
+        How much memory work on the scan may take; blocks are a small part of it.
+    """
+
+    source: PatternSource
+    name: str = "scan"
+    path: str = ""
+    real_step: Quantity | None = None
+    reciprocal_step: Quantity | None = None
+    scan_rotation: float = 0.0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    memory_bytes: int = 2**30
+    _reading: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.source.shape) != 4:
+            raise InputError(
+                f"a scan has four dimensions (ry, rx, qy, qx), {self.name} has {len(self.source.shape)}: "
+                f"{tuple(self.source.shape)}; give the scan shape with --scan or pick another data set with --dataset"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape ``(ry, rx, qy, qx)``."""
+        ry, rx, qy, qx = self.source.shape
+        return ry, rx, qy, qx
+
+    @property
+    def scan_shape(self) -> tuple[int, int]:
+        """Number of probe positions ``(ry, rx)``."""
+        return self.shape[:2]
+
+    @property
+    def detector_shape(self) -> tuple[int, int]:
+        """Detector size ``(qy, qx)`` in pixels."""
+        return self.shape[2:]
+
+    @property
+    def n_positions(self) -> int:
+        """Number of probe positions."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def pattern_bytes(self) -> int:
+        """Size of one stored pattern in bytes."""
+        return int(np.prod(self.detector_shape)) * self.source.dtype.itemsize
+
+    def blocks(self, max_bytes: int | None = None, done: BoolArray | None = None) -> Iterator[Block]:
+        """Read the whole scan in order, in blocks of at most `max_bytes` (but at least one pattern).
+
+        By default that is a sixteenth of `memory_bytes`, since what is computed from a block takes several times its
+        size and the next one is read meanwhile, and at most 128 MiB, beyond which reading is not faster.
+        Blocks whose positions are all `done` (flat, shape ``(n,)``) are not read.
+        Blocks are whole scan rows where a row fits, else parts of one row, so that every read is contiguous.
+        """
+        if max_bytes is None:
+            max_bytes = min(128 * 2**20, self.memory_bytes // 16)
+        spans = [span for span in self._spans(max_bytes) if done is None or not done[slice(*span)].all()]
+        if isinstance(self.source, np.ndarray):
+            return (self._read(*span) for span in spans)
+        return _ahead(self._read, spans)
+
+    def _spans(self, max_bytes: int) -> list[tuple[int, int]]:
+        """First and last flat position (excluded) of the blocks."""
+        n, n_columns = max(1, max_bytes // self.pattern_bytes), self.scan_shape[1]
+        if n >= n_columns:
+            step = n // n_columns * n_columns
+            return [(first, min(first + step, self.n_positions)) for first in range(0, self.n_positions, step)]
+        parts = [(first, min(first + n, n_columns)) for first in range(0, n_columns, n)]
+        rows = range(0, self.n_positions, n_columns)
+        return [(row + first, row + stop) for row in rows for first, stop in parts]
+
+    def _read(self, first: int, stop: int) -> Block:
+        n_columns = self.scan_shape[1]
+        row, column = divmod(first, n_columns)
+        whole = column == 0 and stop % n_columns == 0
+        key = slice(row, stop // n_columns) if whole else (row, slice(column, column + stop - first))
+        with self._reading:  # storage need not bear two readers at once
+            patterns = np.asarray(self.source[key])
+        return Block(np.arange(first, stop), patterns.reshape(-1, *self.detector_shape))
+
+    def part(self, rows: slice, columns: slice) -> Block:
+        """Read the positions of a rectangle, row by row."""
+        positions = np.arange(self.n_positions).reshape(self.scan_shape)[rows, columns].ravel()
+        with self._reading:
+            patterns = np.asarray(self.source[rows, columns])
+        return Block(positions, patterns.reshape(-1, *self.detector_shape))
+
+    def around(self, block: Block, wanted: IntArray, reach: int) -> Block | None:
+        """Read what lies outside a block and within `reach` rows and columns of it, where `wanted` positions need it.
+
+        Parameters
+        ----------
+        block
+            As `blocks` gives it: whole rows, or a part of one.
+        wanted
+            Flat positions in it whose neighbours are asked for.
+        reach
+            Half width of the square of neighbours.
+
+        Returns
+        -------
+        halo
+            The positions around, ascending; None where all neighbours are in the block or outside the scan.
+        """
+        n_rows, n_columns = self.scan_shape
+        (top, left), (bottom, right) = (divmod(int(block.positions[at]), n_columns) for at in (0, -1))
+        rows = wanted // n_columns
+        first, last = max(0, left - reach), min(n_columns, right + 1 + reach)
+        above, below = max(0, top - reach), min(n_rows, bottom + 1 + reach)
+        places = [
+            (slice(above, top if (rows < top + reach).any() else above), slice(first, last)),
+            (slice(top, bottom + 1), slice(first, left)),
+            (slice(top, bottom + 1), slice(right + 1, last)),
+            (slice(bottom + 1, below if (rows > bottom - reach).any() else bottom + 1), slice(first, last)),
+        ]
+        parts = [self.part(*place) for place in places if all(side.start < side.stop for side in place)]
+        return Block.joined(parts) if parts else None
+
+    def row_band(self, start: int, stop: int) -> NDArray[Any]:
+        """Patterns of scan rows ``start:stop``, shape ``(stop - start, rx, qy, qx)``, in the type of the file."""
+        return np.asarray(self.source[start:stop])
+
+
+def _ahead(read: Callable[[int, int], Block], spans: Sequence[tuple[int, int]]) -> Iterator[Block]:
+    """Read blocks one after the other, each while the one before is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[Block] | None = None
+        for span in spans:
+            coming = pool.submit(read, *span)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()

@@ -1,0 +1,26 @@
+"""The transform of every pattern of a scan: alone, in sums with its neighbours, and once more from what these say.
+
+In go blocks of patterns and what was learned, out come `BlockFit`s, which are gathered into the fields of the scan.
+What is done to a block is a pure function, so that threads, a cluster or a live stream can run it.
+"""
+
+from cyclestrain.estimation.block import BlockFit, chunks, fit_from_start
+from cyclestrain.estimation.crystals import to_fields
+from cyclestrain.estimation.first_pass import first_look, first_pass, fit_alone, fit_sums
+from cyclestrain.estimation.second_pass import Starts, explain_boundaries, find_starts, fit_again, second_pass
+
+__all__ = [
+    "BlockFit",
+    "Starts",
+    "chunks",
+    "explain_boundaries",
+    "find_starts",
+    "first_look",
+    "first_pass",
+    "fit_again",
+    "fit_alone",
+    "fit_from_start",
+    "fit_sums",
+    "second_pass",
+    "to_fields",
+]

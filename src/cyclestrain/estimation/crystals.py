@@ -1,0 +1,104 @@
+"""Which positions show a crystal, and which of their transforms can be trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cyclestrain.data import AffineField, BoolArray, Fields, FloatArray, IntArray, count_around, values_around
+from cyclestrain.estimation.block import MIN_GAIN, MIN_SIGNIFICANCE, BlockFit
+from cyclestrain.estimation.first_pass import SURE_SIGNIFICANCE
+from cyclestrain.pattern import Dictionary
+from cyclestrain.strain import agreeing_neighbours
+
+__all__ = ["ENCLOSING", "to_fields"]
+
+FAINT_SIGNIFICANCE = 2.5
+"""Significance from which a pattern counts as crystal where three of its neighbours agree (5 where two do)."""
+ENCLOSING = 0.5
+"""Share of agreeing crystals among the neighbours of a position that is within a crystal."""
+MAX_STRAIN = 0.15
+"""Largest strain that is a measurement: beyond it a fit has found something else."""
+
+
+def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> Fields:
+    """Maps of the outcome, with what counts as crystal and what can be trusted.
+
+    Parameters
+    ----------
+    fit
+        Outcome of all positions of a scan.
+    shape
+        Of the scan, ``(ry, rx)``.
+    dictionary
+        What was fitted.
+    """
+    sample = _is_crystal(fit, shape, dictionary)
+    sigma = np.sqrt(np.einsum("nii->ni", fit.covariance).max(1, initial=0.0))
+    stretch = np.linalg.svd(np.nan_to_num(fit.affine, nan=1.0), compute_uv=False)
+    valid = sample & np.isfinite(sigma) & (sigma < MAX_STRAIN / 3) & (np.abs(stretch - 1).max(1) < MAX_STRAIN)
+    field = _affine_field(fit, shape, dictionary, np.where(sample, fit.label, -1), valid)
+    return Fields(
+        field,
+        field,
+        fit.centre.reshape(*shape, 2),
+        fit.gain.reshape(shape),
+        fit.misfit.reshape(shape),
+        sample.reshape(shape),
+        fit.confidence.reshape(shape),
+    )
+
+
+def _affine_field(
+    fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary, label: IntArray, valid: BoolArray
+) -> AffineField:
+    return AffineField(
+        fit.affine.reshape(*shape, 2, 2),
+        fit.covariance.reshape(*shape, 4, 4),
+        label.reshape(shape),
+        valid.reshape(shape),
+        tuple(e.operators for e in dictionary.entries),
+        fit.shared.reshape(shape),
+    )
+
+
+def _is_crystal(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> BoolArray:
+    """Patterns that surely show a crystal, and fainter ones that agree with two or three of their neighbours.
+
+    Noise alone reaches a few standard deviations, since the best rotation is picked, but it picks a different one at
+    every position. Where the sum with the neighbours surely shows a crystal, a pattern has to show half as much of it
+    as the neighbours do.
+    """
+    significance = np.where(np.nan_to_num(fit.gain) > MIN_GAIN, np.nan_to_num(fit.significance), 0.0)
+    around = np.nanquantile(values_around(significance.reshape(shape), np.nan), 0.75, axis=0).ravel()
+    within = (fit.summed > SURE_SIGNIFICANCE) & (significance > 0.5 * around)
+    faint = ((significance > FAINT_SIGNIFICANCE) | within) & np.isfinite(fit.covariance[:, 0, 0])
+    field = _affine_field(fit, shape, dictionary, fit.label, faint)
+    agree = agreeing_neighbours(field).ravel()
+    likely = (significance > MIN_SIGNIFICANCE) & (agree >= 2)
+    crystal: BoolArray = (significance > SURE_SIGNIFICANCE) | likely | (faint & (agree >= 3))
+    while (found := _enclosed(fit, crystal, significance, shape, dictionary)).any():
+        crystal |= found
+    return crystal
+
+
+def _enclosed(
+    fit: BlockFit, crystal: BoolArray, significance: FloatArray, shape: tuple[int, int], dictionary: Dictionary
+) -> BoolArray:
+    r"""What lies within crystal, is none so far and is more probably crystal than not.
+
+    The significance is normal with variance 1 around that of the neighbours, :math:`s`, or around 0, so that it tells
+    by :math:`s (z - s / 2)`. The odds before are those of the rule of succession: `n` of the 24 positions around are
+    crystal. Half of the next ones are, and agree with the position, so that little vacuum beside an edge comes in.
+    """
+    (next_to, next_all), (around, around_all) = (count_around(crystal.reshape(shape), reach) for reach in (1, 2))
+    enclosed = (next_to >= ENCLOSING * next_all).ravel()
+    at = np.flatnonzero(~crystal & enclosed & (significance > 0) & np.isfinite(fit.covariance[:, 0, 0]))
+    found = np.zeros(len(crystal), bool)
+    if len(at):
+        near = values_around(np.where(crystal, significance, np.nan).reshape(shape), np.nan).reshape(-1, len(crystal))
+        typical, n = np.nanmedian(near[:, at], axis=0), around.ravel()[at]
+        odds = typical * (significance[at] - 0.5 * typical) + np.log((n + 1) / (around_all.ravel()[at] + 1 - n))
+        found[at[odds > 0]] = True
+        field = _affine_field(fit, shape, dictionary, fit.label, crystal | found)
+        found &= (agreeing_neighbours(field) >= ENCLOSING * next_all).ravel()
+    return found

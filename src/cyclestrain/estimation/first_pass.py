@@ -1,0 +1,170 @@
+"""First pass: every pattern by itself, and faint patterns from sums with their neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cyclestrain.data import Block, IntArray, Scan, mean_of_members, neighbour_members
+from cyclestrain.data.neighbours import SUMS
+from cyclestrain.estimation.block import (
+    MIN_GAIN,
+    BlockFit,
+    chunks,
+    fit_from_rotation,
+    fit_from_start,
+    is_faint,
+)
+from cyclestrain.io import check_patterns
+from cyclestrain.learning import Knowledge
+from cyclestrain.orientation import Look, align, class_confidence, look
+from cyclestrain.pattern import Start
+from cyclestrain.storage import RunFolder
+
+__all__ = ["SURE_SIGNIFICANCE", "first_look", "first_pass", "fit_alone", "fit_sums"]
+
+SURE_SIGNIFICANCE = 8.0
+"""Significance from which a pattern counts as crystal by itself, and a sum as one.
+
+The best of all rotations of an empty pattern has more than 5 in one of a hundred, and never had 8.
+"""
+HOPELESS = 3.5
+"""Significance of a sum below which no larger one is tried: most of vacuum."""
+
+
+def first_pass(
+    scan: Scan,
+    knowledge: Knowledge,
+    advance: Callable[[int], object],
+    run: RunFolder | None = None,
+    fit_block: Callable[[Block, Knowledge], BlockFit] | None = None,
+) -> BlockFit:
+    """Fit every position of a scan, reading it once.
+
+    Parameters
+    ----------
+    scan
+        The patterns.
+    knowledge
+        What was learned.
+    advance
+        Called with the number of positions done.
+    run
+        Keeps every finished block, and has those of an interrupted run.
+    fit_block
+        What to make of a block instead, such as the answer of a trained network.
+    """
+    restored = BlockFit.unknown(np.arange(scan.n_positions))
+    done = run.restore(restored.arrays) if run else np.zeros(scan.n_positions, bool)
+    parts = [restored.only(done)]
+    advance(int(done.sum()))
+    for block in scan.blocks(done=done):
+        check_patterns(block.patterns, int(block.positions[0]))
+        fit = fit_block(block, knowledge) if fit_block else _fit_with_neighbours(scan, block, knowledge)
+        advance(len(block.positions))
+        if run:
+            run.save_block(int(fit.positions[0]), fit.arrays)
+        parts.append(fit)
+    return BlockFit.gathered(parts, scan.n_positions)
+
+
+def _fit_with_neighbours(scan: Scan, block: Block, knowledge: Knowledge) -> BlockFit:
+    """Fit a block, and read what lies around it where faint positions at its border need it."""
+    seen = first_look(block, knowledge)
+    fit = fit_alone(block, seen, knowledge)
+    faint = fit.positions[is_faint(fit)]
+    if not len(faint):
+        return fit
+    halo = scan.around(block, faint, max(SUMS))
+    if halo is not None:
+        block, seen = _joined(block, seen, halo, first_look(halo, knowledge))
+    return fit_sums(block, seen, fit, knowledge, scan.scan_shape)
+
+
+def _joined(block: Block, seen: Look, halo: Block, around: Look) -> tuple[Block, Look]:
+    """A block with its halo, and what was seen in both."""
+    order = np.argsort(np.concatenate([block.positions, halo.positions]))
+    centre = np.concatenate([seen.centre, around.centre])[order]
+    correlation = np.concatenate([seen.correlation, around.correlation])[order]
+    return Block.joined([block, halo]), Look(centre, correlation)
+
+
+def first_look(block: Block, knowledge: Knowledge) -> Look:
+    """Beam centres of a block, and the correlations of its patterns with every template."""
+    calibration = knowledge.calibration
+    smooth = calibration.centre.reshape(-1, 2)[block.positions]
+    return look(block.patterns, calibration, smooth, knowledge.templates)
+
+
+def fit_alone(block: Block, seen: Look, knowledge: Knowledge) -> BlockFit:
+    """Fit every pattern of a block by itself, from its coarse rotation.
+
+    Parameters
+    ----------
+    block
+        Positions and patterns.
+    seen
+        First look at them.
+    knowledge
+        What was learned.
+    """
+    alone = seen.alignment
+    confidence = class_confidence(seen.correlation, knowledge.correlation_noise)
+    everywhere = np.arange(len(block.positions))
+    fit = BlockFit.unknown(block.positions)
+    fit = fit.with_values(everywhere, beam=seen.centre, label=alone.label, confidence=confidence)
+    for k, entry in enumerate(knowledge.dictionary.entries):
+        for part in chunks(np.flatnonzero(alone.label == k)):
+            start = Start.turned(alone.theta[part], seen.centre[part])
+            fit = fit.with_fits(part, fit_from_rotation(block.patterns[part], start, entry, knowledge), k)
+    return fit
+
+
+def fit_sums(block: Block, seen: Look, fit: BlockFit, knowledge: Knowledge, shape: tuple[int, int]) -> BlockFit:
+    """Fit faint patterns again from sums with their neighbours, more and more of them where few are too faint.
+
+    Parameters
+    ----------
+    block
+        Positions and patterns, with those of a halo around the faint ones, ascending; what is missing of it is taken
+        for the outside of the scan.
+    seen
+        First look at all of these.
+    fit
+        What each pattern found alone: of the block without the halo.
+    knowledge
+        What was learned.
+    shape
+        Of the scan, ``(ry, rx)``.
+    """
+    rows, columns = np.divmod(block.positions, shape[1])
+    faint = np.flatnonzero(is_faint(fit))
+    for reach in SUMS:
+        for part in chunks(faint):
+            own = np.searchsorted(block.positions, fit.positions[part])
+            members = neighbour_members(rows, columns, own, reach, seen.centre)
+            together = align(mean_of_members(seen.correlation, members))
+            for k in np.unique(together.label).tolist():
+                mine = together.label == k
+                fit = _fit_sum(block, part[mine], members[mine], together.theta[mine], fit, k, knowledge)
+        faint = faint[(fit.summed[faint] > HOPELESS) & (fit.summed[faint] < SURE_SIGNIFICANCE)]
+    return fit
+
+
+def _fit_sum(
+    block: Block, part: IntArray, members: IntArray, theta: np.ndarray, fit: BlockFit, k: int, knowledge: Knowledge
+) -> BlockFit:
+    """Fit faint patterns from the sum of their neighbours; what they found alone stays where it is much surer.
+
+    Alone, a faint pattern finds its best fit among all rotations, which chance makes surer by about two standard
+    deviations than what it says where its neighbours are.
+    """
+    entry, centre, n = knowledge.dictionary.entries[k], fit.beam[part], (members >= 0).sum(1)
+    summed = fit_from_rotation(block.patterns, Start.turned(theta, centre, n), entry, knowledge, members)
+    found = summed.start
+    start = Start(found.affine, found.centre, np.maximum(found.gain / n, MIN_GAIN), found.level / n)
+    own = fit_from_start(block.patterns[members[:, 0]], centre, start, entry, knowledge, iterations=1)
+    fit = fit.with_values(part, summed=np.nan_to_num(summed.significance))
+    surer = np.nan_to_num(own.significance) > np.nan_to_num(fit.significance[part]) - 2.0
+    return fit.with_fits(part[surer], own.only(surer), k)

@@ -1,0 +1,238 @@
+"""Second pass: patterns fitted again from what their neighbours say, and explained as mixtures near boundaries.
+
+Where counts are scarce the likelihood has many maxima, and climbing the nearest one loses precision: a single step from
+a good start does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from cyclestrain.boundaries import Mixtures, Sides, find_sides
+from cyclestrain.boundaries.sides import COST
+from cyclestrain.data import (
+    AffineField,
+    Block,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Scan,
+    clearest_neighbour,
+    count_around,
+)
+from cyclestrain.estimation.block import MIN_GAIN, MIN_SIGNIFICANCE, BlockFit, chunks, fit_from_start, is_faint
+from cyclestrain.estimation.crystals import ENCLOSING
+from cyclestrain.learning import Knowledge
+from cyclestrain.pattern import Palette, Start, decompose
+
+__all__ = ["Starts", "explain_boundaries", "find_starts", "fit_again", "second_pass"]
+
+GAIN_REACH = 2
+"""Half width of the square over which the brightness of crystals is averaged."""
+VAGUE_POSITION = 0.12
+"""Uncertainty of the outermost reflection, pixels, from which a pattern is fitted again from its neighbours."""
+
+
+def second_pass(
+    scan: Scan,
+    knowledge: Knowledge,
+    first: BlockFit,
+    context: AffineField,
+    advance: Callable[[int], object],
+) -> tuple[BlockFit, Mixtures]:
+    """Fit the patterns of a scan again, and explain those near a change of crystal as mixtures.
+
+    Parameters
+    ----------
+    scan, knowledge
+        As for `cyclestrain.estimation.first_pass.first_pass`.
+    first
+        Outcome of the first pass.
+    context
+        Smoothed affine of every position.
+    advance
+        Called with the number of positions done.
+
+    Returns
+    -------
+    fit, mixtures
+        Outcome of every position, and what the probe holds near changes of crystal.
+    """
+    shape, palette = scan.scan_shape, Palette.of(knowledge.dictionary)
+    sides = find_sides(context, first.gain.reshape(shape), first.significance.reshape(shape))
+    starts = find_starts(first, context, knowledge)
+    fits, mixtures = [], []
+    for block in scan.blocks():
+        fit = fit_again(block, first.only(block.positions), starts.only(block.positions), knowledge)
+        here = sides.within(int(block.positions[0]), int(block.positions[-1]))
+        mixtures.append(explain_boundaries(block, fit, here, palette, knowledge))
+        fits.append(fit)
+        advance(len(block.positions))
+    return BlockFit.gathered(fits, scan.n_positions), Mixtures.joined(mixtures)
+
+
+@dataclass(frozen=True)
+class Starts:
+    """From where patterns are fitted again: from what their neighbours say of them, and from the clearest of these.
+
+    Attributes
+    ----------
+    label, affine
+        Entry of each position and its smoothed affine, shapes ``(n,)`` and ``(n, 2, 2)``.
+    wanted
+        Positions that are fitted again from these, shape ``(n,)``.
+    donor_label, donor_affine
+        Those of the clearest neighbour.
+    from_donor
+        Positions that are fitted again from the clearest neighbour.
+    lost
+        Those of them that keep what is found so whether it is surer or not: none was found within a crystal.
+    gain
+        Brightness to start from.
+    """
+
+    label: IntArray
+    affine: FloatArray
+    wanted: BoolArray
+    donor_label: IntArray
+    donor_affine: FloatArray
+    from_donor: BoolArray
+    lost: BoolArray
+    gain: FloatArray
+
+    def only(self, which: IntArray) -> Starts:
+        """Some of the positions."""
+        return Starts(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+def find_starts(first: BlockFit, context: AffineField, knowledge: Knowledge) -> Starts:
+    """From where every position of a scan is fitted again.
+
+    Faint patterns also try the clearest neighbour's crystal; those that showed none while most of their neighbours do,
+    are left with it.
+
+    Parameters
+    ----------
+    first
+        Outcome of the first pass, all positions of the scan.
+    context
+        Smoothed affine of every position.
+    knowledge
+        What was learned.
+    """
+    shape, affine = context.label.shape, context.affine.reshape(-1, 2, 2)
+    donor, lost = _donor_neighbours(context.label >= 0, first.significance.reshape(shape))
+    from_donor = (is_faint(first) & (first.significance[donor] > MIN_SIGNIFICANCE)) | lost
+    wanted = _is_vague(first, knowledge) & ~lost
+    gain = _local_gain(first, shape)
+    return Starts(first.label, affine, wanted, first.label[donor], affine[donor], from_donor, lost, gain)
+
+
+def fit_again(block: Block, fit: BlockFit, starts: Starts, knowledge: Knowledge) -> BlockFit:
+    """Fit the patterns of a block again, one step from their starts.
+
+    Parameters
+    ----------
+    block
+        Positions and patterns.
+    fit, starts
+        Outcome so far, and from where to fit again, of the same positions.
+    knowledge
+        What was learned.
+    """
+    always = np.ones(len(block.positions), bool)
+    for k in range(len(knowledge.dictionary.entries)):
+        own = np.flatnonzero((starts.label == k) & starts.wanted)
+        for part in chunks(own):
+            fit = _one_step(block, part, starts.affine[part], starts.gain[part], k, fit, always[part], knowledge)
+        donated = np.flatnonzero((starts.donor_label == k) & starts.from_donor)
+        for part in chunks(donated):
+            affine, kept = starts.donor_affine[part], starts.lost[part]
+            fit = _one_step(block, part, affine, starts.gain[part], k, fit, kept, knowledge)
+    return fit
+
+
+def _one_step(
+    block: Block,
+    part: IntArray,
+    affine: FloatArray,
+    gain: FloatArray,
+    k: int,
+    fit: BlockFit,
+    always: BoolArray,
+    knowledge: Knowledge,
+) -> BlockFit:
+    """One step from `affine`, kept where it is `always` to be and where it is clearly surer than what is there."""
+    entry = knowledge.dictionary.entries[k]
+    good = np.isfinite(affine).all((1, 2))
+    part, affine, gain, always = part[good], affine[good], gain[good], always[good]
+    if not len(part):
+        return fit
+    ones = np.ones(len(part))
+    # Where intensities are free, the gain is not that of a step: from that of the entry no step is too long.
+    start = Start(affine, fit.beam[part], ones if entry.has_free_intensities else gain, ones)
+    again = fit_from_start(block.patterns[part], fit.beam[part], start, entry, knowledge, iterations=1)
+    better = always | (again.significance > np.nan_to_num(fit.significance[part]) + 1.0)
+    return fit.with_fits(part[better], again.only(better), k)
+
+
+def explain_boundaries(block: Block, fit: BlockFit, sides: Sides, palette: Palette, knowledge: Knowledge) -> Mixtures:
+    """Explain the patterns of a block that are near a change of crystal as mixtures.
+
+    Parameters
+    ----------
+    block
+        Consecutive positions and their patterns.
+    fit
+        What each of them was fitted with.
+    sides
+        Those near a change of crystal, and the crystals around each.
+    palette
+        The dictionary, as the decomposition reads it.
+    knowledge
+        What was learned.
+    """
+    at, calibration = sides.position - block.positions[0], knowledge.calibration
+    variance = np.einsum("nii->ni", fit.covariance[at]).max(1, initial=0.0)
+    smooth = calibration.centre.reshape(-1, 2)[sides.position]
+    centre = np.where(np.isfinite(fit.centre[at]), fit.centre[at], smooth)
+    candidates = sides.candidates(fit.label[at], fit.affine[at], variance, centre)
+    return Mixtures.found(sides, candidates, decompose(block.patterns, at, calibration.good, palette, candidates, COST))
+
+
+def _is_vague(fit: BlockFit, knowledge: Knowledge) -> BoolArray:
+    """Positions where the outermost reflection is uncertain by a good part of the probe's edge."""
+    reach = np.array([np.hypot(*e.reflections.T).max() for e in knowledge.dictionary.entries])
+    sigma = np.sqrt(np.einsum("nii->ni", fit.covariance).max(1, initial=0.0))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sigma * reach[np.maximum(fit.label, 0)] > VAGUE_POSITION)
+
+
+def _donor_neighbours(crystal: BoolArray, significance: FloatArray) -> tuple[IntArray, BoolArray]:
+    """Which neighbour a faint pattern may have its crystal from, flat, and where none was found within a crystal.
+
+    There it is the clearest one that has a crystal: one that has none can be clear by chance.
+    """
+    there, all_around = count_around(crystal, 1)
+    lost = ~crystal & (there >= ENCLOSING * all_around)
+    of_crystal = clearest_neighbour(np.where(crystal, significance, 0.0))
+    return np.where(lost, of_crystal, clearest_neighbour(significance)).ravel(), lost.ravel()
+
+
+def _local_gain(fit: BlockFit, shape: tuple[int, int]) -> FloatArray:
+    """Brightness of the crystal in every position, flat: around it where the pattern is faint, 1 where there is none.
+
+    A single step is as long as the pattern is bright over what the step assumed.
+    """
+    significance = np.nan_to_num(fit.significance)
+    gain = np.maximum(np.nan_to_num(fit.gain), MIN_GAIN)
+    weight = np.where(fit.significance > 0, (significance / gain) ** 2, 0.0).reshape(shape)
+    size = 2 * GAIN_REACH + 1
+    known = uniform_filter(weight, size, mode="constant")
+    total = uniform_filter(weight * gain.reshape(shape), size, mode="constant")
+    around = np.where(known > 0, total / np.maximum(known, 1e-300), 1.0).ravel()
+    return np.where(is_faint(fit), around, gain)

@@ -1,0 +1,25 @@
+"""Figures of results, dictionaries and trainings, drawn with matplotlib, which only this room knows."""
+
+from cyclestrain.figures.accuracy_maps import accuracy_figure
+from cyclestrain.figures.figures import (
+    dictionary_figure,
+    result_figures,
+    save_figure,
+    save_figures,
+    strain_figure,
+    training_figure,
+    write_figures,
+)
+from cyclestrain.figures.uncertainty_maps import uncertainty_figure
+
+__all__ = [
+    "accuracy_figure",
+    "dictionary_figure",
+    "result_figures",
+    "save_figure",
+    "save_figures",
+    "strain_figure",
+    "training_figure",
+    "uncertainty_figure",
+    "write_figures",
+]

@@ -1,0 +1,85 @@
+"""A line scan is not a picture: four profiles with their uncertainty bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from cyclestrain.figures.fields import COMPONENTS, component_map, reference_mask, scan_step
+from cyclestrain.figures.maps import BLANK, HATCH, draw_histogram
+from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, PAGE_WIDTH, Box, Page
+from cyclestrain.figures.panels import MARGIN, Panel, draw_header, panel_title
+
+__all__ = ["is_line", "profile_figure", "runs"]
+
+SHORTEST_LINE = 5
+TOP, AXIS_BAND, PROFILE_WIDTH, PROFILE_HEIGHT, GAP = 20.0, 9.0, 142.0, 22.0, 7.0
+LEFT = MARGIN + 5.0
+REFERENCE = "#dbe7d5"
+
+
+def is_line(shape: tuple[int, ...]) -> bool:
+    """Whether a scan is one row or one column of at least five positions."""
+    return min(shape) == 1 and max(shape) >= SHORTEST_LINE
+
+
+def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Start and stop of every run of true values in a one-dimensional mask."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def _draw_spans(axes: Axes, step: float, blank: NDArray[np.bool_], reference: NDArray[np.bool_]) -> None:
+    for start, stop in runs(reference):
+        axes.axvspan((start - 0.5) * step, (stop - 0.5) * step, facecolor=REFERENCE, lw=0, zorder=0)
+    for start, stop in runs(blank):
+        axes.axvspan(
+            (start - 0.5) * step, (stop - 0.5) * step, facecolor=BLANK, edgecolor=HATCH, hatch="//////", lw=0, zorder=0
+        )
+
+
+def _draw_profile(axes: Axes, panel: Panel, sigma: NDArray[np.float64] | None, step: float) -> None:
+    values = panel.values.filled(np.nan).ravel()
+    position = np.arange(values.size) * step
+    if sigma is not None:
+        axes.fill_between(position, values - sigma, values + sigma, color="#b9c9dd", lw=0, zorder=1)
+    line = "" if panel.scale.cyclic else "-"
+    axes.plot(position, values, line, color="#23426b", lw=0.8, marker=".", ms=2.5, zorder=2)
+    axes.axhline(0, color=INK, lw=LINE_WIDTH, ls=(0, (2, 2)), zorder=3)
+    axes.set(xlim=(-0.5 * step, (values.size - 0.5) * step), ylim=(panel.scale.low, panel.scale.high))
+
+
+def profile_figure(ds: xr.Dataset, panels: Sequence[Panel], estimate: Literal["", "raw"], description: str) -> Figure:
+    """Profiles along a line scan; bands are one stated standard uncertainty, green marks the reference."""
+    page = Page(TOP + len(panels) * PROFILE_HEIGHT + (len(panels) - 1) * GAP + AXIS_BAND)
+    draw_header(page, ds, description.replace("outlined", "green"))
+    step = scan_step(ds)
+    reference = reference_mask(ds).ravel()
+    box = Box(LEFT, TOP, PROFILE_WIDTH, PROFILE_HEIGHT)
+    for index, (panel, component) in enumerate(zip(panels, COMPONENTS, strict=True)):
+        name = "_".join(part for part in (component.name, estimate, "sigma") if part)
+        sigma = component_map(ds, component, estimate, "sigma").filled(np.nan).ravel() if name in ds else None
+        axes = page.axes(box)
+        axes.set_label(panel.title)
+        panel_title(page, box, index, panel.title)
+        note = panel.note.replace("\n", ", ")
+        page.text(box.right, box.top - 1, note, size=NOTE_SIZE, color=MUTED, ha="right", va="baseline")
+        _draw_spans(axes, step.value, np.ma.getmaskarray(panel.values).ravel(), reference)
+        _draw_profile(axes, panel, sigma, step.value)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 4, 5, 10]))
+        side = page.axes(box.beside(2.0, PAGE_WIDTH - MARGIN - box.right - 2.0))
+        draw_histogram(side, panel.values, panel.scale, upright=True)
+        if index < len(panels) - 1:
+            axes.set_xticklabels([])
+        else:
+            unit = "" if step.unit == "positions" else f" ({step.unit})"
+            axes.set_xlabel(f"position{unit}", size=NOTE_SIZE, labelpad=1)
+        box = box.below(GAP, PROFILE_HEIGHT)
+    return page.figure

@@ -1,0 +1,196 @@
+"""One map and what surrounds it: colours, blanks, reference outline, scale bar, axes legend, histogram."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from cmcrameri import cm
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.image import AxesImage
+from matplotlib.patches import Arc, FancyArrowPatch, Polygon, Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes
+
+from cyclestrain.data import Quantity
+from cyclestrain.figures.fields import Map
+from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, Box, Page
+from cyclestrain.figures.ranges import MINUS, ColourScale, format_length, histogram_edges, scale_bar_length
+
+__all__ = [
+    "BLANK",
+    "CONFIDENCE",
+    "CYCLIC",
+    "DIVERGING",
+    "PATTERN",
+    "SEQUENTIAL",
+    "UNCERTAINTY",
+    "class_colours",
+    "colours_of",
+    "draw_axes_legend",
+    "draw_colour_bar",
+    "draw_histogram",
+    "draw_map",
+    "draw_scale_bar",
+    "edge_segments",
+    "outline",
+]
+
+DIVERGING: Colormap = cm.vik
+CYCLIC: Colormap = cm.romaO
+SEQUENTIAL: Colormap = cm.batlow
+UNCERTAINTY: Colormap = cm.acton_r
+CONFIDENCE: Colormap = cm.devon
+PATTERN: Colormap = cm.oslo_r
+BLANK, HATCH = "#bcbcbc", "#d9d9d9"
+# Beyond this many positions a map has about as many as the page has pixels: then averaging beats dropping rows.
+NEAREST_UP_TO = 300
+
+
+def colours_of(scale: ColourScale) -> Colormap:
+    """Cyclic colours for a cyclic scale, diverging ones otherwise."""
+    return CYCLIC if scale.cyclic else DIVERGING
+
+
+def class_colours(n: int) -> Colormap:
+    """One distinct colour per class."""
+    entries = cm.batlowS(np.arange(2, n + 2)) if n > 2 else cm.batlow(np.array([0.15, 0.7])[:n])
+    return ListedColormap(entries)
+
+
+def draw_map(axes: Axes, values: Map, scale: ColourScale, colours: Colormap) -> AxesImage:
+    """Show a map; masked positions stay transparent over a light hatch, so that blank can never be read as zero."""
+    axes.set(xticks=[], yticks=[])
+    axes.add_patch(
+        Rectangle(
+            (0, 0), 1, 1, transform=axes.transAxes, facecolor=BLANK, edgecolor=HATCH, hatch="//////", lw=0, zorder=0
+        )
+    )
+    small = max(values.shape) <= NEAREST_UP_TO
+    return axes.imshow(
+        values,
+        cmap=colours,
+        norm=Normalize(scale.low, scale.high),
+        aspect="auto",
+        interpolation="nearest" if small else "auto",
+        interpolation_stage="rgba",
+        zorder=1,
+    )
+
+
+def edge_segments(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Straight pixel edges between true and false, shape ``(n, 2, 2)``: segments from ``(x, y)`` to ``(x, y)``."""
+    padded = np.pad(mask, 1)
+    horizontal = _straight_runs(padded[1:, :] != padded[:-1, :])
+    vertical = _straight_runs((padded[:, 1:] != padded[:, :-1]).T)[..., ::-1]
+    return np.concatenate([horizontal, vertical])
+
+
+def _straight_runs(edges: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Segments ``(along, across)`` of neighbouring edges: row `i` of `edges` lies before pixel row `i`, padding 1."""
+    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    (level, start), (_, stop) = np.nonzero(steps == 1), np.nonzero(steps == -1)
+    return np.stack([np.stack([start - 1.5, level - 0.5], -1), np.stack([stop - 1.5, level - 0.5], -1)], 1)
+
+
+def outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
+    """Outline a region along pixel edges, holes filled, black on white so that it shows on any colour."""
+    segments = list(edge_segments(binary_fill_holes(mask)))
+    for colour, width, order in (("white", 1.8, 3), ("black", 0.8, 4)):
+        axes.add_collection(
+            LineCollection(
+                segments, colors=colour, linewidths=width, capstyle="projecting", clip_on=False, zorder=order
+            ),
+            autolim=False,
+        )
+
+
+def draw_scale_bar(page: Page, map_box: Box, n_columns: int, step: Quantity, target: float = 12.0) -> None:
+    """Scale bar of about `target` millimetres under the left edge of a map."""
+    per_mm = n_columns * step.value / map_box.width
+    length = scale_bar_length(target * per_mm, whole=step.unit == "positions")
+    width = length / per_mm
+    top = map_box.bottom + 1.3
+    page.rectangle(Box(map_box.left, top, width, 0.8), color=INK, lw=0)
+    page.text(map_box.left + width + 1, top + 0.4, format_length(length, step.unit), size=NOTE_SIZE, va="center")
+
+
+def draw_axes_legend(axes: Axes, angle_deg: float) -> None:
+    """Arrows along the strain's x and y axes as they lie in the picture, and the sense of positive rotation."""
+    axes.set(xlim=(-0.45, 1.55), ylim=(1.55, -0.45))
+    axes.set_axis_off()
+    angle = np.deg2rad(angle_deg)
+    # (x, y) with y downwards: the picture's own sense, in which +x turns to +y clockwise.
+    along_x, along_y = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    origin = 0.5 - 0.4 * (along_x + along_y)
+    for label, direction in (("x", along_x), ("y", along_y)):
+        (x0, y0), (x1, y1), (x, y) = origin, origin + direction, origin + 1.22 * direction
+        axes.add_patch(
+            FancyArrowPatch(
+                (x0, y0), (x1, y1), arrowstyle="-|>", mutation_scale=5, lw=0.9, color=INK, shrinkA=0, shrinkB=0
+            )
+        )
+        axes.text(x, y, label, size=NOTE_SIZE, style="italic", ha="center", va="center")
+    _draw_rotation_sense(axes, origin, angle_deg)
+
+
+def _draw_rotation_sense(axes: Axes, origin: NDArray[np.float64], angle_deg: float) -> None:
+    radius, start, stop = 0.52, 12.0, 70.0
+    x, y = origin
+    axes.add_patch(Arc((x, y), 2 * radius, 2 * radius, angle=angle_deg, theta1=start, theta2=stop, lw=0.7, color=MUTED))
+    head = np.deg2rad(angle_deg + np.array([stop + 14, stop - 4, stop - 4]))
+    distance = np.array([radius, radius + 0.09, radius - 0.09])
+    corners = origin + distance[:, None] * np.stack([np.cos(head), np.sin(head)], -1)
+    axes.add_patch(Polygon(list(corners), color=MUTED, lw=0))
+    half = np.deg2rad(angle_deg + 45)
+    x, y = origin + 0.86 * np.array([np.cos(half), np.sin(half)])
+    axes.text(x, y, r"$+\theta$", size=NOTE_SIZE, color=MUTED, ha="center", va="center")
+
+
+def draw_histogram(axes: Axes, values: Map, scale: ColourScale, *, upright: bool = False) -> None:
+    """Histogram on the colour scale of a map: values along x, or along y when `upright`."""
+    finite = values.compressed()
+    edges = histogram_edges(finite, scale)
+    counts, _ = np.histogram(finite, edges)
+    axes.stairs(counts, edges, fill=True, color="#7f7f7f", lw=0, orientation="horizontal" if upright else "vertical")
+    top = 1.08 * max(int(counts.max()), 1)
+    if upright:
+        axes.set(ylim=(scale.low, scale.high), xlim=(0, top), xticks=[], yticks=[])
+    else:
+        axes.set(xlim=(scale.low, scale.high), ylim=(0, top), xticks=[], yticks=[])
+        axes.spines["left"].set_visible(False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    if scale.low < 0 < scale.high:
+        (axes.axhline if upright else axes.axvline)(0, color=INK, lw=LINE_WIDTH, ls=(0, (2, 2)), zorder=3)
+
+
+def _tick_label(value: float, _: Any = None) -> str:
+    return f"{round(value, 9):g}".replace("-", MINUS)
+
+
+def draw_colour_bar(axes: Axes, scale: ColourScale, colours: Colormap) -> None:
+    """Horizontal colour bar over the whole scale."""
+    mappable = ScalarMappable(Normalize(scale.low, scale.high), colours)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    bar = figure.colorbar(mappable, cax=axes, orientation="horizontal")
+    bar.outline.set_linewidth(LINE_WIDTH)
+    width = 25.4 * figure.get_figwidth() * axes.get_position().width
+    if scale.cyclic:
+        bar.set_ticks(list(np.linspace(scale.low, scale.high, 5 if width > 36 else 3)))
+    else:
+        bar.locator = MaxNLocator(nbins=int(np.clip(width / 9, 2, 8)), steps=[1, 2, 2.5, 4, 5, 10])
+    bar.formatter = FuncFormatter(_tick_label)
+    bar.update_ticks()
+    axes.tick_params(width=LINE_WIDTH, length=1.5, pad=1, labelsize=NOTE_SIZE)
+    # Labels at the ends stay over the bar, so that those of neighbouring bars never touch.
+    for label, tick in zip(axes.get_xticklabels(), axes.get_xticks(), strict=True):
+        if np.isclose(tick, scale.low):
+            label.set_horizontalalignment("left")
+        elif np.isclose(tick, scale.high):
+            label.set_horizontalalignment("right")

@@ -1,0 +1,157 @@
+"""A panel (title, map, histogram, colour bar, note) and the grid of panels that suits the shape of a scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from textwrap import shorten
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+
+from cyclestrain.figures.fields import Map, strain_axes_angle
+from cyclestrain.figures.maps import draw_axes_legend, draw_colour_bar, draw_histogram, draw_map
+from cyclestrain.figures.page import INK, MUTED, NOTE_SIZE, PAGE_WIDTH, TITLE_SIZE, Box, Page
+from cyclestrain.figures.ranges import ColourScale, format_number, summarise
+
+__all__ = [
+    "Grid",
+    "Panel",
+    "categorical_scale",
+    "draw_header",
+    "draw_legend",
+    "draw_panel",
+    "panel_title",
+    "plan_grid",
+    "spread_note",
+]
+
+MARGIN, GAP = 4.0, 5.0
+HEADER_HEIGHT = 16.0
+TITLE_BAND, SCALE_BAND, HISTOGRAM, BAR = 4.2, 4.8, 9.0, 2.0
+TICK_BAND, NOTE_LINE, ROW_GAP = 3.6, 2.8, 3.0
+TALLEST_MAP, NARROWEST_MAP, LOWEST_MAP = 80.0, 8.0, 8.0
+LEGEND_ROWS, LEGEND_COLUMN = 5, 19.5
+# Wider scans than this get two panels per row instead of four.
+WIDE = 0.4
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells of equal size in rows of `columns`; maps are drawn `map_width` by `map_height`, millimetres."""
+
+    columns: int
+    rows: int
+    map_width: float
+    map_height: float
+    note_lines: int
+
+    @property
+    def cell_width(self) -> float:
+        """Width of a cell."""
+        return (PAGE_WIDTH - 2 * MARGIN - (self.columns - 1) * GAP) / self.columns
+
+    @property
+    def cell_height(self) -> float:
+        """Height of a cell with everything under its map."""
+        under = SCALE_BAND + HISTOGRAM + BAR + TICK_BAND + self.note_lines * NOTE_LINE + ROW_GAP
+        return TITLE_BAND + self.map_height + under
+
+    @property
+    def page_height(self) -> float:
+        """Height of header and all rows."""
+        return HEADER_HEIGHT + self.rows * self.cell_height - ROW_GAP / 2
+
+    def map_box(self, index: int) -> Box:
+        """Where the map of panel `index` is drawn: centred in its cell."""
+        row, column = divmod(index, self.columns)
+        left = MARGIN + column * (self.cell_width + GAP) + (self.cell_width - self.map_width) / 2
+        return Box(left, HEADER_HEIGHT + row * self.cell_height + TITLE_BAND, self.map_width, self.map_height)
+
+
+def plan_grid(shape: tuple[int, int], n_panels: int, *, note_lines: int) -> Grid:
+    """Grid of panels for maps of `shape` ``(ry, rx)``; pixels are square unless a scan is extremely long."""
+    n_rows, n_columns = shape
+    aspect = n_rows / n_columns
+    columns = 4 if aspect >= WIDE else 2
+    width = (PAGE_WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
+    height = width * aspect
+    if height > TALLEST_MAP:
+        width, height = max(TALLEST_MAP / aspect, NARROWEST_MAP), TALLEST_MAP
+    return Grid(columns, -(-n_panels // columns), width, max(height, LOWEST_MAP), note_lines)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One map and how to show it."""
+
+    title: str
+    values: Map
+    scale: ColourScale
+    colours: Colormap
+    note: str = ""
+    categories: tuple[str, ...] = ()
+    """Names of the values 0, 1, 2, ... of a categorical map, which then has a legend for a colour bar."""
+
+
+def draw_header(page: Page, ds: xr.Dataset, description: str) -> None:
+    """Name of the scan, what the figure shows, and the axes legend."""
+    page.text(MARGIN, 3.5, shorten(str(ds.attrs.get("name", "scan")), 90), size=TITLE_SIZE, weight="bold")
+    page.text(MARGIN, 7.6, description, size=NOTE_SIZE, color=MUTED, linespacing=1.3)
+    angle = strain_axes_angle(ds)
+    if angle is not None:
+        draw_axes_legend(page.axes(Box(PAGE_WIDTH - MARGIN - 13.5, 0.5, 13.5, 13.5)), angle)
+    label = f"strain axes:\n{ds.attrs.get('axes', 'detector')}"
+    page.text(PAGE_WIDTH - MARGIN - 15, 3.5, label, size=NOTE_SIZE, color=MUTED, ha="right", linespacing=1.3)
+
+
+def panel_title(page: Page, box: Box, index: int, title: str) -> None:
+    """Letter and title above a box."""
+    page.text(box.left, box.top - 1.0, "abcdefghijklmnopqrstuvwxyz"[index], weight="bold", va="baseline")
+    page.text(box.left + 3, box.top - 1.0, title, va="baseline")
+
+
+def spread_note(values: Map, unit: str) -> str:
+    """Median and spread of a map in words."""
+    summary = summarise(values)
+    if summary is None:
+        return "no valid position"
+    median, spread = (format_number(value, summary.spread) for value in (summary.median, summary.spread))
+    unit = {"": "", "°": "°"}.get(unit, f" {unit}")
+    return f"median {median}{unit}, spread {spread}{unit}"
+
+
+def draw_legend(page: Page, left: float, top: float, colours: Colormap, names: tuple[str, ...]) -> None:
+    """Swatches with names, five under each other, then a new column."""
+    for index, name in enumerate(names):
+        column, row = divmod(index, LEGEND_ROWS)
+        x, y = left + column * LEGEND_COLUMN, top + row * 3.4
+        page.rectangle(Box(x, y, 2, 2), facecolor=colours(index), edgecolor=INK, lw=0.3)
+        page.text(x + 3.0, y + 1.1, name, size=NOTE_SIZE, va="center")
+
+
+def draw_panel(page: Page, grid: Grid, index: int, panel: Panel) -> Axes:
+    """Draw panel `index` of a grid; returns the axes of its map."""
+    box = grid.map_box(index)
+    cell = Box(box.left - (grid.cell_width - box.width) / 2, box.top, grid.cell_width, box.height)
+    axes = page.axes(box)
+    axes.set_label(panel.title)
+    panel_title(page, box, index, panel.title)
+    draw_map(axes, panel.values, panel.scale, panel.colours)
+    if panel.categories:
+        draw_legend(page, box.left, box.bottom + 1.5, panel.colours, panel.categories)
+        return axes
+    below = cell.below(SCALE_BAND, HISTOGRAM)
+    draw_histogram(page.axes(below), panel.values, panel.scale)
+    bar = below.below(0.0, BAR)
+    draw_colour_bar(page.axes(bar), panel.scale, panel.colours)
+    if panel.note:
+        middle = cell.left + cell.width / 2
+        top = bar.bottom + TICK_BAND
+        page.text(middle, top, panel.note, size=NOTE_SIZE, color=MUTED, ha="center", linespacing=1.25)
+    return axes
+
+
+def categorical_scale(n: int) -> ColourScale:
+    """Scale on which the values 0, 1, ..., `n` - 1 fall in the middle of `n` colours."""
+    return ColourScale(-0.5, n - 0.5)

@@ -1,0 +1,72 @@
+"""How much intensities, background, positions and contrast of the reflections vary beyond noise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cyclestrain.data import FloatArray
+from cyclestrain.learning.profiles import Deviations
+from cyclestrain.pattern import Entry, PatternFit
+from cyclestrain.pattern.likelihood import STEEPEST
+
+__all__ = ["measure_deviations"]
+
+
+def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
+    """Standard deviations of the deviations beyond what noise explains, ``(reflection, 8)``: empirical-Bayes priors.
+
+    Intensities, positions and contrast get one width per reflection, background level and slopes one for all
+    reflections. A width that is not three times its own uncertainty above zero is zero: where nothing deviates nothing
+    is lost.
+
+    Parameters
+    ----------
+    deviations
+        Of intensity, background level and slopes.
+    entry, fit
+        The entry and its fit; what a reflection says of its own residual shift gives the wandering of its position.
+    trust
+        Weight of each reflection of each pattern, zero to leave it out, shape ``(n, reflection)``.
+    """
+    spread = np.zeros_like(entry.priors.spread)
+    value = deviations.value.copy()
+    variance = deviations.variance.copy()
+    reference = np.maximum(fit.start.gain[:, None] * entry.intensity, 1e-12)
+    value[..., 0] /= reference
+    variance[..., 0] /= reference**2
+    for p in range(4):
+        spread[:, p] = _spread(*_excess_variance(value[..., p], variance[..., p], axis=0 if p == 0 else None))
+    information = fit.shift_information + 1e-12 * np.eye(2)
+    covariance = np.linalg.inv(information)
+    shift = np.einsum("ngij,ngj->ngi", covariance, fit.shift_score)
+    noise = np.where(trust > 0, 0.5 * np.trace(covariance, axis1=-2, axis2=-1), np.nan)
+    squares = np.where(trust > 0, 0.5 * (shift**2).sum(-1), np.nan)
+    spread[:, 4] = np.minimum(_spread(*_excess_variance(np.sqrt(squares), noise, axis=0)), 3.0)
+    for column, modes in ((5, slice(4, 6)), (6, slice(6, 7)), (7, slice(7, 9))):
+        spread[:, column] = _contrast_spread(deviations.value[..., modes], deviations.variance[..., modes])
+    return spread
+
+
+def _contrast_spread(value: FloatArray, variance: FloatArray) -> FloatArray:
+    """Width of modes of contrast, shape ``(n, reflection, mode)``, zero unless all reflections together show some."""
+    n_reflections = value.shape[1]
+    value, variance = (array.swapaxes(1, 2).reshape(-1, n_reflections) for array in (value, variance))
+    shown = _spread(*_excess_variance(value, variance, axis=None)) > 0
+    return np.minimum(_spread(*_excess_variance(value, variance, axis=0)), STEEPEST) * shown
+
+
+def _spread(excess: FloatArray, error: FloatArray) -> FloatArray:
+    return np.sqrt(np.where(excess > 3.0 * error, excess, 0.0))
+
+
+def _excess_variance(value: FloatArray, variance: FloatArray, axis: int | None) -> tuple[FloatArray, FloatArray]:
+    """Variance of `value` beyond `variance` and its standard error, by weighted moments."""
+    weight = 1.0 / variance**2
+    weight = np.where(np.isfinite(value * weight), weight, 0.0)
+    clean, noise = np.nan_to_num(value), np.nan_to_num(variance)
+    total = np.maximum(weight.sum(axis), 1e-300)
+    squares = np.minimum(clean**2, 25.0 * np.maximum(noise, np.nanmedian(clean**2)))
+    excess = (weight * (squares - noise)).sum(axis) / total
+    difference = squares - noise - (excess if axis is None else excess[None])
+    scatter = (weight**2 * difference**2).sum(axis)
+    return np.asarray(excess), np.sqrt(np.asarray(scatter)) / total

@@ -1,0 +1,295 @@
+"""Learning the dictionary: from coarse rotations to sharp, super-resolved entries.
+
+Averaging turned patterns shows the reflections; fitting them to single patterns sharpens the rotations into affines,
+the affines sharpen the average, and the windows shrink to what the reflections need. All alternations are maximum
+likelihood at the detector's own pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from cyclestrain.affine import rotation
+from cyclestrain.data import Calibration, FloatArray
+from cyclestrain.learning.averages import average_turned, radial_median
+from cyclestrain.learning.deviations import measure_deviations
+from cyclestrain.learning.lattice import Lattice, find_lattice, lattice_operators, lattice_score
+from cyclestrain.learning.lesson import Lesson
+from cyclestrain.learning.peaks import Peaks, find_peaks
+from cyclestrain.learning.profiles import fit_profiles
+from cyclestrain.learning.reflections import disk_size, measure_reflections
+from cyclestrain.pattern import (
+    Entry,
+    PatternFit,
+    Priors,
+    Probe,
+    Start,
+    WindowStack,
+    approach,
+    disk_profile,
+    predicted_positions,
+    refine,
+)
+from cyclestrain.pattern.likelihood import N_PARAMETERS
+
+__all__ = ["MAX_PATTERNS", "OVERSAMPLING", "approached", "learn_entry", "retuned_entry", "start_entry"]
+
+OVERSAMPLING = 16
+"""Nodes of the probe per detector pixel; with 8, positions are off by up to 2e-4 pixels."""
+
+
+MAX_PATTERNS = 1024
+"""Patterns an entry is learned from: more do not make it measurably better."""
+
+
+def learn_entry(
+    lesson: Lesson, calibration: Calibration, rng: np.random.Generator, rounds: int = 4
+) -> tuple[Entry, float] | None:
+    """Learn one entry from patterns whose coarse rotation is known.
+
+    Parameters
+    ----------
+    lesson
+        Patterns of one class.
+    calibration
+        Disk radius and ring.
+    rng
+        Picks the patterns where there are more than needed.
+    rounds
+        Alternations of fitting patterns and updating the entry.
+
+    Returns
+    -------
+    entry, noise_scale
+        The entry and the variance over mean of a pixel; None where the patterns show no lattice.
+    """
+    if len(lesson.theta) > MAX_PATTERNS:
+        lesson = lesson.only(np.sort(rng.choice(len(lesson.theta), MAX_PATTERNS, replace=False)))
+    entry = start_entry(lesson, calibration)
+    if entry is None:
+        return None
+    start = approached(lesson, entry)
+    entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0)
+    entry, start = _look_again(lesson, calibration, entry, start)
+    entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
+    lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
+    return replace(entry, operators=lattice_operators(lattice)), noise_scale
+
+
+def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:
+    """A known entry as another scan shows it: its dose, its background, and what varies in it.
+
+    Parameters
+    ----------
+    entry
+        Intensities and background within a factor of a few.
+    lesson
+        Patterns of the other scan.
+    improve
+        Whether reflections, their relative intensities and the probe are learned on as well.
+
+    Returns
+    -------
+    entry, noise_scale
+        As from `learn_entry`.
+    """
+    learned, _, noise_scale = _alternate(lesson, entry, approached(lesson, entry), rounds=3, noise_scale=1.0)
+    if improve:
+        return learned, noise_scale
+    dose = float(learned.intensity.sum() / entry.intensity.sum())
+    same = replace(entry, intensity=dose * entry.intensity, background=learned.background, priors=learned.priors)
+    return same, noise_scale
+
+
+def start_entry(lesson: Lesson, calibration: Calibration) -> Entry | None:
+    """First entry from coarsely turned patterns, or None where their average shows no lattice.
+
+    The direct beam may be saturated or wear a halo, so disks of its size and smaller ones are looked for, and the size
+    that explains most is kept.
+    """
+    outer = 1.12 * calibration.ring[1]
+    average, coverage = _average(lesson, rotation(lesson.theta), outer)
+    ring = (calibration.ring[0], outer)
+    found = _best_lattice(average, coverage, calibration.disk_radius, ring)
+    found = found or _best_lattice(average, coverage, calibration.disk_radius, ring, crowded=True)
+    if found is None:
+        return None
+    peaks, basis, radius = found
+    radius = disk_size(average, coverage, peaks, radius, limit=0.45 * float(np.hypot(*basis).min()))
+    lattice = measure_reflections(average, coverage, basis, radius=radius, ring=ring, others=peaks)
+    if not lattice.spans_plane:
+        return None
+    half = _window_half(radius, basis)
+    probe = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
+    return _entry(lattice, average, coverage, probe)
+
+
+def _best_lattice(
+    average: FloatArray, coverage: FloatArray, disk_radius: float, ring: tuple[float, float], *, crowded: bool = False
+) -> tuple[Peaks, FloatArray, float] | None:
+    """Peaks, lattice and the radius among several with which they explain most."""
+    best, best_score = None, 0.0
+    for radius in disk_radius * np.array([1.0, 0.65, 0.4, 0.25]):
+        if radius < 0.8 and best is not None:
+            break
+        peaks = find_peaks(average, coverage, max(radius, 0.8), ring, crowded=crowded)
+        basis = find_lattice(peaks, radius)
+        if basis is None:
+            continue
+        score = float(lattice_score(peaks, basis, radius))
+        if score > 1.15 * best_score:
+            best, best_score = (peaks, basis, radius), score
+    return best
+
+
+def _window_half(radius: float, basis: FloatArray, edge: float = 3.0) -> int:
+    """Half width of a window that holds a disk and its surround but no neighbouring disk."""
+    spacing = min(np.hypot(*basis[:, 0]), np.hypot(*basis[:, 1]), np.hypot(*(basis[:, 0] - basis[:, 1])))
+    return int(max(np.ceil(radius + 1.0), min(np.ceil(radius + edge), np.floor(spacing - radius - 1.0))))
+
+
+def approached(lesson: Lesson, entry: Entry) -> Start:
+    """Fits of an entry to a lesson, from the coarse rotation to within a fraction of a pixel."""
+    return approach(
+        lesson.patterns,
+        lesson.good,
+        entry,
+        lesson.start,
+        centre_sigma=lesson.centre_sigma,
+        members=lesson.members,
+    )
+
+
+def _average(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatArray, FloatArray]:
+    return average_turned(
+        lesson.patterns[lesson.members[:, 0]], lesson.good, lesson.centre, affine, int(np.ceil(outer))
+    )
+
+
+def _entry(lattice: Lattice, average: FloatArray, coverage: FloatArray, probe: Probe) -> Entry:
+    n = len(lattice.indices)
+    background = np.maximum(radial_median(average, coverage), 1e-9)
+    background = np.concatenate([background, np.full(32, background[-1])])
+    return Entry(
+        lattice.positions, lattice.intensity, lattice.basis, lattice.indices, np.eye(2)[None], background, probe,
+        Priors.none(n), average,
+    )  # fmt: skip
+
+
+def _alternate(
+    lesson: Lesson, entry: Entry, start: Start, *, rounds: int, noise_scale: float
+) -> tuple[Entry, Start, float]:
+    """Alternate fitting the patterns and updating the entry."""
+    for round_ in range(rounds):
+        positions = predicted_positions(start, entry.reflections)
+        stack = lesson.windows(positions, entry.probe.half + 2)
+        fit = refine(
+            stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale
+        )
+        noise_scale *= _misfit(fit)
+        entry = _improved(stack, entry, fit, noise_scale, (lesson.members >= 0).sum(1), move=round_ > 0)
+        start = fit.start
+    return entry, start, noise_scale
+
+
+def _look_again(lesson: Lesson, calibration: Calibration, entry: Entry, start: Start) -> tuple[Entry, Start]:
+    """Average again with the fitted affines: sharper, it shows weaker reflections, and windows can shrink."""
+    entry, affine = _regauged(entry, start.affine)
+    outer = entry.average.shape[0] // 2
+    average, coverage = _average(replace(lesson, centre=start.centre), affine, outer)
+    radius = entry.probe.radius
+    ring = (calibration.ring[0], float(outer))
+    peaks = find_peaks(average, coverage, radius, ring)
+    found = find_lattice(peaks, radius)
+    lattice = measure_reflections(average, coverage, entry.basis, radius=radius, ring=ring, others=peaks)
+    if found is not None and abs(np.linalg.det(found) / np.linalg.det(entry.basis) - 1) > 0.05:
+        # Another lattice, not a relabelled one: it has to explain more of the average.
+        other = measure_reflections(average, coverage, found, radius=radius, ring=ring, others=peaks)
+        lattice = max(lattice, other, key=lambda each: float(np.sqrt(each.intensity).sum()))
+    if not lattice.spans_plane:
+        lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
+    half = _window_half(radius, lattice.basis)
+    probe = Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
+    fresh = replace(_entry(lattice, average, coverage, probe), background=entry.background)
+    return fresh, replace(start, affine=affine)
+
+
+def _trust(fit: PatternFit) -> FloatArray:
+    """Weight of every reflection: none in patterns without crystal or far from the model, less where it misfits."""
+    misfit, significance = fit.misfit, fit.significance
+    typical = np.median(misfit)
+    width = 1.4826 * np.median(np.abs(misfit - typical)) + 1e-3 * typical
+    good = (misfit < typical + 5 * width) & (significance > 5) & np.isfinite(fit.covariance[:, 0, 0])
+    per_pixel = fit.chi_square / np.maximum(fit.n_pixels, 1)
+    limit = 1.0 + 4.0 * fit.chi_error / np.maximum(fit.n_pixels, 1)
+    weight = np.where(per_pixel > limit, 1.0 / np.maximum(per_pixel, 1e-9), 1.0)
+    return np.where((fit.n_pixels > 0) & good[:, None], weight, 0.0)
+
+
+def _misfit(fit: PatternFit) -> float:
+    """Chi-square per pixel of the typical reflection; strong ones may misfit by more than noise (contrast inside)."""
+    clear = _trust(fit).any(1)
+    if not clear.any():
+        return float(np.median(fit.misfit))
+    freedom = 1.0 - N_PARAMETERS / np.maximum(fit.n_pixels[clear].sum(1), N_PARAMETERS + 1)
+    pixels = (fit.n_pixels[clear] * freedom[:, None]).sum(0)
+    return float(np.median(fit.chi_square[clear].sum(0)[pixels > 0] / pixels[pixels > 0]))
+
+
+def _moved_reflections(entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
+    """Reflection positions after adding the shift all patterns agree on."""
+    used = trust > 0
+    score = np.einsum("nji,ngj->gi", fit.start.affine, fit.shift_score * used[..., None])
+    information = np.einsum(
+        "nji,ngjk,nkl->gil", fit.start.affine, fit.shift_information * used[..., None, None], fit.start.affine
+    )
+    information += np.eye(2) * (1e-9 + 1e-6 * np.trace(information, axis1=1, axis2=2)[:, None, None])
+    step = np.linalg.solve(information, score[..., None])[..., 0]
+    return entry.reflections + np.clip(step, -0.5, 0.5)
+
+
+def _improved(
+    stack: WindowStack, entry: Entry, fit: PatternFit, noise_scale: float, summed: FloatArray, *, move: bool
+) -> Entry:
+    """One update of probe, background, intensities, priors and reflection positions."""
+    trust = _trust(fit)
+    if (trust > 0).sum() < 3:
+        return entry
+    profiles, deviations = fit_profiles(stack, entry, fit, trust, noise_scale)
+    gain = fit.start.gain
+    weight = np.where(trust > 0, gain[:, None] ** 2 / deviations.variance[..., 0], 0.0)
+    weight = np.nan_to_num(weight)
+    relative = np.nan_to_num(deviations.value[..., 0]) / gain[:, None]
+    intensity = entry.intensity + (weight * relative).sum(0) / np.maximum(weight.sum(0), 1e-30)
+    intensity = np.maximum(intensity, 0.02 * entry.intensity)
+    # An entry stands for one pattern, also where sums of several were fitted.
+    scale = float(np.median((gain / summed)[trust.any(1)]))
+    level = float(np.median((fit.start.level / summed)[trust.any(1)]))
+    s = entry.probe.oversampling
+    pedestal = float(np.mean(profiles.probe[-s:]))
+    probe = Probe.from_profile(profiles.probe - pedestal, s, entry.probe.half)
+    spread = measure_deviations(deviations, entry, fit, trust)
+    reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
+    return replace(
+        entry,
+        probe=probe,
+        background=profiles.background * level,
+        intensity=intensity * scale,
+        reflections=reflections,
+        priors=Priors(spread),
+    )
+
+
+def _regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:
+    """Give the entry the scan's mean lattice: the choice is free (it cancels in the strain) but shows the symmetry."""
+    lattice = affine @ entry.basis
+    metric = np.mean(lattice.swapaxes(-1, -2) @ lattice, axis=0)
+    # The wanted basis has this metric and differs from the present one by a symmetric stretch only.
+    current = np.linalg.inv(entry.basis)
+    target = current.T @ metric @ current
+    values, vectors = np.linalg.eigh(target)
+    stretch = vectors @ np.diag(np.sqrt(values)) @ vectors.T
+    entry = replace(entry, reflections=entry.reflections @ stretch.T, basis=stretch @ entry.basis)
+    return entry, affine @ np.linalg.inv(stretch)

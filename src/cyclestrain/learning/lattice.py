@@ -1,0 +1,163 @@
+"""The lattice that explains the peaks of an average, and its measured symmetry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from cyclestrain.affine import left_polar
+from cyclestrain.data import FloatArray
+from cyclestrain.learning.peaks import Peaks
+
+__all__ = ["Lattice", "find_lattice", "lattice_operators", "lattice_score", "nearest_node"]
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Reflections found in an average.
+
+    Attributes
+    ----------
+    basis
+        Reciprocal-lattice vectors as columns, ``(y, x)`` pixels, shape ``(2, 2)``.
+    indices
+        Integer indices, shape ``(reflection, 2)``; NaN for reflections that belong to no node of the lattice
+        (superstructures, twins): they count as well, since they move with the crystal.
+    positions
+        Relative to the beam centre, pixels, shape ``(reflection, 2)``.
+    intensity
+        Counts above background in each disk, shape ``(reflection,)``.
+    """
+
+    basis: FloatArray
+    indices: FloatArray
+    positions: FloatArray
+    intensity: FloatArray
+
+    @property
+    def spans_plane(self) -> bool:
+        """Enough reflections to fix an affine: three that do not lie on one line through the beam."""
+        return len(self.positions) >= 3 and np.linalg.matrix_rank(self.positions, tol=1e-3) == 2
+
+
+def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
+    """Basis (columns) of the lattice that explains most of the peaks, or None where there is none.
+
+    Pairs among the peaks and their differences are tried; a basis earns the weight of the peaks it indexes, less what a
+    lattice of its density would index by chance.
+    """
+    strong = peaks.positions[:24]
+    if len(strong) < 2:
+        return None
+    tolerance = max(1.0, 0.3 * radius)
+    weight = np.sqrt(np.minimum(peaks.significance, 100.0))
+    differences = (strong[:, None] - strong[None, :]).reshape(-1, 2)
+    vectors = np.concatenate([strong, differences])
+    length = np.hypot(*vectors.T)
+    keep = (length > max(3.0, 1.6 * radius)) & ((vectors[:, 1] > 0) | ((vectors[:, 1] == 0) & (vectors[:, 0] > 0)))
+    vectors = vectors[keep][np.argsort(length[keep])][:160]
+    first, second = np.triu_indices(len(vectors), 1)
+    bases = np.stack([vectors[first], vectors[second]], -1)  # (pair, 2, 2), vectors as columns
+    area = np.abs(np.linalg.det(bases))
+    sides = np.hypot(*vectors[first].T) * np.hypot(*vectors[second].T)
+    bases = bases[(area > 0.4 * sides) & (area > 2 * np.pi * tolerance**2)]
+    if not len(bases):
+        return None
+    scores = lattice_score(peaks, bases, radius)
+    best = bases[scores.argmax()] if scores.max() > 0 else None
+    if best is None:
+        return None
+    for _ in range(4):
+        best = _reduced(best)
+        indices, distance = nearest_node(peaks.positions, best)
+        good = (distance < tolerance) & indices.any(1)
+        w = weight[good][:, None]
+        if good.sum() < 2 or np.linalg.matrix_rank(indices[good]) < 2:
+            return None
+        best = np.linalg.lstsq(indices[good] * w, peaks.positions[good] * w, rcond=None)[0].T
+    return best
+
+
+def lattice_score(peaks: Peaks, basis: FloatArray, radius: float) -> Any:
+    """Weight of the peaks a basis indexes, less what a lattice of its density would index by chance.
+
+    `basis` may be many bases, shape ``(..., 2, 2)``.
+    """
+    tolerance = max(1.0, 0.3 * radius)
+    weight = np.sqrt(np.minimum(peaks.significance, 100.0))
+    _, distance = nearest_node(peaks.positions, basis)
+    chance = np.minimum(1.0, np.pi * tolerance**2 / np.abs(np.linalg.det(basis)))[..., None]
+    return (weight * ((distance < tolerance) * (1 - 0.3 * distance / tolerance) - 2.0 * chance)).sum(-1)
+
+
+def _reduced(basis: FloatArray) -> FloatArray:
+    """Lagrange-Gauss reduction: the two shortest vectors of the lattice."""
+    a, b = basis[:, 0].copy(), basis[:, 1].copy()
+    for _ in range(50):
+        if np.hypot(*a) > np.hypot(*b):
+            a, b = b, a
+        m = np.rint(a @ b / (a @ a))
+        if m == 0:
+            break
+        b = b - m * a
+    if a[0] * b[1] - a[1] * b[0] > 0:  # right-handed in (x, y)
+        b = -b
+    return np.stack([a, b], 1)
+
+
+def nearest_node(positions: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Nearest integer indices ``(..., n, 2)`` and distance to them in pixels ``(..., n)`` for bases ``(..., 2, 2)``."""
+    indices = np.rint(positions @ np.linalg.inv(basis).swapaxes(-1, -2))
+    return indices, np.linalg.norm(positions - indices @ basis.swapaxes(-1, -2), axis=-1)
+
+
+def lattice_operators(lattice: Lattice, tolerance: float = 0.035, agreement: float = 0.6) -> FloatArray:
+    """Affine maps of the lattice onto itself that are nearly rotations and keep the intensities.
+
+    Parameters
+    ----------
+    lattice
+        Reflections with their intensities.
+    tolerance
+        Largest strain of an operator: the average is itself a little strained.
+    agreement
+        Least cosine between the intensities before and after.
+
+    Returns
+    -------
+    operators
+        Shape ``(order, 2, 2)``, identity first, in order of their rotation angle.
+    """
+    # Square roots keep one bright reflection from deciding.
+    on_lattice = np.isfinite(lattice.indices).all(1)
+    indices = lattice.indices[on_lattice].astype(int).tolist()
+    brightness = {tuple(hk): np.sqrt(max(i, 0.0)) for hk, i in zip(indices, lattice.intensity[on_lattice], strict=True)}
+    norm = sum(v * v for v in brightness.values())
+    found: dict[int, FloatArray] = {}
+    for elements in product((-1, 0, 1), repeat=4):
+        integer = np.array(elements).reshape(2, 2)
+        if elements[0] * elements[3] - elements[1] * elements[2] != 1:
+            continue
+        operator = lattice.basis @ integer @ np.linalg.inv(lattice.basis)
+        stretch, theta = left_polar(operator)
+        if np.abs(stretch - np.eye(2)).max() > tolerance:
+            continue
+        turned = {hk: brightness.get(tuple((integer @ np.array(hk)).tolist()), 0.0) for hk in brightness}
+        if sum(brightness[hk] * turned[hk] for hk in brightness) >= agreement * norm:
+            found[round(float(np.degrees(theta)) % 360)] = operator
+    order = max((n for n in (1, 2, 3, 4, 6) if _angles(n) <= set(_snap(found))), default=1)
+    by_angle = _snap(found)
+    return np.stack([by_angle[a] for a in sorted(_angles(order))])
+
+
+def _angles(order: int) -> set[int]:
+    return {360 * k // order for k in range(order)}
+
+
+def _snap(operators: dict[int, FloatArray]) -> dict[int, FloatArray]:
+    """Rotation angles rounded to the crystallographic ones they stand for."""
+    allowed = sorted({a for n in (1, 2, 3, 4, 6) for a in _angles(n)})
+    return {min(allowed, key=lambda a: abs((angle - a + 180) % 360 - 180)): m for angle, m in operators.items()}

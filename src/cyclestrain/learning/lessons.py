@@ -1,0 +1,107 @@
+"""The patterns of a sample sorted into lessons, one for each class: alone, and summed with their neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.calibration import Sample, locate_beam
+from cyclestrain.data import Calibration, FloatArray, IntArray, local_means, neighbour_members
+from cyclestrain.data.neighbours import SUMS
+from cyclestrain.learning.knowledge import Knowledge, centre_prior
+from cyclestrain.learning.lesson import Lesson
+from cyclestrain.orientation import (
+    PolarGrid,
+    Templates,
+    align,
+    class_confidence,
+    correlation_noise,
+    correlations,
+    shows_nothing,
+    to_polar,
+)
+from cyclestrain.pattern import Dictionary, Entry
+
+__all__ = ["CLEAR", "MAX_TEMPLATE_PATTERNS", "Chosen", "ClassLesson", "Lessons", "choose"]
+
+MAX_TEMPLATE_PATTERNS = 1024
+
+
+CLEAR = 0.95
+"""Confidence from which a pattern tells its class itself."""
+
+
+@dataclass(frozen=True)
+class ClassLesson:
+    """What a class is learned from, and the rotation to every class, radians, shape ``(n, class)``."""
+
+    lesson: Lesson
+    thetas: FloatArray
+
+    def of(self, label: IntArray, k: int) -> ClassLesson:
+        """Those of one class."""
+        members = np.flatnonzero(label == k)
+        lesson = replace(self.lesson.only(members), theta=self.thetas[members, k])
+        return ClassLesson(lesson, self.thetas[members])
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Sampled patterns with their coarse rotations: each alone, and sums over more and more neighbours.
+
+    `label` is the class of each, shape ``(n,)``: that of its neighbours where it does not tell itself, -1 where these
+    show none either.
+    """
+
+    sums: tuple[ClassLesson, ...]
+    label: IntArray
+
+    def of(self, k: int) -> list[ClassLesson]:
+        """Lessons of one class."""
+        return [lesson.of(self.label, k) for lesson in self.sums]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A sample with its beam centres, and the patterns that are looked at: `index` into it and polar transform."""
+
+    sample: Sample
+    index: IntArray
+    centre: FloatArray
+    polar: NDArray[np.float32]
+    calibration: Calibration
+
+    def lessons(self, templates: Templates) -> Lessons:
+        """Coarse rotation and class of each."""
+        sample, index, calibration = self.sample, self.index, self.calibration
+        rows, columns, centre = sample.rows, sample.columns, self.centre[index]
+        correlation = correlations(self.polar, templates)
+        own = align(correlation)
+        means = local_means(correlation, rows[index], columns[index], 2)
+        pooled = align(means)
+        alone = Lesson(sample.patterns, index[:, None], calibration.good, centre, centre_prior(calibration), own.theta)
+        together = [
+            replace(alone, members=neighbour_members(rows, columns, index, reach, self.centre)) for reach in SUMS
+        ]
+        clear = class_confidence(correlation, correlation_noise(correlation)) > CLEAR
+        label = np.where(clear, own.label, pooled.label)
+        label[shows_nothing(correlation, means)] = -1
+        return Lessons(
+            (ClassLesson(alone, own.thetas), *(ClassLesson(sums, pooled.thetas) for sums in together)), label
+        )
+
+    def knowledge(self, templates: Templates, entries: list[Entry], scales: list[float]) -> Knowledge:
+        """Put together what was learned; `scales` are variance over mean as each entry found it."""
+        noise = correlation_noise(correlations(self.polar, templates))
+        return Knowledge(self.calibration, templates, Dictionary(tuple(entries), float(np.median(scales))), noise)
+
+
+def choose(sample: Sample, calibration: Calibration, grid: PolarGrid, rng: np.random.Generator) -> Chosen:
+    """Pick the patterns that templates and dictionary are learned from, and bring them into polar coordinates."""
+    n = len(sample.rows)
+    index = np.sort(rng.choice(n, min(n, MAX_TEMPLATE_PATTERNS), replace=False))
+    centre = locate_beam(sample.patterns, calibration, calibration.centre[sample.rows, sample.columns])
+    polar = to_polar(sample.patterns[index], calibration.good, centre[index], grid)
+    return Chosen(sample, index, centre, polar, calibration)

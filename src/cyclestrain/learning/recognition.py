@@ -1,0 +1,97 @@
+"""Whether patterns show a crystal, and whether it is one that is known already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cyclestrain.data import FloatArray
+from cyclestrain.learning.entry import approached
+from cyclestrain.learning.lesson import Lesson
+from cyclestrain.pattern import Entry, PatternFit, predicted_positions, refine
+
+__all__ = [
+    "MAX_MISMATCH",
+    "SCARCE_SIGNIFICANCE",
+    "SURE",
+    "is_new_crystal",
+    "is_scarce",
+    "shows_crystal",
+    "significance",
+]
+
+SURE = 5.0
+"""Significance from which a pattern shows a crystal."""
+
+
+MAX_MISMATCH = 0.08
+"""Strain within which a crystal is the same as a known one: what the network can express."""
+
+
+def significance(entry: Entry, lesson: Lesson) -> FloatArray:
+    """How surely each pattern shows the entry: the fitted gain in units of its uncertainty, shape ``(n,)``."""
+    return np.nan_to_num(_fitted(entry, lesson).significance)
+
+
+def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson: Lesson, most: int = 128) -> bool:
+    """Whether an entry explains its patterns clearly better than every entry that is known already.
+
+    Parameters
+    ----------
+    entry
+        The new entry.
+    others
+        Known entries, each with the rotation of every pattern of the lesson to it.
+    lesson
+        The patterns the new entry was learned from.
+    most
+        Patterns to try.
+    """
+    some = np.linspace(0, len(lesson.theta) - 1, min(most, len(lesson.theta))).astype(int)
+    own = significance(entry, lesson.only(some))
+    for other, theta in others:
+        known = significance(other, replace(lesson, theta=theta).only(some))
+        sure = np.maximum(own, known) > SURE  # the others may show no crystal at all
+        better = sure.any() and np.median(own[sure]) >= 1.2 * np.median(known[sure])
+        if not better or _same_lattice(entry.basis, other.basis):
+            return False
+    return True
+
+
+def shows_crystal(lesson: Lesson, entries: Sequence[Entry]) -> bool:
+    """Whether patterns show a crystal: surely, and with little strain, by every one of some forms of its entry.
+
+    Where another crystal is there, a fit finds overlaps of reflections, at large strains or with intensities that do
+    not last when they are measured.
+    """
+    fits = [_fitted(entry, lesson) for entry in entries]
+    sure = np.array([np.nan_to_num(fit.significance) > SURE for fit in fits])
+    stretch = np.array([np.linalg.svd(np.nan_to_num(fit.start.affine), compute_uv=False) for fit in fits])
+    found = (sure & (np.abs(stretch - 1).max(-1) < MAX_MISMATCH)).all(0).sum()
+    return bool(found >= max(2, 0.01 * len(lesson.theta)) and found >= 0.3 * sure.any(0).sum())
+
+
+def _fitted(entry: Entry, lesson: Lesson) -> PatternFit:
+    start = approached(lesson, entry)
+    stack = lesson.windows(predicted_positions(start, entry.reflections), entry.probe.half + 1)
+    return refine(stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, iterations=2)
+
+
+def _same_lattice(one: FloatArray, two: FloatArray, tolerance: float = 0.025) -> bool:
+    """Whether two reduced bases span lattices that are turned copies of each other within a strain `tolerance`."""
+    lengths = [np.sort(np.hypot(*basis)) for basis in (one, two)]
+    areas = [abs(np.linalg.det(basis)) for basis in (one, two)]
+    alike = np.abs(lengths[0] / lengths[1] - 1).max() < tolerance
+    return bool(alike and abs(areas[0] / areas[1] - 1) < 2 * tolerance)
+
+
+SCARCE_SIGNIFICANCE = 12.0
+"""Below this patterns show too little: the dictionary is learned from sums over neighbours."""
+
+
+def is_scarce(entry: Entry, lesson: Lesson) -> bool:
+    """Whether patterns that show the entry do so too faintly to learn from."""
+    found = significance(entry, lesson)
+    return not (found > SURE).any() or float(np.median(found[found > SURE])) < SCARCE_SIGNIFICANCE

@@ -1,0 +1,136 @@
+"""Reflections of a lattice that are really there, their intensities and the size of their disks."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cyclestrain.data import FloatArray
+from cyclestrain.learning.averages import distance_from_centre
+from cyclestrain.learning.lattice import Lattice, nearest_node
+from cyclestrain.learning.peaks import Peaks, disk_mask, flattened, pixel_noise, ring_mask
+
+__all__ = ["disk_size", "measure_reflections"]
+
+
+def disk_size(average: FloatArray, coverage: FloatArray, peaks: Peaks, radius: float, limit: float) -> float:
+    """Radius of the disks, pixels: where the mean profile of the strongest peaks falls to half its height.
+
+    Parameters
+    ----------
+    average, coverage
+        Averaged pattern, centred, and how many patterns contributed to each pixel.
+    peaks
+        Peaks found in it.
+    radius
+        Radius they were found with, the answer where no profile can be measured, pixels.
+    limit
+        Largest radius that is considered, pixels.
+    """
+    flat = flattened(average, coverage)
+    m = int(np.ceil(max(min(limit, 2.2 * radius + 2.0), 3.0)))
+    centre = (np.array(average.shape) - 1) / 2
+    y, x = np.mgrid[-m : m + 1, -m : m + 1]
+    total, n = np.zeros(len(y) * 2), np.zeros(len(y) * 2)
+    for position in peaks.positions[:12] + centre:
+        at = np.rint(position).astype(int)
+        if (at < m).any() or (at + m >= np.array(average.shape)).any():
+            continue
+        cut = flat[at[0] - m : at[0] + m + 1, at[1] - m : at[1] + m + 1]
+        distance = np.hypot(y + at[0] - position[0], x + at[1] - position[1])
+        surround = np.median(cut[(distance > m - 1) & (distance <= m + 0.5)])
+        ring = np.minimum((2 * distance).astype(int), len(total) - 1)
+        total += np.bincount(ring.ravel(), (cut - surround).ravel(), len(total))
+        n += np.bincount(ring.ravel(), minlength=len(total))
+    seen = n > 0
+    if not seen.any():  # all peaks lie at the border
+        return radius
+    profile = np.interp(np.arange(2 * m) / 2 + 0.25, (np.flatnonzero(seen) / 2 + 0.25), total[seen] / n[seen])
+    inside = max(1, int(radius))  # half pixels within half the radius: enough of them to average noise away
+    below = np.flatnonzero(profile < 0.5 * profile[:inside].mean())
+    return float(np.clip(below[0] / 2, 0.8, limit)) if below.size else radius
+
+
+def measure_reflections(
+    average: FloatArray,
+    coverage: FloatArray,
+    basis: FloatArray,
+    *,
+    radius: float,
+    ring: tuple[float, float],
+    others: Peaks | None = None,
+    threshold: float = 5.0,
+) -> Lattice:
+    """Reflections of a lattice that are really there, with their intensities.
+
+    Parameters
+    ----------
+    average, coverage
+        Averaged pattern, centred, and how many patterns contributed to each pixel.
+    basis
+        Lattice vectors as columns.
+    radius
+        Radius of the disks, pixels.
+    ring
+        Inner and outer radius within which reflections are used.
+    others
+        Peaks to add where they are strong and on no node of the lattice.
+    threshold
+        Least intensity in standard deviations of what the same aperture measures between reflections.
+    """
+    reach = int(np.ceil(ring[1] / np.linalg.svd(basis, compute_uv=False)[-1]))
+    grid = np.array([hk for hk in product(range(-reach, reach + 1), repeat=2) if hk != (0, 0)])
+    between = np.array(list(product(range(-reach, reach + 1), repeat=2))) + 0.5
+    flat = flattened(average, coverage)
+    inner, outer = disk_mask(radius + 0.5), ring_mask(radius + 0.5, radius + 3.0)
+    signal = ndimage.correlate(flat, inner, mode="constant")
+    signal -= ndimage.correlate(flat, outer, mode="constant") * (inner.sum() / outer.sum())
+    centre = (np.array(average.shape) - 1) / 2
+    limit = 0.3 * coverage.max()
+
+    def sample(positions: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
+        length = np.hypot(*positions.T)
+        at = np.rint(positions + centre).astype(int)
+        inside = ((at >= 0) & (at < np.array(average.shape))).all(1)
+        at = np.clip(at, 0, np.array(average.shape) - 1)
+        inside &= (length > ring[0]) & (length < ring[1]) & (coverage[tuple(at.T)] > limit)
+        return inside, signal[tuple(at.T)]
+
+    nodes = grid @ basis.T
+    inside, intensity = sample(nodes)
+    noise: FloatArray | float
+    if np.hypot(*basis).min() > 4.0 * radius + 2.0:
+        quiet_inside, quiet = sample(between @ basis.T)
+        quiet = quiet[quiet_inside]
+        noise = 1.4826 * float(np.median(np.abs(quiet - np.median(quiet)))) if quiet.size > 3 else 0.0
+    else:  # nothing is quiet between disks that fill the pattern: what single pixels say
+        each = pixel_noise(average, distance_from_centre(average), coverage)
+        at_nodes = np.clip(np.rint(nodes + centre).astype(int), 0, np.array(average.shape) - 1)
+        noise = each[tuple(at_nodes.T)] * inner.sum() * np.sqrt(1 / inner.sum() + 1 / outer.sum())
+    keep = inside & (intensity > threshold * np.maximum(noise, 1e-12))
+    if keep.any():
+        keep &= intensity > 2e-3 * np.max(intensity[keep])
+    positions, indices, intensity = nodes[keep], grid[keep].astype(float), intensity[keep]
+    if others is not None and keep.any():
+        extra = _off_lattice(others, basis, positions, radius)
+        extra_inside, extra_intensity = sample(extra)
+        good = extra_inside & (extra_intensity > 0.03 * intensity.max())
+        positions = np.concatenate([positions, extra[good]])
+        indices = np.concatenate([indices, np.full((int(good.sum()), 2), np.nan)])
+        intensity = np.concatenate([intensity, extra_intensity[good]])
+    return Lattice(basis, indices, positions, intensity)
+
+
+def _off_lattice(peaks: Peaks, basis: FloatArray, taken: FloatArray, radius: float) -> FloatArray:
+    """Positions of strong peaks that are no lattice node and overlap no other reflection."""
+    strong = peaks.positions[peaks.significance > 10.0]
+    out = list(taken)
+    for position in strong:
+        _, distance = nearest_node(position[None], basis)
+        clear = np.hypot(*(np.array(out) - position).T).min() > 2.0 * radius + 1.5
+        if distance[0] > max(1.5, 0.4 * radius) and clear:
+            out.append(position)
+    return np.array(out[len(taken) :]).reshape(-1, 2)

@@ -1,0 +1,34 @@
+"""The cycle-consistent spatial-transforming autoencoder: its modules, its training, its answer. All of torch is here.
+
+In go a dictionary and patterns with their coarse rotation, out come a trained network and what it says of patterns.
+"""
+
+from cyclestrain.network.autoencoder import Autoencoder
+from cyclestrain.network.infer import encode_block, infer
+from cyclestrain.network.log import Epoch, TrainingLog
+from cyclestrain.network.model_file import Model, file_fingerprint, load_model, save_model
+from cyclestrain.network.onnx_graphs import encoder_graphs, save_graph
+from cyclestrain.network.prior import with_prior
+from cyclestrain.network.scan import applied, train_on_scan
+from cyclestrain.network.training import Course, Trained, TrainingSettings, train
+
+__all__ = [
+    "Autoencoder",
+    "Course",
+    "Epoch",
+    "Model",
+    "Trained",
+    "TrainingLog",
+    "TrainingSettings",
+    "applied",
+    "encode_block",
+    "encoder_graphs",
+    "file_fingerprint",
+    "infer",
+    "load_model",
+    "save_graph",
+    "save_model",
+    "train",
+    "train_on_scan",
+    "with_prior",
+]

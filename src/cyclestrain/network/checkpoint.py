@@ -1,0 +1,115 @@
+"""State of a training run on disk: tensors as safetensors, the rest as JSON, written so that a kill never spoils it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cyclestrain.io import write_whole
+from cyclestrain.network.autoencoder import Autoencoder
+from cyclestrain.network.log import Epoch, TrainingLog
+
+__all__ = ["Checkpoint"]
+
+
+class Checkpoint:
+    """Everything a run needs to go on: weights, optimiser, random generator, masks, log, best weights so far."""
+
+    FILE = "training.safetensors"
+
+    def __init__(self, network: Autoencoder, optimizer: torch.optim.Optimizer, rng: np.random.Generator) -> None:
+        self.network, self.optimizer, self.rng = network, optimizer, rng
+        self.epochs: list[Epoch] = []
+        self.mask_radius = float(network.decoder.reach)
+        self.best = 0
+        self._best_weights: dict[str, Tensor] = {}
+        self._best_held_out = torch.zeros(0)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.epochs)
+
+    @property
+    def log(self) -> TrainingLog:
+        """Log of the epochs done."""
+        return TrainingLog(tuple(self.epochs), self.best)
+
+    def is_stale(self, patience: int) -> bool:
+        """Whether each of the last `patience` epochs was worse than one before them."""
+        return self.epoch - 1 - self.best >= patience
+
+    def record(self, epoch: Epoch, held_out: Tensor) -> None:
+        """Add an epoch and keep its weights, unless an earlier one was better beyond doubt.
+
+        Parameters
+        ----------
+        epoch
+            Its log.
+        held_out
+            Misfit of each held-out pattern, shape ``(n,)``. The same patterns are judged every time, so their noise
+            cancels in the difference; what counts as worse is a mean difference above one standard error.
+        """
+        self.epochs.append(epoch)
+        if self.epoch > 1 and len(held_out) > 1:
+            difference = held_out - self._best_held_out
+            if difference.mean() > difference.std() / len(difference) ** 0.5:
+                return
+        self.best = self.epoch - 1
+        self._best_held_out = held_out
+        self._best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
+    def restore_best(self) -> None:
+        """Put the best weights into the network."""
+        if self._best_weights:
+            self.network.load_state_dict(self._best_weights)
+
+    def save(self, folder: Path) -> None:
+        """Write the state; a crash leaves the state before or the state after, never half of one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self._best_weights.items()}
+        tensors["held_out"] = self._best_held_out
+        for index, entry in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in entry.items()}
+        state = {
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "best": self.best,
+            "mask_radius": self.mask_radius,
+            "generator": self.rng.bit_generator.state,
+        }
+        # One file holds everything, so replacing it is one atomic step.
+        with write_whole(folder / self.FILE, force=True) as temporary:
+            save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(state)})
+
+    def load(self, folder: Path) -> None:
+        """Read the state back; without one, or from a damaged one, training starts at the beginning."""
+        try:
+            with safe_open(folder / self.FILE, "pt") as file:
+                state: dict[str, Any] = json.loads(file.metadata()["state"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except (OSError, SafetensorError):
+            return
+        self.network.load_state_dict(_part(tensors, "network."))
+        self._best_weights = _part(tensors, "best.")
+        self._best_held_out = tensors["held_out"]
+        optimizer = self.optimizer.state_dict()
+        for name, value in _part(tensors, "optimizer.").items():
+            index, key = name.split(".")
+            optimizer["state"].setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict(optimizer)
+        self.rng.bit_generator.state = state["generator"]
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.best, self.mask_radius = state["best"], state["mask_radius"]
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,84 @@
+"""The network of a scan: trained on a sample of it, or trained on another scan and given this one's dictionary."""
+
+from __future__ import annotations
+
+from cyclestrain.calibration import draw_sample
+from cyclestrain.data import Scan
+from cyclestrain.learning import Knowledge, centre_prior
+from cyclestrain.network.autoencoder import Autoencoder
+from cyclestrain.network.training import Course, Trained, TrainingSettings, default_device, placed, train
+from cyclestrain.orientation import look
+from cyclestrain.progress import Progress
+from cyclestrain.settings import LearnSettings
+from cyclestrain.storage import RunFolder
+
+__all__ = ["applied", "train_on_scan"]
+
+MAX_TRAINING_PATTERNS = 2048
+
+
+def train_on_scan(
+    scan: Scan,
+    knowledge: Knowledge,
+    settings: LearnSettings,
+    *,
+    progress: Progress,
+    run: RunFolder | None = None,
+    epochs: int | None = None,
+    init_from: Autoencoder | None = None,
+) -> Trained:
+    """Train the autoencoder on a sample of the scan, starting from the learned dictionary.
+
+    Parameters
+    ----------
+    scan
+        The patterns.
+    knowledge
+        What was learned of them.
+    settings
+        Seed and device.
+    progress
+        Where to report to.
+    run
+        Keeps the state of the training, which goes on from there.
+    epochs
+        Largest number of them; by default that of `TrainingSettings`.
+    init_from
+        Network whose weights to start from.
+    """
+    sample = draw_sample(scan, MAX_TRAINING_PATTERNS)
+    calibration = knowledge.calibration
+    smooth = calibration.centre[sample.rows, sample.columns]
+    seen = look(sample.patterns, calibration, smooth, knowledge.templates)
+    return train(
+        Course(sample.patterns, calibration.good, seen.alignment.thetas, seen.centre, centre_prior(calibration)),
+        knowledge.dictionary,
+        settings=TrainingSettings() if epochs is None else TrainingSettings(epochs=epochs),
+        seed=settings.seed,
+        device=_device(settings),
+        init_from=init_from,
+        progress=progress,
+        checkpoint=run.path if run else None,
+        resume=True,
+    )
+
+
+def applied(network: Autoencoder, knowledge: Knowledge, settings: LearnSettings) -> Autoencoder:
+    """A trained network for another scan: its weights, and the dictionary and beam centre of that scan.
+
+    Parameters
+    ----------
+    network
+        Trained on a scan of the same material.
+    knowledge
+        What was learned of the other scan.
+    settings
+        The device to run on.
+    """
+    out = Autoencoder(knowledge.dictionary, network.settings, centre_prior(knowledge.calibration))
+    out.load_encoder(network)
+    return placed(out.eval(), _device(settings))
+
+
+def _device(settings: LearnSettings) -> str:
+    return default_device() if settings.device == "auto" else settings.device

@@ -1,0 +1,204 @@
+"""Templates grown from the scan itself, without any starting guess.
+
+The first template is a locally averaged pattern; it then is replaced, again and again, by the average of all patterns
+turned onto it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import gamma
+
+from cyclestrain.data import FloatArray, IntArray, neighbour_weights, weighted_means
+from cyclestrain.orientation.correlation import correlate, find_peak, spectra_of
+from cyclestrain.orientation.polar import PolarGrid
+from cyclestrain.orientation.templates import Templates, unit_norm
+
+__all__ = ["CHANCE", "NOISE_POSITIONS", "STRUCTURED", "learn_templates"]
+
+STRUCTURED = 6.0
+"""Significance from which a local mean shows more than noise."""
+
+
+CHANCE = 1e-3
+"""Of noise being taken for power of a crystal, at each radius and frequency."""
+
+
+NOISE_POSITIONS = 256
+"""On so many the noise of spectra is measured."""
+
+
+def learn_templates(
+    polar: NDArray[np.float32],
+    rows: IntArray,
+    columns: IntArray,
+    grid: PolarGrid,
+    rng: np.random.Generator,
+    max_classes: int = 6,
+) -> Templates:
+    """Learn polar templates of all crystals from a sample of patterns, without any starting guess.
+
+    The first template grows from the patterns with most structure. Patterns that have structure but agree with no
+    template yet give the next one, until too few are left or what they give is no new crystal.
+
+    Parameters
+    ----------
+    polar
+        Sample in polar coordinates, shape ``(n, radius, angle)``.
+    rows, columns
+        Scan positions of the sample, shape ``(n,)``.
+    grid
+        The polar grid.
+    rng
+        Picks the seeds.
+    max_classes
+        Most templates.
+    """
+    level = polar.mean((0, 2), dtype=np.float64)
+    spectra = spectra_of(polar, level, grid.box)
+    signal = _signal(spectra, rows, columns)
+    unexplained = np.ones(len(rows), bool)
+    templates: list[NDArray[Any]] = []
+    typical = 0.0
+    for _ in range(max_classes):
+        if not unexplained.any():
+            break
+        clear = signal.filtered(np.flatnonzero(unexplained))
+        structured = np.maximum(signal.significance, clear.significance) > STRUCTURED
+        if not templates and structured.sum() < 2:
+            structured = signal.significance >= np.median(signal.significance)
+        members = np.flatnonzero(unexplained & structured)
+        if len(members) < max(12, 0.01 * len(rows)) and templates:
+            break
+        clear = signal.filtered(members)
+        strongest = members[np.argsort(clear.power[members])[-max(1, len(members) // 4) :]]
+        template = _bootstrap(
+            clear.means[members],
+            grid.n_angles,
+            np.searchsorted(members, rng.choice(strongest, min(6, len(strongest)), replace=False)),
+        )
+        own = _coherence(clear, template[None], grid.n_angles)
+        if templates and not (
+            np.mean(own[members] > 0.5 * typical) > 0.4
+            and _is_new(template, np.stack(templates), signal.means[members], grid.n_angles)
+        ):
+            break
+        templates.append(template)
+        typical = typical or float(np.quantile(own[members], 0.8))
+        unexplained[members[own[members] > 0.5 * typical]] = False
+    found = np.stack(templates)
+    return Templates(grid, _polish(spectra, found, grid.n_angles), level)
+
+
+def _turned_mean(spectra: NDArray[Any], theta: FloatArray, weight: FloatArray) -> NDArray[Any]:
+    """Weighted mean of patterns turned back by `theta`."""
+    frequency = np.arange(spectra.shape[-1])
+    phase = (weight[:, None] * np.exp(1j * theta[:, None] * frequency)).astype(np.complex64)
+    return np.einsum("nrf,nf->rf", spectra, phase) / max(float(weight.sum()), 1e-12)
+
+
+def _bootstrap(spectra: NDArray[Any], n_angles: int, candidates: IntArray, rounds: int = 6) -> NDArray[Any]:
+    """Template that grew, from the best of several seeds, to agree with most patterns."""
+    best, best_total = unit_norm(spectra[candidates[0]]), -np.inf
+    norm = np.maximum(np.linalg.norm(spectra, axis=(1, 2)), 1e-12)
+    for seed in candidates:
+        template = unit_norm(spectra[seed])
+        for _ in range(rounds):
+            height, theta = find_peak(correlate(spectra, template[None], n_angles)[:, 0])
+            agreement = np.clip(height / norm, 0, None)
+            template = unit_norm(
+                _turned_mean(spectra, theta, np.where(agreement >= np.median(agreement), agreement**2, 0))
+            )
+        total = float(np.median(agreement))
+        if total > best_total:
+            best, best_total = template, total
+    return best
+
+
+@dataclass(frozen=True)
+class _Signal:
+    """Locally averaged patterns and the counting noise left in them.
+
+    Attributes
+    ----------
+    means
+        Spectra of the averages, shape ``(n, radius, frequency)``.
+    share
+        One over the number of patterns averaged, shape ``(n,)``.
+    noise
+        Power of the noise of one pattern, shape ``(radius, frequency)``.
+    """
+
+    means: NDArray[Any]
+    share: FloatArray
+    noise: FloatArray
+
+    @cached_property
+    def power(self) -> FloatArray:
+        """Noise-free power of each, shape ``(n,)``."""
+        return np.asarray(np.linalg.norm(self.means, axis=(1, 2)) ** 2 - self.share * self.noise.sum())
+
+    @cached_property
+    def significance(self) -> FloatArray:
+        """That power over its own counting error, shape ``(n,)``."""
+        return np.asarray(self.power / (self.share * np.sqrt(2.0 * (self.noise**2).sum())))
+
+    def filtered(self, members: IntArray) -> _Signal:
+        """Without the radii and frequencies where some positions show no more than noise (a Wiener filter).
+
+        A crystal has reflections at a few radii and, by its symmetry, power at a few frequencies.
+        """
+        noise = self.share[members].mean() * self.noise
+        n = max(1.0, float(self.share[members].sum()))  # averages that share no pattern
+        seen = (np.abs(self.means[members]) ** 2).mean(0)
+        gain = np.where(seen > gamma.isf(CHANCE, n) / n * noise, 1.0 - noise / np.maximum(seen, 1e-30), 0.0)
+        if not gain.any():
+            return self
+        return replace(self, means=self.means * gain.astype(np.float32), noise=self.noise * gain**2)
+
+
+def _signal(spectra: NDArray[Any], rows: IntArray, columns: IntArray) -> _Signal:
+    """Average neighbours, and measure the noise on what they differ by."""
+    weights = neighbour_weights(rows, columns, 2)
+    means = weighted_means(weights, spectra)
+    share = np.asarray((weights.multiply(weights)).sum(1)).ravel()
+    some = np.linspace(0, len(rows) - 1, min(len(rows), NOISE_POSITIONS)).astype(int)
+    some = some[share[some] < 0.99]
+    if not len(some):  # no two positions are neighbours
+        return _Signal(means, share, 0.5 * np.median(np.abs(spectra) ** 2, axis=0))
+    # |mean|^2 = signal + share * noise and mean of |pattern|^2 = signal + noise, where neighbours are alike.
+    averaged = weighted_means(weights[some], np.abs(spectra) ** 2)
+    noise = (averaged - np.abs(means[some]) ** 2) / (1 - share[some])[:, None, None]
+    return _Signal(means, share, np.maximum(np.median(noise, axis=0), 1e-12))
+
+
+def _coherence(signal: _Signal, templates: NDArray[Any], n_angles: int) -> FloatArray:
+    """Share of each local mean's signal power that the best template explains, shape ``(n,)``."""
+    height, _ = find_peak(correlate(signal.means, templates, n_angles))
+    return np.asarray(np.clip(height.max(1), 0, None) ** 2 / np.maximum(signal.power, 1e-12))
+
+
+def _is_new(template: NDArray[Any], known: NDArray[Any], means: NDArray[Any], n_angles: int) -> bool:
+    """A template is a new crystal if it is no turned copy of a known one and explains most of some patterns better."""
+    alike = find_peak(correlate(template[None], known, n_angles))[0].max()
+    height, _ = find_peak(correlate(means, np.concatenate([known, template[None]]), n_angles))
+    return bool(alike < 0.7 and np.mean(height.argmax(1) == len(known)) > 0.5)
+
+
+def _polish(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int, rounds: int = 3) -> NDArray[Any]:
+    """Replace each template by the mean of the single patterns that agree with it best, turned onto it."""
+    for _ in range(rounds):
+        height, theta = find_peak(correlate(spectra, templates, n_angles))
+        label, best = height.argmax(1), height.max(1)
+        for k in range(len(templates)):
+            own = label == k
+            if own.sum() >= 2:
+                weight = np.clip(best[own] - np.quantile(best[own], 0.3), 0, None)
+                weight += 1e-6 * best[own]  # without noise all may be alike
+                templates[k] = unit_norm(_turned_mean(spectra[own], theta[own, k], weight))
+    return templates

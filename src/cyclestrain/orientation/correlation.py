@@ -1,0 +1,158 @@
+"""Coarse rotation and class of every pattern: circular correlation with the templates along the angle.
+
+Correlation is rotation-equivariant and needs no training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from cyclestrain.affine import wrap_angle
+from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.orientation.templates import Templates, counting_noise
+
+__all__ = [
+    "CLIP",
+    "SHOWN",
+    "Alignment",
+    "align",
+    "class_confidence",
+    "correlate",
+    "correlation_noise",
+    "correlations",
+    "find_peak",
+    "peak_significance",
+    "shows_nothing",
+    "spectra_of",
+]
+
+CLIP = 6.0
+"""Polar intensities are clipped at this many standard deviations of their shot noise: bright spots must not rule."""
+
+
+SHOWN, SHOWN_ALONE = 3.0, 5.0
+"""Least heights of the correlation of a local mean and of a pattern alone with a crystal, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Best class and rotation of each pattern.
+
+    Attributes
+    ----------
+    label
+        Class, shape ``(n,)``.
+    theta
+        Rotation from the template to the pattern, radians, shape ``(n,)``.
+    height
+        Height of the correlation peak, shape ``(n,)``.
+    thetas
+        Rotation to the template of every class, radians, shape ``(n, class)``.
+    """
+
+    label: IntArray
+    theta: FloatArray
+    height: FloatArray
+    thetas: FloatArray
+
+
+def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArray[np.complex64]:
+    """Whitened and clipped polar patterns, Fourier transformed along the angle."""
+    white = polar - polar.mean(-1, keepdims=True)
+    white /= counting_noise(level).astype(np.float32)[:, None] / box
+    np.clip(white, -CLIP, CLIP, out=white)
+    spectra = scipy.fft.rfft(white, axis=-1, workers=2)
+    spectra[..., 0] = 0
+    return spectra
+
+
+def correlate(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int) -> NDArray[np.float32]:
+    """Circular correlation of every pattern with every template, shape ``(n, class, angle)``."""
+    # Summed radius by radius, so that no bit depends on how many patterns there are.
+    product = np.stack([(spectra * template).sum(1) for template in templates.conj()], 1)
+    return scipy.fft.irfft(product, n_angles, axis=-1, workers=2)
+
+
+def find_peak(correlation: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
+    """Height and angle (radians, refined by a parabola) of the largest value along the last axis."""
+    n = correlation.shape[-1]
+    k = correlation.argmax(-1)
+    at = [np.take_along_axis(correlation, ((k + d) % n)[..., None], -1)[..., 0].astype(float) for d in (-1, 0, 1)]
+    curvature = np.minimum(at[0] - 2 * at[1] + at[2], -1e-12)
+    offset = 0.5 * (at[0] - at[2]) / curvature
+    return at[1], wrap_angle(2 * np.pi * (k + np.clip(offset, -0.5, 0.5)) / n)
+
+
+def correlations(polar: NDArray[np.float32], templates: Templates) -> NDArray[np.float32]:
+    """Correlation of patterns with every template over all angles, shape ``(n, class, angle)``."""
+    spectra = spectra_of(polar, templates.level, templates.grid.box)
+    return correlate(spectra, templates.spectra, templates.grid.n_angles)
+
+
+def align(correlation: NDArray[np.float32]) -> Alignment:
+    """Class and rotation with the highest correlation, shape ``(n,)`` each."""
+    height, theta = find_peak(correlation)
+    label = height.argmax(1)
+    pick = (np.arange(len(label)), label)
+    return Alignment(label, theta[pick], height[pick], theta)
+
+
+def correlation_noise(correlation: NDArray[np.float32]) -> float:
+    """Standard deviation of correlations over all angles, shape ``(n, class, angle)``, by noise alone.
+
+    With their peaks on top of each other, correlations of the patterns of one class differ by noise only.
+    """
+    label = correlation.max(-1).argmax(1)
+    own = correlation[np.arange(len(label)), label]
+    n = own.shape[1]
+    aligned = np.take_along_axis(own, (own.argmax(1)[:, None] + np.arange(n)) % n, 1)
+    groups = [aligned[label == k] for k in np.unique(label)]
+    return max(1.4826 * float(np.median(np.abs(group - np.median(group, axis=0)))) for group in groups)
+
+
+def class_confidence(correlation: NDArray[np.float32], noise: float) -> FloatArray:
+    """Probability of the best class from the heights of the correlation peaks, shape ``(n,)``.
+
+    Parameters
+    ----------
+    correlation
+        Shape ``(n, class, angle)``.
+    noise
+        Its standard deviation, see `correlation_noise`.
+    """
+    heights = correlation.max(-1).astype(float)
+    evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2) / max(noise, 1e-6) ** 2
+    return np.asarray(1.0 / np.exp(np.clip(evidence, -50, 0)).sum(1))
+
+
+def shows_nothing(correlation: NDArray[np.float32], means: NDArray[np.float32]) -> BoolArray:
+    """Which patterns show no crystal, neither alone nor with their neighbours, shape ``(n,)``.
+
+    Parameters
+    ----------
+    correlation
+        Of each pattern with every template over all angles, shape ``(n, class, angle)``.
+    means
+        The same averaged over neighbours.
+    """
+    height = means.max((1, 2))
+    low = height < 0.5 * np.quantile(height, 0.9)
+    return low & (peak_significance(means) < SHOWN) & (peak_significance(correlation) < SHOWN_ALONE)
+
+
+def peak_significance(correlation: NDArray[np.float32]) -> FloatArray:
+    """Height of the highest peak over all angles and classes in standard deviations of its class, shape ``(n,)``.
+
+    Parameters
+    ----------
+    correlation
+        Shape ``(n, class, angle)``.
+    """
+    own = correlation[np.arange(len(correlation)), correlation.max(-1).argmax(1)].astype(float)
+    middle = np.median(own, axis=1, keepdims=True)
+    return np.asarray(own.max(1) / (1.4826 * np.median(np.abs(own - middle), axis=1) + 1e-30))

@@ -1,0 +1,61 @@
+"""A first look at patterns: where the beam is, and how they correlate with the templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.calibration import locate_beam
+from cyclestrain.data import Calibration, FloatArray
+from cyclestrain.orientation.correlation import Alignment, align, correlations
+from cyclestrain.orientation.polar import to_polar
+from cyclestrain.orientation.templates import Templates
+
+__all__ = ["Look", "look"]
+
+CHUNK = 512
+"""Patterns in polar coordinates at a time: they take several times the memory of what is kept of them."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a first look at patterns shows.
+
+    Attributes
+    ----------
+    centre
+        Beam centre ``(y, x)``, pixels, shape ``(n, 2)``.
+    correlation
+        With every template over all angles, shape ``(n, class, angle)``.
+    """
+
+    centre: FloatArray
+    correlation: NDArray[np.float32]
+
+    @property
+    def alignment(self) -> Alignment:
+        """Best class and rotation of each pattern."""
+        return align(self.correlation)
+
+
+def look(patterns: NDArray[Any], calibration: Calibration, smooth: FloatArray, templates: Templates) -> Look:
+    """Find the beam in patterns and correlate them with the templates.
+
+    Parameters
+    ----------
+    patterns
+        Shape ``(n, qy, qx)``.
+    calibration
+        Of the detector.
+    smooth
+        Beam centre ``(y, x)`` that the calibration expects in each pattern, pixels, shape ``(n, 2)``.
+    templates
+        Polar templates of the classes.
+    """
+    centre = locate_beam(patterns, calibration, smooth)
+    parts = [slice(first, first + CHUNK) for first in range(0, max(len(patterns), 1), CHUNK)]
+    polar = (to_polar(patterns[part], calibration.good, centre[part], templates.grid) for part in parts)
+    return Look(centre, np.concatenate([correlations(each, templates) for each in polar]))

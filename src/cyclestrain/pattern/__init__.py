@@ -1,0 +1,31 @@
+"""The model of one pattern: dictionary entries, their disks, and the likelihood of the counts they explain.
+
+In go patterns, an entry and a start, out come fitted transforms with their covariance. NumPy and Numba only.
+"""
+
+from cyclestrain.pattern.decompose import Candidates, Decomposition, Palette, decompose
+from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
+from cyclestrain.pattern.disk import seen_edge
+from cyclestrain.pattern.probe import Probe, disk_profile
+from cyclestrain.pattern.refine import PatternFit, Start, approach, predicted_positions, refine
+from cyclestrain.pattern.windows import WindowStack, gather
+
+__all__ = [
+    "Candidates",
+    "Decomposition",
+    "Dictionary",
+    "Entry",
+    "Palette",
+    "PatternFit",
+    "Priors",
+    "Probe",
+    "Start",
+    "WindowStack",
+    "approach",
+    "decompose",
+    "disk_profile",
+    "gather",
+    "predicted_positions",
+    "refine",
+    "seen_edge",
+]

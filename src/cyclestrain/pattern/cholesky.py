@@ -1,0 +1,40 @@
+"""Small positive definite systems, solved in place inside compiled loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+__all__ = ["cholesky_solve"]
+
+
+@nb.njit(forceinline=True)
+def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no cover
+    """Solve in place for `m` right-hand sides ``rhs[:n, :m]``; False if not positive definite."""
+    for j in range(n):
+        d = matrix[j, j]
+        for k in range(j):
+            d -= matrix[j, k] * matrix[j, k]
+        if d <= 1e-12 * abs(matrix[j, j]) or not np.isfinite(d) or d <= 0:
+            return False
+        d = np.sqrt(d)
+        matrix[j, j] = d
+        for i in range(j + 1, n):
+            t = matrix[i, j]
+            for k in range(j):
+                t -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = t / d
+    for c in range(m):
+        for i in range(n):
+            t = rhs[i, c]
+            for k in range(i):
+                t -= matrix[i, k] * rhs[k, c]
+            rhs[i, c] = t / matrix[i, i]
+        for i in range(n - 1, -1, -1):
+            t = rhs[i, c]
+            for k in range(i + 1, n):
+                t -= matrix[k, i] * rhs[k, c]
+            rhs[i, c] = t / matrix[i, i]
+    return True

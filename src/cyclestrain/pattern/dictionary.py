@@ -1,0 +1,123 @@
+"""The dictionary: averaged patterns ("entries"), each a set of reflections that share one probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cyclestrain.data import FloatArray
+from cyclestrain.pattern.probe import Probe
+
+__all__ = ["Dictionary", "Entry", "Priors"]
+
+N_SPREADS = 8
+FIRST_CONTRAST = 5
+"""Column of the first width of the contrast inside the disks."""
+
+
+@dataclass(frozen=True)
+class Priors:
+    """How far one reflection may deviate from the entry in one pattern; learned, zero where nothing deviates.
+
+    Attributes
+    ----------
+    spread
+        Standard deviations of a reflection's intensity (relative to its mean), of its background level (relative), of
+        the background's slope in y and x (relative, from the window's centre to its edge), of its position (pixels),
+        and of the contrast inside its disk (relative, from the middle to the edge): slope, bowl and saddle. Shape
+        ``(reflection, 8)``.
+    """
+
+    spread: FloatArray
+
+    @classmethod
+    def none(cls, n_reflections: int) -> Priors:
+        """Every pattern has the entry's own intensities and background."""
+        return cls(np.zeros((n_reflections, N_SPREADS)))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One averaged pattern.
+
+    Attributes
+    ----------
+    reflections
+        Positions ``(y, x)`` relative to the beam centre, pixels, shape ``(reflection, 2)``.
+    intensity
+        Mean counts in each disk, shape ``(reflection,)``.
+    basis
+        Reciprocal-lattice vectors as columns, pixels, shape ``(2, 2)``.
+    indices
+        Miller-like integer indices of the reflections in `basis`, shape ``(reflection, 2)``.
+    operators
+        Affine maps of the lattice onto itself that are (nearly) rotations and keep the intensities, identity first,
+        shape ``(order, 2, 2)``.
+    background
+        Radial profile of the background about the beam centre, counts per pixel at 0, 1, 2, ... pixels.
+    probe
+        Disk shape.
+    priors
+        How far single patterns deviate.
+    average
+        Average of the patterns in the entry's frame, centred, for inspection, shape ``(2 size + 1, 2 size + 1)``.
+    """
+
+    reflections: FloatArray
+    intensity: FloatArray
+    basis: FloatArray
+    indices: FloatArray
+    operators: FloatArray
+    background: FloatArray
+    probe: Probe
+    priors: Priors
+    average: FloatArray
+
+    @property
+    def symmetry(self) -> int:
+        """Rotational order: 1, 2, 3, 4 or 6."""
+        return len(self.operators)
+
+    @property
+    def variance_floor(self) -> float:
+        """Least variance of a pixel, counts: 1 % of a typical disk, so that empty pixels cannot outweigh all others."""
+        return 0.01 * float(np.median(self.intensity)) * float(self.probe.values.max())
+
+    @property
+    def has_free_intensities(self) -> bool:
+        """Whether most reflections change their intensity from pattern to pattern, each by itself."""
+        return bool(np.median(self.priors.spread[:, 0]) > 0)
+
+    @property
+    def without_contrast(self) -> Entry:
+        """The entry with disks that are flat inside in every pattern."""
+        spread = self.priors.spread.copy()
+        spread[:, FIRST_CONTRAST:] = 0.0
+        return replace(self, priors=Priors(spread))
+
+    def only(self, keep: FloatArray) -> Entry:
+        """The entry with some of its reflections, `keep` being a mask or indices."""
+        return replace(
+            self,
+            reflections=self.reflections[keep],
+            intensity=self.intensity[keep],
+            indices=self.indices[keep],
+            priors=Priors(self.priors.spread[keep]),
+        )
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """All entries of a scan.
+
+    Attributes
+    ----------
+    entries
+        One for each class of crystal.
+    noise_scale
+        Variance of a pixel divided by its mean: 1 for counted electrons, the gain for other detectors.
+    """
+
+    entries: tuple[Entry, ...]
+    noise_scale: float

@@ -1,0 +1,142 @@
+"""The probe: the one disk shape (image of the aperture) that all reflections share.
+
+It is learned on a grid finer than the detector, because its edge, about a pixel wide, is what carries the
+position of a reflection: blur it and precision is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.data import FloatArray
+from cyclestrain.pattern.disk import fit_edge, mean_profile, pixelated_disk
+
+__all__ = ["Probe", "disk_profile"]
+
+VECTOR = 16
+"""Pixels that the widest vector registers hold."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Super-resolved disk shape.
+
+    Attributes
+    ----------
+    values
+        Shape ``(2 m + 1, 2 m + 1)``, centred, spacing ``1 / oversampling`` detector pixels; the counts that a
+        detector pixel at that offset receives from a disk of unit total intensity.
+    oversampling
+        Nodes per detector pixel (even).
+    half
+        Windows in which the probe is compared with data reach this many pixels from the nearest pixel.
+    """
+
+    values: NDArray[np.float64]
+    oversampling: int
+    half: int
+
+    @cached_property
+    def radius(self) -> float:
+        """Radius in detector pixels at which the azimuthal mean falls to half of its maximum."""
+        profile = self.profile
+        half = 0.5 * float(profile.max())
+        last = int(np.flatnonzero(profile >= half)[-1])
+        upper, lower = profile[last], profile[min(last + 1, len(profile) - 1)]
+        return float((last + (upper - half) / max(upper - lower, 1e-12)) / self.oversampling)
+
+    @cached_property
+    def profile(self) -> NDArray[np.float64]:
+        """Azimuthal mean at radii ``0, 1, 2, ... / oversampling`` pixels."""
+        m = self.values.shape[0] // 2
+        y, x = np.mgrid[-m : m + 1, -m : m + 1]
+        r = np.rint(np.hypot(y, x)).astype(int).ravel()
+        return (np.bincount(r, self.values.ravel()) / np.bincount(r))[: m + 1]
+
+    @classmethod
+    def from_profile(cls, profile: FloatArray, oversampling: int, half: int) -> Probe:
+        """Round probe on square pixels from its mean profile, sampled at ``0, 1, 2, ... / oversampling`` pixels."""
+        m = (half + 2) * oversampling
+        radius, edge, height = fit_edge(profile, oversampling)
+        values = height * pixelated_disk(radius, edge, oversampling, m)
+        rest = profile - mean_profile(values, len(profile))
+        y, x = np.mgrid[-m : m + 1, -m : m + 1]
+        values += np.interp(np.hypot(y, x), np.arange(len(profile)), rest, right=0.0)
+        return cls(values * (oversampling**2 / values.sum()), oversampling, half)
+
+    @cached_property
+    def _blurred(self) -> dict[tuple[float, int], Probe]:
+        """What `blurred` made before: every block of a scan asks for the same."""
+        return {}
+
+    def blurred(self, sigma: float, half: int) -> Probe:
+        """The probe after a Gaussian blur of `sigma` pixels, for windows of another size."""
+        if (sigma, half) not in self._blurred:
+            self._blurred[sigma, half] = self._blur(sigma, half)
+        return self._blurred[sigma, half]
+
+    def _blur(self, sigma: float, half: int) -> Probe:
+        from scipy.ndimage import gaussian_filter
+
+        m, wanted = self.values.shape[0] // 2, (half + 2) * self.oversampling
+        values = np.pad(self.values, max(0, wanted - m))
+        values = gaussian_filter(values, sigma * self.oversampling, mode="constant")
+        crop = values.shape[0] // 2 - wanted
+        values = values[crop : crop + 2 * wanted + 1, crop : crop + 2 * wanted + 1]
+        return Probe(values, self.oversampling, half)
+
+    @cached_property
+    def tables(self) -> NDArray[np.float32]:
+        """Polyphase tables, shape ``(3, phase_y, phase_x, size, size)``.
+
+        The probe, and its derivatives with respect to the disk's position in y and x, at the pixels of a window
+        whose disk sits ``phase / oversampling - 1/2`` pixels off the central pixel. Within a window the sub-pixel
+        phase is constant, so the probe anywhere is a weighted sum of four contiguous windows.
+        """
+        s, h = self.oversampling, self.half
+        m = self.values.shape[0] // 2
+        dy = -np.gradient(self.values, axis=0) * s
+        dx = -np.gradient(self.values, axis=1) * s
+        phases = np.arange(s + 1) - s // 2
+        rows = m + np.arange(-h, h + 1)[None, :] * s - phases[:, None]  # (phase, size)
+        out = np.empty((3, s + 1, s + 1, 2 * h + 1, 2 * h + 1), np.float32)
+        for k, image in enumerate((self.values, dy, dx)):
+            out[k] = image[rows[:, None, :, None], rows[None, :, None, :]]
+        return out
+
+    @cached_property
+    def support(self) -> NDArray[np.float32]:
+        """Round window in which pixels are compared, shape ``(size, size)``, ones and zeros."""
+        y, x = np.mgrid[-self.half : self.half + 1, -self.half : self.half + 1]
+        return (np.hypot(y, x) <= self.half + 0.3).astype(np.float32)
+
+    @cached_property
+    def compared(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Tables at the pixels of `support` alone, and where these are.
+
+        Returns
+        -------
+        tables
+            Shape ``(phase, phase, 3 * pixel)``: the probe and its derivatives.
+        grid
+            Offsets (y, x) from the window's middle in pixels and in half widths, and 1 for a pixel, 0 for padding up
+            to whole vector registers, shape ``(5, pixel)``.
+        """
+        y, x = np.nonzero(self.support)
+        n, padded = len(y), -(-len(y) // VECTOR) * VECTOR
+        grid = np.zeros((5, padded), np.float32)
+        grid[0, :n], grid[1, :n], grid[4, :n] = y - self.half, x - self.half, 1.0
+        grid[2:4] = grid[:2] / max(self.half, 1)
+        tables = np.zeros((*self.tables.shape[1:3], 3, padded), np.float32)
+        tables[..., :n] = np.moveaxis(self.tables[..., y, x], 0, 2)
+        return tables.reshape(*tables.shape[:2], -1), grid
+
+
+def disk_profile(radius: float, edge: float, oversampling: int, length: float) -> NDArray[np.float64]:
+    """Radial profile of a flat disk with a soft edge about `edge` pixels wide, out to `length` pixels."""
+    r = np.arange(0.0, length, 1.0 / oversampling)
+    return 0.5 * (1.0 - np.tanh((r - radius) / (0.5 * edge)))

@@ -1,0 +1,245 @@
+"""Refinement: a few Fisher-scoring steps per pattern on the Poisson likelihood; its information is the covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.affine import rotation
+from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.pattern.dictionary import Entry
+from cyclestrain.pattern.likelihood import N_PARAMETERS, Model, Outcome, Steps, fit_patterns
+from cyclestrain.pattern.probe import Probe
+from cyclestrain.pattern.reflection import N_LOCAL
+from cyclestrain.pattern.windows import WindowStack, gather
+
+__all__ = ["PatternFit", "Start", "approach", "predicted_positions", "refine"]
+
+SETTLED = 0.003
+"""An approach ends when no reflection moves by more pixels: `refine` makes less than 1e-7 of strain of the rest."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the fit of each pattern begins.
+
+    Attributes
+    ----------
+    affine
+        Shape ``(n, 2, 2)``.
+    centre
+        Beam centre ``(y, x)`` in pixels, shape ``(n, 2)``.
+    gain, level
+        Factors of the entry's intensities and background, shape ``(n,)``.
+    """
+
+    affine: FloatArray
+    centre: FloatArray
+    gain: FloatArray
+    level: FloatArray
+
+    def only(self, which: Any) -> Start:
+        """Some of the patterns."""
+        return Start(self.affine[which], self.centre[which], self.gain[which], self.level[which])
+
+    @classmethod
+    def turned(cls, theta: FloatArray, centre: FloatArray, patterns: FloatArray | None = None) -> Start:
+        """Start from a rotation (radians) alone, for sums of that many `patterns` (by default one)."""
+        gain = np.ones(len(theta)) if patterns is None else patterns.astype(float)
+        return cls(rotation(theta), centre, gain, gain)
+
+
+@dataclass(frozen=True)
+class PatternFit:
+    """Maximum-likelihood fit of many patterns with one dictionary entry.
+
+    Attributes
+    ----------
+    start
+        The fitted parameters (a start for the next fit).
+    covariance
+        Of ``(A_yy, A_yx, A_xy, A_xx, c_y, c_x, gain, level)``, corrected for misfit, shape ``(n, 8, 8)``.
+    local
+        Deviations of each reflection, ``(n, reflection, 9)``: intensity (counts), background level and slopes, and
+        contrast inside the disk (slopes, bowl, saddles).
+    chi_square, n_pixels
+        Pearson chi-square (in units of the noise scale) and pixels of each reflection, ``(n, reflection)``.
+    chi_error
+        Standard deviation that counting statistics give that chi-square, ``(n, reflection)``.
+    shift_score, shift_information
+        What each reflection says about its own residual shift, ``(n, reflection, 2)`` and ``(..., 2, 2)``.
+    prior
+        Variance of the score by deviations drawn from their priors (the rest is counting noise), ``(n, 8, 8)``.
+    """
+
+    start: Start
+    covariance: FloatArray
+    local: FloatArray
+    chi_square: FloatArray
+    n_pixels: FloatArray
+    chi_error: FloatArray
+    shift_score: FloatArray
+    shift_information: FloatArray
+    prior: FloatArray
+
+    def only(self, which: Any) -> PatternFit:
+        """Some of the patterns."""
+        arrays = {name: getattr(self, name)[which] for name in self.__dataclass_fields__ if name != "start"}
+        return PatternFit(self.start.only(which), **arrays)
+
+    @property
+    def shared(self) -> FloatArray:
+        """Share of the affine's covariance that is contrast and brightness, not counting noise, shape ``(n,)``."""
+        out = np.zeros(len(self.prior))
+        if not self.prior.any():
+            return out
+        known = np.flatnonzero(np.isfinite(self.covariance).all((1, 2)) & np.isfinite(self.prior).all((1, 2)))
+        covariance = self.covariance[known]
+        part = (covariance @ self.prior[known] @ covariance)[:, :4, :4]
+        out[known] = np.einsum("nii->n", np.linalg.pinv(covariance[:, :4, :4]) @ part) / 4
+        return out
+
+    @property
+    def affine_covariance(self) -> FloatArray:
+        """Covariance of ``(A_yy, A_yx, A_xy, A_xx)``, shape ``(n, 4, 4)``."""
+        return self.covariance[:, :4, :4]
+
+    @property
+    def misfit(self) -> FloatArray:
+        """Chi-square per degree of freedom of each pattern, 1 where model and noise explain it, shape ``(n,)``."""
+        freedom = np.maximum(self.n_pixels.sum(1) - N_PARAMETERS, 1)
+        return self.chi_square.sum(1) / freedom
+
+    @property
+    def inflation(self) -> FloatArray:
+        """Factor by which misfit beyond counting statistics widens the covariance, 1 where there is none, ``(n,)``."""
+        freedom = np.maximum(self.n_pixels.sum(1) - N_PARAMETERS, 1)
+        error = np.sqrt((self.chi_error**2).sum(1)) / freedom
+        return np.where(self.misfit > 1.0 + 3.0 * error, self.misfit, 1.0)
+
+    @property
+    def significance(self) -> FloatArray:
+        """Gain in units of its own uncertainty: how surely there is a crystal at all, shape ``(n,)``."""
+        return self.start.gain / np.sqrt(np.maximum(self.covariance[:, 6, 6], 1e-30))
+
+
+def predicted_positions(start: Start, reflections: FloatArray) -> FloatArray:
+    """Detector positions ``c + A g`` of the reflections, shape ``(n, reflection, 2)``."""
+    return start.centre[:, None, :] + np.einsum("nij,gj->ngi", start.affine, reflections)
+
+
+def refine(
+    stack: WindowStack,
+    entry: Entry,
+    start: Start,
+    *,
+    centre: FloatArray,
+    centre_sigma: float,
+    iterations: int = 3,
+    probe: Probe | None = None,
+    noise_scale: float = 1.0,
+    max_shift: float = 1.5,
+    robust: bool = True,
+    tolerance: float = 0.0,
+) -> PatternFit:
+    """Fit affine, centre, gain and background of every pattern by Fisher scoring.
+
+    Parameters
+    ----------
+    stack
+        Windows around the entry's reflections.
+    entry
+        What to fit.
+    start
+        Where to begin.
+    centre, centre_sigma
+        Calibrated beam centre, shape ``(n, 2)``, and its standard deviation, pixels: a prior.
+    iterations
+        Fisher-scoring steps.
+    probe
+        Another disk shape than the entry's, for example blurred to reach further.
+    noise_scale
+        Variance over mean of a pixel.
+    max_shift
+        No reflection moves further than this in one step, pixels.
+    robust
+        Lower the weight of reflections that do not fit.
+    tolerance
+        If above zero, only the parameters are asked for, and steps end when no reflection moves by more, pixels.
+    """
+    probe = probe or entry.probe
+    n, n_reflections = stack.counts.shape[:2]
+    parameters = np.concatenate(
+        [start.affine.reshape(n, 4), start.centre, start.gain[:, None], start.level[:, None]], 1
+    ).astype(float)
+    covariance = np.full((n, N_PARAMETERS, N_PARAMETERS), np.nan)
+    outcome = Outcome(
+        parameters, np.zeros((n, n_reflections, N_LOCAL)), covariance, np.zeros((n, n_reflections, 3)),
+        np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2)), np.zeros_like(covariance),
+    )  # fmt: skip
+    tables, grid = probe.compared
+    model = Model(
+        tables, grid, entry.background.astype(np.float32), np.ascontiguousarray(entry.reflections, float),
+        np.ascontiguousarray(entry.intensity, float), np.ascontiguousarray(entry.priors.spread, float),
+        float(probe.radius), float(entry.variance_floor), probe.half,
+    )  # fmt: skip
+    steps = Steps(
+        1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), robust, float(max_shift), iterations, float(tolerance)
+    )
+    fit_patterns(stack.counts, stack.origin, model, steps, np.ascontiguousarray(centre, float), outcome)
+    fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
+    chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
+    return PatternFit(
+        fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
+        np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior,
+    )  # fmt: skip
+
+
+def approach(
+    patterns: NDArray[Any],
+    good: BoolArray,
+    entry: Entry,
+    start: Start,
+    *,
+    centre_sigma: float,
+    relative_error: float = 0.03,
+    members: IntArray | None = None,
+) -> Start:
+    """Bring a coarse start (a rotation, no strain) to within a fraction of a pixel.
+
+    The probe is blurred so that its edge reaches further, and the inner reflections, which move least, go first.
+
+    Parameters
+    ----------
+    patterns
+        Shape ``(n, qy, qx)``.
+    good
+        Detector pixels that can be trusted.
+    entry
+        What to fit.
+    start
+        Coarse start; its centre is the prior as well.
+    centre_sigma
+        Standard deviation of the beam centre, pixels.
+    relative_error
+        How far, relative to its length, a reflection may be from its predicted place.
+    members
+        Which patterns are added up, see `cyclestrain.pattern.windows.gather`.
+    """
+    length = np.hypot(*entry.reflections.T)
+    blur = max(1.0, 0.4 * entry.probe.radius)
+    inner = length <= max(1.8 * length.min(), (entry.probe.radius + blur) / relative_error)
+    centre = start.centre
+    for chosen, sigma, steps in ((inner, blur, 4), (np.ones(len(length), bool), 0.6 * blur, 3)):
+        part = entry.only(chosen).without_contrast
+        probe = entry.probe.blurred(sigma, entry.probe.half + int(np.ceil(sigma)))
+        stack = gather(patterns, predicted_positions(start, part.reflections), probe.half + 4, good, members)
+        fit = refine(
+            stack, part, start, centre=centre, centre_sigma=centre_sigma, iterations=steps, probe=probe,
+            max_shift=2.0, robust=False, tolerance=SETTLED,
+        )  # fmt: skip
+        start = fit.start
+    return start

@@ -1,0 +1,255 @@
+"""What one reflection's window says: sums of products over its pixels, from which its information and score follow.
+
+The model of the expected counts is that of `cyclestrain.pattern.likelihood`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+from cyclestrain.pattern.windows import LEAST_VALUE
+
+__all__ = [
+    "N_COLUMNS",
+    "N_LOCAL",
+    "N_PLAIN",
+    "add_contrast",
+    "blend",
+    "core_products",
+    "load_window",
+    "other_products",
+    "radial",
+    "scale_sums",
+]
+
+N_LOCAL = 9
+"""Deviations of one reflection: intensity, level, slope y, x, and contrast: slope y, x, bowl, two saddles."""
+
+
+N_PLAIN = 4
+"""Those that are fitted where disks are flat inside."""
+
+
+_MODES = np.array(
+    [[0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [-0.5, 0, 0, 1, 1, 0], [0, 0, 0, 1, -1, 0], [0, 0, 0, 0, 0, 2]], np.float32
+)
+"""Modes of contrast: their coefficients of 1, u, v, u^2, v^2 and uv."""
+
+
+N_COLUMNS = 2 + N_LOCAL
+"""Shift y, x, and the deviations."""
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def load_window(window: Any, start: int, places: Any, support: Any, values: Any, used: Any) -> None:  # pragma: no cover
+    """Copy the pixels of a flat stack window that are compared; masked pixels get no weight."""
+    for k in range(support.shape[0]):
+        values[k] = window[start + places[k]]
+    for k in range(support.shape[0]):
+        used[k] = support[k] if values[k] > LEAST_VALUE else np.float32(0.0)
+    for k in range(support.shape[0]):
+        values[k] = max(values[k], LEAST_VALUE) * used[k]
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def radial(profile: Any, oy: float, ox: float, grid: Any, out: Any) -> None:  # pragma: no cover
+    """Radial profile (1 px steps) at the pixels of a window whose middle is ``(oy, ox)`` from the centre."""
+    last = np.float32(profile.shape[0] - 1.001)
+    rows, columns, y0, x0 = grid[0], grid[1], np.float32(oy), np.float32(ox)
+    for k in range(out.shape[0]):
+        y, x = y0 + rows[k], x0 + columns[k]
+        out[k] = min(np.sqrt(y * y + x * x), last)
+    for k in range(out.shape[0]):  # a loop of its own: look-ups bar vectorisation
+        i = np.uint32(out[k])
+        low, high = profile[i], profile[i + np.uint32(1)]
+        out[k] = low + (out[k] - np.float32(i)) * (high - low)
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def blend(tables: Any, fy: float, fx: float, out: Any) -> None:  # pragma: no cover
+    """Disk and its derivatives with the disk ``(fy, fx)`` off the central pixel, between four phases of the tables."""
+    phases = tables.shape[0]
+    ty = min(max((fy + 0.5) * (phases - 1), 0.0), phases - 1.001)
+    tx = min(max((fx + 0.5) * (phases - 1), 0.0), phases - 1.001)
+    iy, ix = int(ty), int(tx)
+    wy, wx = np.float32(ty - iy), np.float32(tx - ix)
+    one = np.float32(1.0)
+    w00, w01 = (one - wy) * (one - wx), (one - wy) * wx
+    w10, w11 = wy * (one - wx), wy * wx
+    t00, t01, t10, t11 = tables[iy, ix], tables[iy, ix + 1], tables[iy + 1, ix], tables[iy + 1, ix + 1]
+    for k in range(out.shape[0]):
+        out[k] = w00 * t00[k] + w01 * t01[k] + w10 * t10[k] + w11 * t11[k]
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def _quadratic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any) -> None:  # pragma: no cover
+    """Second-order polynomial of the offset from the disk's middle in units of its radius."""
+    scale, y, x = np.float32(1.0 / radius), np.float32(fy), np.float32(fx)
+    rows, columns = grid[0], grid[1]
+    c0, c1, c2, c3, c4, c5 = c[0], c[1], c[2], c[3], c[4], c[5]
+    for k in range(out.shape[0]):
+        u, v = (rows[k] - y) * scale, (columns[k] - x) * scale
+        out[k] = c0 + u * (c1 + c3 * u + c5 * v) + v * (c2 + c4 * v)
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def add_contrast(
+    local: Any, fy: float, fx: float, radius: float, grid: Any, shape: Any, extra: Any
+) -> None:  # pragma: no cover
+    """Give the disk and its derivatives, rows of `shape`, a contrast, and put what its modes add into `extra`."""
+    disk, texture = shape[0], extra[5]
+    coefficients = np.zeros(6, np.float32)
+    coefficients[0] = 1.0
+    for m in range(N_LOCAL - N_PLAIN):
+        mode = extra[m]
+        _quadratic(_MODES[m], grid, fy, fx, radius, mode)
+        for k in range(mode.shape[0]):
+            mode[k] *= disk[k]
+        for i in range(6):
+            coefficients[i] += np.float32(local[N_PLAIN + m]) * _MODES[m, i]
+    _quadratic(coefficients, grid, fy, fx, radius, texture)
+    for i in range(3):
+        part = shape[i]
+        for k in range(part.shape[0]):
+            part[k] *= texture[k]
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def core_products(
+    pixels: Any, shape: Any, grid: Any, local: Any, amplitude: float, level: float, floor: float, sums: Any
+) -> Any:  # pragma: no cover
+    """Products of shift y, x, intensity, level and residual over the variance, summed over pixels, into `sums`.
+
+    Returns (Pearson chi-square, pixels, sum of 1 / expected counts). All sums in one loop: with fewer, loads and
+    horizontal sums would take most of the time. Nothing is stored in the loop: it would not be vectorised.
+    """
+    values, used, background = pixels[0], pixels[1], pixels[2]
+    disk, dy, dx = shape[0], shape[1], shape[2]
+    u, v = grid[2], grid[3]
+    bright, least = np.float32(amplitude), np.float32(floor)
+    l0, l1, l2 = _plane(local, level)
+    yy = yx = yd = yb = xx = xd = xb = dd = db = bb = np.float32(0.0)
+    yr = xr = dr = br = chi = seen = inverse = np.float32(0.0)
+    for k in range(values.shape[0]):
+        y, x, d, b = dy[k], dx[k], disk[k], background[k]
+        expected = b * (l0 + u[k] * l1 + v[k] * l2) + bright * d
+        weight = used[k] / max(expected, least)
+        r = values[k] - expected
+        wy, wx, wd, wb = weight * y, weight * x, weight * d, weight * b
+        yy += wy * y
+        yx += wy * x
+        yd += wy * d
+        yb += wy * b
+        yr += wy * r
+        xx += wx * x
+        xd += wx * d
+        xb += wx * b
+        xr += wx * r
+        dd += wd * d
+        db += wd * b
+        dr += wd * r
+        bb += wb * b
+        br += wb * r
+        chi += weight * r * r
+        seen += used[k]
+        inverse += weight
+    sums[0, 0], sums[0, 1], sums[0, 2], sums[0, 3], sums[0, N_COLUMNS] = yy, yx, yd, yb, yr
+    sums[1, 1], sums[1, 2], sums[1, 3], sums[1, N_COLUMNS] = xx, xd, xb, xr
+    sums[2, 2], sums[2, 3], sums[2, N_COLUMNS] = dd, db, dr
+    sums[3, 3], sums[3, N_COLUMNS] = bb, br
+    return chi, seen, inverse
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def _plane(local: Any, level: float) -> Any:  # pragma: no cover
+    """Background over its radial profile: middle of the window, and slopes towards its edges."""
+    return np.float32(level * (1.0 + local[1])), np.float32(level * local[2]), np.float32(level * local[3])
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def _pair(a: Any, b: Any, weights: Any, others: Any) -> Any:  # pragma: no cover
+    """Products of two rows with seven others, times `weights`, summed over pixels; see `core_products`."""
+    r0, r1, r2, r3, r4, r5, r6 = others
+    a0 = a1 = a2 = a3 = a4 = a5 = a6 = b0 = b1 = b2 = b3 = b4 = b5 = b6 = np.float32(0.0)
+    for k in range(weights.shape[0]):
+        wa, wb = weights[k] * a[k], weights[k] * b[k]
+        a0 += wa * r0[k]
+        a1 += wa * r1[k]
+        a2 += wa * r2[k]
+        a3 += wa * r3[k]
+        a4 += wa * r4[k]
+        a5 += wa * r5[k]
+        a6 += wa * r6[k]
+        b0 += wb * r0[k]
+        b1 += wb * r1[k]
+        b2 += wb * r2[k]
+        b3 += wb * r3[k]
+        b4 += wb * r4[k]
+        b5 += wb * r5[k]
+        b6 += wb * r6[k]
+    return (a0, a1, a2, a3, a4, a5, a6), (b0, b1, b2, b3, b4, b5, b6)
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def other_products(
+    pixels: Any,
+    shape: Any,
+    extra: Any,
+    grid: Any,
+    local: Any,
+    amplitude: float,
+    level: float,
+    floor: float,
+    n_columns: int,
+    sums: Any,
+) -> None:  # pragma: no cover
+    """Products of the other derivatives with all, see `core_products`."""
+    values, used, background = pixels[0], pixels[1], pixels[2]
+    disk, u, v = shape[0], grid[2], grid[3]
+    weights, residual, slope_y, slope_x = extra[5], extra[6], extra[7], extra[8]
+    bright, least = np.float32(amplitude), np.float32(floor)
+    l0, l1, l2 = _plane(local, level)
+    for k in range(values.shape[0]):  # loops with one store each are vectorised
+        weights[k] = background[k] * (l0 + u[k] * l1 + v[k] * l2) + bright * disk[k]
+    for k in range(values.shape[0]):
+        residual[k] = values[k] - weights[k]
+    for k in range(values.shape[0]):
+        weights[k] = used[k] / max(weights[k], least)
+    for k in range(values.shape[0]):
+        slope_y[k] = background[k] * u[k]
+    for k in range(values.shape[0]):
+        slope_x[k] = background[k] * v[k]
+    for i in range(4, n_columns, 2):
+        j = min(i + 1, n_columns - 1)
+        a, b = (slope_y, slope_x) if i == 4 else (extra[i - 6], extra[j - 6])
+        of_a, of_b = _pair(a, b, weights, (shape[1], shape[2], disk, background, slope_y, slope_x, residual))
+        for m in range(6):
+            sums[min(m, i), max(m, i)], sums[min(m, j), max(m, j)] = of_a[m], of_b[m]
+        sums[i, N_COLUMNS], sums[j, N_COLUMNS] = of_a[6], of_b[6]
+        if i >= 6:
+            of_a, of_b = _pair(a, b, weights, (extra[0], extra[1], extra[2], extra[3], extra[4], extra[4], extra[4]))
+            for m in range(5):
+                sums[min(m + 6, i), max(m + 6, i)], sums[min(m + 6, j), max(m + 6, j)] = of_a[m], of_b[m]
+
+
+@nb.njit(forceinline=True, error_model="numpy")
+def scale_sums(
+    sums: Any, weight: float, amplitude: float, level: float, n_columns: int, normal: Any, score: Any
+) -> None:  # pragma: no cover
+    """Information and score of one reflection from sums of products; background is relative to `level` from here on."""
+    for i in range(n_columns):
+        one = weight * _unit(i, amplitude, level)
+        score[i] = one * sums[i, N_COLUMNS]
+        for j in range(i, n_columns):
+            normal[i, j] = normal[j, i] = one * _unit(j, amplitude, level) * sums[i, j]
+
+
+@nb.njit(forceinline=True, error_model="numpy")
+def _unit(column: int, amplitude: float, level: float) -> float:  # pragma: no cover
+    """Factor between a derivative and its row."""
+    if column == 2:
+        return 1.0
+    return level if 3 <= column < 6 else amplitude

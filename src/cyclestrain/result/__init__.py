@@ -1,0 +1,21 @@
+"""What a run gives: one data set of maps with its provenance, as a file, in words, and in the formats of others."""
+
+from cyclestrain.result.dataset import MapResult, assemble, dictionary_dataset
+from cyclestrain.result.description import describe, describe_result
+from cyclestrain.result.exports.export import export_maps
+from cyclestrain.result.file import load_group, load_result, save_result
+from cyclestrain.result.provenance import origin, provenance
+
+__all__ = [
+    "MapResult",
+    "assemble",
+    "describe",
+    "describe_result",
+    "dictionary_dataset",
+    "export_maps",
+    "load_group",
+    "load_result",
+    "origin",
+    "provenance",
+    "save_result",
+]

@@ -1,0 +1,152 @@
+"""The result: every map of a run in one `xarray.Dataset`, and its dictionary in another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cyclestrain.data import Fields, FloatArray, IntArray, Scan, StrainMaps
+from cyclestrain.pattern import Dictionary
+from cyclestrain.strain import Reference
+
+__all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset"]
+
+UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
+
+
+NAMES = {
+    "exx": "strain along x",
+    "eyy": "strain along y",
+    "exy": "tensor shear strain",
+    "rotation": "lattice rotation, positive from +x (column) to +y (row)",
+}
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """What a run gives: ``maps`` with dimensions ``(ry, rx)``, and the ``dictionary`` they rest on.
+
+    The log of `training` is there where a network was trained.
+    """
+
+    maps: xr.Dataset
+    dictionary: xr.Dataset
+    training: xr.Dataset | None = None
+
+    @property
+    def groups(self) -> dict[str, xr.Dataset]:
+        """What is stored beside the maps, by name."""
+        return {"dictionary": self.dictionary} | ({} if self.training is None else {"training": self.training})
+
+
+def _strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    sigma = maps.sigma
+    for k, name in enumerate(("eyy", "exx", "exy", "rotation")):
+        attrs = {"units": UNITS[name], "long_name": NAMES[name]}
+        out[f"{name}{suffix}"] = (("ry", "rx"), getattr(maps, name), attrs)
+        attrs = {"units": UNITS[name], "long_name": f"standard uncertainty of {name}{suffix}"}
+        out[f"{name}{suffix}_sigma"] = (("ry", "rx"), sigma[..., k], attrs)
+    return out
+
+
+def assemble(
+    fields: Fields, estimate: StrainMaps, raw: StrainMaps, reference: Reference, attrs: dict[str, Any], scan: Scan
+) -> xr.Dataset:
+    """All maps of a run.
+
+    Parameters
+    ----------
+    fields
+        Per-position outcome.
+    estimate, raw
+        Strain with and without the neighbours' information, in the axes asked for.
+    reference
+        What strain is relative to.
+    attrs
+        Attributes of the data set.
+    scan
+        For coordinates and calibration.
+    """
+    dims = ("ry", "rx")
+    order = ("exx", "eyy", "exy", "rotation")
+    variables = _strain_variables(estimate, "") | _strain_variables(raw, "_raw")
+    variables = {
+        name: variables[name]
+        for suffix in ("", "_raw", "_sigma", "_raw_sigma")
+        for name in (f"{c}{suffix}" for c in order)
+    }
+    valid = fields.context.valid & np.isfinite(estimate.exx)
+    variables |= {
+        "class": (dims, fields.context.label.astype(np.int8), {"long_name": "dictionary entry, -1 for none"}),
+        "class_confidence": (dims, fields.confidence, {"units": "1", "long_name": "probability of the class"}),
+        "sample": (dims, fields.sample, {"long_name": "a crystal is there"}),
+        "valid": (dims, valid, {"long_name": "the estimate is meant to be used"}),
+        "reference": (dims, reference.mask, {"long_name": "positions of the reference region"}),
+        "centre_y": (dims, fields.centre[..., 0], {"units": "px", "long_name": "beam centre, detector row"}),
+        "centre_x": (dims, fields.centre[..., 1], {"units": "px", "long_name": "beam centre, detector column"}),
+        "gain": (dims, fields.gain, {"units": "1", "long_name": "brightness of the reflections relative to the entry"}),
+        "log_likelihood": (
+            dims,
+            -0.5 * fields.misfit,
+            {
+                "units": "1",
+                "long_name": "log-likelihood per degree of freedom (-1/2 where the model explains the pattern)",
+            },
+        ),
+    }
+    if fields.share is not None:
+        text = "part of the probe in the dominant crystal"
+        variables["share"] = (dims, fields.share, {"units": "1", "long_name": text})
+        variables["share_sigma"] = (
+            dims, fields.share_sigma, {"units": "1", "long_name": "standard uncertainty of share"}
+        )  # fmt: skip
+    coords: dict[str, Any] = {}
+    for dim, size in zip(dims, scan.scan_shape, strict=True):
+        step = scan.real_step
+        coords[dim] = (
+            (dim,), np.arange(size) * (step.value if step else 1.0), {"units": step.unit if step else "positions"}
+        )  # fmt: skip
+    return xr.Dataset(variables, coords=coords, attrs=attrs)
+
+
+def _padded(arrays: list[FloatArray | IntArray], fill: float = np.nan) -> FloatArray:
+    """Stack arrays of different sizes, padded at the end of each axis."""
+    shape = np.max([a.shape for a in arrays], axis=0)
+    out = np.full((len(arrays), *shape), fill)
+    for k, a in enumerate(arrays):
+        out[k][tuple(slice(n) for n in a.shape)] = a
+    return out
+
+
+def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
+    """The dictionary as arrays: averages, reflections, lattice vectors, probe and background of every entry."""
+    entries = dictionary.entries
+    averages = [e.average for e in entries]
+    size = max(a.shape[0] for a in averages)
+    centred = [np.pad(a, (size - a.shape[0]) // 2, constant_values=np.nan) for a in averages]
+    by_reflection = ("class", "reflection")
+    variables: dict[str, Any] = {
+        "average": (("class", "y", "x"), np.stack(centred), {"long_name": "averaged pattern", "units": "counts"}),
+        "reflection_y": (by_reflection, _padded([e.reflections[:, 0] for e in entries]), {"units": "px"}),
+        "reflection_x": (by_reflection, _padded([e.reflections[:, 1] for e in entries]), {"units": "px"}),
+        "reflection_h": (by_reflection, _padded([e.indices[:, 0] for e in entries])),
+        "reflection_k": (by_reflection, _padded([e.indices[:, 1] for e in entries])),
+        "reflection_intensity": (by_reflection, _padded([e.intensity for e in entries]), {"units": "counts"}),
+        "reflection_spread": (
+            ("class", "reflection", "deviation"), _padded([e.priors.spread for e in entries]),
+            {"long_name": "spread of intensity, level, slope y, x, position (px), contrast (slope, bowl, saddle)"},
+        ),
+        "basis": (("class", "row", "column"), np.stack([e.basis for e in entries]), {"units": "px"}),
+        "symmetry": (("class",), np.array([e.symmetry for e in entries])),
+        "background": (("class", "radius"), _padded([e.background for e in entries]), {"units": "counts"}),
+        "probe": (
+            ("py", "px"), entries[0].probe.values,
+            {"oversampling": entries[0].probe.oversampling, "long_name": "disk of unit intensity"},
+        ),
+    }  # fmt: skip
+    attrs = {"centre_y": (size - 1) / 2, "centre_x": (size - 1) / 2, "noise_scale": dictionary.noise_scale}
+    return xr.Dataset(variables, attrs=attrs)

@@ -1,0 +1,59 @@
+"""Where the numbers come from and how to get them again."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from cyclestrain.data import Calibration, Scan
+from cyclestrain.pattern import Dictionary
+from cyclestrain.settings import LearnSettings, MapSettings
+
+__all__ = ["CONVENTIONS", "origin", "provenance"]
+
+CONVENTIONS = (
+    "arrays (ry, rx); F_rel = F F_ref^-1 = V R(theta), strain = V - I; angles positive from +x (column) to +y (row)"
+)
+
+
+def origin(scan: Scan, settings: LearnSettings, fingerprint: str) -> dict[str, str]:
+    """From which scan, with which settings and versions, and when."""
+    names = ("cyclestrain", "numpy", "torch", "numba", "xarray")
+    return {
+        "name": scan.name,
+        "settings": settings.model_dump_json(),
+        "input_path": scan.path,
+        "input_fingerprint": fingerprint,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": json.dumps({name: version(name) for name in names}),
+    }
+
+
+def provenance(
+    scan: Scan, settings: MapSettings, calibration: Calibration, dictionary: Dictionary, fingerprint: str
+) -> dict[str, Any]:
+    """Attributes that say where the numbers come from and how to get them again."""
+    out: dict[str, Any] = {
+        "conventions": CONVENTIONS,
+        "axes": settings.axes,
+        "symmetry": [e.symmetry for e in dictionary.entries],
+        "calibration": json.dumps(
+            {
+                "centre_y": float(calibration.centre[..., 0].mean()),
+                "centre_x": float(calibration.centre[..., 1].mean()),
+                "centre_sigma": calibration.centre_sigma,
+                "disk_radius": calibration.disk_radius,
+                "ring": calibration.ring,
+                "bad_pixels": int((~calibration.good).sum()),
+                "noise_scale": dictionary.noise_scale,
+            }
+        ),
+        "choices": "\n".join(calibration.choices),
+    }
+    if scan.real_step:
+        out |= {"real_step": scan.real_step.value, "real_step_unit": scan.real_step.unit}
+    if scan.reciprocal_step:
+        out |= {"reciprocal_step": scan.reciprocal_step.value, "reciprocal_step_unit": scan.reciprocal_step.unit}
+    return origin(scan, settings, fingerprint) | out

@@ -1,0 +1,28 @@
+"""Simulated scans with a known truth: the oracle everything else is measured with.
+
+Disks are drawn where the strained lattice puts them; nothing here uses the model, the fit or the refinement.
+"""
+
+from cyclestrain.simulation.acquisition import Acquisition, AcquisitionOptions
+from cyclestrain.simulation.lattice import LATTICES
+from cyclestrain.simulation.phantoms import PHANTOMS, dislocation, features, polycrystal, ripple, two_phase, uniform
+from cyclestrain.simulation.recorded import record
+from cyclestrain.simulation.sample import SimulatedScan
+from cyclestrain.simulation.storage import load_truth, save
+
+__all__ = [
+    "LATTICES",
+    "PHANTOMS",
+    "Acquisition",
+    "AcquisitionOptions",
+    "SimulatedScan",
+    "dislocation",
+    "features",
+    "load_truth",
+    "polycrystal",
+    "record",
+    "ripple",
+    "save",
+    "two_phase",
+    "uniform",
+]

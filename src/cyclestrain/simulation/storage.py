@@ -1,0 +1,96 @@
+"""Simulated scans on disk: one HDF5 file with the patterns at ``/data`` and the truth, netCDF style, in ``/truth``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import h5py
+import xarray as xr
+
+from cyclestrain.errors import InputError, OutputError
+from cyclestrain.simulation.sample import SimulatedScan
+
+__all__ = ["load_truth", "save"]
+
+DATA, TRUTH = "data", "truth"
+BAND_BYTES = 256 * 2**20
+
+
+def save(simulated: SimulatedScan, path: str | os.PathLike[str], force: bool = False) -> Path:
+    """Write a simulated scan; an interrupted or failed write leaves no file behind.
+
+    Parameters
+    ----------
+    simulated
+        The scan and its truth.
+    path
+        File to write, usually ``.h5``.
+    force
+        Whether an existing file is replaced.
+
+    Returns
+    -------
+    path
+        The file.
+    """
+    target = Path(path)
+    if target.exists() and not force:
+        raise OutputError(f"{target} exists already: choose another name or replace it with --force")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder: give the name of a file")
+    if not target.parent.is_dir():
+        raise OutputError(f"there is no folder {target.parent}: create it or choose another")
+    needed, free = simulated.scan.pattern_bytes * simulated.scan.n_positions, shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise OutputError(
+            f"the scan takes {needed / 1e9:.1f} GB and {target.parent} has {free / 1e9:.1f} GB left: choose another "
+            "place, or fewer positions with --scan"
+        )
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write into {target.parent}: {error.strerror or error}") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        _write(simulated, temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def load_truth(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Truth of a simulated scan, dims ``(ry, rx)``, held in memory."""
+    if not Path(path).is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        with xr.open_dataset(path, group=TRUTH, engine="h5netcdf", phony_dims="access") as truth:
+            return truth.load()
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} holds no simulated truth: it was not written by `cyclestrain simulate`") from error
+
+
+def _write(simulated: SimulatedScan, path: Path) -> None:
+    scan = simulated.scan
+    n_rows = scan.scan_shape[0]
+    step = max(1, BAND_BYTES // (scan.pattern_bytes * scan.scan_shape[1]))
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(DATA, scan.shape, scan.source.dtype)
+        data.attrs["dims"] = ["ry", "rx", "qy", "qx"]
+        for start in range(0, n_rows, step):
+            stop = min(start + step, n_rows)
+            data[start:stop] = scan.row_band(start, stop)
+    simulated.truth.to_netcdf(path, mode="a", group=TRUTH, engine="h5netcdf")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

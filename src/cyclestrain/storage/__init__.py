@@ -1,0 +1,6 @@
+"""The state of long runs on disk, without pickle: trees of containers, and run folders that are gone on with."""
+
+from cyclestrain.storage.containers import decode, encode
+from cyclestrain.storage.run_folder import RunFolder, run_folder, run_key
+
+__all__ = ["RunFolder", "decode", "encode", "run_folder", "run_key"]

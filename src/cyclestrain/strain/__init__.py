@@ -1,0 +1,23 @@
+"""From transforms to strain: references, equivalent labellings, areas of one crystal, elliptic distortion.
+
+In go affine fields, out come strain and rotation relative to a reference, with their covariance.
+"""
+
+from cyclestrain.strain.coherence import agreeing_neighbours, smooth_rotation
+from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
+from cyclestrain.strain.jacobians import jacobian
+from cyclestrain.strain.maps import relative_strain, turn_axes
+from cyclestrain.strain.reference import Reference, parse_reference, pick_reference
+
+__all__ = [
+    "Ellipse",
+    "Reference",
+    "agreeing_neighbours",
+    "jacobian",
+    "measure_ellipse",
+    "parse_reference",
+    "pick_reference",
+    "relative_strain",
+    "smooth_rotation",
+    "turn_axes",
+]

@@ -1,0 +1,174 @@
+r"""From the affine of a pattern to strain: the only place where that step is written.
+
+A reflection moves as :math:`g' = A g` with :math:`A = F^{-T}`, so the affine of a *pattern* is not the strain. Relative
+to a reference, :math:`F_{rel} = F F_{ref}^{-1}`: the dictionary's own affine (a gauge) cancels exactly. Then
+:math:`F_{rel} = V R(\theta)` (left polar) and :math:`\varepsilon = V - 1`, in detector axes.
+
+A lattice that maps onto itself under a rotation can be labelled in several equivalent ways; the labelling with the
+smallest rotation relative to the reference is taken, as is usual for misorientations.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cyclestrain.affine import deformation, left_polar, rotation
+from cyclestrain.data import AffineField, BoolArray, FloatArray
+from cyclestrain.errors import InputError
+from cyclestrain.strain.coherence import coherent_regions
+from cyclestrain.strain.jacobians import gradient_jacobian
+from cyclestrain.strain.variants import finite_positions, nearest_variant
+
+__all__ = ["Reference", "measure_reference", "parse_reference", "pick_reference"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The unstrained state strains are relative to.
+
+    Attributes
+    ----------
+    mask
+        Positions it was measured on, shape ``(ry, rx)``; all False for a known lattice.
+    gradient
+        Deformation gradient ``F_ref`` of each dictionary entry, shape ``(entry, 2, 2)``; NaN where an entry has none.
+    covariance
+        Of ``(F_yy, F_yx, F_xy, F_xx)`` of ``F_ref``, shape ``(entry, 4, 4)``.
+    noise
+        Share of it that the uncertainties of the members explain, shape ``(entry,)``; the rest is that they differ.
+    """
+
+    mask: BoolArray
+    gradient: FloatArray
+    covariance: FloatArray
+    noise: FloatArray
+
+    @classmethod
+    def known(cls, gradient: FloatArray) -> Reference:
+        """Exact reference that was not measured on the scan, shape ``(entry, 2, 2)``; its mask fits every scan."""
+        n = len(gradient)
+        return cls(np.zeros((1, 1), bool), gradient, np.zeros((n, 4, 4)), np.ones(n))
+
+
+def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
+    """Average deformation gradient over a region, one for each dictionary entry found in it.
+
+    Parameters
+    ----------
+    field
+        Affine of every position.
+    mask
+        The region, shape ``(ry, rx)``.
+
+    Notes
+    -----
+    The mean is weighted by each position's information; positions more than 5 robust standard deviations from the
+    region's median are left out. Rotation and stretch are averaged apart: the mean matrix of a bent crystal would be
+    smaller than any of its own.
+    """
+    n = len(field.operators)
+    gradient, covariance, noise = np.full((n, 2, 2), np.nan), np.full((n, 4, 4), np.nan), np.ones(n)
+    used = np.zeros(mask.shape, bool)
+    for k in range(n):
+        here = mask & finite_positions(field) & (field.label == k)
+        if not here.any():
+            continue
+        affine = field.affine[here]
+        first = affine[len(affine) // 2]
+        for _ in range(3):  # the anchor only picks the labelling; it moves to the median and stays there
+            variants = nearest_variant(affine, field.operators[k], deformation(first))
+            first = deformation(np.median(variants, axis=0))
+        vectors = variants.reshape(-1, 4)
+        jac = gradient_jacobian(variants)
+        stated = jac @ field.covariance[here] @ jac.swapaxes(-1, -2)
+        sigma2 = np.einsum("nii->ni", stated)
+        centre = np.median(vectors, axis=0)
+        width = np.maximum(1.4826 * np.median(np.abs(vectors - centre), axis=0), 1e-9)
+        keep = (np.abs(vectors - centre) <= 5 * width + 1e-9).all(1)
+        weight = keep / np.maximum(sigma2.mean(1), 1e-16)
+        weight /= weight.sum()
+        gradient[k], residual = _polar_mean(variants, weight)
+        residual *= weight[:, None]
+        n_kept = int(keep.sum())
+        expected = (weight[:, None, None] ** 2 * stated).sum(0)
+        # A single position has no scatter to be seen, only what it states.
+        covariance[k] = n_kept / (n_kept - 1) * residual.T @ residual if n_kept > 1 else expected
+        noise[k] = min(1.0, np.trace(expected) / max(np.trace(covariance[k]), 1e-300))
+        used[here] = keep
+    return Reference(used, gradient, covariance, noise)
+
+
+def _polar_mean(gradients: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean rotation times mean stretch, and how each gradient differs from it to first order, shape ``(n, 4)``."""
+    middle = (weight[:, None, None] * gradients).sum(0)
+    _, theta = left_polar(gradients @ np.linalg.inv(middle))
+    mean_theta = float(weight @ theta)
+    turned = rotation(mean_theta - theta) @ gradients
+    mean = (weight[:, None, None] * turned).sum(0)
+    spin = np.array([[0.0, 1.0], [-1.0, 0.0]]) @ mean
+    residual = turned - mean + (theta - mean_theta)[:, None, None] * spin
+    return mean, residual.reshape(-1, 4)
+
+
+def parse_reference(text: str, shape: tuple[int, int]) -> BoolArray | None:
+    """Mask of the reference region, or None for ``auto``.
+
+    Raises
+    ------
+    InputError
+        If the text is no region inside the scan, or the mask file does not fit.
+    """
+    if text == "auto":
+        return None
+    if text.endswith(".npy"):
+        path = Path(text)
+        if not path.is_file():
+            raise InputError(f"the reference mask {text} does not exist")
+        try:
+            mask = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise InputError(f"the reference mask {text} is not a NumPy array: {error}") from error
+        if mask.shape != shape:
+            raise InputError(f"the reference mask has shape {mask.shape}, the scan has {shape}")
+        if not mask.astype(bool).any():
+            raise InputError("the reference mask selects no position")
+        return np.asarray(mask, bool)
+    match = re.fullmatch(r"\s*(\d*):(\d*)\s*,\s*(\d*):(\d*)\s*", text)
+    if match is None:
+        raise InputError(f"--reference is 'auto', a region ry0:ry1,rx0:rx1 or a mask.npy, not {text!r}")
+    y0, y1, x0, x1 = (int(v) if v else None for v in match.groups())
+    mask = np.zeros(shape, bool)
+    mask[y0:y1, x0:x1] = True
+    if not mask.any() or (y1 or 0) > shape[0] or (x1 or 0) > shape[1]:
+        raise InputError(
+            f"the reference region {text} does not lie inside the scan of {shape[0]} x {shape[1]} positions"
+        )
+    return mask
+
+
+def pick_reference(field: AffineField, region: BoolArray | None) -> tuple[Reference, str]:
+    """Measure the reference on a region, or on the largest coherent area of each entry; with words that say which.
+
+    Raises
+    ------
+    InputError
+        If no position of the region is valid.
+    """
+    if region is None:
+        regions = coherent_regions(field)
+        mask = np.zeros(field.label.shape, bool)
+        for k in range(len(field.operators)):
+            own = regions[(field.label == k) & (regions >= 0)]
+            if own.size:
+                mask |= regions == np.bincount(own).argmax()
+        text = f"the largest coherent area, {int(mask.sum())} positions (auto)"
+    else:
+        mask, text = region, f"the region given, {int(region.sum())} positions"
+    reference = measure_reference(field, mask)
+    if not reference.mask.any():
+        raise InputError(f"the reference region ({text}) holds no valid position: choose another with --reference")
+    return reference, text

@@ -1,0 +1,118 @@
+"""What is made of mixtures: strain, share, class and their uncertainties."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import ndtr
+
+from cyclestrain.affine import rotation, symmetric
+from cyclestrain.boundaries import Mixtures, Sides, find_sides
+from cyclestrain.boundaries.sides import MOST
+from cyclestrain.data import AffineField, Fields, FloatArray, StrainMaps
+from cyclestrain.pattern import Candidates, Decomposition
+from cyclestrain.strain import Reference, relative_strain
+from laws import one_class_field
+
+SIXFOLD = rotation(np.pi / 3 * np.arange(6))
+SHAPE = (12, 20)
+CERTAIN = np.full(SHAPE, 100.0)
+
+
+def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineField:
+    """Two crystals side by side, every second position labelled in another, equivalent way."""
+    affine = np.broadcast_to(np.eye(2), (*SHAPE, 2, 2)).copy()
+    affine[:, edge:] = rotation(turn)
+    affine[::2, ::2] = affine[::2, ::2] @ SIXFOLD[2]
+    return one_class_field(affine, sigma, SIXFOLD)
+
+
+def sides_of(field: AffineField, gain: FloatArray | None = None) -> Sides:
+    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN)
+
+
+def columns(sides: Sides) -> set[int]:
+    return set((sides.position % SHAPE[1]).tolist())
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[Mixtures, AffineField, StrainMaps]:
+    """Two crystals 1 % apart; half of each side of their edge holds the other one by 40 +- 5 %."""
+    field = halves(turn=0.3)
+    field.affine[:, 10:] = symmetric(1.0, 0.99, 0.0) @ field.affine[:, 10:]
+    sides = sides_of(field)
+    n = len(sides.position)
+    amplitude = np.repeat([[0.0, 0.6, 0.4, 0.0]], n, 0)
+    amplitude[::4] = (0.0, 1.0, 0.0, 0.0)
+    covariance = np.zeros((n, 1 + MOST, 1 + MOST))
+    covariance[:, 1, 1] = covariance[:, 2, 2] = 0.05**2
+    nobody = Candidates(
+        np.zeros((n, 4), int), np.zeros((n, 4, 2, 2)), np.ones((n, 4)), np.ones(n, int), np.zeros((n, 2))
+    )
+    sides = replace(sides, scatter=0.0)
+    mixtures = Mixtures.found(sides, nobody, Decomposition(amplitude, covariance))
+    known = Reference.known(np.eye(2)[None])
+    return mixtures, field, relative_strain(field, known)
+
+
+class TestMixtures:
+    def test_strain_is_the_mean_and_the_rest_is_untouched(
+        self, mixed: tuple[Mixtures, AffineField, StrainMaps]
+    ) -> None:
+        mixtures, field, maps = mixed
+        got = mixtures.blend(maps, field)
+        several = np.zeros(SHAPE, bool)
+        several.flat[mixtures.position[mixtures.changed]] = True
+        assert several.sum() == 18
+        inside = np.where(np.arange(SHAPE[1]) < 10, 0.4, 0.6) * maps.exx[0, 19] * np.ones(SHAPE)
+        np.testing.assert_allclose(got.exx[several], inside[several], atol=1e-12)
+        for name in ("exx", "eyy", "exy", "rotation"):
+            np.testing.assert_array_equal(getattr(got, name)[~several], getattr(maps, name)[~several])
+        near = np.zeros(SHAPE, bool)
+        near.flat[mixtures.position] = True
+        np.testing.assert_array_equal(got.covariance[~near], maps.covariance[~near])
+
+    def test_uncertainty_is_that_of_drawn_shares_and_strains(
+        self, mixed: tuple[Mixtures, AffineField, StrainMaps]
+    ) -> None:
+        mixtures, field, maps = mixed
+        k = int(np.flatnonzero(mixtures.changed)[0])
+        rng = np.random.default_rng(0)
+        amplitude = rng.multivariate_normal(mixtures.amplitude[k], mixtures.covariance[k], 20000)[:, 1:3]
+        weight = amplitude / amplitude.sum(1, keepdims=True)
+        ends = maps.exx.ravel()[mixtures.source[k, 1:3]]
+        ends = ends + rng.standard_normal(weight.shape) * maps.sigma[..., 1].ravel()[mixtures.source[k, 1:3]]
+        stated = mixtures.blend(maps, field).sigma[..., 1].ravel()[mixtures.position[k]]
+        assert stated == pytest.approx((weight * ends).sum(1).std(), rel=0.03)
+
+    def test_share_class_and_doubt(self, mixed: tuple[Mixtures, AffineField, StrainMaps]) -> None:
+        mixtures, field, maps = mixed
+        nothing = np.zeros(SHAPE)
+        fields = Fields(
+            field, field, np.zeros((*SHAPE, 2)), nothing, nothing, np.ones(SHAPE, bool), np.full(SHAPE, 0.9)
+        )
+        told = mixtures.with_dominant_crystal(fields)
+        assert told.share is not None
+        assert told.share_sigma is not None
+        several = np.zeros(SHAPE, bool)
+        several.flat[mixtures.position[mixtures.changed]] = True
+        np.testing.assert_allclose(told.share[several], 0.6)
+        assert (told.share[~several] == 1).all()
+        np.testing.assert_allclose(told.share_sigma[several], np.hypot(0.4, 0.6) * 0.05, rtol=1e-6)
+        np.testing.assert_allclose(told.confidence, 0.9)  # both are of one class
+        wrong = ndtr(-0.1 / told.share_sigma[several])  # 60 % +- so much are less than half
+        sigma = mixtures.blend(maps, told.context).sigma[..., 3][several]
+        np.testing.assert_allclose(sigma, 0.3 * np.sqrt(wrong), rtol=0.02)
+
+    def test_what_is_not_there_is_vacuum_or_unknown(self, mixed: tuple[Mixtures, AffineField, StrainMaps]) -> None:
+        mixtures, field, maps = mixed
+        halved = replace(mixtures, amplitude=0.5 * mixtures.amplitude, covariance=0.01 * mixtures.covariance)
+        n = len(halved.position)
+        beside, alone = replace(halved, vacuum=np.ones(n, bool)), replace(halved, vacuum=np.zeros(n, bool))
+        np.testing.assert_allclose(halved.filled, 0.5)
+        at = np.unravel_index(halved.position, SHAPE)
+        vague, sure = alone.blend(maps, field).sigma[at], beside.blend(maps, field).sigma[at]
+        assert (vague[:, 1] > 0.4 * maps.exx.std()).all()
+        assert (sure[:, 1] < 0.1 * maps.exx.std()).all()

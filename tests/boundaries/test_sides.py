@@ -1,0 +1,91 @@
+"""Where mixtures are looked for, and what is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cyclestrain.affine import rotation, symmetric
+from cyclestrain.boundaries import Sides, find_sides
+from cyclestrain.data import AffineField, FloatArray
+from laws import one_class_field
+
+SIXFOLD = rotation(np.pi / 3 * np.arange(6))
+SHAPE = (12, 20)
+CERTAIN = np.full(SHAPE, 100.0)
+
+
+def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineField:
+    """Two crystals side by side, every second position labelled in another, equivalent way."""
+    affine = np.broadcast_to(np.eye(2), (*SHAPE, 2, 2)).copy()
+    affine[:, edge:] = rotation(turn)
+    affine[::2, ::2] = affine[::2, ::2] @ SIXFOLD[2]
+    return one_class_field(affine, sigma, SIXFOLD)
+
+
+def sides_of(field: AffineField, gain: FloatArray | None = None) -> Sides:
+    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN)
+
+
+def columns(sides: Sides) -> set[int]:
+    return set((sides.position % SHAPE[1]).tolist())
+
+
+class TestSides:
+    def test_both_sides_of_an_edge(self) -> None:
+        gain = np.where(np.arange(SHAPE[1]) < 10, 1.0, 0.6) * np.ones(SHAPE)
+        sides = sides_of(halves(), gain)
+        assert columns(sides) == {9, 10}
+        of = np.where(sides.source < 0, -1, sides.source % SHAPE[1])
+        here = (sides.position % SHAPE[1] == 9)[:, None]
+        np.testing.assert_array_equal(of[:, :2], np.where(here, [8, 11], [11, 8]))
+        assert (of[:, 2:] == -1).all()
+        np.testing.assert_allclose(sides.gain[:, :2], np.where(here, [1.0, 0.6], [0.6, 1.0]))
+
+    @pytest.mark.parametrize("slope", [0.002, 0.008])
+    def test_a_smooth_field_has_none(self, slope: float) -> None:
+        wave = np.sin(np.arange(SHAPE[1]) / 1.6) * 1.6 * slope * np.ones(SHAPE)
+        sides = sides_of(one_class_field(symmetric(1.0 + 0 * wave, 1.0 + wave, 0 * wave) @ rotation(wave)))
+        assert len(sides.position) == 0
+
+    def test_noise_is_no_edge(self) -> None:
+        rng = np.random.default_rng(1)
+        field = one_class_field(np.eye(2) + 8e-3 * rng.standard_normal((*SHAPE, 2, 2)), 8e-3, SIXFOLD)
+        assert len(sides_of(field).position) < 0.05 * SHAPE[0] * SHAPE[1]
+
+    def test_vacuum_is_a_side_without_a_crystal(self) -> None:
+        field = halves(turn=0.0)
+        label = np.where(np.arange(SHAPE[1]) < 10, 0, -1) * np.ones(SHAPE, int)
+        sides = sides_of(replace(field, label=label, valid=label >= 0))
+        assert columns(sides) == {9}
+        assert sides.vacuum.all()
+        assert (sides.source[:, 1:] == -1).all()
+        assert not sides_of(halves()).vacuum.any()
+
+    def test_a_wide_probe_is_seen_in_the_gain(self) -> None:
+        far = np.abs(np.arange(SHAPE[1]) - 9.5) + 0.5
+        for lost, expected in (([1.0] * 4, 1), ([0.7, 0.93, 1.0, 1.0], 2), ([0.6, 0.8, 0.94, 1.0], 3)):
+            gain = np.interp(far, [1, 2, 3, 4], lost) * np.ones(SHAPE)
+            assert columns(sides_of(halves(), gain)) == set(range(10 - expected, 10 + expected))
+
+    def test_a_position_without_an_estimate_may_hold_its_neighbours(self) -> None:
+        field = halves(turn=0.0)
+        valid = np.ones(SHAPE, bool)
+        valid[5, 5] = False
+        field.affine[5, 5] = np.nan
+        sides = sides_of(replace(field, valid=valid))
+        assert sides.position.tolist() == [5 * SHAPE[1] + 5]
+        own = sides.candidates(np.array([0]), np.full((1, 2, 2), np.nan), np.array([np.nan]), np.zeros((1, 2)))
+        assert own.label[0, 0] == -1
+        assert own.label[0, 1] == 0
+
+    def test_the_own_fit_is_recognised_in_any_labelling(self) -> None:
+        sides = sides_of(halves())
+        part = np.arange(len(sides.position))
+        for turn, wanted in ((0.0, {9: 1, 10: 2}), (0.3, {9: 2, 10: 1}), (0.15, {9: -1, 10: -1})):
+            affine = np.broadcast_to(rotation(turn) @ SIXFOLD[4], (len(part), 2, 2))
+            nothing = np.zeros((len(part), 2))
+            found = sides.candidates(np.zeros(len(part), int), affine, np.full(len(part), 1e-8), nothing)
+            assert found.like.tolist() == [wanted[c] for c in (sides.position % SHAPE[1]).tolist()]

@@ -1,0 +1,85 @@
+"""What counts as crystal."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cyclestrain.affine import rotation
+from cyclestrain.estimation import BlockFit, to_fields
+
+SHAPE = (12, 12)
+DICTIONARY: Any = SimpleNamespace(entries=[SimpleNamespace(operators=rotation(np.pi / 3 * np.arange(6)))])
+
+
+def sample(significance: np.ndarray, turn: np.ndarray | float = 0.0, summed: np.ndarray | float = 0.0) -> np.ndarray:
+    """Crystal or not, from the significance and rotation of every position, and the significance of sums around it."""
+    n = significance.size
+    fit = BlockFit.unknown(np.arange(n)).with_values(
+        np.arange(n),
+        affine=rotation(np.broadcast_to(turn, SHAPE).ravel()),
+        covariance=1e-5 * np.eye(4),
+        significance=significance.ravel(),
+        gain=significance.ravel() / 3.0,
+        label=0,
+        confidence=1.0,
+        summed=np.broadcast_to(summed, SHAPE).ravel(),
+    )
+    return to_fields(fit, SHAPE, DICTIONARY).sample
+
+
+@pytest.mark.parametrize(("significance", "expected"), [(2.0, True), (1.2, True), (0.3, False), (-1.0, False)])
+def test_a_faint_pattern_within_a_faint_crystal_belongs_to_it_if_that_is_likelier(
+    significance: float, expected: bool
+) -> None:
+    around = np.full(SHAPE, 3.0)
+    around[5, 5] = significance
+    assert sample(around)[5, 5] == expected
+
+
+def test_a_faint_pattern_that_disagrees_with_the_crystal_around_does_not_belong_to_it() -> None:
+    around, turn = np.full(SHAPE, 3.0), np.zeros(SHAPE)
+    around[5, 5], turn[5, 5] = 2.4, np.deg2rad(15)
+    assert not sample(around, turn)[5, 5]
+
+
+def test_in_a_bright_crystal_an_empty_position_stays_empty() -> None:
+    around = np.full(SHAPE, 30.0)
+    around[5, 5] = 2.4
+    assert not sample(around)[5, 5]
+
+
+def test_crystal_does_not_grow_into_the_vacuum_beside_it() -> None:
+    halves = np.full(SHAPE, 3.0)
+    halves[:, 6:] = 2.0  # as turned as the crystal, as where neighbours tell the fit where to start
+    found = sample(halves)
+    assert found[:, :6].all()
+    assert not found[:, 6:].any()
+
+
+def test_faint_patterns_next_to_each_other_come_in_one_after_the_other() -> None:
+    around = np.full(SHAPE, 3.0)
+    around[4:6, 4:7] = 2.2
+    assert sample(around).all()
+
+
+def test_patterns_too_faint_alone_are_crystal_where_their_sum_surely_is() -> None:
+    everywhere = np.full(SHAPE, 2.0)
+    assert not sample(everywhere).any()
+    assert sample(everywhere, summed=10.0).all()
+
+
+def test_within_a_sum_that_is_crystal_a_pattern_without_it_stays_empty() -> None:
+    around = np.full(SHAPE, 5.0)
+    around[:, 6:] = 0.5  # the sums of the first column beside the crystal show it as well
+    found = sample(around, summed=np.where(np.arange(12) < 7, 10.0, 0.0))
+    assert found[:, :6].all()
+    assert not found[:, 6:].any()
+
+
+@pytest.mark.parametrize("place", [(0, 5), (5, 11), (0, 0)])
+def test_the_border_of_the_scan_is_no_vacuum(place: tuple[int, int]) -> None:
+    around = np.full(SHAPE, 3.0)
+    around[place] = 1.5
+    assert sample(around)[place]

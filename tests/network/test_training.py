@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from crystals import make_crystals, make_dictionary
+from cyclestrain.network import Course, Trained, TrainingSettings, infer, train
+from cyclestrain.network.autoencoder import NetworkSettings
+from cyclestrain.network.checkpoint import Checkpoint
+from cyclestrain.network.losses import LossWeights
+from test_pipeline import Notes
+
+DICTIONARY = make_dictionary()
+CRYSTALS = make_crystals(60, DICTIONARY.entries[0])
+COURSE = Course(CRYSTALS.patterns, CRYSTALS.good, CRYSTALS.theta[:, None], CRYSTALS.centre, 0.1)
+TINY = TrainingSettings(epochs=3, steps=2, batch=6, held_out=12)
+SHAPE = NetworkSettings(gazes=1)
+
+
+class KilledError(Exception):
+    pass
+
+
+class KilledAfter:
+    """A progress that dies, as a killed run does, when a number of epochs are done."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs + 1  # the first call counts the epochs done before
+
+    def stage(self, name: str, total: int | None = None) -> KilledAfter:
+        return self
+
+    def __enter__(self) -> KilledAfter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def advance(self, n: int = 1) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KilledError
+
+    def status(self, text: str) -> None:
+        return None
+
+    def note(self, text: str) -> None:
+        return None
+
+
+def assert_same_weights(one: Trained, two: Trained) -> None:
+    for (name, a), b in zip(one.network.state_dict().items(), two.network.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    assert one.log == two.log
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path: Path, epochs: int) -> None:
+    whole = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4)
+    with pytest.raises(KilledError):
+        train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, checkpoint=tmp_path, progress=KilledAfter(epochs))
+    resumed = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, checkpoint=tmp_path, resume=True)
+    assert_same_weights(whole, resumed)
+
+
+def test_the_seed_decides_everything() -> None:
+    one, two, other = (train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=seed) for seed in (1, 1, 2))
+    assert_same_weights(one, two)
+    assert not torch.equal(one.network.glance.squeeze.weight, other.network.glance.squeeze.weight)
+
+
+def test_checkpoints_hold_no_pickle_and_leave_no_parts(tmp_path: Path) -> None:
+    train(COURSE, DICTIONARY, settings=replace(TINY, epochs=1), shape=SHAPE, checkpoint=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [Checkpoint.FILE]
+
+
+def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
+    whole = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, checkpoint=tmp_path)
+    (tmp_path / Checkpoint.FILE).write_bytes((tmp_path / Checkpoint.FILE).read_bytes()[:1000])
+    assert_same_weights(
+        whole, train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, checkpoint=tmp_path, resume=True)
+    )
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_a_few_patterns_are_enough_to_train(n: int) -> None:
+    few = replace(COURSE, patterns=COURSE.patterns[:n], theta=COURSE.theta[:n], centre=COURSE.centre[:n])
+    log = train(few, DICTIONARY, settings=TINY, shape=SHAPE).log
+    assert log.best == len(log.epochs) - 1  # nothing, or too little, is held out to say otherwise
+
+
+def test_training_starts_from_another_network() -> None:
+    first = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=1).network
+    still = replace(TINY, epochs=1, learning_rate=0.0)
+    second = train(COURSE, DICTIONARY, settings=still, shape=SHAPE, seed=2, init_from=first).network
+    torch.testing.assert_close(second.glance.squeeze.weight, first.glance.squeeze.weight)
+
+
+@pytest.mark.parametrize("term", ["inverse", "forward", "cycle", "choice"])
+def test_every_term_can_be_switched_off(term: str) -> None:
+    weights = replace(TINY.weights, **{term: 0.0})
+    trained = train(COURSE, DICTIONARY, settings=replace(TINY, epochs=1, weights=weights), shape=SHAPE)
+    assert all(np.isfinite(value) for value in trained.log.epochs[0].terms.values())
+
+
+def test_the_head_of_the_paper_trains_too() -> None:
+    trained = train(COURSE, DICTIONARY, settings=TINY, shape=replace(SHAPE, head="connected"))
+    assert all(np.isfinite(value) for value in trained.log.epochs[-1].terms.values())
+
+
+def test_the_table_has_a_row_for_every_epoch_and_a_column_for_every_term() -> None:
+    notes = Notes()
+    log = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, progress=notes).log
+    assert [line.split()[0] for line in log.table()] == ["epoch", "1", "2", "3"]
+    assert notes.notes[:4] == [log.heading, *(log.row(i) for i in range(3))]
+    data = log.dataset()
+    assert set(data) == {"held_out", "mask_radius", *(field.name for field in fields(LossWeights))}
+    assert set(data) <= {"held_out", "mask_radius", *log.heading.split()}
+    assert data["epoch"].values.tolist() == [1, 2, 3]
+    assert int(data.attrs["kept"]) == log.best + 1
+    assert (np.diff(data["mask_radius"]) <= 0).all()
+    assert float(data["cycle"][-1]) == log.epochs[-1].terms["cycle"]
+
+
+def test_mixed_precision_is_close_and_stays_in_the_convolutions() -> None:
+    mixed = train(COURSE, DICTIONARY, settings=replace(TINY, mixed=True), shape=SHAPE, seed=4)
+    exact = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4)
+    assert all(weight.dtype == torch.float32 for weight in mixed.network.parameters())
+    assert mixed.log.kept.held_out == pytest.approx(exact.log.kept.held_out, rel=0.01)
+    poses = {}
+    for low in (False, True):
+        exact.network.glance.low_precision = low
+        poses[low] = infer(exact.network, CRYSTALS.patterns, CRYSTALS.good, COURSE.theta, CRYSTALS.centre)
+    sigma = np.sqrt(np.einsum("nii->ni", poses[False].affine_covariance)).reshape(-1, 2, 2)
+    error = (poses[True].start.affine - poses[False].start.affine) / sigma
+    assert 0 < np.abs(error).max() < 0.3
+
+
+@pytest.mark.cuda
+def test_a_gpu_comes_to_the_same() -> None:
+    there = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, device="cuda")
+    here = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4)
+    assert there.network.glance.low_precision
+    assert {weight.device.type for weight in there.network.state_dict().values()} == {"cuda"}
+    assert there.log.kept.held_out == pytest.approx(here.log.kept.held_out, rel=0.01)
+    found = infer(there.network, CRYSTALS.patterns, CRYSTALS.good, COURSE.theta, CRYSTALS.centre)
+    same = infer(there.network.cpu(), CRYSTALS.patterns, CRYSTALS.good, COURSE.theta, CRYSTALS.centre)
+    np.testing.assert_allclose(found.start.affine, same.start.affine, atol=1e-3)
