@@ -15,8 +15,10 @@ import xarray as xr
 import cyclestrain as cs
 from cyclestrain import api, cli
 from cyclestrain.result import save_result
+from cyclestrain.settings import ReadOptions
 from cyclestrain.simulation import load_truth
 
+READING = list(cs.ReadSettings.model_fields)
 SMALL = ["--scan", "2", "3", "--detector", "32", "32"]
 
 
@@ -59,11 +61,39 @@ def test_every_argument_of_a_function_is_an_option_of_its_command(
 ) -> None:
     text = help_of(command, capsys)
     for name, parameter in inspect.signature(getattr(api, command)).parameters.items():
-        if name == "progress" or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        if name in ("progress", "reading") or parameter.kind is inspect.Parameter.VAR_KEYWORD:
             continue
         positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and name != "output"
         shown = name.upper() if positional else "--" + {"scan_shape": "scan"}.get(name, name).replace("_", "-")
         assert shown in text
+    if "reading" in inspect.signature(getattr(api, command)).parameters:
+        options = {"scan" if name == "scan_shape" else name.replace("_", "-") for name in READING}
+        assert {f"--{option}" for option in options} <= set(text.split())
+
+
+@pytest.mark.parametrize("command", ["fit", "map", "info"])
+def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An option whose line holds its name and type alone has lost its sentence."""
+    rows = [line.strip("│ ").split() for line in help_of(command, capsys).splitlines() if line.startswith("│ --")]
+    assert len(rows) > 10
+    assert all(len(row) > 3 for row in rows), rows
+
+
+def test_reading_is_given_at_once_or_one_by_one() -> None:
+    array = np.ones((12, 32, 32))
+    group = cs.ReadSettings(scan_shape=(3, 4), bin=2)
+    assert cs.read(array, group).shape == cs.read(array, scan_shape=(3, 4), bin=2).shape == (3, 4, 16, 16)
+    assert cs.read(array, group, bin=1).shape == (3, 4, 32, 32)
+    assert cs.info(array, reading=group) == cs.info(array, scan_shape=(3, 4), bin=2)
+    for wrong in (lambda: cs.read(array, bim=2), lambda: cs.map(array, bim=2), lambda: cs.info(array, bim=2)):
+        with pytest.raises(TypeError, match="bim"):
+            wrong()
+    with pytest.raises(cs.InputError, match="bin"):
+        cs.read(array, bin=0)
+
+
+def test_options_of_reading_are_the_fields_of_its_settings() -> None:
+    assert list(ReadOptions.__annotations__) == READING
 
 
 def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -256,11 +286,11 @@ def test_public_names_are_sorted_and_there() -> None:
         _ = cs.nothing
 
 
-def test_a_function_keeps_its_name_beside_a_package_of_that_name() -> None:
-    import cyclestrain.simulate  # noqa: F401
-
-    assert callable(cs.simulate)
-    assert cs.simulate is api.simulate
+def test_no_room_has_the_name_of_a_function() -> None:
+    """Importing a room sets its name on the package, where a function of that name would be lost."""
+    rooms = {path.name for path in Path(cs.__file__).parent.iterdir() if path.is_dir()}
+    planned = {"probe", "report", "explore", "defects", "grains", "live", "next_positions"}
+    assert not rooms & (set(cs.__all__) | planned)
 
 
 def test_map_without_a_scan_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:

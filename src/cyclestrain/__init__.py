@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
     from cyclestrain.progress import RichProgress
-    from cyclestrain.settings import MapSettings
+    from cyclestrain.settings import FitSettings, MapSettings, ReadSettings
 
 # Before torch is loaded: its idle threads would otherwise spin, and starve numba's (measured: five times slower).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __all__ = [
     "CyclestrainError",
+    "FitSettings",
     "InputError",
     "MapSettings",
     "OutputError",
     "Quantity",
+    "ReadSettings",
     "RichProgress",
     "Scan",
     "benchmark",
@@ -48,10 +50,12 @@ __all__ = [
 
 _HOME = {
     "CyclestrainError": "errors",
+    "FitSettings": "settings",
     "InputError": "errors",
     "MapSettings": "settings",
     "OutputError": "errors",
     "Quantity": "data",
+    "ReadSettings": "settings",
     "RichProgress": "progress",
     "Scan": "data",
     "benchmark": "api",

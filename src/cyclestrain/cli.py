@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Unpack, get_origin, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 
 from cyclestrain import api
 from cyclestrain.errors import CyclestrainError
 from cyclestrain.progress import RichProgress
+from cyclestrain.settings import FitSettings, MapSettings, ReadOptions, ReadSettings
 from cyclestrain.version import __version__
 
 __all__ = ["app", "main"]
@@ -35,6 +36,12 @@ app = App(
 
 # What a person types for the types of api.py.
 _TYPED = dict.fromkeys(("PathLike", "PatternSource", "Scan", "Progress"), str)
+# What the settings say of their fields.
+_HELP = {
+    name: " ".join(str(field.description).split())
+    for group in (MapSettings, FitSettings, ReadSettings)
+    for name, field in group.model_fields.items()
+}
 _RETURNED: dict[str, Any] = {
     "BoundTable": object,
     "Figure": object,
@@ -44,10 +51,21 @@ _RETURNED: dict[str, Any] = {
 }
 
 
+def _flat(function: Callable[..., Any], hints: dict[str, Any]) -> Iterator[tuple[inspect.Parameter, Any]]:
+    """Parameters of a function with their types: groups are taken apart into the options they consist of."""
+    for name, parameter in inspect.signature(function).parameters.items():
+        if get_origin(hints[name]) is Unpack:  # the keywords of a group of settings
+            for option, field in ReadSettings.model_fields.items():
+                keyword = inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+                yield keyword, ReadOptions.__annotations__[option]
+        elif name not in ("progress", "reading"):
+            yield parameter, hints[name]
+
+
 def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> inspect.Parameter:
     """A parameter of a function as the command line knows it; `output` explains where the command writes to."""
     kind = parameter.kind
-    spelling: dict[str, Any] = {}
+    spelling: dict[str, Any] = {"help": _HELP[parameter.name]} if parameter.name in _HELP else {}
     if parameter.default is None or parameter.default is False:
         spelling["show_default"] = False
     if parameter.name == "output":
@@ -68,8 +86,7 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
 def _command(function: Callable[..., Any], output: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of `function`; the decorated one gets its arguments, calls it and prints what it returned."""
     hints = get_type_hints(function, localns={**_TYPED, **_RETURNED})
-    given = inspect.signature(function).parameters
-    parameters = [_parameter(p, hints[name], output) for name, p in given.items() if name != "progress"]
+    parameters = [_parameter(parameter, hint, output) for parameter, hint in _flat(function, hints)]
 
     def register(command: Callable[..., None]) -> Callable[..., None]:
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

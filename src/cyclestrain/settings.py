@@ -1,27 +1,34 @@
-"""What a user may set: one frozen, validated object, stored resolved in every result."""
+"""What a user may set: frozen, validated objects, stored resolved in every result.
+
+The sentence under each field is what the command line prints as its help.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-__all__ = ["FitSettings", "LearnSettings", "MapSettings", "ReadSettings"]
+from cyclestrain.errors import InputError
 
+__all__ = ["FitSettings", "LearnSettings", "MapSettings", "ReadOptions", "ReadSettings", "reading_given", "validated"]
+
+AnySettings = TypeVar("AnySettings", bound=BaseModel)
 PositiveFloat = Annotated[float, Field(gt=0)]
+_CONFIG = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class LearnSettings(BaseModel):
     """What `cyclestrain.fit` and `cyclestrain.map` have in common; every ``None`` means "measure it from the data"."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _CONFIG
 
     centre: tuple[float, float] | None = None
-    """Beam centre ``(y, x)`` in detector pixels."""
+    """Beam centre ``(y, x)`` in detector pixels; measured by default."""
     ring: tuple[float, float] | None = None
-    """Inner and outer radius in pixels of the detector ring that is used."""
+    """Inner and outer radius in pixels of the part of the detector that is used; measured by default."""
     classes: Annotated[int, Field(ge=1, le=16)] | None = None
-    """Largest number of dictionary entries."""
+    """Largest number of dictionary entries; found by default."""
     seed: int = 0
     """Seed of every random choice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -32,50 +39,129 @@ class FitSettings(LearnSettings):
     """Settings of `cyclestrain.fit`."""
 
     init_from: str | None = None
-    """Model whose dictionary and network to start from."""
+    """Model of another scan whose dictionary and network to start from; classes are those of that model."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Largest number of training epochs."""
+    """Largest number of training epochs; ten by default. It ends earlier where more do not help."""
 
 
 class MapSettings(LearnSettings):
     """Settings of `cyclestrain.map`."""
 
     reference: str = "auto"
-    """``auto`` (largest coherent area), a region ``ry0:ry1,rx0:rx1`` or a boolean ``mask.npy`` of the scan's shape."""
+    """What strain is relative to: ``auto`` (the largest coherent area), a region ``ry0:ry1,rx0:rx1``, or a boolean
+    mask of shape ``(ry, rx)`` in a ``.npy`` file."""
     axes: Literal["detector", "scan", "crystal"] = "detector"
     """Axes in which strain is given."""
     scan_rotation: float | None = None
-    """Angle of the scan axes in detector axes, degrees, positive from +x to +y; default from the file."""
+    """Angle of the scan axes in detector axes, degrees, positive from +x to +y; by default what the file says."""
     ellipse: tuple[PositiveFloat, float] | None = None
-    """Elliptic distortion of the detector: ratio of the axes, and angle in degrees of the long one from +x to +y."""
+    """Elliptic distortion of the detector that is corrected: ratio of the axes, and angle of the long one in degrees
+    from +x to +y; ``1 0`` for none. By default what grains turned against each other share beyond chance, which is no
+    different from a strain that all of them have in the axes of the detector."""
     until: Literal["network", "refine", "context"] = "context"
     """Last stage to run."""
     model: str | None = None
-    """Model that is applied instead of learning."""
+    """File written by `fit`: its dictionary, and for ``until="network"`` its trained network, are applied instead of
+    learning from this scan, which may have another dose and background."""
 
 
 class ReadSettings(BaseModel):
     """How the file of a scan is read, see `cyclestrain.read`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _CONFIG
 
     dataset: str | None = None
     """Name of the array in a file that holds several."""
     scan_shape: tuple[int, int] | None = None
-    """``(ry, rx)`` for files that hold a plain stack of patterns, without flyback."""
+    """``(ry, rx)`` for files that hold a plain stack of patterns; without flyback."""
     shape: tuple[int, ...] | None = None
-    """Shape of the numbers in a raw binary file."""
+    """Shape of the numbers in a raw binary file: ``qy qx``, ``n qy qx`` or ``ry rx qy qx``."""
     dtype: str | None = None
-    """Type of the numbers in a raw binary file."""
+    """Type of the numbers in a raw binary file: uint16, float32, >u2 (big-endian), ..."""
     offset: Annotated[int, Field(ge=0)] = 0
     """Bytes before the first number of a raw binary file."""
     order: Literal["C", "F"] = "C"
-    """Whether the last (``C``) or the first axis of a raw binary file varies fastest."""
+    """C where the last axis of a raw binary file varies fastest, F where the first does."""
     flyback: Annotated[int, Field(ge=0)] = 0
-    """Positions at the end of each scan row that are left out."""
+    """Positions at the end of each scan row that were recorded while the beam flew back; they are left out."""
     scan_roi: str | None = None
-    """Region ``y0:y1,x0:x1`` of positions that is read."""
+    """Region ``y0:y1,x0:x1`` of positions; the rest is not read."""
     detector_roi: str | None = None
-    """Region ``y0:y1,x0:x1`` of detector pixels that is read."""
+    """Region ``y0:y1,x0:x1`` of detector pixels; the rest is not read."""
     bin: Annotated[int, Field(ge=1)] = 1
     """Detector pixels that are summed into one, along each axis."""
+
+
+class ReadOptions(TypedDict, total=False):
+    """The fields of `ReadSettings` as keywords of a function."""
+
+    dataset: str | None
+    scan_shape: tuple[int, int] | None
+    shape: tuple[int, ...] | None
+    dtype: str | None
+    offset: int
+    order: Literal["C", "F"]
+    flyback: int
+    scan_roi: str | None
+    detector_roi: str | None
+    bin: int
+
+
+def reading_given(reading: ReadSettings | None, options: ReadOptions) -> dict[str, Any]:
+    """How to read a scan, as fields of `ReadSettings`: what the group says, and above it single options.
+
+    Parameters
+    ----------
+    reading
+        All of them at once, None for the defaults.
+    options
+        Some of them, as they were given to a function.
+
+    Raises
+    ------
+    TypeError
+        If an option is no field of `ReadSettings`, as any function says of an unknown keyword.
+    """
+    unknown = sorted(options.keys() - ReadSettings.model_fields.keys())
+    if unknown:
+        raise TypeError(f"there is no option {', '.join(unknown)}; reading has {', '.join(ReadSettings.model_fields)}")
+    return {**(reading or ReadSettings()).model_dump(), **options}
+
+
+def validated(model: type[AnySettings], given: dict[str, Any]) -> AnySettings:
+    """Make settings of what was given.
+
+    Parameters
+    ----------
+    model
+        Which settings.
+    given
+        Values by name.
+
+    Raises
+    ------
+    InputError
+        If a value does not fit, with what is wrong with it in one sentence.
+
+    Examples
+    --------
+    >>> validated(ReadSettings, {"bin": 2}).bin
+    2
+    >>> validated(ReadSettings, {"bin": 0})
+    Traceback (most recent call last):
+        ...
+    cyclestrain.errors.InputError: bin: input should be greater than or equal to 1, got 0
+    """
+    try:
+        return model(**given)
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(str(part) for part in problem['loc'])}: {_sentence(problem['msg'])}, got {problem['input']!r}"
+            for problem in error.errors()
+        )
+        raise InputError("; ".join(problems)) from None
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]

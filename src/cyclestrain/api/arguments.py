@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from cyclestrain.errors import InputError, OutputError
-from cyclestrain.settings import LearnSettings, MapSettings, ReadSettings
+from cyclestrain.settings import LearnSettings, MapSettings, ReadSettings, validated
 from cyclestrain.version import __version__
 
 if TYPE_CHECKING:
@@ -30,11 +30,9 @@ __all__ = [
     "check_device",
     "known_model",
     "open_large",
-    "open_scan",
     "overridden",
     "run_state",
     "stored_run",
-    "validated",
 ]
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -43,32 +41,6 @@ AnySettings = TypeVar("AnySettings", bound="BaseModel")
 MODEL_SUFFIX = ".safetensors"
 GIGABYTE = 10**9
 LEAST_MEMORY = GIGABYTE
-
-
-def validated(model: type[AnySettings], given: dict[str, Any]) -> AnySettings:
-    """Make `model` of what was given; what is wrong with it in one sentence."""
-    from pydantic import ValidationError
-
-    try:
-        return model(**given)
-    except ValidationError as error:
-        problems = (
-            f"{'.'.join(str(part) for part in problem['loc'])}: {_sentence(problem['msg'])}, got {problem['input']!r}"
-            for problem in error.errors()
-        )
-        raise InputError("; ".join(problems)) from None
-
-
-def _sentence(message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
-
-
-def open_scan(scan: PathLike | PatternSource | Scan, reading: ReadSettings) -> Scan:
-    """Open a scan as `reading` says."""
-    from cyclestrain.io import read
-
-    return read(scan, **reading.model_dump())
 
 
 def open_large(
@@ -80,9 +52,9 @@ def open_large(
     force: bool,
 ) -> Scan:
     """Open a scan for long work in `memory` GB; refuse now what could not be written to `output` at the end."""
-    from cyclestrain.io import check_writable
+    from cyclestrain.io import check_writable, read
 
-    opened = replace(open_scan(scan, reading), memory_bytes=_memory_bytes(memory))
+    opened = replace(read(scan, reading), memory_bytes=_memory_bytes(memory))
     if output is not None:
         _keep_input(opened.path, Path(output))
         check_writable(output, force)

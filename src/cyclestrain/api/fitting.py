@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from cyclestrain.api.arguments import (
     MODEL_SUFFIX,
@@ -14,11 +14,10 @@ from cyclestrain.api.arguments import (
     known_model,
     open_large,
     run_state,
-    validated,
 )
 from cyclestrain.errors import OutputError
 from cyclestrain.progress import Progress, SilentProgress
-from cyclestrain.settings import FitSettings, ReadSettings
+from cyclestrain.settings import FitSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
     from cyclestrain.data import PatternSource, Scan
@@ -37,21 +36,13 @@ def fit(
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
     classes: int | None = None,
-    dataset: str | None = None,
-    scan_shape: tuple[int, int] | None = None,
-    shape: tuple[int, ...] | None = None,
-    dtype: str | None = None,
-    offset: int = 0,
-    order: Literal["C", "F"] = "C",
-    flyback: int = 0,
-    scan_roi: str | None = None,
-    detector_roi: str | None = None,
-    bin: int = 1,
     memory: float | None = None,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     force: bool = False,
+    reading: ReadSettings | None = None,
     progress: Progress | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Model:
     """Learn a material from a scan: its dictionary, and a network that finds class and strain of any pattern of it.
 
@@ -65,46 +56,18 @@ def fit(
         scan.
     output
         File to write, ``.safetensors``; by default nothing is written.
-    init_from
-        Model of another scan whose dictionary and network to start from; classes are those of that model.
-    epochs
-        Largest number of training epochs; ten by default. It ends earlier where more do not help.
+    init_from, epochs
+        Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
     resume
         Insist on going on with an interrupted fit.
-    centre
-        Beam centre ``(y, x)`` in detector pixels; measured by default.
-    ring
-        Inner and outer radius in pixels of the part of the detector that is used; measured by default.
-    classes
-        Largest number of dictionary entries; found by default.
-    dataset
-        Name of the array in a file that holds several.
-    scan_shape
-        ``(ry, rx)`` for files that hold a plain stack of patterns; without flyback.
-    shape
-        Shape of the numbers in a raw binary file: ``qy qx``, ``n qy qx`` or ``ry rx qy qx``.
-    dtype
-        Their type: uint16, float32, >u2 (big-endian), ...
-    offset
-        Bytes before the first of them.
-    order
-        C where the last axis varies fastest, F where the first does.
-    flyback
-        Positions at the end of each scan row that were recorded while the beam flew back; they are left out.
-    scan_roi
-        Region ``y0:y1,x0:x1`` of positions; the rest is not read.
-    detector_roi
-        Region ``y0:y1,x0:x1`` of detector pixels; the rest is not read.
-    bin
-        Detector pixels that are summed into one, along each axis.
+    centre, ring, classes, seed, device
+        What is measured unless it is given here, see `cyclestrain.FitSettings`.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
-    seed
-        Seed of every random choice.
-    device
-        Where torch computes.
     force
         Whether an existing output file is replaced.
+    reading, **options
+        How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
         Where to report to; by default nowhere.
 
@@ -112,15 +75,22 @@ def fit(
     -------
     model
         Dictionary, coarse templates, network, training log.
+
+    Raises
+    ------
+    InputError
+        If the scan cannot be read, or shows no crystal; with `resume`, if there is nothing to go on with.
+    OutputError
+        If the output cannot be written.
     """
     arguments = {**locals(), "init_from": None if init_from is None else os.fspath(init_from)}
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
-    reading = validated(ReadSettings, {name: arguments[name] for name in ReadSettings.model_fields})
+    how = validated(ReadSettings, reading_given(reading, options))
     check_device(settings.device)
     start = known_model(settings.init_from, settings)
     if output is not None:
         _check_name(Path(output))
-    opened = open_large(scan, reading, memory=memory, output=output, force=force)
+    opened = open_large(scan, how, memory=memory, output=output, force=force)
     from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
 
@@ -128,7 +98,7 @@ def fit(
         model = fit_model(
             opened, settings, progress or SilentProgress(), run=folder, init_from=start.model if start else None
         )
-        model.about["reading"] = reading.model_dump_json()
+        model.about["reading"] = how.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
         if output is not None:

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
-from cyclestrain.api.arguments import PathLike, open_scan, stored_run, validated
+from cyclestrain.api.arguments import PathLike, stored_run
 from cyclestrain.api.models import explain_model, export_encoder, is_model, model_figures
 from cyclestrain.errors import InputError
-from cyclestrain.settings import ReadSettings
+from cyclestrain.settings import ReadOptions, ReadSettings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -118,18 +118,7 @@ def export(
 
 
 def info(
-    file: PathLike | PatternSource | Scan,
-    *,
-    dataset: str | None = None,
-    scan_shape: tuple[int, int] | None = None,
-    shape: tuple[int, ...] | None = None,
-    dtype: str | None = None,
-    offset: int = 0,
-    order: Literal["C", "F"] = "C",
-    flyback: int = 0,
-    scan_roi: str | None = None,
-    detector_roi: str | None = None,
-    bin: int = 1,
+    file: PathLike | PatternSource | Scan, *, reading: ReadSettings | None = None, **options: Unpack[ReadOptions]
 ) -> str:
     """Tell what a file holds and what `map` would assume about it.
 
@@ -137,45 +126,21 @@ def info(
     ----------
     file
         Scan, result or model.
-    dataset
-        Name of the array in a file that holds several.
-    scan_shape
-        ``(ry, rx)`` for files that hold a plain stack of patterns; without flyback.
-    shape
-        Shape of the numbers in a raw binary file: ``qy qx``, ``n qy qx`` or ``ry rx qy qx``.
-    dtype
-        Their type: uint16, float32, >u2 (big-endian), ...
-    offset
-        Bytes before the first of them.
-    order
-        C where the last axis varies fastest, F where the first does.
-    flyback
-        Positions at the end of each scan row that were recorded while the beam flew back; they are left out.
-    scan_roi
-        Region ``y0:y1,x0:x1`` of positions; the rest is not read.
-    detector_roi
-        Region ``y0:y1,x0:x1`` of detector pixels; the rest is not read.
-    bin
-        Detector pixels that are summed into one, along each axis.
+    reading, **options
+        How a scan is read: all at once, or one by one, see `cyclestrain.read`.
 
     Returns
     -------
     text
         A few lines: shape, type, calibration, counts per pattern, assumptions; of a result also how to repeat it, of a
         model its entries, lattice, symmetry, network and training log.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
     """
-    given = {
-        "dataset": dataset,
-        "scan_shape": scan_shape,
-        "shape": shape,
-        "dtype": dtype,
-        "offset": offset,
-        "order": order,
-        "flyback": flyback,
-        "scan_roi": scan_roi,
-        "detector_roi": detector_roi,
-        "bin": bin,
-    }
+    from cyclestrain.io import read
     from cyclestrain.result import describe
 
     if is_model(file):
@@ -183,7 +148,7 @@ def info(
     if isinstance(file, str | os.PathLike):
         with suppress(InputError):  # not a result: a scan, or the reader says what is wrong
             return _explain(file)
-    found = describe(open_scan(file, validated(ReadSettings, given)))
+    found = describe(read(file, reading, **options))
     rows = [f"{label:<20}{value}" for label, value in found.rows()]
     return "\n".join([*rows, "", *(f"- {sentence}" for sentence in found.assumptions)])
 
@@ -197,7 +162,7 @@ def _explain(result: PathLike) -> str:
 
 
 def _origin(result: PathLike, maps: xr.Dataset) -> list[str]:
-    from cyclestrain.io import fingerprint
+    from cyclestrain.io import fingerprint, read
 
     try:
         run = stored_run(result, maps)
@@ -206,7 +171,7 @@ def _origin(result: PathLike, maps: xr.Dataset) -> list[str]:
     if run.scan is None:
         return [f"scan: {maps.attrs.get('input_path') or 'an array in memory'}, not found from here"]
     try:
-        same = fingerprint(open_scan(run.scan, run.reading)) == run.fingerprint
+        same = fingerprint(read(run.scan, run.reading)) == run.fingerprint
     except InputError as error:
         return [f"scan: {run.scan}, which can no longer be read: {error}"]
     state = "the same as when it was mapped" if same else "NOT the one that was mapped: its content differs"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cyclestrain.api.arguments import (
+    KnownModel,
     PathLike,
     Run,
     check_device,
@@ -14,11 +16,10 @@ from cyclestrain.api.arguments import (
     overridden,
     run_state,
     stored_run,
-    validated,
 )
 from cyclestrain.errors import InputError
 from cyclestrain.progress import Progress, SilentProgress
-from cyclestrain.settings import MapSettings, ReadSettings
+from cyclestrain.settings import MapSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,21 +43,13 @@ def map(
     ring: tuple[float, float] | None = None,
     ellipse: tuple[float, float] | None = None,
     classes: int | None = None,
-    dataset: str | None = None,
-    scan_shape: tuple[int, int] | None = None,
-    shape: tuple[int, ...] | None = None,
-    dtype: str | None = None,
-    offset: int = 0,
-    order: Literal["C", "F"] = "C",
-    flyback: int = 0,
-    scan_roi: str | None = None,
-    detector_roi: str | None = None,
-    bin: int = 1,
     memory: float | None = None,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     force: bool = False,
+    reading: ReadSettings | None = None,
     progress: Progress | None = None,
+    **options: Unpack[ReadOptions],
 ) -> xr.Dataset:
     """Map strain, shear, rotation and class over a 4D-STEM scan, with uncertainties.
 
@@ -70,56 +63,17 @@ def map(
     config
         A result whose run is repeated: its settings hold wherever the arguments here are at their defaults, and its
         scan is mapped unless another one is given.
-    reference
-        What strain is relative to: ``auto`` (the largest coherent area), a region ``ry0:ry1,rx0:rx1``, or a boolean
-        mask of shape ``(ry, rx)`` in a ``.npy`` file.
-    axes
-        Axes in which strain is given.
-    scan_rotation
-        Angle of the scan axes in detector axes, degrees, positive from +x to +y; by default what the file says.
-    until
-        Last stage to run.
-    model
-        File written by `fit`: its dictionary, and for ``until="network"`` its trained network, are applied instead of
-        learning from this scan, which may have another dose and background.
-    centre
-        Beam centre ``(y, x)`` in detector pixels; measured by default.
-    ring
-        Inner and outer radius in pixels of the part of the detector that is used; measured by default.
-    ellipse
-        Elliptic distortion of the detector that is corrected: ratio of the axes, and angle of the long one in degrees
-        from +x to +y; ``1 0`` for none. By default what grains turned against each other share beyond chance, which
-        is no different from a strain that all of them have in the axes of the detector.
-    classes
-        Largest number of dictionary entries; found by default.
-    dataset
-        Name of the array in a file that holds several.
-    scan_shape
-        ``(ry, rx)`` for files that hold a plain stack of patterns; without flyback.
-    shape
-        Shape of the numbers in a raw binary file: ``qy qx``, ``n qy qx`` or ``ry rx qy qx``.
-    dtype
-        Their type: uint16, float32, >u2 (big-endian), ...
-    offset
-        Bytes before the first of them.
-    order
-        C where the last axis varies fastest, F where the first does.
-    flyback
-        Positions at the end of each scan row that were recorded while the beam flew back; they are left out.
-    scan_roi
-        Region ``y0:y1,x0:x1`` of positions; the rest is not read.
-    detector_roi
-        Region ``y0:y1,x0:x1`` of detector pixels; the rest is not read.
-    bin
-        Detector pixels that are summed into one, along each axis.
+    reference, axes, scan_rotation, until, model
+        What strain is relative to, in which axes (degrees from +x to +y), the last stage to run, and a model to apply
+        instead of learning from this scan: see `cyclestrain.MapSettings`.
+    centre, ring, ellipse, classes, seed, device
+        What is measured unless it is given here, see `cyclestrain.MapSettings`.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
-    seed
-        Seed of every random choice.
-    device
-        Where torch computes.
     force
         Whether an existing output file is replaced.
+    reading, **options
+        How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
         Where to report to; by default nowhere.
 
@@ -127,39 +81,68 @@ def map(
     -------
     maps
         Dimensions ``(ry, rx)``; variables as in docs/conventions.md.
+
+    Raises
+    ------
+    InputError
+        If the scan cannot be read or mapped as asked; one sentence with what was expected, what came, what to do.
+    OutputError
+        If the output cannot be written.
     """
     arguments = {**locals(), "model": None if model is None else os.fspath(model)}
     given = {name: arguments[name] for name in MapSettings.model_fields}
-    given_reading = {name: arguments[name] for name in ReadSettings.model_fields}
+    job = _job(scan, config, given, reading_given(reading, options))
+    opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
+    return _map(opened, job, output, force, progress or SilentProgress())
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What to map and how, and the result whose run is repeated, if one is."""
+
+    scan: PathLike | PatternSource | Scan
+    settings: MapSettings
+    reading: ReadSettings
+    model: KnownModel | None
+    config: PathLike | None
+    before: Run | None
+
+
+def _job(
+    scan: PathLike | PatternSource | Scan | None,
+    config: PathLike | None,
+    given: dict[str, Any],
+    given_reading: dict[str, Any],
+) -> _Job:
+    """Check what was given, and fill in what the run of `config` had."""
     settings, reading = validated(MapSettings, given), validated(ReadSettings, given_reading)
-    progress = progress or SilentProgress()
-    run = None
+    before = None
     if config is not None:
-        run = _run_of(config)
-        settings, reading = (
-            overridden(MapSettings, run.settings, given),
-            overridden(ReadSettings, run.reading, given_reading),
-        )
-        if scan is None and run.scan is None:
+        before = _run_of(config)
+        settings = overridden(MapSettings, before.settings, given)
+        reading = overridden(ReadSettings, before.reading, given_reading)
+        if scan is None and before.scan is None:
             raise InputError(f"the scan that {config} was made from is not found; give its place before --config")
-        scan = run.scan if scan is None else scan
+        scan = before.scan if scan is None else scan
     if scan is None:
         raise InputError("there is nothing to map; give a scan, or a result to repeat with --config")
+    check_device(settings.device)
+    return _Job(scan, settings, reading, known_model(settings.model, settings, config), config, before)
+
+
+def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: Progress) -> xr.Dataset:
     from cyclestrain.io import fingerprint
+    from cyclestrain.pipeline import map_scan
     from cyclestrain.result import save_result
 
-    check_device(settings.device)
-    known = known_model(settings.model, settings, config)
-    opened = open_large(scan, reading, memory=memory, output=output, force=force)
-    if run and run.fingerprint and fingerprint(opened) != run.fingerprint:
-        progress.note(f"{opened.name} is not the scan that {config} was made from: its patterns differ")
-    if run and known and run.model_fingerprint not in ("", known.fingerprint):
-        progress.note(f"{known.path} is not the model that {config} was made with: its content differs")
-    from cyclestrain.pipeline import map_scan
-
-    with run_state(opened, settings, output, known) as folder:
-        result = map_scan(opened, settings, progress, folder, model=known.model if known else None)
-        result.maps.attrs["reading"] = reading.model_dump_json()
+    known, before = job.model, job.before
+    if before and before.fingerprint and fingerprint(scan) != before.fingerprint:
+        progress.note(f"{scan.name} is not the scan that {job.config} was made from: its patterns differ")
+    if before and known and before.model_fingerprint not in ("", known.fingerprint):
+        progress.note(f"{known.path} is not the model that {job.config} was made with: its content differs")
+    with run_state(scan, job.settings, output, known) as folder:
+        result = map_scan(scan, job.settings, progress, folder, model=known.model if known else None)
+        result.maps.attrs["reading"] = job.reading.model_dump_json()
         if known:
             result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}
         if output is not None:

@@ -1,10 +1,10 @@
 r"""Boundaries: positions where the probe holds several crystals, or a crystal and vacuum.
 
 Near a change of crystal each pattern is explained as a mixture of the crystals around it
-(`cyclestrain.pattern.decompose`). What these look like is known from clean positions of each side, much better than from
-the pattern itself. A mixture has to explain the pattern better than its own single fit does, so that a smooth field,
-where neighbours differ as well, has none. How far from an edge mixtures are looked for is read off the gain, which is
-smaller where a part of the probe is elsewhere.
+(`cyclestrain.pattern.decompose`). What these look like is known from clean positions of each side, much better than
+from the pattern itself. A mixture has to explain the pattern better than its own single fit does, so that a smooth
+field, where neighbours differ as well, has none. How far from an edge mixtures are looked for is read off the gain,
+which is smaller where a part of the probe is elsewhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy.ndimage import distance_transform_cdt
 
 from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
 from cyclestrain.pattern import Candidates
+from cyclestrain.strain import is_same_crystal
 
 __all__ = ["COST", "MOST", "Sides", "find_sides"]
 
@@ -25,10 +26,6 @@ MOST = 3
 """Most crystals of the surroundings that a pattern is explained with."""
 COST = np.array([13.0, *[1.0] * MOST])
 """Chi-square that a crystal costs: the pattern's own fit, with a transform of its own, and known ones."""
-TOLERANCE = 0.01
-"""Difference in any element of ``A_1^-1 A_2`` that is no change of crystal: the disks still overlap almost wholly."""
-DIFFERENT = 4.0
-"""Standard deviations of such a difference that are no change either."""
 AGREEING = 3
 """Neighbours of its own kind that make a position a source where there is no clean one."""
 FURTHEST = 4
@@ -61,27 +58,11 @@ class _Flat(NamedTuple):
 
 
 @nb.njit(cache=True)
-def _alike(one: Any, two: Any, variance: float, label: int, operators: Any, order: Any) -> bool:  # pragma: no cover
-    """Whether two affines of one entry, with the summed variance, may be the same crystal in any labelling."""
-    limit = max(TOLERANCE, DIFFERENT * np.sqrt(variance))
-    a, b, c, d = one[0, 0], one[0, 1], one[1, 0], one[1, 1]
-    determinant = a * d - b * c
-    for k in range(order[label]):
-        furthest = 0.0
-        for j in range(2):
-            up, low = (d * two[0, j] - b * two[1, j]) / determinant, (a * two[1, j] - c * two[0, j]) / determinant
-            furthest = max(furthest, abs(up - operators[label, k, 0, j]), abs(low - operators[label, k, 1, j]))
-        if furthest <= limit:
-            return True
-    return False
-
-
-@nb.njit(cache=True)
 def _same(field: Any, i: int, j: int) -> bool:  # pragma: no cover
     if field.label[i] != field.label[j]:
         return False
     variance = field.variance[i] + field.variance[j]
-    return _alike(field.affine[i], field.affine[j], variance, field.label[i], field.operators, field.order)
+    return is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], field.operators, field.order)
 
 
 @nb.njit(cache=True)
@@ -143,7 +124,7 @@ def _own_likeness(
         for k in range(1, label.shape[1]):
             if label[n, 0] >= 0 and label[n, 0] == label[n, k] and like[n] < 0:
                 both = variance[n, 0] + variance[n, k]
-                if _alike(affine[n, 0], affine[n, k], both, label[n, 0], operators, order):
+                if is_same_crystal(affine[n, 0], affine[n, k], both, label[n, 0], operators, order):
                     like[n] = k
 
 

@@ -44,6 +44,11 @@ class AffineField:
     shared: FloatArray | None = None
 
     @property
+    def usable(self) -> BoolArray:
+        """Positions that are valid and whose affine is finite, shape ``(ry, rx)``."""
+        return self.valid & np.isfinite(self.affine).all((-1, -2))
+
+    @property
     def operator_table(self) -> OperatorTable:
         """Operators of all entries in one array, for loops that are compiled."""
         order = np.array([len(group) for group in self.operators])

@@ -6,6 +6,7 @@ In go a path and how to read it, out comes a `cyclestrain.data.Scan`. Nothing he
 from cyclestrain.io.atomic import check_writable, write_folder, write_whole
 from cyclestrain.io.check import ValueRange, check_patterns, check_range
 from cyclestrain.io.read import read
+from cyclestrain.io.regions import is_region, parse_region
 from cyclestrain.io.sample import fingerprint, sample_patterns, sample_positions
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "check_range",
     "check_writable",
     "fingerprint",
+    "is_region",
+    "parse_region",
     "read",
     "sample_patterns",
     "sample_positions",

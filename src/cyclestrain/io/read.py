@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, Unpack
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from cyclestrain.io.sources import DaskSource, Stored, restack, view_axes
 from cyclestrain.io.tiff import has_tiff_signature, load_tiff
 from cyclestrain.io.vendor import knows, load_vendor
 from cyclestrain.io.zarr_files import is_zarr, load_zarr
+from cyclestrain.settings import ReadOptions, ReadSettings, reading_given, validated
 
 __all__ = ["factorisations", "read"]
 
@@ -43,20 +44,7 @@ MOST_PATTERNS = 2**32
 """Most believable patterns of a scan, likewise; how they could be arranged is found in a moment up to here."""
 
 
-def read(
-    path_or_array: Readable,
-    *,
-    dataset: str | None = None,
-    scan_shape: tuple[int, int] | None = None,
-    shape: tuple[int, ...] | None = None,
-    dtype: str | None = None,
-    offset: int = 0,
-    order: Literal["C", "F"] = "C",
-    flyback: int = 0,
-    scan_roi: str | None = None,
-    detector_roi: str | None = None,
-    bin: int = 1,
-) -> Scan:
+def read(path_or_array: Readable, reading: ReadSettings | None = None, **options: Unpack[ReadOptions]) -> Scan:
     """Open a 4D-STEM scan without reading its patterns.
 
     Parameters
@@ -65,18 +53,14 @@ def read(
         A file (NumPy, HDF5 of any layout, Zarr, or any format of RosettaSciIO), a folder of such files with one
         pattern or an equal number of patterns each, an array of shape ``(ry, rx, qy, qx)``, ``(n, qy, qx)`` or
         ``(qy, qx)``, or a scan.
-    dataset
-        Name of the array in a file that holds several.
-    scan_shape
-        ``(ry, rx)`` for a stack of patterns, or instead of the shape the file states; without flyback.
-    shape, dtype, offset, order
-        Layout of a raw binary file, see `cyclestrain.io.raw.RawLayout`; `shape` and `dtype` are given together.
-    flyback
-        Positions at the end of each scan row that were recorded while the beam flew back; they are left out.
-    scan_roi, detector_roi
-        Regions ``y0:y1,x0:x1`` of positions and of detector pixels, upper ends excluded; the rest is never read.
-    bin
-        Detector pixels that are summed into one, along each axis.
+    reading
+        How to read it, all at once.
+    **options
+        The same one by one, fields of `cyclestrain.ReadSettings`: ``dataset`` (name of the array in a file that holds
+        several), ``scan_shape`` (``(ry, rx)`` for a stack of patterns, or instead of what the file states), ``shape``,
+        ``dtype``, ``offset`` and ``order`` (of a raw binary file), ``flyback`` (positions at the end of each scan row
+        that are left out), ``scan_roi`` and ``detector_roi`` (regions ``y0:y1,x0:x1``, upper ends excluded; the rest is
+        never read) and ``bin`` (detector pixels that are summed into one, along each axis).
 
     Returns
     -------
@@ -87,11 +71,19 @@ def read(
     ------
     InputError
         Saying what was expected, what came and what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> read(np.zeros((12, 16, 16)), scan_shape=(3, 4)).shape
+    (3, 4, 16, 16)
     """
-    parts, layout = Parts(flyback, scan_roi, detector_roi, bin), _layout(shape, dtype, offset, order)
+    how = validated(ReadSettings, reading_given(reading, options))
+    parts = Parts(how.flyback, how.scan_roi, how.detector_roi, how.bin)
+    scan_shape, layout = how.scan_shape, _layout(how.shape, how.dtype, how.offset, how.order)
     if scan_shape is not None:  # what the file holds: rows with their flyback
-        scan_shape = (scan_shape[0], scan_shape[1] + flyback)
-    scan = _open(path_or_array, dataset, scan_shape, layout)
+        scan_shape = (scan_shape[0], scan_shape[1] + how.flyback)
+    scan = _open(path_or_array, how.dataset, scan_shape, layout)
     return scan if parts == Parts() else parts.of(scan)
 
 

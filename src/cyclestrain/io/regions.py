@@ -14,9 +14,14 @@ from cyclestrain.errors import InputError
 from cyclestrain.io import loaded
 from cyclestrain.io.sources import Key, select, span
 
-__all__ = ["Binned", "Cropped", "Parts", "crop", "parse_region"]
+__all__ = ["Binned", "Cropped", "Parts", "crop", "is_region", "parse_region"]
 
 _REGION = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*,\s*(\d*)\s*:\s*(\d*)\s*")
+
+
+def is_region(text: str) -> bool:
+    """Whether a text has the form of a region, ``y0:y1,x0:x1``."""
+    return _REGION.fullmatch(text) is not None
 
 
 def parse_region(text: str, shape: tuple[int, int], option: str) -> tuple[slice, slice]:

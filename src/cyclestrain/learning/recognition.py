@@ -11,6 +11,7 @@ from cyclestrain.data import FloatArray
 from cyclestrain.learning.entry import approached
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.pattern import Entry, PatternFit, predicted_positions, refine
+from cyclestrain.strain import is_same_lattice
 
 __all__ = [
     "MAX_MISMATCH",
@@ -26,6 +27,8 @@ SURE = 5.0
 """Significance from which a pattern shows a crystal."""
 
 
+SCARCE_SIGNIFICANCE = 12.0
+"""Below this patterns show too little: the dictionary is learned from sums over neighbours."""
 MAX_MISMATCH = 0.08
 """Strain within which a crystal is the same as a known one: what the network can express."""
 
@@ -55,7 +58,7 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
         known = significance(other, replace(lesson, theta=theta).only(some))
         sure = np.maximum(own, known) > SURE  # the others may show no crystal at all
         better = sure.any() and np.median(own[sure]) >= 1.2 * np.median(known[sure])
-        if not better or _same_lattice(entry.basis, other.basis):
+        if not better or is_same_lattice(entry.basis, other.basis):
             return False
     return True
 
@@ -77,18 +80,6 @@ def _fitted(entry: Entry, lesson: Lesson) -> PatternFit:
     start = approached(lesson, entry)
     stack = lesson.windows(predicted_positions(start, entry.reflections), entry.probe.half + 1)
     return refine(stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, iterations=2)
-
-
-def _same_lattice(one: FloatArray, two: FloatArray, tolerance: float = 0.025) -> bool:
-    """Whether two reduced bases span lattices that are turned copies of each other within a strain `tolerance`."""
-    lengths = [np.sort(np.hypot(*basis)) for basis in (one, two)]
-    areas = [abs(np.linalg.det(basis)) for basis in (one, two)]
-    alike = np.abs(lengths[0] / lengths[1] - 1).max() < tolerance
-    return bool(alike and abs(areas[0] / areas[1] - 1) < 2 * tolerance)
-
-
-SCARCE_SIGNIFICANCE = 12.0
-"""Below this patterns show too little: the dictionary is learned from sums over neighbours."""
 
 
 def is_scarce(entry: Entry, lesson: Lesson) -> bool:

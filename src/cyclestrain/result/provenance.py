@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 from cyclestrain.data import Calibration, Scan
@@ -20,7 +21,7 @@ CONVENTIONS = (
 
 def origin(scan: Scan, settings: LearnSettings, fingerprint: str) -> dict[str, str]:
     """From which scan, with which settings and versions, and when."""
-    names = ("cyclestrain", "numpy", "torch", "numba", "xarray")
+    names = [name for name in ("cyclestrain", "numpy", "torch", "numba", "xarray") if find_spec(name)]
     return {
         "name": scan.name,
         "settings": settings.model_dump_json(),

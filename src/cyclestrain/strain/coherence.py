@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.affine import wrap_angle
 from cyclestrain.data import AffineField, FloatArray, StrainMaps
-from cyclestrain.strain.variants import finite_positions, variant_distance
+from cyclestrain.strain.same_crystal import same_crystal
 
 __all__ = ["agreeing_neighbours", "coherent_regions", "smooth_rotation"]
 
@@ -31,7 +31,7 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
     """
     from scipy.sparse.csgraph import connected_components
 
-    valid = finite_positions(field)
+    valid = field.usable
     label = np.reshape(connected_components(_joined(field, tolerance), directed=False)[1], valid.shape)
     size = np.bincount(label[valid], minlength=label.max() + 1)
     order = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
@@ -49,9 +49,7 @@ def agreeing_neighbours(field: AffineField, tolerance: float = 0.02) -> NDArray[
         Difference in any element of ``A_1^-1 A_2`` that still counts as agreement, beside four standard deviations of
         it up to five times this.
     """
-    valid = finite_positions(field)
-    count = np.zeros(valid.shape, int)
-    sigma2 = np.where(valid, np.einsum("...ii->...i", field.covariance).max(-1), 0.0)
+    count = np.zeros(field.label.shape, int)
     here = np.s_[:]
     for one, two in (
         ((np.s_[:-1], here), (np.s_[1:], here)),
@@ -59,13 +57,7 @@ def agreeing_neighbours(field: AffineField, tolerance: float = 0.02) -> NDArray[
         ((np.s_[:-1], np.s_[:-1]), (np.s_[1:], np.s_[1:])),
         ((np.s_[:-1], np.s_[1:]), (np.s_[1:], np.s_[:-1])),
     ):
-        pair = valid[one] & valid[two] & (field.label[one] == field.label[two])
-        limit = np.clip(4.0 * np.sqrt(sigma2[one][pair] + sigma2[two][pair]), tolerance, 5 * tolerance)
-        close = np.zeros(pair.shape, bool)
-        close[pair] = (
-            variant_distance(field.affine[one][pair], field.affine[two][pair], field.label[one][pair], field.operators)
-            <= limit
-        )
+        close = same_crystal(field, one, two, tolerance, 5 * tolerance)
         count[one] += close
         count[two] += close
     return count
@@ -108,17 +100,12 @@ def _joined(field: AffineField, tolerance: float) -> Any:
     """Sparse graph of the neighbours (along rows and columns) whose affine agrees; see `coherent_regions`."""
     from scipy.sparse import coo_array
 
-    shape, valid = field.label.shape, finite_positions(field)
-    index = np.arange(valid.size).reshape(shape)
-    sigma2 = np.einsum("...ii->...i", field.covariance).max(-1)
+    index = np.arange(field.label.size).reshape(field.label.shape)
     rows: list[Any] = []
     columns: list[Any] = []
     for one, two in ((np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])):
-        pair = valid[one] & valid[two] & (field.label[one] == field.label[two])
-        a, b, k = field.affine[one][pair], field.affine[two][pair], field.label[one][pair]
-        limit = np.maximum(tolerance, 4.0 * np.sqrt(sigma2[one][pair] + sigma2[two][pair]))
-        joined = variant_distance(a, b, k, field.operators) <= limit
-        rows.append(index[one][pair][joined])
-        columns.append(index[two][pair][joined])
+        joined = same_crystal(field, one, two, tolerance)
+        rows.append(index[one][joined])
+        columns.append(index[two][joined])
     i, j = np.concatenate(rows), np.concatenate(columns)
-    return coo_array((np.ones(len(i)), (i, j)), shape=(valid.size, valid.size)).tocsr()
+    return coo_array((np.ones(len(i)), (i, j)), shape=(index.size, index.size)).tocsr()

@@ -18,7 +18,7 @@ from cyclestrain.affine import left_polar, rotation, symmetric, wrap_angle
 from cyclestrain.data import AffineField, BoolArray, FloatArray, StrainMaps
 from cyclestrain.strain.jacobians import jacobian, own_jacobian
 from cyclestrain.strain.reference import Reference
-from cyclestrain.strain.variants import finite_positions, nearest_variant
+from cyclestrain.strain.variants import nearest_variant
 
 __all__ = ["COMPONENTS", "LEAST_SHARE", "relative_strain", "turn_axes"]
 
@@ -54,7 +54,7 @@ def relative_strain(
     gradient = np.full((*shape, 2, 2), np.nan)
     member = np.broadcast_to(reference.mask, shape)
     for k, operators in enumerate(field.operators):
-        here = finite_positions(field) & (field.label == k)
+        here = field.usable & (field.label == k)
         if not here.any() or not np.isfinite(reference.gradient[k]).all():
             continue
         own = nearest_variant(field.affine[here], operators, reference.gradient[k], near[here])

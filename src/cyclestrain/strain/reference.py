@@ -10,7 +10,6 @@ smallest rotation relative to the reference is taken, as is usual for misorienta
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +18,10 @@ import numpy as np
 from cyclestrain.affine import deformation, left_polar, rotation
 from cyclestrain.data import AffineField, BoolArray, FloatArray
 from cyclestrain.errors import InputError
+from cyclestrain.io import is_region, parse_region
 from cyclestrain.strain.coherence import coherent_regions
 from cyclestrain.strain.jacobians import gradient_jacobian
-from cyclestrain.strain.variants import finite_positions, nearest_variant
+from cyclestrain.strain.variants import nearest_variant
 
 __all__ = ["Reference", "measure_reference", "parse_reference", "pick_reference"]
 
@@ -74,7 +74,7 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
     gradient, covariance, noise = np.full((n, 2, 2), np.nan), np.full((n, 4, 4), np.nan), np.ones(n)
     used = np.zeros(mask.shape, bool)
     for k in range(n):
-        here = mask & finite_positions(field) & (field.label == k)
+        here = mask & field.usable & (field.label == k)
         if not here.any():
             continue
         affine = field.affine[here]
@@ -137,16 +137,10 @@ def parse_reference(text: str, shape: tuple[int, int]) -> BoolArray | None:
         if not mask.astype(bool).any():
             raise InputError("the reference mask selects no position")
         return np.asarray(mask, bool)
-    match = re.fullmatch(r"\s*(\d*):(\d*)\s*,\s*(\d*):(\d*)\s*", text)
-    if match is None:
+    if not is_region(text):
         raise InputError(f"--reference is 'auto', a region ry0:ry1,rx0:rx1 or a mask.npy, not {text!r}")
-    y0, y1, x0, x1 = (int(v) if v else None for v in match.groups())
     mask = np.zeros(shape, bool)
-    mask[y0:y1, x0:x1] = True
-    if not mask.any() or (y1 or 0) > shape[0] or (x1 or 0) > shape[1]:
-        raise InputError(
-            f"the reference region {text} does not lie inside the scan of {shape[0]} x {shape[1]} positions"
-        )
+    mask[parse_region(text, shape, "--reference")] = True
     return mask
 
 
