@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from report import synthetic
+from figures import synthetic
 
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.figures import dictionary_figure, save_figures, strain_figure, training_figure
