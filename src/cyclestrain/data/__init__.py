@@ -6,6 +6,7 @@ Holds frozen containers and what follows from their shape alone; nothing here me
 
 from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
 from cyclestrain.data.calibration import Calibration
+from cyclestrain.data.doubt import Doubt
 from cyclestrain.data.fields import AffineField, Fields, OperatorTable, StrainMaps
 from cyclestrain.data.neighbours import (
     clearest_neighbour,
@@ -24,6 +25,7 @@ __all__ = [
     "Block",
     "BoolArray",
     "Calibration",
+    "Doubt",
     "Fields",
     "FloatArray",
     "IntArray",

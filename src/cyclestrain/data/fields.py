@@ -5,11 +5,12 @@ Vectors and matrices are in ``(y, x)`` order, see `cyclestrain.affine`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
+from cyclestrain.data.doubt import Doubt
 
 __all__ = ["AffineField", "Fields", "OperatorTable", "StrainMaps"]
 
@@ -113,6 +114,8 @@ class Fields:
         Probability that the label is the right one.
     share, share_sigma
         Part of the probe in the dominant crystal and its standard deviation; None where that was not looked for.
+    doubt
+        Reasons for doubt, bits of `Doubt`; None where there are none.
     """
 
     affine: AffineField
@@ -124,3 +127,9 @@ class Fields:
     confidence: FloatArray
     share: FloatArray | None = None
     share_sigma: FloatArray | None = None
+    doubt: IntArray | None = None
+
+    def doubted(self, where: BoolArray, why: Doubt) -> Fields:
+        """The same with one more reason for doubt at some positions, shape ``(ry, rx)``."""
+        before = np.zeros(self.sample.shape, np.uint16) if self.doubt is None else self.doubt
+        return replace(self, doubt=before | np.where(where, np.uint16(why), np.uint16(0)))

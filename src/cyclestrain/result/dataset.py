@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cyclestrain.data import Fields, FloatArray, IntArray, Scan, StrainMaps
+from cyclestrain.data import Doubt, Fields, FloatArray, IntArray, Scan, StrainMaps
 from cyclestrain.pattern import Dictionary
 from cyclestrain.strain import Reference
 
@@ -17,6 +17,13 @@ __all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset"]
 UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
 
 
+DOUBT_ATTRIBUTES = {
+    "long_name": "reasons for doubt, one bit each (CF flags)",
+    "flag_masks": np.array([flag.value for flag in Doubt], np.uint16),
+    "flag_meanings": " ".join(flag.name.lower() for flag in Doubt if flag.name),
+    "meanings": "; ".join(f"{flag.value}: {flag.meaning}" for flag in Doubt),
+}
+"""Attributes of the map of doubt, after the CF conventions, section 3.5."""
 NAMES = {
     "exx": "strain along x",
     "eyy": "strain along y",
@@ -104,6 +111,7 @@ def assemble(
         variables["share_sigma"] = (
             dims, fields.share_sigma, {"units": "1", "long_name": "standard uncertainty of share"}
         )  # fmt: skip
+    variables["doubt"] = (dims, _doubt(fields), DOUBT_ATTRIBUTES)
     coords: dict[str, Any] = {}
     for dim, size in zip(dims, scan.scan_shape, strict=True):
         step = scan.real_step
@@ -111,6 +119,10 @@ def assemble(
             (dim,), np.arange(size) * (step.value if step else 1.0), {"units": step.unit if step else "positions"}
         )  # fmt: skip
     return xr.Dataset(variables, coords=coords, attrs=attrs)
+
+
+def _doubt(fields: Fields) -> IntArray:
+    return np.zeros(fields.sample.shape, np.uint16) if fields.doubt is None else fields.doubt.astype(np.uint16)
 
 
 def _padded(arrays: list[FloatArray | IntArray], fill: float = np.nan) -> FloatArray:
