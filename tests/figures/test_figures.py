@@ -10,7 +10,6 @@ import pytest
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from figures import synthetic
 
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.figures import dictionary_figure, save_figures, strain_figure, training_figure
@@ -22,6 +21,7 @@ from cyclestrain.figures.line_profiles import runs
 from cyclestrain.figures.maps import CYCLIC, DIVERGING, edge_segments
 from cyclestrain.network.log import Epoch, TrainingLog
 from cyclestrain.network.losses import LossWeights
+from figures import synthetic
 
 SHAPES = [(48, 48), (40, 120), (90, 20), (3, 2), (1, 1), (2, 300)]
 
