@@ -1,4 +1,4 @@
-"""The one family of errors a user is meant to read."""
+"""Errors that a user can act on, all derived from `CyclestrainError`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ __all__ = ["CyclestrainError", "InputError", "OutputError", "ReadError"]
 
 
 class CyclestrainError(Exception):
-    """A problem the user can act on: one sentence with what was expected, what came and what to do."""
+    """A problem that the user can solve; its message says in one sentence what was expected, found and can be done."""
 
 
 class InputError(CyclestrainError):
-    """The input file, array or option cannot be used."""
+    """An input file, array or option cannot be used."""
 
 
 class ReadError(InputError):
-    """The input was opened but cannot be read on: it is damaged further inside, or the drive is gone."""
+    """The input was opened but reading failed later: the file is damaged further inside, or the drive is gone."""
 
 
 class OutputError(CyclestrainError):
-    """The result cannot be written where it was asked for."""
+    """The result cannot be written to the place that was given."""

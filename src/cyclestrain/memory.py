@@ -1,4 +1,4 @@
-"""How much memory there is: of the machine, or of the container if that allows less."""
+"""Memory of the machine, or of the container where that allows less."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["available_memory"]
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that this process may use at the most; 0 where the system does not tell.
+    """Bytes of memory that this process may use at most; 0 where the system does not say.
 
     Parameters
     ----------
     root
-        Where ``proc`` and ``sys`` are.
+        Folder that holds ``proc`` and ``sys``.
     """
     return min([*_machine(), *_groups(root)], default=0)
 

@@ -1,4 +1,4 @@
-"""The way of the data, once, in one direction: calibrate, learn, infer, refine, context, strain."""
+"""The steps of a run, one after the other: calibrate, learn, infer, refine, context, strain."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ SYSTEMATIC = 1e-4
 """Error of a reflection's modelled position that all neighbours share, pixels: what is left without any noise."""
 
 KEPT = (Knowledge, Calibration, Templates, PolarGrid, Dictionary, Entry, Probe, Priors)
-"""Classes that a run folder holds."""
+"""Classes that may occur in the state of a run folder."""
 
 
 def map_scan(
     scan: Scan, settings: MapSettings, progress: Progress, run: RunFolder | None = None, *, model: Model | None = None
 ) -> MapResult:
-    """Strain, rotation, class and uncertainty for every position of a scan.
+    """Map strain, rotation, class and uncertainty over every position of a scan.
 
     Parameters
     ----------
     scan
-        The patterns.
+        Scan to map.
     settings
         What the user set; everything else is measured.
     progress
-        Where to report to.
+        Receiver of stages and notes.
     run
-        State of the run on disk; None to keep none.
+        Folder that keeps the state of the run; None to keep none.
     model
-        Gives dictionary, templates and network, which are learned from the scan otherwise.
+        Model that gives dictionary, templates and network; by default they are learned from the scan.
 
     Raises
     ------
@@ -110,7 +110,12 @@ def fit_model(
     scan, settings, progress, run
         As for `map_scan`.
     init_from
-        Model of another scan whose entries and weights to start from.
+        Model of another scan whose entries and weights are the start.
+
+    Raises
+    ------
+    InputError
+        If the scan cannot be a 4D-STEM scan of a crystal, or the model does not fit it.
     """
     from cyclestrain.network import Model, train_on_scan
 
@@ -133,12 +138,27 @@ def prepare(
     material: Material | None = None,
     improve: bool = False,
 ) -> tuple[Scan, Knowledge]:
-    """Calibrate a scan and learn its dictionary, or take over that of `material`; an interrupted run goes on.
+    """Calibrate a scan and learn a dictionary, or transfer one; an interrupted run goes on where it stopped.
+
+    Parameters
+    ----------
+    scan, settings, progress, run
+        As for `map_scan`.
+    material
+        Dictionary and templates of another scan to transfer; by default they are learned from this one.
+    improve
+        Learn on from the transferred entries, see `cyclestrain.learning.transfer`.
 
     Returns
     -------
     scan, knowledge
-        The scan, counted from where its noise vanishes and in memory where it is small, and what was found.
+        The scan, counted from the level at which its noise vanishes and in memory where it is small, and what was
+        learned.
+
+    Raises
+    ------
+    InputError
+        If the scan cannot be a 4D-STEM scan of a crystal, or the material does not fit it.
     """
     knowledge: Knowledge | None = run.load("knowledge", KEPT) if run else None
     if knowledge is not None:
@@ -201,7 +221,26 @@ def finish(
     region: BoolArray | None,
     progress: Progress,
 ) -> xr.Dataset:
-    """From the affine of every position to the maps: reference, strain, axes, attributes."""
+    """Turn the affine of every position into the maps of a result: reference, strain, axes, attributes.
+
+    Parameters
+    ----------
+    scan, settings, knowledge
+        The scan, what the user set and what was learned.
+    fields
+        What was found at every position.
+    mixtures
+        Mixtures near boundaries; None where none were looked for.
+    region
+        Mask of the reference region, shape ``(ry, rx)``; None to pick the largest coherent area.
+    progress
+        Receiver of the notes on reference and ellipse.
+
+    Raises
+    ------
+    InputError
+        If the reference region holds no valid position.
+    """
     ellipse = Ellipse.given(*settings.ellipse) if settings.ellipse else measure_ellipse(fields.affine)
     context = ellipse.corrected(fields.context)
     fields = replace(fields, affine=ellipse.corrected(fields.affine), context=context)

@@ -1,8 +1,8 @@
-"""How long work tells where it stands: stages with a known length, and notes on automatic choices.
+"""Progress of long work: stages of known length, and notes on automatic choices.
 
-The stages of a run call ``with progress.stage("learn", total) as task: task.advance(n)`` and
-``progress.note("beam centre: (127.9, 128.3), measured")``; what happens with it is up to the caller. In Python
-the default is silence, on the command line it is `RichProgress`.
+The stages of a run call ``with progress.stage("learn", total) as task: task.advance(n)`` and ``progress.note("beam
+centre: (127.9, 128.3), measured")``; the caller decides what becomes of it. In Python nothing is shown by default, on
+the command line `RichProgress` shows it.
 """
 
 from __future__ import annotations
@@ -21,31 +21,45 @@ __all__ = ["Progress", "RichProgress", "SilentProgress", "Task"]
 
 
 class Task(Protocol):
-    """One stage under way."""
+    """A stage that is under way."""
 
     def advance(self, n: int = 1) -> None:
         """Count `n` more units of the stage's total as done."""
 
     def status(self, text: str) -> None:
-        """Tell where the stage stands, in a few words that replace the last ones."""
+        """Show where the stage stands: a few words that replace the previous ones."""
 
 
 class Progress(Protocol):
-    """Where a run reports to."""
+    """Receiver of the stages and notes of a run."""
 
     def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Task]:
-        """Open a stage of `total` units (``None``: unknown); it ends with the ``with`` block."""
+        """Open a stage, which ends with the ``with`` block.
+
+        Parameters
+        ----------
+        name
+            A few words for the user.
+        total
+            Number of units of the stage; None where it is not known.
+        """
 
     def note(self, text: str) -> None:
-        """Tell about an automatic choice or a finding, one line."""
+        """Report an automatic choice or a finding in one line."""
 
 
 class SilentProgress:
-    """Says nothing."""
+    """A receiver that shows nothing."""
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Task]:
-        """Open a stage that nobody watches."""
+        """Open a stage that is not shown.
+
+        Parameters
+        ----------
+        name, total
+            Ignored.
+        """
         yield self
 
     def advance(self, n: int = 1) -> None:
@@ -61,12 +75,12 @@ class SilentProgress:
 class RichProgress:
     """Bars with the time left, and notes line by line.
 
-    On a terminal the bars are alive; elsewhere (a log file, a pipe) a stage prints one line when it ends.
+    On a terminal the bars are updated in place; elsewhere (a log file, a pipe) a stage prints one line when it ends.
 
     Parameters
     ----------
     console
-        Where to print; default: the standard error stream, so that results can be piped.
+        Where to print; by default the standard error stream, so that results can be piped.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -77,12 +91,20 @@ class RichProgress:
         self._depth = 0
 
     def note(self, text: str) -> None:
-        """Print one line above the bars; brackets in it are text, not markup."""
+        """Print one line above the bars; brackets in it are printed as they are."""
         self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Task]:
-        """Open a stage; stages may be nested, the outermost one owns the display."""
+        """Open a stage; where stages are nested, the outermost one starts and stops the display.
+
+        Parameters
+        ----------
+        name
+            A few words for the user.
+        total
+            Number of units of the stage; None where it is not known.
+        """
         if not self.console.is_terminal:
             start = time.perf_counter()
             yield SilentProgress()

@@ -1,3 +1,3 @@
-"""The version of the package, alone in a file so that every room may ask for it."""
+"""Version of the package, in a file of its own so that every module can import it."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,7 @@
-"""Positions where the probe holds several crystals, or a crystal and vacuum: which, and how much of each.
+"""Positions where the probe holds several crystals, or a crystal and vacuum: which ones, and the share of each.
 
-In goes the smoothed field of a scan, out come candidates for every pattern near a change of crystal, and their shares.
+The functions take the smoothed field of a scan and return candidates for every pattern near a change of crystal, and
+their shares.
 """
 
 from cyclestrain.boundaries.mixtures import Mixtures

@@ -1,7 +1,7 @@
-"""What the probe holds where it holds several crystals, or a crystal and vacuum, and what that makes of the maps.
+"""What the probe holds where it holds several crystals, or a crystal and vacuum, and its effect on the maps.
 
 A mixture has the class and the rotation of its dominant crystal. Its strain is the mean of the crystals' strains, each
-as it is at a clean position nearby, weighted by their shares.
+taken from a clean position nearby, weighted by their shares.
 """
 
 from __future__ import annotations
@@ -21,31 +21,35 @@ from cyclestrain.pattern import Candidates, Decomposition
 __all__ = ["Mixtures"]
 
 LEAST = 0.002
-"""Shares below this are set to zero."""
+"""Share of the summed amplitudes below which a crystal's amplitude is set to zero."""
 SURE, SURE_BESIDE_VACUUM = 4.0, 2.5
-"""Standard deviations from which the crystals found do not fill the whole probe."""
+"""Standard deviations by which the summed amplitudes fall short of 1 where the crystals do not fill the whole probe.
+
+The first holds in general, the second where vacuum lies within the reach of the probe.
+"""
 _PER_POSITION = ("position", "source", "vacuum", "amplitude", "covariance", "changed")
 
 
 @dataclass(frozen=True)
 class Mixtures:
-    """What the probe holds near changes of crystal.
+    """What the probe holds at positions near a change of crystal.
 
     Attributes
     ----------
     position
-        Flat index, shape ``(n,)``.
+        Flat index, ascending, shape ``(n,)``.
     source
         Flat index of the position that each crystal's transform is taken from, the position itself first, -1 for none,
         shape ``(n, 1 + MOST)``.
     vacuum
-        What the crystals do not fill is vacuum, shape ``(n,)``.
+        Positions where what the crystals do not fill is vacuum, shape ``(n,)``.
     amplitude
-        Of each crystal over its gain where it is alone; all zero where no pattern was looked at, ``(n, 1 + MOST)``.
+        Amplitude of each crystal over its gain where it is alone, shape ``(n, 1 + MOST)``; all zero where no pattern
+        was decomposed.
     covariance
-        Of the amplitudes, shape ``(n, 1 + MOST, 1 + MOST)``.
+        Covariance of the amplitudes, shape ``(n, 1 + MOST, 1 + MOST)``.
     changed
-        More than what the position's own fit says: several crystals, or another one, shape ``(n,)``.
+        Positions that hold something else than their own fit says: several crystals, or another one, shape ``(n,)``.
     """
 
     position: IntArray
@@ -57,16 +61,16 @@ class Mixtures:
 
     @classmethod
     def found(cls, sides: Sides, candidates: Candidates, decomposition: Decomposition) -> Mixtures:
-        """What some positions hold. A single crystal that the own fit is a copy of is the position's own.
+        """What some positions hold; a single crystal that the position's own fit is a copy of counts as the own fit.
 
         Parameters
         ----------
         sides
             The positions and the crystals around each.
         candidates
-            What the patterns were explained with.
+            Crystals that the patterns were explained with.
         decomposition
-            How much of each candidate the patterns hold.
+            Amplitude of each candidate in the patterns.
         """
         chosen = decomposition.amplitude > LEAST * decomposition.amplitude.sum(1, keepdims=True)
         amplitude = np.where(chosen, decomposition.amplitude, 0.0)
@@ -87,19 +91,19 @@ class Mixtures:
         return cls(**arrays)
 
     def only(self, good: BoolArray) -> Mixtures:
-        """Those that rest on positions that are `good`, shape ``(ry, rx)``."""
+        """Mixtures all of whose crystals are taken from positions that are `good`, shape ``(ry, rx)``."""
         there = self.amplitude > 0
         keep = there.any(1) & (good.ravel()[self.source] | ~there).all(1)
         return Mixtures(**{name: getattr(self, name)[keep] for name in _PER_POSITION})
 
     @property
     def weight(self) -> FloatArray:
-        """Share of each crystal among the crystals, shape ``(n, 1 + MOST)``."""
+        """Share of each crystal in what the crystals fill, shape ``(n, 1 + MOST)``; each row sums to 1."""
         return self.amplitude / self.amplitude.sum(1, keepdims=True)
 
     @property
     def weight_covariance(self) -> FloatArray:
-        """Covariance of `weight`."""
+        """Covariance of `weight`, shape ``(n, 1 + MOST, 1 + MOST)``."""
         jac = (np.eye(1 + MOST) - self.weight[:, :, None]) / self.amplitude.sum(1)[:, None, None]
         return jac @ self.covariance @ jac.swapaxes(1, 2)
 
@@ -111,17 +115,17 @@ class Mixtures:
 
     @property
     def filled_error(self) -> FloatArray:
-        """Standard deviation of the summed amplitudes."""
+        """Standard deviation of the summed amplitudes, shape ``(n,)``."""
         return np.sqrt(self.covariance.sum((1, 2)))
 
     @property
     def dominant(self) -> IntArray:
-        """Number of the crystal with the largest share, shape ``(n,)``."""
+        """Index, along the last axis of `amplitude`, of the crystal with the largest share, shape ``(n,)``."""
         return self.amplitude.argmax(1)
 
     @property
     def doubt(self) -> FloatArray:
-        """Probability of each crystal to be the dominant one instead, shape ``(n, 1 + MOST)``."""
+        """Probability of each crystal to be dominant instead of `dominant`, 0 for that one, shape ``(n, 1 + MOST)``."""
         first, weight, covariance = self.dominant[:, None], self.weight, self.weight_covariance
         lead = np.take_along_axis(weight, first, 1) - weight
         variance = np.einsum("nii->ni", covariance)
@@ -143,7 +147,7 @@ class Mixtures:
         return replace(context, **out)
 
     def with_dominant_crystal(self, found: Fields) -> Fields:
-        """Fields whose context knows the dominant crystal, or vacuum, and its share; their class may be in doubt."""
+        """Fields whose context has, at every mixture, the dominant crystal or vacuum, with its share and confidence."""
         context, n, first = self._dominated(found.context), np.arange(len(self.position)), self.dominant
         share, confidence = (context.label.ravel() >= 0).astype(float), found.confidence.ravel().copy()
         sigma, weight, filled = np.zeros(share.shape), self.weight[n, first], self.filled
@@ -164,14 +168,14 @@ class Mixtures:
         return replace(found, affine=affine, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
 
     def blend(self, maps: StrainMaps, context: AffineField) -> StrainMaps:
-        """Strain of the mixtures: the crystals' mean, weighted by their shares; rotation is the dominant crystal's.
+        """Strain maps in which a mixture has the mean strain of its crystals and the rotation of the dominant one.
 
         Parameters
         ----------
         maps
-            Strain of every position's (dominant) crystal, in the axes asked for.
+            Strain of the (dominant) crystal of every position, in any axes.
         context
-            What it was made from.
+            Field that `maps` were computed from.
         """
         n, first = np.arange(len(self.position)), self.dominant
         flat = np.stack([maps.eyy, maps.exx, maps.exy, maps.rotation], -1).reshape(-1, 4)

@@ -1,7 +1,7 @@
-"""What the detector and the beam do to every pattern, measured before any crystal is looked for.
+"""Effects of detector and beam that are the same for every pattern, measured without a crystal.
 
-In goes a scan, out come a sample of it held in memory and a `cyclestrain.data.Calibration`: the level from which the
-detector counts, bad pixels, beam centres, disk radius, ring.
+The functions take a scan and return a sample of it in memory and a `cyclestrain.data.Calibration`: the level from which
+the detector counts, bad pixels, beam centres, disk radius, ring.
 """
 
 from cyclestrain.calibration.beam import locate_beam

@@ -1,4 +1,4 @@
-"""The direct beam: where its disk is in every pattern, how large it is, and what to do where it is not to be seen."""
+"""The direct beam: position of its disk in every pattern, its radius, and both where the disk is hidden."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from cyclestrain.data import BoolArray, Calibration, FloatArray
 __all__ = ["Beam", "Centres", "find_beam", "find_centres", "find_direct_beam", "locate_beam", "measure_centres"]
 
 MOST_CUT = 0.15
-"""Share of the direct disk that may be bad (or saturated) before its centroid (or its size) is not trusted."""
+"""Share of bad (or saturated) pixels in the direct disk above which its centroid (or its size) is not trusted."""
 MOST_GROUPS = 64
+"""Largest number of groups of neighbouring positions whose sums give a centre by symmetry."""
 LEAST_HIDDEN_SIGMA = 0.3
-"""Standard deviation, pixels, of a centre found by symmetry alone, at the least."""
+"""Least standard deviation of a centre that is found by symmetry alone, pixels."""
 LEAST_JUMP, LEAST_JUMP_SHARE = 0.5, 0.2
 """Distance of a centroid from a smooth centre, pixels and disk radii, that contrast in the disk does not explain."""
 MOST_JUMPS = 0.2
-"""Share of positions with such a distance above which the beam wanders and no smooth centre is believed."""
+"""Share of positions with such a distance above which the beam wanders and no smooth centre is used."""
 
 
 @nb.njit(parallel=True, cache=True)
@@ -47,7 +48,7 @@ def _centroids(patterns: Any, good: Any, start: Any, radii: Any, out: Any) -> No
                     if not good[y, x]:
                         continue
                     w = float(patterns[n, y, x]) - 0.15 * peak
-                    # The circle fades over a pixel so that the centroid does not feel the pixel grid.
+                    # The circle fades over a pixel so that the centroid does not depend on the pixel grid.
                     w *= min(1.0, max(0.0, radius + 0.5 - np.hypot(y - cy, x - cx)))
                     if w > 0:
                         s += w
@@ -64,13 +65,13 @@ def measure_centres(patterns: NDArray[Any], good: BoolArray, start: FloatArray, 
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Counts, shape ``(n, qy, qx)``.
     good
-        Detector pixels that can be trusted.
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
     start
-        Where to look, shape ``(2,)`` or ``(n, 2)``.
+        Approximate centre ``(y, x)``, pixels, shape ``(2,)`` or ``(n, 2)``.
     disk_radius
-        Radius of the disk in pixels.
+        Radius of the disk, pixels.
     """
     start = np.broadcast_to(np.asarray(start, float), (len(patterns), 2))
     final = 1.25 * disk_radius + 1.0
@@ -81,7 +82,15 @@ def measure_centres(patterns: NDArray[Any], good: BoolArray, start: FloatArray, 
 
 
 def find_direct_beam(mean: FloatArray, good: BoolArray) -> tuple[FloatArray, float]:
-    """Centre ``(y, x)`` and radius, pixels, of the brightest disk of the average pattern."""
+    """Centre ``(y, x)`` and radius, pixels, of the brightest disk of an average pattern.
+
+    Parameters
+    ----------
+    mean
+        Average pattern, shape ``(qy, qx)``.
+    good
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
+    """
     filled = fill_from_nearest(mean, good)
     smooth = ndimage.gaussian_filter(filled.astype(float), max(1.0, min(mean.shape) / 128))
     peak = np.unravel_index(np.argmax(smooth), smooth.shape)
@@ -102,11 +111,11 @@ class Beam:
     Attributes
     ----------
     centre
-        ``(y, x)``, pixels, of the average pattern.
+        Centre ``(y, x)`` of the average pattern, pixels.
     radius
-        Of its disk, pixels.
+        Radius of its disk, pixels.
     hidden
-        The disk itself is not to be seen whole: behind a beam stop, or cut by a gap of the detector.
+        Whether part of the disk cannot be seen: it is behind a beam stop, or cut by a gap of the detector.
     shadow
         Pixels in the shadow of a beam stop, shape ``(qy, qx)``.
     """
@@ -118,18 +127,18 @@ class Beam:
 
 
 def find_beam(patterns: NDArray[Any], mean: FloatArray, saturated: BoolArray, good: BoolArray) -> Beam:
-    """Find the direct beam, whether it is to be seen or not.
+    """Find the direct beam, also where its disk is hidden.
 
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Counts, shape ``(n, qy, qx)``.
     mean
-        Their average.
+        Average of the patterns, shape ``(qy, qx)``.
     saturated
-        Pixels whose counts vary too little.
+        Pixels whose counts vary too little, shape ``(qy, qx)``.
     good
-        Detector pixels that can be trusted.
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
     """
     centre, radius = find_direct_beam(mean, good)
     middle, shadow = centre_of_inversion(mean, good), np.zeros(good.shape, bool)
@@ -157,11 +166,11 @@ class Centres:
     smooth
         Polynomial of the scan position, ``(y, x)`` in pixels, shape ``(ry, rx, 2)``.
     sigma
-        Standard deviation of what is known, pixels.
+        Standard deviation of the true centres about it, pixels.
     jump
-        Distance from the smooth centre, pixels, from which a pattern's own centroid is believed instead.
+        Distance of a pattern's own centroid from the smooth centre, pixels, beyond which the centroid is used instead.
     what
-        How they were found, in words.
+        How they were found, as text.
     """
 
     smooth: FloatArray
@@ -171,7 +180,19 @@ class Centres:
 
 
 def find_centres(shape: tuple[int, int], sample: Sample, good: BoolArray, beam: Beam) -> Centres:
-    """Centres over a scan of `shape`: from the disk in every pattern, or by symmetry where it is hidden."""
+    """Beam centres over a scan: from the disk in every sampled pattern, or by symmetry where it is hidden.
+
+    Parameters
+    ----------
+    shape
+        Shape of the scan, ``(ry, rx)``.
+    sample
+        Patterns to measure on.
+    good
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
+    beam
+        The direct beam in the average pattern.
+    """
     if beam.hidden:
         return _hidden_centres(shape, sample, good)
     measured = measure_centres(sample.patterns, good, beam.centre, beam.radius)
@@ -208,16 +229,16 @@ def _hidden_centres(shape: tuple[int, int], sample: Sample, good: BoolArray) -> 
 
 
 def locate_beam(patterns: NDArray[Any], calibration: Calibration, smooth: FloatArray) -> FloatArray:
-    """Beam centre of some patterns: the smooth one, or its own where a pattern's direct disk is clearly elsewhere.
+    """Beam centre of some patterns: the smooth one, or a pattern's own centroid where that is clearly elsewhere.
 
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Counts, shape ``(n, qy, qx)``.
     calibration
-        Where the beam is.
+        Calibration of the scan.
     smooth
-        `Calibration.centre` of the patterns, shape ``(n, 2)``.
+        `Calibration.centre` of the patterns, pixels, shape ``(n, 2)``.
     """
     if not np.isfinite(calibration.beam_jump):
         return smooth

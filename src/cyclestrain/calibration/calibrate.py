@@ -1,4 +1,4 @@
-"""What can be known of detector and beam before looking for a crystal: bad pixels, beam centre, ring.
+"""Calibration of detector and beam without a crystal: bad pixels, beam centre, ring.
 
 Everything here is automatic, announced, stored with the result and can be overridden.
 """
@@ -19,9 +19,9 @@ from cyclestrain.settings import LearnSettings
 __all__ = ["calibrate"]
 
 MOST_SQUEEZED = 0.3
-"""A pixel is taken for saturated where its variance is less than this share of what its counts should have."""
+"""Share of the variance that its counts should have below which a pixel is taken for saturated."""
 GIVEN_SIGMA = 1.0
-"""Standard deviation, pixels, of a beam centre that was typed."""
+"""Standard deviation of a beam centre that the user gave, pixels."""
 
 
 def _ring(centre: FloatArray, shape: tuple[int, int], disk_radius: float) -> tuple[float, float]:
@@ -30,7 +30,7 @@ def _ring(centre: FloatArray, shape: tuple[int, int], disk_radius: float) -> tup
 
 
 def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: float = 0.0) -> Calibration:
-    """Bad pixels, beam centre of every position, size of the disks and the ring of the detector that is used.
+    """Measure bad pixels, the beam centre of every position, the disk radius and the ring of the detector that is used.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
     settings
         ``centre`` and ``ring`` override what would be measured.
     pedestal
-        Level of the file's numbers from which the patterns are counted already.
+        Value of the file that was subtracted from the patterns, see `above_pedestal`.
     """
     patterns = sample.patterns
     mean = patterns.mean(0, dtype=np.float64)

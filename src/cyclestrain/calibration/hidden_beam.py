@@ -2,7 +2,7 @@
 
 A diffraction pattern is alike on both sides of the beam: background and rings exactly, reflections at least in
 position. The centre is where the pattern agrees best with itself turned by half a turn, what is dark on one side only
-is a shadow, and how far a pattern agrees with itself shifted is the size of its disks.
+is a shadow, and the autocorrelation of a pattern gives the size of its disks.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LEAST_OVERLAP = 0.35
 DARK = 0.4
 """A shadow is darker than this share of its surrounding, and its partner on the other side lighter by as much."""
 LEAST_LIGHT = 0.01
-"""Share of the mean of all pixels below which nothing casts a shadow."""
+"""Share of the mean of all pixels below which an area is too dark to show a shadow."""
 PENUMBRA = 2
-"""Pixels around a shadow that are left out with it."""
+"""Width of the rim around a shadow that is masked with it, pixels."""
 
 
 def _spectrum(image: FloatArray) -> NDArray[Any]:
@@ -38,10 +38,17 @@ def _image(spectrum: NDArray[Any], like: FloatArray) -> FloatArray:
 
 
 def centre_of_inversion(mean: FloatArray, good: BoolArray) -> FloatArray:
-    """Centre ``(y, x)`` of half a turn that brings an image onto itself best, masked pixels left out, shape ``(2,)``.
+    """Centre ``(y, x)`` of the half turn that brings an image onto itself best, pixels, shape ``(2,)``.
 
     The score is the correlation coefficient of the pixels that have a partner. Square roots keep the brightest pixels
     from deciding alone.
+
+    Parameters
+    ----------
+    mean
+        Image, shape ``(qy, qx)``.
+    good
+        Pixels that take part, shape ``(qy, qx)``.
     """
     seen = good.astype(float)
     root = np.where(good, np.sqrt(np.maximum(mean, 0)), 0.0)
@@ -71,19 +78,19 @@ def _vertex(image: FloatArray, at: NDArray[Any]) -> FloatArray:
 def find_shadow(mean: FloatArray, good: BoolArray, centre: FloatArray, beam_radius: int) -> BoolArray:
     """Pixels in the shadow of a beam stop: dark for their distance from the centre and lit on the other side.
 
-    What is left of the direct disk may be brighter than the shadow around it; background falls off from the shadow's
-    end, and everything further inside is in it.
+    What is left of the direct disk may be brighter than the shadow around it. Background falls off from the end of the
+    shadow outwards, so everything further inside belongs to the shadow.
 
     Parameters
     ----------
     mean
-        Average pattern.
+        Average pattern, shape ``(qy, qx)``.
     good
-        Detector pixels that can be trusted.
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
     centre
-        Beam centre ``(y, x)``.
+        Beam centre ``(y, x)``, pixels.
     beam_radius
-        Pixels around it that the direct disk may fill.
+        Radius around it that the direct disk may fill, pixels.
     """
     y, x = np.indices(mean.shape)
     radius = np.rint(np.hypot(y - centre[0], x - centre[1])).astype(int)
@@ -109,20 +116,20 @@ def find_shadow(mean: FloatArray, good: BoolArray, centre: FloatArray, beam_radi
 
 
 def disk_radius(patterns: NDArray[Any], good: BoolArray, centre: FloatArray, most: int = 128) -> float:
-    """Radius of the disks, pixels, from how far patterns agree with themselves shifted.
+    """Radius of the disks, pixels, from the autocorrelation of patterns.
 
     The direct beam, with an eighth of the detector around it, and the radial background are taken out first.
 
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Counts, shape ``(n, qy, qx)``.
     good
-        Detector pixels that can be trusted.
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
     centre
-        Beam centre ``(y, x)``.
+        Beam centre ``(y, x)``, pixels.
     most
-        Patterns to use.
+        Largest number of patterns to use.
     """
     y, x = np.indices(good.shape)
     distance = np.hypot(y - centre[0], x - centre[1])

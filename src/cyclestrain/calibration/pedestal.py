@@ -1,4 +1,4 @@
-"""The level from which a detector counts: where the straight line of its noise over its mean meets zero."""
+"""The level from which a detector counts: where the straight line of its variance over its mean meets zero."""
 
 from __future__ import annotations
 
@@ -24,29 +24,25 @@ __all__ = [
 ]
 
 LEAST_PAIRS = 16
-
-
+"""Least number of pairs of neighbouring positions on which the detector's noise is measured."""
 NOISE_PIXELS = 2**22
-
-
+"""Largest number of pixels, in all pairs, on which the detector's noise is measured."""
 N_LEVELS = 16
-"""Neighbouring positions, pixels in all of them, and levels of brightness on which the detector's noise is measured."""
-
-
+"""Levels of brightness at which the detector's noise is measured."""
 LEAST_PEDESTAL = 0.2
-"""Share of the typical pixel's noise below which a pedestal changes no result."""
+"""Share of the typical pixel's counts below which a pedestal is ignored, since it changes no result."""
 
 
 @dataclass(frozen=True)
 class Levelled:
-    """Patterns with a pedestal taken off, float32.
+    """Patterns with a pedestal subtracted, float32.
 
     Attributes
     ----------
     base
-        The patterns as they are stored.
+        Patterns as they are stored.
     pedestal
-        What is taken off.
+        Value that is subtracted.
     """
 
     base: PatternSource
@@ -59,7 +55,7 @@ class Levelled:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the counts."""
+        """Type of one value, float32."""
         return np.dtype(np.float32)
 
     def __getitem__(self, key: Any, /) -> NDArray[np.float32]:
@@ -67,19 +63,19 @@ class Levelled:
 
 
 def measure_pedestal(patterns: NDArray[Any], rows: IntArray, columns: IntArray) -> float:
-    """Level, in the numbers of the file, at which the noise of a pixel vanishes; 0 where counts are counts.
+    """Level, in the values of the file, at which the noise of a pixel vanishes; 0 where the values are counts.
 
     The variance of a pixel is a straight line in its mean: it starts at the read noise, at an offset that was added to
     all counts. Counts from the level where that line meets zero have a variance in proportion to their mean, as counted
-    electrons have, and are fitted as those. Variances are taken between neighbouring positions, which mostly show the
+    electrons have, and are fitted as such. Variances are taken between neighbouring positions, which mostly show the
     same.
 
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Values of the file, shape ``(n, qy, qx)``.
     rows, columns
-        Scan position of each, shape ``(n,)``.
+        Scan position of each pattern, shape ``(n,)``.
     """
     pairs = np.flatnonzero(np.abs(np.diff(rows)) + np.abs(np.diff(columns)) == 1)
     most = max(LEAST_PAIRS, NOISE_PIXELS // int(np.prod(patterns.shape[1:])))
@@ -111,13 +107,18 @@ def _line(design: FloatArray, values: FloatArray, weight: FloatArray) -> tuple[F
 
 
 SAMPLED_PIXELS = 2**23
-"""Pixels, in all patterns of a sample, on which the detector's noise is measured."""
+"""Pixels, in all patterns of a sample, from which the pedestal is measured."""
 
 
 def above_pedestal(scan: Scan) -> tuple[Scan, float]:
-    """The scan counted from the level where the noise of its detector vanishes, and that level; see `measure_pedestal`.
+    """The scan with its pedestal subtracted, and the pedestal, see `measure_pedestal`.
 
-    Where counts are counts, the scan is returned as it is.
+    Where the values are counts, the scan is returned as it is.
+
+    Raises
+    ------
+    InputError
+        If a value is NaN or infinite.
     """
     sample, _ = read_sample(scan, max(TILE * TILE, SAMPLED_PIXELS // int(np.prod(scan.detector_shape))))
     pedestal = measure_pedestal(sample.patterns, sample.rows, sample.columns)
@@ -125,5 +126,13 @@ def above_pedestal(scan: Scan) -> tuple[Scan, float]:
 
 
 def levelled(scan: Scan, pedestal: float) -> Scan:
-    """The scan counted from `pedestal`."""
+    """The scan with a pedestal subtracted, lazily.
+
+    Parameters
+    ----------
+    scan
+        The scan as it is stored.
+    pedestal
+        Value to subtract; with 0 the scan is returned as it is.
+    """
     return replace(scan, source=Levelled(scan.source, pedestal)) if pedestal else scan

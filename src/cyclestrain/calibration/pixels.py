@@ -1,7 +1,7 @@
-"""What a detector does to the counts, measured on the patterns themselves: bad pixels, lines and gaps, and its noise.
+"""Effects of the detector measured on the patterns themselves: bad pixels, lines and gaps, and its noise.
 
-Patterns of a crystal are disks on a smooth background, which move or fade from position to position. What a detector
-adds stays where it is and follows its own rows and columns.
+Patterns of a crystal are disks on a smooth background, which move or fade from position to position. Effects of the
+detector stay in place and follow its rows and columns.
 """
 
 from __future__ import annotations
@@ -14,15 +14,11 @@ from cyclestrain.data import BoolArray, FloatArray
 __all__ = ["LINE_SHARE", "LINE_WIDTHS", "SURE_COUNTS", "fill_from_nearest", "find_bad_pixels", "noise_scale"]
 
 LINE_SHARE = 0.7
-"""Least share of the pixels of a stretch of a row or column that stand out where the line itself is bad."""
-
-
+"""Least share of outlying pixels in a stretch of a row or column that counts as bad."""
 LINE_WIDTHS = (1, 2)
-"""Pixels; wider ones cannot be told from rows of small disks."""
-
-
+"""Widths of bad lines, pixels; wider ones cannot be told from rows of small disks."""
 SURE_COUNTS = 20.0
-"""Counts expected of a pixel that never showed any: by chance that happens to no detector."""
+"""Expected counts of a pixel, in all patterns, above which showing none cannot be chance."""
 
 
 def find_bad_pixels(mean: FloatArray, variance: FloatArray, n: int, n_variance: int | None = None) -> BoolArray:
@@ -33,7 +29,7 @@ def find_bad_pixels(mean: FloatArray, variance: FloatArray, n: int, n_variance: 
     mean, variance
         Average pattern and variance of each pixel from pattern to pattern, shape ``(qy, qx)``.
     n, n_variance
-        Patterns averaged, and patterns the variance was taken over (by default as many).
+        Number of patterns behind the average, and behind the variance (by default the same).
     """
     scale = noise_scale(mean, variance)
     blind = _blind(mean, variance, n_variance or n, scale)
@@ -42,7 +38,15 @@ def find_bad_pixels(mean: FloatArray, variance: FloatArray, n: int, n_variance: 
 
 
 def fill_from_nearest(image: FloatArray, good: BoolArray) -> FloatArray:
-    """`image` with every bad pixel replaced by the median around the nearest good one."""
+    """Image in which every bad pixel has the median around the nearest good one.
+
+    Parameters
+    ----------
+    image
+        Shape ``(qy, qx)``.
+    good
+        Pixels that are kept, shape ``(qy, qx)``.
+    """
     if good.all() or not good.any():
         return image
     nearest = ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True)
@@ -51,7 +55,13 @@ def fill_from_nearest(image: FloatArray, good: BoolArray) -> FloatArray:
 
 
 def noise_scale(mean: FloatArray, variance: FloatArray) -> float:
-    """Variance over mean of the lit pixels, so that a pixel's noise is judged by the others and not by itself."""
+    """Median ratio of variance to mean over the lit pixels, so that a pixel's noise is judged by that of the others.
+
+    Parameters
+    ----------
+    mean, variance
+        Average pattern and variance of each pixel from pattern to pattern, shape ``(qy, qx)``.
+    """
     lit = mean > np.quantile(mean, 0.2)
     return float(np.median(variance[lit] / np.maximum(mean[lit], 1e-12))) if lit.any() else 1.0
 

@@ -1,4 +1,4 @@
-"""Part of a scan held in memory, on which the calibration and the dictionary are learned."""
+"""A part of a scan held in memory, from which calibration and dictionary are learned."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from cyclestrain.io import ValueRange, check_patterns, check_range
 __all__ = ["SAMPLE_BYTES", "TILE", "Sample", "draw_sample", "read_sample", "sample_budget"]
 
 SAMPLE_BYTES = 600 * 2**20
-"""Largest sample; never more than a fifth of the memory allowed, since learning takes twice as much beside it."""
-
-
+"""Largest sample, bytes; never more than a fifth of the memory allowed, since learning takes twice as much again."""
 TILE = 8
-"""Samples are square tiles of this many positions, so that neighbours can be averaged."""
+"""Side of the square tiles of positions that samples consist of, so that neighbours can be averaged."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Part of a scan held in memory, on which the calibration and the dictionary are learned.
+    """Part of a scan held in memory, from which calibration and dictionary are learned.
 
     Attributes
     ----------
     patterns
-        Shape ``(n, qy, qx)``, in the type of the file.
+        Patterns, shape ``(n, qy, qx)``, in the type of the file.
     rows, columns
         Scan position of each pattern, shape ``(n,)``.
     complete
@@ -44,6 +42,13 @@ class Sample:
 
 def draw_sample(scan: Scan, max_positions: int = 4096) -> Sample:
     """Read tiles spread evenly over the scan, or all of it where it is small enough.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    max_positions
+        Largest number of positions; the memory allowed may give fewer.
 
     Raises
     ------
@@ -61,7 +66,10 @@ def draw_sample(scan: Scan, max_positions: int = 4096) -> Sample:
 
 
 def sample_budget(scan: Scan) -> str:
-    """All that samples, and with them results, depend on the memory allowed: nothing for what fits in any case."""
+    """Text that changes where the memory allowed changes the sample, and with it the result.
+
+    It is ``whole`` where the scan fits into the sample in any case, else the size of the sample in bytes.
+    """
     largest, budget = 4 * scan.n_positions * int(np.prod(scan.detector_shape)), _sample_bytes(scan)
     return "whole" if largest <= budget and scan.source.dtype.itemsize <= 4 else str(budget)
 
@@ -71,7 +79,20 @@ def _sample_bytes(scan: Scan) -> int:
 
 
 def read_sample(scan: Scan, max_positions: int) -> tuple[Sample, ValueRange]:
-    """Tiles spread evenly over the scan, or all of it where it is small enough, and the range of their values."""
+    """Read tiles spread evenly over the scan, or all of it where it is small enough, with the range of their values.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    max_positions
+        Largest number of positions; the memory allowed may give fewer.
+
+    Raises
+    ------
+    InputError
+        If a value is NaN or infinite.
+    """
     n_columns = scan.scan_shape[1]
     n = max(2, min(max_positions, _sample_bytes(scan) // scan.pattern_bytes))
     if scan.n_positions <= n:

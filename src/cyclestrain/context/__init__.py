@@ -1,6 +1,6 @@
-"""What neighbours of the same crystal know together: fields smoothed with edges kept.
+"""Estimates that neighbours of the same crystal share: fields smoothed with edges kept.
 
-In goes the transform of every position with its covariance, out comes a better one with its own covariance.
+The functions take the transform of every position with its covariance and return a better one with its own covariance.
 """
 
 from cyclestrain.context.smoothing import smooth

@@ -1,4 +1,4 @@
-r"""Growing neighbourhoods with adaptive weights; see `cyclestrain.context` for the idea."""
+"""Growing neighbourhoods with adaptive weights, see `cyclestrain.context.smoothing` for the method."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ BIAS_GROWTH = 0.8
 PERTURBATION = 0.2
 """Size of the perturbation that measures a divergence, standard deviations."""
 CHI_SQUARE_MEDIAN = 3.357
-"""Median of chi-square with four components."""
+"""Median of chi-square with four degrees of freedom."""
 LARGEST_NOISE_SCALE = 4.0
-"""Raw variances are taken to be too small by this factor at most."""
+"""Largest factor by which raw variances are raised."""
 
 
 class _Chain(NamedTuple):
@@ -92,16 +92,16 @@ def _reach(chart: Chart) -> Data:
 
 @dataclass(frozen=True)
 class Smoothed:
-    """Smoothed values in the chart.
+    """Smoothed values in the coordinates of the chart.
 
     Attributes
     ----------
     value
         Shape ``(n, 4)``.
     variance
-        In units of the raw covariance of the same position, shape ``(n,)``.
+        Variance in units of the raw covariance of the same position, shape ``(n,)``.
     bias
-        Expected square of what the variance does not tell, shape ``(n, 4, 4)``.
+        Expected square of the error that the variance does not contain, shape ``(n, 4, 4)``.
     """
 
     value: FloatArray
@@ -132,7 +132,7 @@ def _noise_scale(data: Data) -> float:
 
 
 def adapt(chart: Chart) -> Smoothed:
-    """Combine each position with those around it that agree with it."""
+    """Combine the estimate of each position with those around it that agree with it."""
     data = _reach(chart)
     scale = _noise_scale(data)
     data = data._replace(precision=data.precision / scale)

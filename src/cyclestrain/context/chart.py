@@ -1,4 +1,4 @@
-r"""The chart in which a crystal is simple: symmetric labellings unified, then :math:`A = V R(\theta)` (left polar).
+r"""Coordinates in which a crystal is simple: equivalent labellings unified, then :math:`A = V R(\theta)` (left polar).
 
 Components are ``(V_yy - 1, V_xx - 1, V_yx, theta)``: constant in a grain, linear in a bent crystal. ``theta`` is
 unwrapped.
@@ -19,10 +19,11 @@ from cyclestrain.strain import jacobian
 __all__ = ["LIMIT", "UPPER", "Chart", "full", "to_chart"]
 
 LIMIT = 18.47
-"""Squared distance at which two estimates differ: chance exceeds it once in a thousand (chi-square of 4 components)."""
+"""Squared distance above which two estimates differ: chance exceeds it once in a thousand (chi-square, 4 degrees)."""
 FLOOR = 1e-9
-"""Standard deviation added to every component: noise-free estimates stay finite."""
+"""Standard deviation added to every component, so that the information of noise-free estimates stays finite."""
 UPPER = np.triu_indices(4)
+"""Rows and columns of the upper triangle of a 4x4 matrix, the order in which symmetric matrices are stored."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,13 @@ class Chart:
     variant: FloatArray
 
     def to_affine(self, value: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Affine ``(n, 2, 2)`` in the labelling of the input and its covariance ``(n, 4, 4)``."""
+        """Affine in the labelling of the input, shape ``(n, 2, 2)``, and its covariance, shape ``(n, 4, 4)``.
+
+        Parameters
+        ----------
+        value, covariance
+            Estimates in the coordinates of the chart, shapes ``(n, 4)`` and ``(n, 4, 4)``.
+        """
         affine = symmetric(1 + value[:, 0], 1 + value[:, 1], value[:, 2]) @ rotation(value[:, 3])
         back = np.linalg.inv(self.variant)
         jac = _relabelling(back) @ np.linalg.inv(jacobian(affine))
@@ -72,7 +79,7 @@ def full(upper: FloatArray) -> FloatArray:
 
 
 def to_chart(field: AffineField) -> Chart:
-    """Chart of a field; positions without a finite affine and a positive covariance take no part."""
+    """Chart of a field; positions without a finite affine or without a positive covariance take no part."""
     n = field.label.size
     affine, covariance = field.affine.reshape(n, 2, 2), field.covariance.reshape(n, 4, 4)
     good = _usable(field)

@@ -1,4 +1,4 @@
-r"""Context: neighbouring positions of the same crystal share what they know, edges are kept.
+r"""Context: estimates of neighbouring positions of the same crystal are combined, and edges are kept.
 
 The affine of every position is written in a chart in which crystals are simple (`cyclestrain.context.chart`): a grain
 is constant there and a bent crystal is linear. Neighbourhoods then grow step by step. In each step position `i`
@@ -15,9 +15,9 @@ is constant there and a bent crystal is linear. Neighbourhoods then grow step by
 
 Smooth fields need slopes; at a weak step a slope blurs what a mean would separate. So both are done, the second with
 order 0 only, and mixed by the same rule. An estimate that picks neighbours by their values follows the noise more than
-its weights tell; its divergence is measured by a small perturbation (Ramani, Blu and Unser, IEEE Trans. Image Process.
-17, 1540 (2008)). Positions next to an edge may hold two crystals: they learn from all, but only others of their kind
-learn from them. A position that is like none of its neighbours stays as it is.
+its weights state; its divergence is measured by a small perturbation (Ramani, Blu and Unser, IEEE Trans. Image Process.
+17, 1540 (2008)). Positions next to an edge may hold two crystals: they take in all neighbours, but are taken in only by
+other such positions. A position that is like none of its neighbours stays as it is.
 
 Where the raw values scatter about their neighbours more than they state, all variances are raised by that factor first.
 The covariance is that of the weights used, plus what neighbours share (`AffineField.shared`), plus the squared bias of
@@ -42,7 +42,7 @@ def smooth(field: AffineField) -> AffineField:
     Parameters
     ----------
     field
-        Affine of every position with its covariance. Scans of one row or column are taken as such.
+        Affine of every position with its covariance; a scan of one row or one column is smoothed along its line.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""The nouns that every room shares: scans, calibrations, fields over the positions, and who is next to whom.
+"""Containers that all stages share: scans, calibrations, fields over the positions, and neighbourhoods of positions.
 
-Holds frozen containers and what follows from their shape alone; nothing here measures anything. Arrays are
-``(ry, rx, qy, qx)``, vectors and matrices are in ``(y, x)`` order.
+Holds frozen containers and what follows from their shape alone; nothing here measures anything. Arrays are ``(ry, rx,
+qy, qx)``, vectors and matrices are in ``(y, x)`` order.
 """
 
 from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray

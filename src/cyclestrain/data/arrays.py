@@ -1,4 +1,4 @@
-"""Array types that every room shares."""
+"""Types of NumPy arrays that the whole package shares."""
 
 from __future__ import annotations
 
@@ -10,9 +10,5 @@ from numpy.typing import NDArray
 __all__ = ["BoolArray", "FloatArray", "IntArray"]
 
 FloatArray = NDArray[np.floating[Any]]
-
-
 BoolArray = NDArray[np.bool_]
-
-
 IntArray = NDArray[np.integer[Any]]

@@ -1,4 +1,4 @@
-"""What was measured of the detector and the beam."""
+"""Calibration of detector and beam."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Calibration"]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured of the detector and the beam before any crystal is looked for.
+    """What was measured of the detector and the beam; none of it depends on a crystal.
 
     Attributes
     ----------
@@ -20,19 +20,20 @@ class Calibration:
     centre
         Beam centre ``(y, x)`` of every position, detector pixels, shape ``(ry, rx, 2)``.
     centre_sigma
-        How far the true centre may be from `centre`, pixels.
+        Standard deviation of the true centre about `centre`, pixels.
     disk_radius
         Radius of the direct beam's disk, pixels.
     ring
-        Inner and outer radius of the part of the detector that is used, pixels.
+        Inner and outer radius of the part of the detector that is used, pixels from the beam centre.
     mean_pattern
         Average of the sampled patterns, shape ``(qy, qx)``, bad pixels filled.
     choices
         Every automatic choice as a sentence, for the log and the result file.
     pedestal
-        Level of the file's numbers from which counts are counted.
+        Value in the file that stands for zero counts.
     beam_jump
-        Distance from `centre`, pixels, from which the centroid of a pattern's own direct disk is believed instead.
+        Distance of the centroid of a pattern's own direct disk from `centre`, pixels, beyond which the centroid is used
+        instead.
     """
 
     good: BoolArray

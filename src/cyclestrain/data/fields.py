@@ -1,4 +1,4 @@
-"""Per-position outcomes: the transform of every pattern, strain and rotation, and all that a run finds.
+"""Results for every position: the transform of its pattern, its strain and rotation, and what else a run finds.
 
 Vectors and matrices are in ``(y, x)`` order, see `cyclestrain.affine`.
 """
@@ -24,17 +24,17 @@ class AffineField:
     affine
         ``A`` with ``g' = A g``, shape ``(ry, rx, 2, 2)``.
     covariance
-        Of ``(A_yy, A_yx, A_xy, A_xx)``, shape ``(ry, rx, 4, 4)``.
+        Covariance of ``(A_yy, A_yx, A_xy, A_xx)``, shape ``(ry, rx, 4, 4)``.
     label
         Dictionary entry of every position, -1 for none, shape ``(ry, rx)``.
     valid
         Positions whose affine can be trusted, shape ``(ry, rx)``.
     operators
-        For each entry the affine maps of its lattice onto itself that are (nearly) rotations, identity first,
-        each of shape ``(order, 2, 2)``.
+        For each entry the affine maps of its lattice onto itself that are (nearly) rotations, identity first, each of
+        shape ``(order, 2, 2)``.
     shared
-        Share of the covariance that neighbours have in common, so that no mean over them lowers it, shape
-        ``(ry, rx)``: contrast inside the disks, which follows thickness and tilt. None for none.
+        Share of the covariance that neighbours have in common, so that no mean over them lowers it, shape ``(ry, rx)``:
+        contrast inside the disks, which follows thickness and tilt. None where there is none.
     """
 
     affine: FloatArray
@@ -51,7 +51,7 @@ class AffineField:
 
     @property
     def operator_table(self) -> OperatorTable:
-        """Operators of all entries in one array, for loops that are compiled."""
+        """Operators of all entries in one array, for compiled loops."""
         order = np.array([len(group) for group in self.operators])
         table = np.tile(np.eye(2), (len(order), int(order.max(initial=1)), 1, 1))
         for k, group in enumerate(self.operators):
@@ -69,16 +69,17 @@ class OperatorTable:
 
 @dataclass(frozen=True)
 class StrainMaps:
-    """Strain, rotation and their standard uncertainties.
+    """Strain and rotation of every position with their covariance.
 
     Attributes
     ----------
     eyy, exx, exy, rotation
-        Shape ``(ry, rx)``; strain as a fraction, rotation in radians, positive from +x (column) to +y (row).
+        Shape ``(ry, rx)``; strain as a fraction, positive for tension, rotation in radians, positive from +x (column)
+        to +y (row).
     covariance
-        Of ``(eyy, exx, exy, rotation)``, shape ``(ry, rx, 4, 4)``.
+        Covariance of ``(eyy, exx, exy, rotation)``, shape ``(ry, rx, 4, 4)``.
     gradient
-        ``F_rel`` in detector axes, shape ``(ry, rx, 2, 2)``.
+        Deformation gradient ``F_rel`` relative to the reference in detector axes, shape ``(ry, rx, 2, 2)``.
     """
 
     eyy: FloatArray
@@ -90,18 +91,19 @@ class StrainMaps:
 
     @property
     def sigma(self) -> FloatArray:
-        """Standard uncertainties in the order ``eyy, exx, exy, rotation``, shape ``(ry, rx, 4)``."""
+        """Standard deviations in the order ``eyy, exx, exy, rotation``, shape ``(ry, rx, 4)``."""
         return np.sqrt(np.einsum("...ii->...i", self.covariance))
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Per-position outcome of a run, each of shape ``(ry, rx, ...)``.
+    """What a run finds at every position, in arrays of shape ``(ry, rx, ...)``.
 
     Attributes
     ----------
     affine, context
-        The transform of every position with covariance, label and validity: from its own pattern, and the best one.
+        Transform of every position with covariance, label and validity: from its own pattern alone, and the best
+        estimate.
     centre
         Beam centre ``(y, x)``, pixels.
     gain
@@ -109,13 +111,17 @@ class Fields:
     misfit
         Chi-square per degree of freedom.
     sample
-        There is a crystal.
+        Positions that show a crystal.
     confidence
         Probability that the label is the right one.
     share, share_sigma
+    <<<<<<< HEAD
         Part of the probe in the dominant crystal and its standard deviation; None where that was not looked for.
     doubt
         Reasons for doubt, bits of `Doubt`; None where there are none.
+    =======
+        Part of the probe in the dominant crystal and its standard deviation; None where it was not measured.
+    >>>>>>> main
     """
 
     affine: AffineField

@@ -1,4 +1,4 @@
-"""Who is next to whom in a scan: sums, means and counts over neighbouring positions."""
+"""Neighbouring positions of a scan: sums, means and counts over them."""
 
 from __future__ import annotations
 
@@ -23,28 +23,27 @@ __all__ = [
 ]
 
 SAME_CENTRE = 0.5
-"""Distance, pixels, between beam centres up to which patterns may be added up."""
-
-
+"""Largest distance between the beam centres of patterns that may be summed, pixels."""
 SUMS = (1, 2)
-"""Half widths of the squares of positions that are summed where patterns are faint, one after the other."""
+"""Half widths of the squares of positions that are summed where patterns are faint, tried one after the other."""
 
 
 def neighbour_members(
     rows: IntArray, columns: IntArray, of: IntArray, reach: int, centre: FloatArray | None = None
 ) -> IntArray:
-    """Indices of the positions in a square of ``2 reach + 1`` around some positions, themselves first.
+    """Indices of the positions in a square around some positions, each position itself first.
 
     Parameters
     ----------
     rows, columns
         Scan positions, shape ``(n,)``.
     of
-        Which of them are asked for, shape ``(k,)``.
+        Indices into these of the positions whose neighbours are wanted, shape ``(k,)``.
     reach
-        Half width of the square.
+        Half width of the square, which is ``2 reach + 1`` positions wide.
     centre
-        Beam centre of every position, shape ``(n, 2)``: those whose beam is elsewhere cannot be added up.
+        Beam centre ``(y, x)`` of every position, pixels, shape ``(n, 2)``: neighbours further than `SAME_CENTRE` from
+        that of the position are left out, since patterns with unlike centres cannot be summed.
 
     Returns
     -------
@@ -63,7 +62,15 @@ def neighbour_members(
 
 
 def mean_of_members(values: NDArray[Any], members: IntArray) -> NDArray[Any]:
-    """Mean of `values`, shape ``(n, ...)``, over some members each, see `neighbour_members`, shape ``(k, ...)``."""
+    """Mean of values over the members of each position, shape ``(k, ...)``.
+
+    Parameters
+    ----------
+    values
+        Shape ``(n, ...)``.
+    members
+        Indices into the values, -1 for none, see `neighbour_members`, shape ``(k, m)``.
+    """
     total = values[members[:, 0]].copy()
     for some in members.T[1:]:
         there = some >= 0
@@ -72,7 +79,15 @@ def mean_of_members(values: NDArray[Any], members: IntArray) -> NDArray[Any]:
 
 
 def neighbour_weights(rows: IntArray, columns: IntArray, reach: int) -> Any:
-    """Sparse matrix that averages over a square of ``2 reach + 1`` positions, those outside the sample left out."""
+    """Sparse matrix, shape ``(n, n)``, whose rows average over the square of positions around each position.
+
+    Parameters
+    ----------
+    rows, columns
+        Scan positions, shape ``(n,)``; neighbours that are not among them are left out of the mean.
+    reach
+        Half width of the square, which is ``2 reach + 1`` positions wide.
+    """
     from scipy.sparse import csr_array, diags_array
     from scipy.spatial import cKDTree
 
@@ -84,27 +99,45 @@ def neighbour_weights(rows: IntArray, columns: IntArray, reach: int) -> Any:
 
 
 def weighted_means(weights: Any, values: NDArray[Any]) -> NDArray[Any]:
-    """Means of `values`, shape ``(n, ...)``, with the sparse `weights` of `neighbour_weights`."""
+    """Means of values over neighbours, in the shape and type of the values.
+
+    Parameters
+    ----------
+    weights
+        Sparse matrix of `neighbour_weights`, or some of its rows.
+    values
+        Shape ``(n, ...)``.
+    """
     return np.asarray((weights @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:]), values.dtype)
 
 
 def local_means(values: NDArray[Any], rows: IntArray, columns: IntArray, reach: int) -> NDArray[Any]:
-    """Mean over neighbouring positions (a square of ``2 reach + 1``), positions outside the sample left out.
+    """Means over neighbouring positions in a square, in the shape and type of the values.
 
     Parameters
     ----------
     values
         Shape ``(n, ...)``.
     rows, columns
-        Scan positions, shape ``(n,)``.
+        Scan positions, shape ``(n,)``; neighbours that are not among them are left out of the mean.
     reach
-        Half width of the square.
+        Half width of the square, which is ``2 reach + 1`` positions wide.
     """
     return weighted_means(neighbour_weights(rows, columns, reach), values)
 
 
 def values_around(values: NDArray[Any], outside: float, reach: int = 1) -> NDArray[Any]:
-    """Values of the neighbours of every position in a square of ``2 reach + 1``, shape ``(neighbour, ry, rx)``."""
+    """Values of the neighbours of every position in a square, itself left out, shape ``(neighbour, ry, rx)``.
+
+    Parameters
+    ----------
+    values
+        Shape ``(ry, rx)``.
+    outside
+        Value of neighbours beyond the border of the scan.
+    reach
+        Half width of the square, which is ``2 reach + 1`` positions wide.
+    """
     rows, columns = values.shape
     padded = np.pad(values, reach, constant_values=outside)
     around = range(2 * reach + 1)
@@ -113,13 +146,21 @@ def values_around(values: NDArray[Any], outside: float, reach: int = 1) -> NDArr
 
 
 def count_around(there: BoolArray, reach: int) -> tuple[IntArray, IntArray]:
-    """How many of the neighbours of every position are `there`, and how many it has, shape ``(ry, rx)`` each."""
+    """Number of marked neighbours in a square, and of all neighbours inside the scan, shape ``(ry, rx)`` each.
+
+    Parameters
+    ----------
+    there
+        Marked positions, shape ``(ry, rx)``.
+    reach
+        Half width of the square, which is ``2 reach + 1`` positions wide; the position itself is not counted.
+    """
     some, every = (values_around(each, False, reach).sum(0) for each in (there, np.ones(there.shape, bool)))
     return some, every
 
 
 def clearest_neighbour(significance: FloatArray) -> IntArray:
-    """Flat index of the most significant of the eight neighbours of every position."""
+    """Flat index of the most significant of the eight neighbours of every position, shape ``(ry, rx)``."""
     values = values_around(np.nan_to_num(significance), -1.0)
     places = values_around(np.arange(significance.size).reshape(significance.shape), 0)
     return np.take_along_axis(places, values.argmax(0)[None], 0)[0]

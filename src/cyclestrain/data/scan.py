@@ -21,7 +21,7 @@ __all__ = ["Block", "PatternSource", "Quantity", "Scan"]
 
 
 class PatternSource(Protocol):
-    """What a scan needs from its storage: NumPy, h5py, Zarr and dask arrays all provide it."""
+    """What a scan needs of its storage; NumPy, h5py, Zarr and dask arrays all provide it."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,14 +44,14 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive positions read in one go.
+    """Patterns of some positions, read in one go.
 
     Attributes
     ----------
     positions
-        Flat (row-major) indices into the scan, shape ``(n,)``.
+        Flat (row-major) indices into the scan, ascending, shape ``(n,)``.
     patterns
-        Their diffraction patterns, shape ``(n, qy, qx)``, in the type of the file.
+        Diffraction patterns, shape ``(n, qy, qx)``, in the type of the file.
     """
 
     positions: IntArray
@@ -59,7 +59,7 @@ class Block:
 
     @classmethod
     def joined(cls, parts: Sequence[Block]) -> Block:
-        """All positions of some blocks (at least one), in ascending order."""
+        """Block of all positions of some blocks (at least one), in ascending order."""
         positions = np.concatenate([part.positions for part in parts])
         order = np.argsort(positions)
         return cls(positions[order], np.concatenate([part.patterns for part in parts])[order])
@@ -72,9 +72,9 @@ class Scan:
     Attributes
     ----------
     source
-        Anything that slices like an array, shape ``(ry, rx, qy, qx)``.
+        Any array-like that slices, shape ``(ry, rx, qy, qx)``.
     name
-        What to call the scan in titles and messages.
+        Name of the scan in titles and messages.
     path
         The file it came from, or ``""`` for an array in memory.
     real_step
@@ -84,9 +84,24 @@ class Scan:
     scan_rotation
         Angle of the scan axes in detector axes, radians, positive from +x (column) to +y (row).
     metadata
-        Everything else the file said, plain strings and numbers.
+        Further metadata of the file, plain strings and numbers.
     memory_bytes
-        How much memory work on the scan may take; blocks are a small part of it.
+        Memory that work on the scan may take; blocks are a small part of it.
+
+    Raises
+    ------
+    InputError
+        If the source does not have four dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyclestrain.data import Quantity, Scan
+    >>> scan = Scan(np.zeros((4, 6, 32, 32), np.uint16), name="demo", real_step=Quantity(2.0, "nm"))
+    >>> scan.scan_shape, scan.detector_shape, scan.n_positions
+    ((4, 6), (32, 32), 24)
+    >>> [block.patterns.shape for block in scan.blocks(max_bytes=2 * 6 * scan.pattern_bytes)]
+    [(12, 32, 32), (12, 32, 32)]
     """
 
     source: PatternSource
@@ -114,7 +129,7 @@ class Scan:
 
     @property
     def scan_shape(self) -> tuple[int, int]:
-        """Number of probe positions ``(ry, rx)``."""
+        """Numbers of probe positions along each axis, ``(ry, rx)``."""
         return self.shape[:2]
 
     @property
@@ -124,7 +139,7 @@ class Scan:
 
     @property
     def n_positions(self) -> int:
-        """Number of probe positions."""
+        """Total number of probe positions."""
         return self.shape[0] * self.shape[1]
 
     @property
@@ -133,12 +148,18 @@ class Scan:
         return int(np.prod(self.detector_shape)) * self.source.dtype.itemsize
 
     def blocks(self, max_bytes: int | None = None, done: BoolArray | None = None) -> Iterator[Block]:
-        """Read the whole scan in order, in blocks of at most `max_bytes` (but at least one pattern).
+        """Read the whole scan in order, in blocks of positions.
 
-        By default that is a sixteenth of `memory_bytes`, since what is computed from a block takes several times its
-        size and the next one is read meanwhile, and at most 128 MiB, beyond which reading is not faster.
-        Blocks whose positions are all `done` (flat, shape ``(n,)``) are not read.
-        Blocks are whole scan rows where a row fits, else parts of one row, so that every read is contiguous.
+        Blocks are whole scan rows where a row fits, else parts of one row, so that every read is contiguous. Unless the
+        source is a NumPy array, the next block is read while one is worked on.
+
+        Parameters
+        ----------
+        max_bytes
+            Largest size of a block, but at least one pattern. By default a sixteenth of `memory_bytes`, since what is
+            computed from a block takes several times its size, and at most 128 MiB, beyond which reading is not faster.
+        done
+            Mask of flat positions, shape ``(n,)``; blocks whose positions are all done are not read.
         """
         if max_bytes is None:
             max_bytes = min(128 * 2**20, self.memory_bytes // 16)
@@ -167,21 +188,27 @@ class Scan:
         return Block(np.arange(first, stop), patterns.reshape(-1, *self.detector_shape))
 
     def part(self, rows: slice, columns: slice) -> Block:
-        """Read the positions of a rectangle, row by row."""
+        """Read the positions of a rectangle, row by row.
+
+        Parameters
+        ----------
+        rows, columns
+            Ranges of scan rows and columns.
+        """
         positions = np.arange(self.n_positions).reshape(self.scan_shape)[rows, columns].ravel()
         with self._reading:
             patterns = np.asarray(self.source[rows, columns])
         return Block(positions, patterns.reshape(-1, *self.detector_shape))
 
     def around(self, block: Block, wanted: IntArray, reach: int) -> Block | None:
-        """Read what lies outside a block and within `reach` rows and columns of it, where `wanted` positions need it.
+        """Read the positions outside a block, within `reach` rows and columns of it, that some of its positions need.
 
         Parameters
         ----------
         block
-            As `blocks` gives it: whole rows, or a part of one.
+            Block as `blocks` gives it: whole rows, or a part of one.
         wanted
-            Flat positions in it whose neighbours are asked for.
+            Flat positions in the block whose neighbours are needed.
         reach
             Half width of the square of neighbours.
 
@@ -205,7 +232,13 @@ class Scan:
         return Block.joined(parts) if parts else None
 
     def row_band(self, start: int, stop: int) -> NDArray[Any]:
-        """Patterns of scan rows ``start:stop``, shape ``(stop - start, rx, qy, qx)``, in the type of the file."""
+        """Patterns of whole scan rows, shape ``(stop - start, rx, qy, qx)``, in the type of the file.
+
+        Parameters
+        ----------
+        start, stop
+            First scan row, and the one after the last.
+        """
         return np.asarray(self.source[start:stop])
 
 

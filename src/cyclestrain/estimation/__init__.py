@@ -1,7 +1,7 @@
-"""The transform of every pattern of a scan: alone, in sums with its neighbours, and once more from what these say.
+"""The transform of every pattern of a scan: by itself, from sums with its neighbours, refitted from their estimates.
 
-In go blocks of patterns and what was learned, out come `BlockFit`s, which are gathered into the fields of the scan.
-What is done to a block is a pure function, so that threads, a cluster or a live stream can run it.
+The functions take blocks of patterns and what was learned, and return `BlockFit`s, which are gathered into the fields
+of the scan. What is done to a block is a pure function, so that threads, a cluster or a live stream can run it.
 """
 
 from cyclestrain.estimation.block import BlockFit, chunks, fit_from_start

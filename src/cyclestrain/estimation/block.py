@@ -1,7 +1,7 @@
-"""What was found for a block of positions, and how patterns are fitted: the functions that every pass is made of.
+"""What was found for a block of positions, and the functions that fit its patterns in every pass.
 
-A block is a pure function of its patterns: nothing outside is read or written, so that blocks can run anywhere and in
-any order.
+What is found for a block depends on its patterns and on what was learned alone: nothing else is read and nothing is
+written, so that blocks can run anywhere and in any order.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ __all__ = ["MIN_GAIN", "MIN_SIGNIFICANCE", "BlockFit", "chunks", "fit_from_rotat
 CHUNK = 512
 """Patterns fitted at a time: their windows stay in the processor's cache and memory stays small."""
 MIN_SIGNIFICANCE = 5.0
-"""Significance below twice which a pattern is faint: it is fitted from what its neighbours show as well."""
+"""Significance from which a pattern whose neighbours agree counts as crystal.
+
+Below twice this value a pattern is faint: it is also fitted from what its neighbours show.
+"""
 MIN_GAIN = 0.05
 """Least brightness of a crystal relative to its entry: a blank pattern fits any transform with certainty."""
 
 
 @dataclass(frozen=True)
 class BlockFit:
-    """Outcome of some positions of a scan.
+    """What was found for some positions of a scan; NaN where nothing is known.
 
     Attributes
     ----------
@@ -68,7 +71,7 @@ class BlockFit:
 
     @classmethod
     def unknown(cls, positions: IntArray) -> BlockFit:
-        """Nothing known yet of some positions."""
+        """Fits of positions of which nothing is known yet: NaN, label -1, significance 0."""
         n = len(positions)
         vector, number, zero = np.full((n, 2), np.nan), np.full(n, np.nan), np.zeros(n)
         return cls(
@@ -88,7 +91,15 @@ class BlockFit:
 
     @classmethod
     def gathered(cls, parts: Sequence[BlockFit], n_positions: int) -> BlockFit:
-        """All positions of a scan from some of its blocks, in whatever order; what no block holds is unknown."""
+        """Fits of all positions of a scan from those of its blocks; positions that no block holds are unknown.
+
+        Parameters
+        ----------
+        parts
+            Fits of some blocks, in any order.
+        n_positions
+            Number of positions of the scan.
+        """
         whole = cls.unknown(np.arange(n_positions))
         for part in parts:
             for name, values in whole.arrays.items():
@@ -97,15 +108,25 @@ class BlockFit:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Every array but the positions, by name."""
+        """Every array except the positions, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "positions"}
 
     def only(self, which: Any) -> BlockFit:
-        """Some of the positions."""
+        """Fits of some of the positions, chosen by a mask, indices or a slice."""
         return replace(self, positions=self.positions[which], **{k: v[which] for k, v in self.arrays.items()})
 
     def with_fits(self, index: IntArray, fit: PatternFit, label: int) -> BlockFit:
-        """The same with positions `index` (into these) as `fit`, of one entry, found them, shape ``(k,)``."""
+        """Fits in which some positions have the outcome of `fit`; the others are as before.
+
+        Parameters
+        ----------
+        index
+            Indices into `positions`, shape ``(k,)``.
+        fit
+            Fits of these `k` patterns; their covariance is multiplied by `PatternFit.inflation`.
+        label
+            Dictionary entry that was fitted.
+        """
         found: dict[str, Any] = {
             "affine": fit.start.affine,
             "covariance": fit.affine_covariance * fit.inflation[:, None, None],
@@ -119,7 +140,15 @@ class BlockFit:
         return self.with_values(index, **found)
 
     def with_values(self, index: IntArray, **values: Any) -> BlockFit:
-        """The same with other `values` of the named arrays at `index`."""
+        """Fits with other values at some positions; the others are as before.
+
+        Parameters
+        ----------
+        index
+            Indices into `positions`, shape ``(k,)``.
+        **values
+            New values by the name of the array, shape ``(k, ...)`` or one value for all.
+        """
         changed = {name: getattr(self, name).copy() for name in values}
         for name, value in values.items():
             changed[name][index] = value
@@ -127,7 +156,7 @@ class BlockFit:
 
 
 def chunks(index: IntArray) -> Iterator[IntArray]:
-    """An index in parts of `CHUNK`."""
+    """Parts of at most `CHUNK` of an index, in order."""
     for first in range(0, len(index), CHUNK):
         yield index[first : first + CHUNK]
 
@@ -144,15 +173,15 @@ def fit_from_rotation(
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Counts, shape ``(n, qy, qx)``.
     start
         Coarse rotation and beam centre of each fit; the centre is its prior as well.
     entry
-        What to fit.
+        Dictionary entry to fit.
     knowledge
         Calibration and noise.
     members
-        Which patterns are added up, see `cyclestrain.pattern.windows.gather`.
+        Which patterns are summed for each fit, see `cyclestrain.pattern.windows.gather`.
     """
     sigma = centre_prior(knowledge.calibration)
     near = approach(patterns, knowledge.calibration.good, entry, start, centre_sigma=sigma, members=members)
@@ -174,13 +203,13 @@ def fit_from_start(
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Counts, shape ``(n, qy, qx)``.
     centre
         Beam centres ``(y, x)`` that are the prior of the fit, pixels, shape ``(n, 2)``.
     start, entry, knowledge, members
         As for `fit_from_rotation`.
     iterations
-        Fisher-scoring steps; none only asks how well the start explains the patterns.
+        Fisher-scoring steps; with 0 the start stays and only its misfit and covariance are found.
     """
     calibration = knowledge.calibration
     positions = predicted_positions(start, entry.reflections)
@@ -196,5 +225,5 @@ def fit_from_start(
 
 
 def is_faint(fit: BlockFit) -> BoolArray:
-    """Patterns that do not surely show a crystal by themselves, shape ``(n,)``."""
+    """Mask of the patterns that do not surely show a crystal by themselves, shape ``(n,)``."""
     return np.asarray(np.nan_to_num(fit.significance) < 2 * MIN_SIGNIFICANCE)

@@ -15,22 +15,22 @@ __all__ = ["ENCLOSING", "to_fields"]
 FAINT_SIGNIFICANCE = 2.5
 """Significance from which a pattern counts as crystal where three of its neighbours agree (5 where two do)."""
 ENCLOSING = 0.5
-"""Share of agreeing crystals among the neighbours of a position that is within a crystal."""
+"""Share of the neighbours that have to be agreeing crystal for a position to lie within a crystal."""
 MAX_STRAIN = 0.15
-"""Largest strain that is a measurement: beyond it a fit has found something else."""
+"""Largest strain that counts as measured: a fit with more has found something else."""
 
 
 def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> Fields:
-    """Maps of the outcome, with what counts as crystal and what can be trusted.
+    """Maps of the outcome, with masks of what counts as crystal and of what can be trusted.
 
     Parameters
     ----------
     fit
         Outcome of all positions of a scan.
     shape
-        Of the scan, ``(ry, rx)``.
+        Shape of the scan, ``(ry, rx)``.
     dictionary
-        What was fitted.
+        Dictionary that was fitted.
     """
     sample = _is_crystal(fit, shape, dictionary)
     sigma = np.sqrt(np.einsum("nii->ni", fit.covariance).max(1, initial=0.0))
@@ -84,11 +84,12 @@ def _is_crystal(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -
 def _enclosed(
     fit: BlockFit, crystal: BoolArray, significance: FloatArray, shape: tuple[int, int], dictionary: Dictionary
 ) -> BoolArray:
-    r"""What lies within crystal, is none so far and is more probably crystal than not.
+    """Positions without a crystal so far that lie within crystal and more probably show it than not.
 
-    The significance is normal with variance 1 around that of the neighbours, :math:`s`, or around 0, so that it tells
-    by :math:`s (z - s / 2)`. The odds before are those of the rule of succession: `n` of the 24 positions around are
-    crystal. Half of the next ones are, and agree with the position, so that little vacuum beside an edge comes in.
+    The significance is normal with variance 1 around that of the neighbours, :math:`s`, or around 0, so its
+    log-likelihood ratio is :math:`s (z - s / 2)`. The prior odds are those of the rule of succession: `n` of the 24
+    positions around are crystal. At least half of the adjacent ones must be, and agree with the position, so that
+    little vacuum beside an edge is included.
     """
     (next_to, next_all), (around, around_all) = (count_around(crystal.reshape(shape), reach) for reach in (1, 2))
     enclosed = (next_to >= ENCLOSING * next_all).ravel()

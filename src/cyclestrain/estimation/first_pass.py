@@ -27,10 +27,10 @@ __all__ = ["SURE_SIGNIFICANCE", "first_look", "first_pass", "fit_alone", "fit_su
 SURE_SIGNIFICANCE = 8.0
 """Significance from which a pattern counts as crystal by itself, and a sum as one.
 
-The best of all rotations of an empty pattern has more than 5 in one of a hundred, and never had 8.
+The best of all rotations of an empty pattern exceeds 5 in one of a hundred patterns, and never reached 8.
 """
 HOPELESS = 3.5
-"""Significance of a sum below which no larger one is tried: most of vacuum."""
+"""Significance of a sum below which no larger sum is tried; most sums in vacuum stay below."""
 
 
 def first_pass(
@@ -45,15 +45,20 @@ def first_pass(
     Parameters
     ----------
     scan
-        The patterns.
+        Scan to fit.
     knowledge
-        What was learned.
+        Calibration, templates and dictionary.
     advance
         Called with the number of positions done.
     run
-        Keeps every finished block, and has those of an interrupted run.
+        Run folder that keeps every finished block and returns those of an interrupted run.
     fit_block
-        What to make of a block instead, such as the answer of a trained network.
+        Replaces the fit of a block, for example by the answer of a trained network.
+
+    Raises
+    ------
+    InputError
+        If a value of the scan is NaN or infinite.
     """
     restored = BlockFit.unknown(np.arange(scan.n_positions))
     done = run.restore(restored.arrays) if run else np.zeros(scan.n_positions, bool)
@@ -91,7 +96,15 @@ def _joined(block: Block, seen: Look, halo: Block, around: Look) -> tuple[Block,
 
 
 def first_look(block: Block, knowledge: Knowledge) -> Look:
-    """Beam centres of a block, and the correlations of its patterns with every template."""
+    """Beam centres of a block, and the correlations of its patterns with every template.
+
+    Parameters
+    ----------
+    block
+        Positions and patterns.
+    knowledge
+        Calibration and templates.
+    """
     calibration = knowledge.calibration
     smooth = calibration.centre.reshape(-1, 2)[block.positions]
     return look(block.patterns, calibration, smooth, knowledge.templates)
@@ -107,7 +120,7 @@ def fit_alone(block: Block, seen: Look, knowledge: Knowledge) -> BlockFit:
     seen
         First look at them.
     knowledge
-        What was learned.
+        Calibration, noise and dictionary.
     """
     alone = seen.alignment
     confidence = class_confidence(seen.correlation, knowledge.correlation_noise)
@@ -122,21 +135,21 @@ def fit_alone(block: Block, seen: Look, knowledge: Knowledge) -> BlockFit:
 
 
 def fit_sums(block: Block, seen: Look, fit: BlockFit, knowledge: Knowledge, shape: tuple[int, int]) -> BlockFit:
-    """Fit faint patterns again from sums with their neighbours, more and more of them where few are too faint.
+    """Fit faint patterns again from sums with their neighbours, with larger sums where smaller ones are too faint.
 
     Parameters
     ----------
     block
-        Positions and patterns, with those of a halo around the faint ones, ascending; what is missing of it is taken
-        for the outside of the scan.
+        Positions and patterns, with those of a halo around the faint ones, ascending; positions missing from the halo
+        count as outside the scan.
     seen
         First look at all of these.
     fit
-        What each pattern found alone: of the block without the halo.
+        What each pattern of the block, without the halo, shows by itself.
     knowledge
-        What was learned.
+        Calibration, noise and dictionary.
     shape
-        Of the scan, ``(ry, rx)``.
+        Shape of the scan, ``(ry, rx)``.
     """
     rows, columns = np.divmod(block.positions, shape[1])
     faint = np.flatnonzero(is_faint(fit))
@@ -155,10 +168,10 @@ def fit_sums(block: Block, seen: Look, fit: BlockFit, knowledge: Knowledge, shap
 def _fit_sum(
     block: Block, part: IntArray, members: IntArray, theta: np.ndarray, fit: BlockFit, k: int, knowledge: Knowledge
 ) -> BlockFit:
-    """Fit faint patterns from the sum of their neighbours; what they found alone stays where it is much surer.
+    """Fit faint patterns from the sum of their neighbours; a pattern's own fit is kept where it is much surer.
 
-    Alone, a faint pattern finds its best fit among all rotations, which chance makes surer by about two standard
-    deviations than what it says where its neighbours are.
+    Alone, a faint pattern finds its best fit among all rotations, which by chance is about two standard deviations
+    surer than its fit at the neighbours' rotation.
     """
     entry, centre, n = knowledge.dictionary.entries[k], fit.beam[part], (members >= 0).sum(1)
     summed = fit_from_rotation(block.patterns, Start.turned(theta, centre, n), entry, knowledge, members)

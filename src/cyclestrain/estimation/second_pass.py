@@ -1,4 +1,4 @@
-"""Second pass: patterns fitted again from what their neighbours say, and explained as mixtures near boundaries.
+"""Second pass: patterns refitted from their neighbours' estimates, and explained as mixtures near boundaries.
 
 Where counts are scarce the likelihood has many maxima, and climbing the nearest one loses precision: a single step from
 a good start does not.
@@ -34,7 +34,7 @@ __all__ = ["Starts", "explain_boundaries", "find_starts", "fit_again", "second_p
 GAIN_REACH = 2
 """Half width of the square over which the brightness of crystals is averaged."""
 VAGUE_POSITION = 0.12
-"""Uncertainty of the outermost reflection, pixels, from which a pattern is fitted again from its neighbours."""
+"""Uncertainty of the outermost reflection, pixels, above which a pattern is refitted from its neighbours' estimates."""
 
 
 def second_pass(
@@ -44,7 +44,7 @@ def second_pass(
     context: AffineField,
     advance: Callable[[int], object],
 ) -> tuple[BlockFit, Mixtures]:
-    """Fit the patterns of a scan again, and explain those near a change of crystal as mixtures.
+    """Refit the patterns of a scan, and explain those near a change of crystal as mixtures.
 
     Parameters
     ----------
@@ -77,22 +77,23 @@ def second_pass(
 
 @dataclass(frozen=True)
 class Starts:
-    """From where patterns are fitted again: from what their neighbours say of them, and from the clearest of these.
+    """Starts of the refits: the smoothed estimate of each position, and that of its donor, the clearest neighbour.
 
     Attributes
     ----------
     label, affine
         Entry of each position and its smoothed affine, shapes ``(n,)`` and ``(n, 2, 2)``.
     wanted
-        Positions that are fitted again from these, shape ``(n,)``.
+        Positions that are refitted from these, shape ``(n,)``.
     donor_label, donor_affine
-        Those of the clearest neighbour.
+        Entry and smoothed affine of the donor neighbour, shapes ``(n,)`` and ``(n, 2, 2)``.
     from_donor
-        Positions that are fitted again from the clearest neighbour.
+        Positions that are refitted from the donor neighbour, shape ``(n,)``.
     lost
-        Those of them that keep what is found so whether it is surer or not: none was found within a crystal.
+        Positions within a crystal at which none was found: they keep the refit from the donor in any case, shape
+        ``(n,)``.
     gain
-        Brightness to start from.
+        Brightness relative to the entry to start from, shape ``(n,)``.
     """
 
     label: IntArray
@@ -105,15 +106,15 @@ class Starts:
     gain: FloatArray
 
     def only(self, which: IntArray) -> Starts:
-        """Some of the positions."""
+        """Starts of some of the positions."""
         return Starts(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 def find_starts(first: BlockFit, context: AffineField, knowledge: Knowledge) -> Starts:
-    """From where every position of a scan is fitted again.
+    """Starts from which the positions of a scan are refitted.
 
-    Faint patterns also try the clearest neighbour's crystal; those that showed none while most of their neighbours do,
-    are left with it.
+    Faint patterns also try the crystal of the clearest neighbour; patterns without a crystal, most of whose neighbours
+    have one, keep that fit.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def find_starts(first: BlockFit, context: AffineField, knowledge: Knowledge) -> 
     context
         Smoothed affine of every position.
     knowledge
-        What was learned.
+        Calibration and dictionary.
     """
     shape, affine = context.label.shape, context.affine.reshape(-1, 2, 2)
     donor, lost = _donor_neighbours(context.label >= 0, first.significance.reshape(shape))
@@ -133,16 +134,16 @@ def find_starts(first: BlockFit, context: AffineField, knowledge: Knowledge) -> 
 
 
 def fit_again(block: Block, fit: BlockFit, starts: Starts, knowledge: Knowledge) -> BlockFit:
-    """Fit the patterns of a block again, one step from their starts.
+    """Refit the patterns of a block, one Fisher step from their starts.
 
     Parameters
     ----------
     block
         Positions and patterns.
     fit, starts
-        Outcome so far, and from where to fit again, of the same positions.
+        Outcome so far and starts of the same positions.
     knowledge
-        What was learned.
+        Calibration, noise and dictionary.
     """
     always = np.ones(len(block.positions), bool)
     for k in range(len(knowledge.dictionary.entries)):
@@ -188,13 +189,13 @@ def explain_boundaries(block: Block, fit: BlockFit, sides: Sides, palette: Palet
     block
         Consecutive positions and their patterns.
     fit
-        What each of them was fitted with.
+        Fit of each of them.
     sides
-        Those near a change of crystal, and the crystals around each.
+        Those of the positions that are near a change of crystal, and the crystals around each.
     palette
-        The dictionary, as the decomposition reads it.
+        The dictionary as arrays for the decomposition.
     knowledge
-        What was learned.
+        Calibration.
     """
     at, calibration = sides.position - block.positions[0], knowledge.calibration
     variance = np.einsum("nii->ni", fit.covariance[at]).max(1, initial=0.0)
@@ -213,9 +214,10 @@ def _is_vague(fit: BlockFit, knowledge: Knowledge) -> BoolArray:
 
 
 def _donor_neighbours(crystal: BoolArray, significance: FloatArray) -> tuple[IntArray, BoolArray]:
-    """Which neighbour a faint pattern may have its crystal from, flat, and where none was found within a crystal.
+    """Flat index of each position's donor neighbour, and mask of the positions within a crystal where none was found.
 
-    There it is the clearest one that has a crystal: one that has none can be clear by chance.
+    The donor of such a position is its clearest neighbour that has a crystal: one without a crystal can be clear by
+    chance.
     """
     there, all_around = count_around(crystal, 1)
     lost = ~crystal & (there >= ENCLOSING * all_around)

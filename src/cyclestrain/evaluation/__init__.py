@@ -1,4 +1,4 @@
-"""How good a result is: errors against a known truth, and the bound that counting statistics allow."""
+"""Accuracy of a result: errors against a known truth, and the bound set by counting statistics."""
 
 from cyclestrain.evaluation.accuracy import Accuracy, compare, relative_truth
 from cyclestrain.evaluation.bound import BoundTable, tabulate

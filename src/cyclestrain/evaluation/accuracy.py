@@ -1,4 +1,4 @@
-r"""How close a result is to a known truth.
+r"""Errors of a result against a known truth.
 
 A result is relative to a reference region; the truth is absolute. `relative_truth` brings the truth to the same
 reference: :math:`F_{rel} = F S F_{ref}^{-1}`, where `S` is a rotation the lattice maps onto itself under. A relabelled
@@ -28,18 +28,19 @@ IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 
 STRAINS = ("exx", "eyy", "exy")
+"""Components of strain, in the order in which they are reported."""
 VACUUM, UNKNOWN = -1, -2
-"""In place of a class: no crystal, and a class that the truth has not."""
+"""Stand for a class: no crystal, and a class that the truth does not have."""
 FAILURE_DEG = 1.0
-"""Rotation error, modulo symmetry, above which a position counts as a failure."""
+"""Rotation error, degrees modulo symmetry, above which a position counts as a failure."""
 INTERIOR_SHARE = 0.999
-"""Smallest share of the probe that lies inside a crystal, or in vacuum."""
+"""Share of the probe in one crystal, or in vacuum, from which a position counts as inside it."""
 SMALLEST_GRAIN = 50
-"""Interior positions a grain needs for a bias."""
+"""Least number of interior positions of a grain for which a bias is given."""
 LARGE_GRAIN = 200
-"""Positions (boundary included) of a large grain."""
+"""Least number of positions (boundary included) of a large grain."""
 OF_ONE = ("z_std", "coverage_68", "coverage_95")
-"""Measures that are no strain."""
+"""Measures that are about one or below, whatever the strain; tables show them with three decimals."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Accuracy:
         return self.failures / self.n_interior if self.n_interior else float("nan")
 
     def to_table(self) -> str:
-        """Text table, one line per measure."""
+        """Text table with one line per measure."""
         rows = [
             ("MAE, all", "mae"),
             ("MAE, interior", "mae_interior"),
@@ -164,6 +165,29 @@ def compare(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") -> Accura
         Truth of the simulated scan.
     estimate
         ``""`` for ``exx ...``, ``raw`` for ``exx_raw ...``.
+
+    Raises
+    ------
+    InputError
+        If the result lacks maps of that estimate or its reference, is of another shape than the truth, or the truth
+        lacks the crystals under the probe.
+
+    Examples
+    --------
+    A result that is wrong by 1e-3 everywhere, against the truth of a crystal with a strained half:
+
+    >>> import numpy as np
+    >>> from cyclestrain.evaluation import compare
+    >>> from cyclestrain.simulation.lattice import make_lattice
+    >>> from cyclestrain.simulation.sample import Sample, make_truth
+    >>> gradient = np.tile(np.eye(2), (4, 6, 1, 1))
+    >>> gradient[:, 3:, 1, 1] += 0.02
+    >>> truth = make_truth(Sample.from_field(make_lattice("hexagonal", 20.0), gradient), np.zeros((4, 6, 2)), {})
+    >>> result = truth[["exx", "eyy", "exy", "rotation"]] + 1e-3
+    >>> result["reference"] = ("ry", "rx"), np.arange(6) < np.full((4, 6), 3)
+    >>> found = compare(result, truth)
+    >>> print(f"{found.exx.mae:.4f} {found.exx.scatter:.4f} {found.failures}")
+    0.0010 0.0000 0
     """
     suffix = _suffix(estimate)
     missing = [name + suffix for name in (*STRAINS, "rotation") if name + suffix not in result]
@@ -197,10 +221,24 @@ def compare(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") -> Accura
 def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") -> xr.Dataset:
     """Truth relative to the reference of a result: ``exx, eyy, exy, rotation`` (radians), dims ``(ry, rx)``.
 
-    The reference of each class is the mean true ``F`` over the (interior) positions of the result's ``reference``
-    mask; classes without any are NaN. A result whose attribute ``reference_kind`` is ``lattice`` is compared with the
+    The reference of each class is the mean true ``F`` over the (interior) positions of the result's ``reference`` mask;
+    classes without any are NaN. A result whose attribute ``reference_kind`` is ``lattice`` is compared with the
     absolute truth. At boundaries the strain is the mean over the crystals under the probe, each relative to the
     reference, weighted by their shares; crystals without a reference count as the dominant one.
+
+    Parameters
+    ----------
+    result
+        Maps of `cyclestrain.map`, with their ``reference`` mask.
+    truth
+        Truth of the simulated scan.
+    estimate
+        ``""`` or ``raw``: whose rotation picks the equivalent labelling.
+
+    Raises
+    ------
+    InputError
+        If the result has another shape than the truth or no reference, or the truth lacks the crystals under the probe.
     """
     if result["exx"].shape != truth["exx"].shape:
         raise InputError(f"the result has {result['exx'].shape} positions, the truth {truth['exx'].shape}")
@@ -236,7 +274,19 @@ def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") ->
 
 
 def error_map(result: xr.Dataset, truth: xr.Dataset, expected: xr.Dataset, name: str, estimate: str = "") -> FloatArray:
-    """Result minus what `relative_truth` expects, shape ``(ry, rx)``; a rotation modulo the symmetry of its lattice."""
+    """Result minus expected truth, shape ``(ry, rx)``; radians, modulo the symmetry of the lattice, for the rotation.
+
+    Parameters
+    ----------
+    result, truth
+        As for `compare`.
+    expected
+        Truth relative to the reference of the result, from `relative_truth`.
+    name
+        ``exx``, ``eyy``, ``exy`` or ``rotation``.
+    estimate
+        ``""`` for ``exx ...``, ``raw`` for ``exx_raw ...``.
+    """
     difference: FloatArray = result[name + _suffix(estimate)].values - expected[name].values
     if name != "rotation":
         return difference
@@ -246,7 +296,7 @@ def error_map(result: xr.Dataset, truth: xr.Dataset, expected: xr.Dataset, name:
 
 
 def classes_found(result: xr.Dataset) -> IntArray:
-    """Class of every position of a result, -1 outside the sample and where there is none, shape ``(ry, rx)``."""
+    """Class of every position of a result, -1 outside the sample or without a class, shape ``(ry, rx)``."""
     found: IntArray = np.where(np.isfinite(result["class"].values), result["class"].values, VACUUM).astype(np.int64)
     if "sample" in result:
         found[~result["sample"].values.astype(bool)] = VACUUM
@@ -254,9 +304,23 @@ def classes_found(result: xr.Dataset) -> IntArray:
 
 
 def renamed(found: IntArray, label: IntArray) -> IntArray:
-    """Classes `found`, named as in the true `label` by the best one-to-one assignment.
+    """Classes found, renamed to those of the truth by the best one-to-one assignment.
 
-    Vacuum stays -1; a class that is left over, one that the truth has not, becomes -2.
+    Vacuum stays -1; a class that is left over, since the truth has fewer, becomes -2.
+
+    Parameters
+    ----------
+    found
+        Classes of a result, -1 for vacuum, any shape.
+    label
+        True classes of the same positions, -1 for vacuum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cyclestrain.evaluation.accuracy import renamed
+    >>> renamed(np.array([1, 1, 0, 0, 2, -1]), np.array([0, 0, 1, 1, 1, -1]))
+    array([ 0,  0,  1,  1, -2, -1])
     """
     both = (label >= 0) & (found >= 0)
     table = np.zeros((int(label.max()) + 1, int(found.max()) + 1), np.int64)
@@ -296,7 +360,7 @@ def _blend(stretch: FloatArray, truth: xr.Dataset) -> FloatArray:
 
 @dataclass(frozen=True)
 class Grains:
-    """Grains a bias is given for: `all` of them, and the `large` ones among them."""
+    """Numbers of the grains that have a bias: `all` of them, and the `large` ones among them."""
 
     all: list[int]
     large: list[int]
@@ -304,7 +368,7 @@ class Grains:
 
 @dataclass(frozen=True)
 class Regions:
-    """Positions that go into each measure, shape ``(ry, rx)``, and the grain map."""
+    """Masks of the positions that enter each measure, shape ``(ry, rx)``, and the map of grains."""
 
     valid: BoolArray
     interior: BoolArray

@@ -1,4 +1,4 @@
-"""Figures of results, dictionaries and trainings, drawn with matplotlib, which only this room knows."""
+"""Figures of results, dictionaries and trainings, drawn with matplotlib, which nothing else in the package uses."""
 
 from cyclestrain.figures.accuracy_maps import accuracy_figure
 from cyclestrain.figures.figures import (

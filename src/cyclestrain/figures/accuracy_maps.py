@@ -1,4 +1,4 @@
-"""Truth, estimate and error side by side, for scans whose truth is known."""
+"""Figure of truth, estimate and error side by side, for scans whose truth is known."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ from cyclestrain.figures.strain_maps import SMALLEST_STRAIN, Estimate, strain_sc
 __all__ = ["Comparison", "accuracy_figure", "compare"]
 
 LABEL_WIDTH, COLUMN_GAP, WIDE_GAP, ROW_GAP, HEAD_BAND, BAR, BAR_BAND = 6.0, 2.5, 5.0, 2.5, 4.5, 2.0, 8.0
+"""Sizes and gaps of the layout, millimetres."""
 HISTOGRAM_WIDTH, NOTE_WIDTH, TALLEST = 30.0, 19.0, 46.0
 SCALE_BAND = 4.5
 ERROR_COVERAGE = 0.98
+"""Share of the errors inside their colour scale."""
 DESCRIPTION = (
     "Simulated truth, {kind} estimate and their difference, relative to the reference. Bias: median error;\n"
     "MAE: mean absolute error; scatter: half of the 16 to 84 % range of the errors; all over every valid position."
@@ -51,7 +53,22 @@ class Comparison:
 
 
 def compare(ds: xr.Dataset, truth: xr.Dataset, estimate: Estimate = "") -> list[Comparison]:
-    """Compare a result with its truth; rotations are compared modulo their period."""
+    """Compare a result with its truth; rotations are compared modulo their period.
+
+    Parameters
+    ----------
+    ds
+        A result.
+    truth
+        ``exx, eyy, exy, rotation`` over ``(ry, rx)``, relative to the same reference, rotation in radians.
+    estimate
+        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+
+    Raises
+    ------
+    InputError
+        If the truth lacks a component or has another shape than the result.
+    """
     period = period_map(ds)
     comparisons = []
     for component in COMPONENTS:
@@ -164,6 +181,11 @@ def accuracy_figure(ds: xr.Dataset, truth: xr.Dataset, estimate: Estimate = "") 
         ``exx, eyy, exy, rotation`` over ``(ry, rx)``, relative to the same reference, rotation in radians.
     estimate
         ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+
+    Raises
+    ------
+    InputError
+        If the truth lacks a component or has another shape than the result.
     """
     comparisons = compare(ds, truth, estimate)
     strains, turning = comparisons[: len(STRAINS)], comparisons[-1]

@@ -1,4 +1,4 @@
-"""What the model learned: the averaged pattern of every entry with its reflections, and the probe."""
+"""Figure of the learned dictionary: the averaged pattern of every entry with its reflections, and the probe."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ from cyclestrain.figures.panels import GAP, MARGIN, panel_title
 __all__ = ["RadialProfile", "dictionary_figure", "probe_radius", "radial_profile"]
 
 TOP, NOTE_BAND, TITLE_BAND = 11.0, 7.0, 5.0
+"""Heights of the bands around the panels, millimetres."""
 TICK_WIDTH = 6.0
+"""Width of the tick labels beside a panel, millimetres."""
 PROBE = 38.0
+"""Side of the probe's panel, millimetres."""
 SINGLE = 90.0
+"""Side of the panel of a single entry, millimetres."""
 DESCRIPTION = (
     "Averaged patterns (square-root scale), reflections circled with the radius of the learned probe; "
     "axes in detector pixels."
@@ -34,7 +38,7 @@ GAMMA = 0.5
 
 @dataclass(frozen=True)
 class RadialProfile:
-    """Mean over the angle of a probe's intensity, its maximum 1, at `radius` in detector pixels."""
+    """Radial profile of a probe, with a maximum of 1, at `radius` in detector pixels."""
 
     radius: NDArray[np.float64]
     intensity: NDArray[np.float64]
@@ -52,7 +56,7 @@ def _oversampling(dictionary: xr.Dataset) -> float:
 
 
 def radial_profile(dictionary: xr.Dataset) -> RadialProfile:
-    """Radial profile of the learned probe, one value per super-resolved pixel, out to the nearest image edge."""
+    """Radial profile of the learned probe, one value per super-resolved pixel, out to the nearest edge of its image."""
     oversampling = _oversampling(dictionary)
     y, x = _probe_grid(dictionary["probe"], oversampling)
     ring = np.rint(np.hypot(y, x) * oversampling).astype(int).ravel()
@@ -66,7 +70,7 @@ def radial_profile(dictionary: xr.Dataset) -> RadialProfile:
 
 
 def probe_radius(profile: RadialProfile) -> float | None:
-    """Radius in detector pixels where the profile last falls through half of its maximum; ``None`` if it never does."""
+    """Radius, detector pixels, at which the profile last falls through half of its maximum; None if it never does."""
     above = profile.intensity >= 0.5
     crossings = np.flatnonzero(above[:-1] & ~above[1:])
     if not crossings.size:
@@ -188,6 +192,11 @@ def dictionary_figure(dictionary: xr.Dataset) -> Figure:
     ----------
     dictionary
         The group ``dictionary`` of a result.
+
+    Raises
+    ------
+    InputError
+        If the dictionary lacks averages, reflections or the probe.
     """
     missing = [name for name in ("average", "reflection_y", "reflection_x", "probe") if name not in dictionary]
     if missing:

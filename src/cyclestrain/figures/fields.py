@@ -1,4 +1,4 @@
-"""What figures take out of a result: masked maps in the units of a plot, steps, axes and periods."""
+"""What figures read from a result: masked maps in the units of plots, steps, axes and periods."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Component:
 
     @property
     def label(self) -> str:
-        """Symbol and unit."""
+        """Symbol and unit, as in a title."""
         return f"{self.symbol} ({self.unit})"
 
 
@@ -53,12 +53,15 @@ COMPONENTS = (
     Component("exy", r"$\varepsilon_{xy}$", "%", 100.0),
     Component("rotation", r"rotation $\theta$", "°", 180 / np.pi),
 )
+"""Strain and rotation in the order of the figures."""
 STRAINS = COMPONENTS[:3]
+"""The components that are strains."""
 SIGMA = r"$\sigma$"
+"""Symbol of a standard deviation."""
 
 
 def usable(ds: xr.Dataset) -> NDArray[np.bool_]:
-    """Positions that hold a result: on the sample and valid, shape ``(ry, rx)``."""
+    """Mask of the positions that hold a result, on the sample and valid, shape ``(ry, rx)``."""
     mask = np.ones((ds.sizes["ry"], ds.sizes["rx"]), dtype=bool)
     for name in ("sample", "valid"):
         if name in ds:
@@ -67,7 +70,22 @@ def usable(ds: xr.Dataset) -> NDArray[np.bool_]:
 
 
 def masked_map(ds: xr.Dataset, name: str, factor: float = 1.0) -> Map:
-    """Variable `name` times `factor`, masked where it is not finite or the position holds no result."""
+    """A variable times a factor, masked where it is not finite or the position holds no result.
+
+    Parameters
+    ----------
+    ds
+        A result.
+    name
+        Name of the variable.
+    factor
+        Factor from the stored unit to that of the map.
+
+    Raises
+    ------
+    InputError
+        If the result has no such variable.
+    """
     if name not in ds:
         raise InputError(f"the result has no variable {name!r}; it has {', '.join(sorted(map(str, ds.data_vars)))}")
     values = np.asarray(ds[name].transpose("ry", "rx").values, dtype=np.float64) * factor
@@ -75,7 +93,24 @@ def masked_map(ds: xr.Dataset, name: str, factor: float = 1.0) -> Map:
 
 
 def component_map(ds: xr.Dataset, component: Component, estimate: str = "", kind: str = "") -> Map:
-    """Map of a component in the unit of plots: `estimate` ``""`` or ``"raw"``, `kind` ``""`` or ``"sigma"``."""
+    """Map of a component in the unit of plots, masked where the position holds no result.
+
+    Parameters
+    ----------
+    ds
+        A result.
+    component
+        One of `COMPONENTS`.
+    estimate
+        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+    kind
+        ``""`` for the values, ``"sigma"`` for their standard deviations.
+
+    Raises
+    ------
+    InputError
+        If the result has no such map.
+    """
     name = "_".join(part for part in (component.name, estimate, kind) if part)
     return masked_map(ds, name, component.factor)
 
@@ -92,25 +127,33 @@ def period_map(ds: xr.Dataset) -> NDArray[np.float64]:
 
 
 def periods_deg(ds: xr.Dataset) -> tuple[float, ...]:
-    """Periods that occur among the positions with a result, the longest last."""
+    """Periods of the rotation that occur among the positions with a result, degrees, the longest last."""
     periods, used = period_map(ds), usable(ds)
     return tuple(float(period) for period in np.unique(periods[used] if used.any() else periods))
 
 
 def wrap_map(values: Map, period: NDArray[np.float64]) -> Map:
-    """Angles in degrees brought into ``[-period / 2, period / 2)`` of their own position, mask kept."""
+    """Angles brought into ``[-period / 2, period / 2)`` of their own position, with the same mask.
+
+    Parameters
+    ----------
+    values
+        Angles, degrees.
+    period
+        Period at every position, degrees, see `period_map`.
+    """
     return np.ma.masked_array(wrap_angle(values.filled(0.0), period), np.ma.getmaskarray(values))
 
 
 def reference_mask(ds: xr.Dataset) -> NDArray[np.bool_]:
-    """Return the reference region, shape ``(ry, rx)``; all false where the result has none."""
+    """Mask of the reference region, shape ``(ry, rx)``; all false where the result has none."""
     if "reference" not in ds:
         return np.zeros((ds.sizes["ry"], ds.sizes["rx"]), dtype=bool)
     return np.asarray(ds["reference"].transpose("ry", "rx").values, dtype=bool)
 
 
 def scan_step(ds: xr.Dataset) -> Quantity:
-    """Distance between neighbouring positions, ``1 positions`` where it is not known."""
+    """Distance between neighbouring positions; ``1 positions`` where it is not known."""
     step = ds.attrs.get("real_step")
     if step is None or not np.isfinite(step) or step <= 0:
         return Quantity(1.0, "positions")
@@ -118,7 +161,7 @@ def scan_step(ds: xr.Dataset) -> Quantity:
 
 
 def strain_axes_angle(ds: xr.Dataset) -> float | None:
-    """Angle of the strain x axis in the picture (the scan frame), degrees from +x to +y; ``None`` where unknown."""
+    """Angle of the strain's x axis in the picture (the scan frame), degrees from +x to +y; None where unknown."""
     scan_rotation = float(ds.attrs.get("scan_rotation_deg", 0.0))
     axes = ds.attrs.get("axes", "detector")
     defaults = {"detector": 0.0, "scan": scan_rotation}

@@ -1,4 +1,4 @@
-"""All figures of a result or a model: drawn here, written here.
+"""All figures of a result or a model, and the writing of figures to files.
 
 Every figure is a `matplotlib.figure.Figure` of 180 mm, two columns of a journal; pyplot is never used.
 """
@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 FORMATS = ("png", "svg", "pdf")
+"""Formats in which figures are written."""
 PNG_DPI = 200
+"""Dots per inch of PNG files."""
 # Two runs on the same result write the same bytes: no dates in the files.
 METADATA: dict[str, dict[str, str | None]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -44,7 +46,17 @@ def result_figures(
     truth: xr.Dataset | None = None,
     training: xr.Dataset | None = None,
 ) -> Iterator[tuple[str, Figure]]:
-    """Draw every figure a result has data for, one at a time, as pairs of name and figure."""
+    """Draw every figure for which a result has data, one at a time, as pairs of name and figure.
+
+    Parameters
+    ----------
+    ds
+        A result.
+    dictionary, training
+        Its groups of these names; None leaves the figure out.
+    truth
+        Truth relative to the same reference; None leaves the figure out.
+    """
     yield "strain", strain_figure(ds)
     if "exx_raw" in ds and not ds["exx_raw"].drop_attrs().equals(ds["exx"].drop_attrs()):
         yield "strain_raw", strain_figure(ds, "raw")
@@ -68,7 +80,20 @@ def _checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write one figure, its format being the extension of `path`; the file is complete or absent."""
+    """Write one figure; the file appears complete or not at all.
+
+    Parameters
+    ----------
+    figure
+        Figure to write.
+    path
+        File to write, whose extension is one of `FORMATS`.
+
+    Raises
+    ------
+    OutputError
+        If the format is unknown or the file cannot be written.
+    """
     target = Path(path)
     (kind,) = _checked_formats([target.suffix])
     partial = target.with_name(f".{target.name}.part")
@@ -95,13 +120,18 @@ def save_figures(
     ds
         A result.
     dictionary
-        Its group ``dictionary``, or ``None`` to leave that figure out.
+        Its group ``dictionary``; None leaves that figure out.
     prefix_or_folder, formats
-        As of `write_figures`.
+        As for `write_figures`.
     truth
-        The truth of a simulated scan relative to the same reference; adds ``accuracy``.
+        Truth of a simulated scan relative to the same reference; adds ``accuracy``.
     training
-        Its group ``training``, or ``None`` to leave that figure out.
+        Its group ``training``; None leaves that figure out.
+
+    Raises
+    ------
+    OutputError
+        If a format is unknown or a file cannot be written.
     """
     return write_figures(result_figures(ds, dictionary, truth, training), prefix_or_folder, formats)
 
@@ -111,7 +141,7 @@ def write_figures(
     prefix_or_folder: str | os.PathLike[str],
     formats: Sequence[str] = ("png",),
 ) -> tuple[Path, ...]:
-    """Write figures under their names.
+    """Write figures to files that are called by their names.
 
     Parameters
     ----------

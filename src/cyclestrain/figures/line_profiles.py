@@ -1,4 +1,4 @@
-"""A line scan is not a picture: four profiles with their uncertainty bands."""
+"""Figure of a line scan: four profiles with their uncertainty bands instead of maps."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from cyclestrain.figures.panels import MARGIN, Panel, draw_header, panel_title
 __all__ = ["is_line", "profile_figure", "runs"]
 
 SHORTEST_LINE = 5
+"""Least number of positions of a line scan."""
 TOP, AXIS_BAND, PROFILE_WIDTH, PROFILE_HEIGHT, GAP = 20.0, 9.0, 142.0, 22.0, 7.0
+"""Sizes and gaps of the layout, millimetres."""
 LEFT = MARGIN + 5.0
 REFERENCE = "#dbe7d5"
+"""Colour of the reference region."""
 
 
 def is_line(shape: tuple[int, ...]) -> bool:
@@ -31,7 +34,7 @@ def is_line(shape: tuple[int, ...]) -> bool:
 
 
 def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Start and stop of every run of true values in a one-dimensional mask."""
+    """Start and stop (excluded) of every run of true values in a one-dimensional mask."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
@@ -57,7 +60,19 @@ def _draw_profile(axes: Axes, panel: Panel, sigma: NDArray[np.float64] | None, s
 
 
 def profile_figure(ds: xr.Dataset, panels: Sequence[Panel], estimate: Literal["", "raw"], description: str) -> Figure:
-    """Profiles along a line scan; bands are one stated standard uncertainty, green marks the reference."""
+    """Draw profiles along a line scan; bands are one stated standard deviation, green marks the reference.
+
+    Parameters
+    ----------
+    ds
+        A result of one row or one column.
+    panels
+        Maps of the components in the order of `COMPONENTS`.
+    estimate
+        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+    description
+        Text under the title.
+    """
     page = Page(TOP + len(panels) * PROFILE_HEIGHT + (len(panels) - 1) * GAP + AXIS_BAND)
     draw_header(page, ds, description.replace("outlined", "green"))
     step = scan_step(ds)

@@ -1,4 +1,4 @@
-"""One map and what surrounds it: colours, blanks, reference outline, scale bar, axes legend, histogram."""
+"""One map and its surroundings: colours, blanks, reference outline, scale bar, axes legend, histogram."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ UNCERTAINTY: Colormap = cm.acton_r
 CONFIDENCE: Colormap = cm.devon
 PATTERN: Colormap = cm.oslo_r
 BLANK, HATCH = "#bcbcbc", "#d9d9d9"
+"""Colours of the ground and of the hatch where a map has no value."""
 # Beyond this many positions a map has about as many as the page has pixels: then averaging beats dropping rows.
 NEAREST_UP_TO = 300
 
@@ -57,13 +58,23 @@ def colours_of(scale: ColourScale) -> Colormap:
 
 
 def class_colours(n: int) -> Colormap:
-    """One distinct colour per class."""
+    """Colour map of `n` distinct colours, one for each class."""
     entries = cm.batlowS(np.arange(2, n + 2)) if n > 2 else cm.batlow(np.array([0.15, 0.7])[:n])
     return ListedColormap(entries)
 
 
 def draw_map(axes: Axes, values: Map, scale: ColourScale, colours: Colormap) -> AxesImage:
-    """Show a map; masked positions stay transparent over a light hatch, so that blank can never be read as zero."""
+    """Draw a map; masked positions are transparent over a light hatch, so that a blank cannot be read as zero.
+
+    Parameters
+    ----------
+    axes
+        Axes that the map fills.
+    values
+        Map, shape ``(ry, rx)``.
+    scale, colours
+        Values at the ends of the colour map, and the colour map.
+    """
     axes.set(xticks=[], yticks=[])
     axes.add_patch(
         Rectangle(
@@ -83,7 +94,7 @@ def draw_map(axes: Axes, values: Map, scale: ColourScale, colours: Colormap) -> 
 
 
 def edge_segments(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Straight pixel edges between true and false, shape ``(n, 2, 2)``: segments from ``(x, y)`` to ``(x, y)``."""
+    """Pixel edges between true and false as straight segments from ``(x, y)`` to ``(x, y)``, shape ``(n, 2, 2)``."""
     padded = np.pad(mask, 1)
     horizontal = _straight_runs(padded[1:, :] != padded[:-1, :])
     vertical = _straight_runs((padded[:, 1:] != padded[:, :-1]).T)[..., ::-1]
@@ -98,7 +109,15 @@ def _straight_runs(edges: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
-    """Outline a region along pixel edges, holes filled, black on white so that it shows on any colour."""
+    """Outline a region along pixel edges, holes filled, black on white so that it shows on any colour.
+
+    Parameters
+    ----------
+    axes
+        Axes of a map.
+    mask
+        The region, shape ``(ry, rx)``.
+    """
     segments = list(edge_segments(binary_fill_holes(mask)))
     for colour, width, order in (("white", 1.8, 3), ("black", 0.8, 4)):
         axes.add_collection(
@@ -110,7 +129,21 @@ def outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
 
 
 def draw_scale_bar(page: Page, map_box: Box, n_columns: int, step: Quantity, target: float = 12.0) -> None:
-    """Scale bar of about `target` millimetres under the left edge of a map."""
+    """Draw a scale bar under the left edge of a map.
+
+    Parameters
+    ----------
+    page
+        Page that holds the map.
+    map_box
+        Place of the map.
+    n_columns
+        Number of columns of the map.
+    step
+        Distance between neighbouring positions.
+    target
+        Largest length of the bar, millimetres.
+    """
     per_mm = n_columns * step.value / map_box.width
     length = scale_bar_length(target * per_mm, whole=step.unit == "positions")
     width = length / per_mm
@@ -120,7 +153,15 @@ def draw_scale_bar(page: Page, map_box: Box, n_columns: int, step: Quantity, tar
 
 
 def draw_axes_legend(axes: Axes, angle_deg: float) -> None:
-    """Arrows along the strain's x and y axes as they lie in the picture, and the sense of positive rotation."""
+    """Draw arrows along the strain's x and y axes as they lie in the picture, and the sense of positive rotation.
+
+    Parameters
+    ----------
+    axes
+        Axes that the legend fills.
+    angle_deg
+        Angle of the strain's x axis in the picture, degrees, positive from +x to +y (clockwise on the screen).
+    """
     axes.set(xlim=(-0.45, 1.55), ylim=(1.55, -0.45))
     axes.set_axis_off()
     angle = np.deg2rad(angle_deg)
@@ -152,7 +193,19 @@ def _draw_rotation_sense(axes: Axes, origin: NDArray[np.float64], angle_deg: flo
 
 
 def draw_histogram(axes: Axes, values: Map, scale: ColourScale, *, upright: bool = False) -> None:
-    """Histogram on the colour scale of a map: values along x, or along y when `upright`."""
+    """Draw a histogram over the colour scale of a map.
+
+    Parameters
+    ----------
+    axes
+        Axes that the histogram fills.
+    values
+        Values of the map.
+    scale
+        Colour scale of the map.
+    upright
+        Whether the values lie along y instead of x.
+    """
     finite = values.compressed()
     edges = histogram_edges(finite, scale)
     counts, _ = np.histogram(finite, edges)
@@ -174,7 +227,15 @@ def _tick_label(value: float, _: Any = None) -> str:
 
 
 def draw_colour_bar(axes: Axes, scale: ColourScale, colours: Colormap) -> None:
-    """Horizontal colour bar over the whole scale."""
+    """Draw a horizontal colour bar over the whole scale.
+
+    Parameters
+    ----------
+    axes
+        Axes that the bar fills.
+    scale, colours
+        Values at the ends of the colour map, and the colour map.
+    """
     mappable = ScalarMappable(Normalize(scale.low, scale.high), colours)
     figure = axes.get_figure(root=True)
     assert figure is not None

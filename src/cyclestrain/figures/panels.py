@@ -27,11 +27,16 @@ __all__ = [
 ]
 
 MARGIN, GAP = 4.0, 5.0
+"""Margin of the page and gap between columns of panels, millimetres."""
 HEADER_HEIGHT = 16.0
+"""Height of the header, millimetres."""
 TITLE_BAND, SCALE_BAND, HISTOGRAM, BAR = 4.2, 4.8, 9.0, 2.0
+"""Heights of the parts of a panel, millimetres."""
 TICK_BAND, NOTE_LINE, ROW_GAP = 3.6, 2.8, 3.0
 TALLEST_MAP, NARROWEST_MAP, LOWEST_MAP = 80.0, 8.0, 8.0
+"""Limits of the size of a map, millimetres."""
 LEGEND_ROWS, LEGEND_COLUMN = 5, 19.5
+"""Number of names under each other in a legend, and width of its columns, millimetres."""
 # Wider scans than this get two panels per row instead of four.
 WIDE = 0.4
 
@@ -48,29 +53,39 @@ class Grid:
 
     @property
     def cell_width(self) -> float:
-        """Width of a cell."""
+        """Width of a cell, millimetres."""
         return (PAGE_WIDTH - 2 * MARGIN - (self.columns - 1) * GAP) / self.columns
 
     @property
     def cell_height(self) -> float:
-        """Height of a cell with everything under its map."""
+        """Height of a cell with everything under its map, millimetres."""
         under = SCALE_BAND + HISTOGRAM + BAR + TICK_BAND + self.note_lines * NOTE_LINE + ROW_GAP
         return TITLE_BAND + self.map_height + under
 
     @property
     def page_height(self) -> float:
-        """Height of header and all rows."""
+        """Height of the header and all rows, millimetres."""
         return HEADER_HEIGHT + self.rows * self.cell_height - ROW_GAP / 2
 
     def map_box(self, index: int) -> Box:
-        """Where the map of panel `index` is drawn: centred in its cell."""
+        """Place of the map of panel `index`, centred in its cell."""
         row, column = divmod(index, self.columns)
         left = MARGIN + column * (self.cell_width + GAP) + (self.cell_width - self.map_width) / 2
         return Box(left, HEADER_HEIGHT + row * self.cell_height + TITLE_BAND, self.map_width, self.map_height)
 
 
 def plan_grid(shape: tuple[int, int], n_panels: int, *, note_lines: int) -> Grid:
-    """Grid of panels for maps of `shape` ``(ry, rx)``; pixels are square unless a scan is extremely long."""
+    """Grid of panels that suits the shape of a scan; pixels are square unless the scan is extremely long.
+
+    Parameters
+    ----------
+    shape
+        Shape of the maps, ``(ry, rx)``.
+    n_panels
+        Number of panels.
+    note_lines
+        Lines of text under each panel.
+    """
     n_rows, n_columns = shape
     aspect = n_rows / n_columns
     columns = 4 if aspect >= WIDE else 2
@@ -83,7 +98,7 @@ def plan_grid(shape: tuple[int, int], n_panels: int, *, note_lines: int) -> Grid
 
 @dataclass(frozen=True)
 class Panel:
-    """One map and how to show it."""
+    """One map with its title, colours and note."""
 
     title: str
     values: Map
@@ -95,7 +110,17 @@ class Panel:
 
 
 def draw_header(page: Page, ds: xr.Dataset, description: str) -> None:
-    """Name of the scan, what the figure shows, and the axes legend."""
+    """Draw the name of the scan, a description of the figure, and the axes legend.
+
+    Parameters
+    ----------
+    page
+        Page to draw on.
+    ds
+        A result.
+    description
+        Text under the name.
+    """
     page.text(MARGIN, 3.5, shorten(str(ds.attrs.get("name", "scan")), 90), size=TITLE_SIZE, weight="bold")
     page.text(MARGIN, 7.6, description, size=NOTE_SIZE, color=MUTED, linespacing=1.3)
     angle = strain_axes_angle(ds)
@@ -106,13 +131,31 @@ def draw_header(page: Page, ds: xr.Dataset, description: str) -> None:
 
 
 def panel_title(page: Page, box: Box, index: int, title: str) -> None:
-    """Letter and title above a box."""
+    """Draw the letter and the title of a panel above a box.
+
+    Parameters
+    ----------
+    page, box
+        Page and place of the panel's map.
+    index
+        Number of the panel, 0 for ``a``.
+    title
+        Text after the letter.
+    """
     page.text(box.left, box.top - 1.0, "abcdefghijklmnopqrstuvwxyz"[index], weight="bold", va="baseline")
     page.text(box.left + 3, box.top - 1.0, title, va="baseline")
 
 
 def spread_note(values: Map, unit: str) -> str:
-    """Median and spread of a map in words."""
+    """Text with median and spread of a map.
+
+    Parameters
+    ----------
+    values
+        Map in the unit of plots.
+    unit
+        Unit to write after the numbers.
+    """
     summary = summarise(values)
     if summary is None:
         return "no valid position"
@@ -122,7 +165,19 @@ def spread_note(values: Map, unit: str) -> str:
 
 
 def draw_legend(page: Page, left: float, top: float, colours: Colormap, names: tuple[str, ...]) -> None:
-    """Swatches with names, five under each other, then a new column."""
+    """Draw colour swatches with names, five under each other, then a new column.
+
+    Parameters
+    ----------
+    page
+        Page to draw on.
+    left, top
+        Top left corner of the legend, millimetres.
+    colours
+        Colour map that is called with the index of a name.
+    names
+        Names in the order of the colours.
+    """
     for index, name in enumerate(names):
         column, row = divmod(index, LEGEND_ROWS)
         x, y = left + column * LEGEND_COLUMN, top + row * 3.4
@@ -131,7 +186,17 @@ def draw_legend(page: Page, left: float, top: float, colours: Colormap, names: t
 
 
 def draw_panel(page: Page, grid: Grid, index: int, panel: Panel) -> Axes:
-    """Draw panel `index` of a grid; returns the axes of its map."""
+    """Draw a panel of a grid; returns the axes of its map.
+
+    Parameters
+    ----------
+    page, grid
+        Page to draw on and its grid.
+    index
+        Number of the panel, which gives its place and letter.
+    panel
+        What to draw.
+    """
     box = grid.map_box(index)
     cell = Box(box.left - (grid.cell_width - box.width) / 2, box.top, grid.cell_width, box.height)
     axes = page.axes(box)

@@ -1,4 +1,4 @@
-"""Which values a map shows, how long its scale bar is and how its numbers are written: pure and without matplotlib."""
+"""Ranges of colour scales, lengths of scale bars and spelling of numbers: pure functions without matplotlib."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ __all__ = [
 ]
 
 CEILINGS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+"""Round numbers at which a scale may end, times a power of ten."""
 FLOORS = (1.0, 2.0, 5.0)
+"""Round numbers that a scale bar may have, times a power of ten."""
 MINUS = "\N{MINUS SIGN}"
+"""The true minus sign."""
 LARGER_UNITS = {"pm": "nm", "nm": "µm", "µm": "mm"}
+"""Unit that is a thousand times larger."""
 # Two neighbouring values of CEILINGS differ by at least 20 %, so rounding errors of this size never matter.
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class ColourScale:
-    """Values at the two ends of a colour map; `cyclic` when both ends mean the same."""
+    """Values at the two ends of a colour map; `cyclic` where both ends mean the same."""
 
     low: float
     high: float
@@ -93,6 +97,12 @@ def symmetric_scale(values: ArrayLike, *, coverage: float = 0.99, smallest: floa
         Share of the values inside the scale.
     smallest
         Half the width of the scale if there are no values, or none that differ from zero.
+
+    Examples
+    --------
+    >>> from cyclestrain.figures.ranges import symmetric_scale
+    >>> symmetric_scale([-0.3, 0.1, 1.13], coverage=1.0)
+    ColourScale(low=-1.2, high=1.2, cyclic=False)
     """
     finite = np.abs(_finite(values))
     bound = float(np.quantile(finite, coverage)) if finite.size else 0.0
@@ -101,7 +111,17 @@ def symmetric_scale(values: ArrayLike, *, coverage: float = 0.99, smallest: floa
 
 
 def sequential_scale(values: ArrayLike, *, coverage: float = 0.99, from_zero: bool = True) -> ColourScale:
-    """Scale from zero (or a low quantile) to a high quantile of all finite `values`, high end rounded up."""
+    """Scale from zero, or a low quantile, to a high quantile of all finite values, ends rounded outwards.
+
+    Parameters
+    ----------
+    values
+        Any shape; non-finite and masked values are ignored.
+    coverage
+        Quantile at the high end.
+    from_zero
+        Whether the scale starts at zero instead of at the quantile ``1 - coverage``.
+    """
     finite = _finite(values)
     if not finite.size:
         return ColourScale(0.0, 1.0)
@@ -116,10 +136,19 @@ def sequential_scale(values: ArrayLike, *, coverage: float = 0.99, from_zero: bo
 
 
 def rotation_scale(values: ArrayLike, period: float, *, coverage: float = 0.99) -> ColourScale:
-    """Cyclic scale over one `period` if rotations fill it, otherwise a narrow one about zero; all in degrees.
+    """Cyclic scale over one period if rotations fill it, otherwise a narrow one about zero.
 
-    Rotations fill the period when more than 1 % of them are farther than a quarter of it from zero: a scale about
-    zero would then put most of its colours where there are no data, or cut grains that lie across its end.
+    Rotations fill the period where more than 1 % of them are farther than a quarter of it from zero: a scale about zero
+    would then put most of its colours where there are no data, or cut grains that lie across its end.
+
+    Parameters
+    ----------
+    values
+        Rotations, degrees, any shape; non-finite and masked values are ignored.
+    period
+        Angle after which the rotation repeats, degrees.
+    coverage
+        Share of the values inside a narrow scale.
     """
     wrapped = wrap_angle(_finite(values), period)
     if wrapped.size and float(np.quantile(np.abs(wrapped), coverage)) > period / 4:
@@ -128,7 +157,7 @@ def rotation_scale(values: ArrayLike, period: float, *, coverage: float = 0.99) 
 
 
 def summarise(values: ArrayLike) -> Summary | None:
-    """Median and spread of the finite `values`, or ``None`` if there are none."""
+    """Median and spread of the finite values, or None if there are none."""
     finite = _finite(values)
     if not finite.size:
         return None
@@ -137,13 +166,33 @@ def summarise(values: ArrayLike) -> Summary | None:
 
 
 def scale_bar_length(target: float, *, whole: bool = False) -> float:
-    """Length of a scale bar, 1, 2 or 5 times a power of ten up to `target`; at least 1 where it must be `whole`."""
+    """Length of a scale bar: 1, 2 or 5 times a power of ten.
+
+    Parameters
+    ----------
+    target
+        Largest length.
+    whole
+        Whether the length is at least 1, as it must be where positions are counted.
+    """
     length = nice_floor(target)
     return max(length, 1.0) if whole else length
 
 
 def format_length(length: float, unit: str) -> str:
-    """Write a length as a person does: ``500 nm``, ``2 µm``, ``1 position``."""
+    """Text of a length with its unit, in the unit that gives few digits.
+
+    Parameters
+    ----------
+    length, unit
+        The length and its unit; ``positions`` are counted.
+
+    Examples
+    --------
+    >>> from cyclestrain.figures.ranges import format_length
+    >>> format_length(500, "nm"), format_length(2000, "nm"), format_length(1, "positions")
+    ('500 nm', '2 µm', '1 position')
+    """
     unit = "µm" if unit == "um" else unit
     while length >= 1000 and unit in LARGER_UNITS:
         length, unit = length / 1000, LARGER_UNITS[unit]
@@ -153,7 +202,21 @@ def format_length(length: float, unit: str) -> str:
 
 
 def format_number(value: float, spread: float) -> str:
-    """`value` with as many decimals as give `spread` two digits, and a true minus sign."""
+    """Text of a value with as many decimals as give its spread two digits, and a true minus sign.
+
+    Parameters
+    ----------
+    value
+        Number to write.
+    spread
+        Standard deviation of it, which sets the number of decimals (0 to 6).
+
+    Examples
+    --------
+    >>> from cyclestrain.figures.ranges import format_number
+    >>> format_number(0.123456, 0.0123), format_number(12.3456, 1.5), format_number(1234.5, 50.0)
+    ('0.123', '12.3', '1234')
+    """
     decimals = 1 - floor(log10(spread) + ROUNDING) if spread > 0 else 2
     decimals = min(max(decimals, 0), 6)
     text = f"{value:.{decimals}f}"
@@ -163,6 +226,14 @@ def format_number(value: float, spread: float) -> str:
 
 
 def histogram_edges(values: NDArray[Any], scale: ColourScale) -> NDArray[np.float64]:
-    """Bin edges over a whole scale: the more values, the finer."""
+    """Edges of the bins of a histogram over a whole scale, the finer the more values there are.
+
+    Parameters
+    ----------
+    values
+        Finite values.
+    scale
+        Scale that the bins cover.
+    """
     n_bins = int(np.clip(2 * np.sqrt(values.size), 12, 60))
     return np.linspace(scale.low, scale.high, n_bins + 1)

@@ -1,4 +1,4 @@
-"""The figure a paper shows: exx, eyy, exy and rotation."""
+"""The main figure of a result: maps of exx, eyy, exy and rotation."""
 
 from __future__ import annotations
 
@@ -31,17 +31,33 @@ __all__ = ["Estimate", "describe", "strain_figure", "strain_scale"]
 
 Estimate = Literal["", "raw"]
 SMALLEST_STRAIN = 0.05
-"""Narrowest strain scale in percent: below it there is only noise to see."""
+"""Half the width of the narrowest strain scale, percent: below it there is only noise to see."""
 
 
 def strain_scale(maps: list[Map], coverage: float) -> ColourScale:
-    """One scale in percent for all strain maps."""
+    """One colour scale in percent for several strain maps.
+
+    Parameters
+    ----------
+    maps
+        Strain maps, percent.
+    coverage
+        Share of all values inside the scale.
+    """
     pooled = np.concatenate([values.compressed() for values in maps])
     return symmetric_scale(pooled, coverage=coverage, smallest=SMALLEST_STRAIN)
 
 
 def describe(ds: xr.Dataset, estimate: Estimate) -> str:
-    """Say what the maps show: the estimate, the reference and the meaning of blank positions."""
+    """Description of the maps: the estimate, the reference and the meaning of blank positions.
+
+    Parameters
+    ----------
+    ds
+        A result.
+    estimate
+        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+    """
     kind = "each pattern on its own (raw)" if estimate == "raw" else "final estimate"
     reference = str(ds.attrs.get("reference", "")).strip()
     outlined = " (outlined)" if reference_mask(ds).any() else ""

@@ -1,4 +1,4 @@
-"""How a training went: every term of the loss, the held-out deviance and the masks against the epoch."""
+"""Figure of a training: every term of the loss, the held-out deviance and the masks against the epoch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from cyclestrain.figures.panels import MARGIN, panel_title
 __all__ = ["training_figure"]
 
 COLUMNS = 3
+"""Number of panels in a row."""
 TOP, LABELS, TITLE_BAND, ROW_GAP, AXIS_BAND = 12.0, 9.0, 5.0, 3.0, 8.0
+"""Sizes and gaps of the layout, millimetres."""
 PANEL_HEIGHT = 27.0
 LINE, KEPT = "#23426b", "#d1495b"
 LEAST_RANGE = 5e-4
-"""Of an axis, relative to its values: a curve that is flat looks flat."""
+"""Least range of an axis relative to its values, so that a flat curve looks flat."""
 
 
 def _draw_curve(axes: Axes, curve: xr.DataArray, kept: int) -> None:
@@ -50,7 +52,7 @@ def _title(curve: xr.DataArray) -> str:
 
 
 def training_figure(training: xr.Dataset) -> Figure:
-    """Small multiples, one for each number that is logged; the epoch whose weights were kept is marked.
+    """Draw one panel for each value that is logged; the epoch whose weights were kept is marked.
 
     Parameters
     ----------

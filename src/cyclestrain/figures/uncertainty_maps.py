@@ -1,4 +1,4 @@
-"""How far to trust each position: stated uncertainties, fit quality, classes and gaps."""
+"""Figure of how far to trust each position: stated uncertainties, fit quality, classes and gaps."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ DESCRIPTION = (
     "Hatched: no valid result. Spread: half of the 16 to 84 % range."
 )
 STATUS_NAMES = ("vacuum", "failed", "valid")
+"""Names of the states of a position, in the order of their codes."""
 STATUS_COLOURS = ListedColormap(["#e8e8e8", "#c8553d", "#3b6ea5"])
 
 

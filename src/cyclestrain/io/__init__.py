@@ -1,6 +1,7 @@
-"""Reading scans of every vendor, lazily, and writing files whole or not at all.
+"""Reading of scans in every vendor's format, lazily, and writing of files, whole or not at all.
 
-In go a path and how to read it, out comes a `cyclestrain.data.Scan`. Nothing here knows what the patterns mean.
+The functions take a path and the way to read it, and return a `cyclestrain.data.Scan`. Nothing here depends on the
+meaning of the patterns.
 """
 
 from cyclestrain.io.atomic import check_writable, write_folder, write_whole

@@ -1,4 +1,4 @@
-"""Files that appear complete under their name or not at all, and one clear sentence where they cannot."""
+"""Writing of files that appear complete under their name or not at all, with one clear sentence where they cannot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 
 
 def check_writable(path: PathLike, force: bool = False, *, folder: bool = False) -> None:
-    """Raise `OutputError` where a result could not be written: to be called before the long computation.
+    """Make sure that a result can be written, before the long computation.
 
     Parameters
     ----------
@@ -30,6 +30,11 @@ def check_writable(path: PathLike, force: bool = False, *, folder: bool = False)
         Whether an existing one may be replaced.
     folder
         Whether the result is a folder itself, as a Zarr store is.
+
+    Raises
+    ------
+    OutputError
+        If it exists and not `force`, is a folder although a file is wanted, or its folder is missing or read-only.
     """
     target = Path(path)
     if target.is_dir() and not folder:
@@ -38,7 +43,7 @@ def check_writable(path: PathLike, force: bool = False, *, folder: bool = False)
         raise OutputError(f"{target} exists already; choose another name or overwrite it with --force")
     if not target.parent.is_dir():
         raise OutputError(f"the folder {target.parent} does not exist; create it or choose another one")
-    try:  # permission bits lie on network drives and for root: only writing tells
+    try:  # permission bits mislead on network drives and for root: only writing is a test
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}."):
             pass
     except OSError as error:
@@ -68,7 +73,20 @@ def _meanwhile(target: Path) -> OutputError:
 
 @contextmanager
 def write_whole(target: Path, force: bool = False) -> Iterator[Path]:
-    """Give a temporary name beside `target`, which takes its place if all goes well and vanishes otherwise."""
+    """Give a temporary file name beside the target, which takes its place if all goes well and vanishes otherwise.
+
+    Parameters
+    ----------
+    target
+        File to write.
+    force
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If the target exists and not `force`, or cannot be written.
+    """
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
         os.close(handle)
@@ -89,10 +107,22 @@ def write_whole(target: Path, force: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def write_folder(target: Path, force: bool = False) -> Iterator[Path]:
-    """Give a temporary folder beside `target`, which takes its place if all goes well and vanishes otherwise.
+    """Give a temporary folder beside the target, which takes its place if all goes well and vanishes otherwise.
 
-    A folder cannot be replaced in one step: an old one is moved aside first and deleted last, so that at every
-    moment a complete one is on the disk.
+    A folder cannot be replaced in one step: an old one is moved aside first and deleted last, so that at every moment a
+    complete one is on the disk.
+
+    Parameters
+    ----------
+    target
+        Folder to write.
+    force
+        Whether an existing folder may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If the target exists and not `force`, or cannot be written.
     """
     try:
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))

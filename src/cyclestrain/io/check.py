@@ -1,4 +1,4 @@
-"""Are the numbers diffraction patterns? Checked block by block while they are read."""
+"""Checks that values can be diffraction patterns, block by block while they are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ValueRange:
 
 
 def check_patterns(patterns: NDArray[Any], first_position: int = 0) -> ValueRange:
-    """Refuse NaN and infinite values in one block of patterns.
+    """Range of the values of one block of patterns, which must all be finite.
 
     Parameters
     ----------
@@ -41,6 +41,11 @@ def check_patterns(patterns: NDArray[Any], first_position: int = 0) -> ValueRang
     -------
     ValueRange
         To be joined with ``|`` over all blocks and given to `check_range`: one block alone may be vacuum.
+
+    Raises
+    ------
+    InputError
+        If a value is NaN or infinite.
     """
     if patterns.size == 0:
         return ValueRange(np.inf, -np.inf)
@@ -57,7 +62,20 @@ def check_patterns(patterns: NDArray[Any], first_position: int = 0) -> ValueRang
 
 
 def check_range(values: ValueRange, name: str) -> None:
-    """Refuse a scan whose values, all taken together, cannot be intensities."""
+    """Check that the values of a whole scan can be intensities.
+
+    Parameters
+    ----------
+    values
+        Range over all blocks.
+    name
+        Name of the scan, for the message.
+
+    Raises
+    ------
+    InputError
+        If all values are equal, or negative ones are too large for read noise.
+    """
     if values.highest <= 0 and values.lowest >= 0:
         raise InputError(f"{name} holds only zeros, no pattern has any signal; check that the recording was saved")
     if values.lowest == values.highest and np.isfinite(values.lowest):

@@ -1,6 +1,6 @@
-"""Calibration and axis order of HDF5 files whose axes lie beside the array.
+"""Calibration and axis order of HDF5 files whose axes are stored beside the array.
 
-EMD of py4DSTEM and emdfile (0.x and 1.0), Prismatic, HyperSpy, Merlin's fpd; NeXus.
+These are EMD of py4DSTEM and emdfile (0.x and 1.0), Prismatic, HyperSpy, Merlin's fpd, and NeXus.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _text(value: Any) -> str:
 
 
 def has_annotations(group: Any) -> bool:
-    """Whether `calibrated` will find something to read beside an array of `group`."""
+    """Whether something that `calibrated` reads is stored beside an array of `group`."""
     return (
         "dim0" in group
         or "dim1" in group
@@ -111,12 +111,12 @@ def _flag(value: Any) -> bool:
 
 
 def calibrated(dataset: Any) -> Loaded:
-    """Take the h5py `dataset` of an EMD file as a scan with its steps and rotation.
+    """Scan with its steps and rotation from the h5py `dataset` of an EMD file.
 
-    py4DSTEM calls the first scan axis Rx and the first detector axis Qx: both are rows here, so no axis moves.
-    Its ``QR_rotation`` takes detector vectors to scan vectors, ``r = R(angle) q`` in (row, column) order, which makes
-    it the angle of the scan axes in detector axes, from column to row. HyperSpy writes its arrays, which have rows
-    before columns and the scan before the detector, with all axes in reverse, into the group ``signals``.
+    py4DSTEM calls the first scan axis Rx and the first detector axis Qx: both are rows here, so no axis moves. Its
+    ``QR_rotation`` takes detector vectors to scan vectors, ``r = R(angle) q`` in (row, column) order, which makes it
+    the angle of the scan axes in detector axes, from column to row. HyperSpy writes its arrays, which have rows before
+    columns and the scan before the detector, with all axes in reverse, into the group ``signals``.
     """
     axes, calibration = _axes(dataset), _calibration(dataset)
     order = _order(axes, reverse=dataset.parent.parent.name == "/signals")

@@ -1,4 +1,4 @@
-"""A folder of files, each with one pattern or a stack of equal length: together one stack, in numerical order."""
+"""A folder of files with one pattern or a stack of equal length each, read as one stack in numerical order."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _stack(source: PatternSource) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class _Frames:
-    """Files opened one by one, when a pattern of theirs is wanted, and closed again.
+    """Files that are opened one by one, when one of their patterns is read, and closed again.
 
     Attributes
     ----------
     paths
         The files.
     open
-        How one is opened.
+        Function that opens one.
     part
         Shape ``(n, qy, qx)`` of each.
     dtype
@@ -86,16 +86,22 @@ class _Frames:
 
 
 def load_frames(folder: Path, open_file: Callable[[Path], Loaded], reads: Callable[[Path], bool]) -> Loaded:
-    """Take the files of `folder` as one stack of patterns.
+    """Open the files of a folder as one stack of patterns.
 
     Parameters
     ----------
     folder
-        The files of the most frequent extension that `reads` accepts are taken, sorted by the numbers in their names.
+        Folder; its files of the most frequent extension that `reads` accepts are taken, sorted by the numbers in their
+        names.
     open_file
-        How one is opened.
+        Function that opens one file.
     reads
-        Whether a file is of a kind that can be read.
+        Function that says whether a file is of a kind that can be read.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no such file, or the first one does not hold patterns.
     """
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".") and reads(path)]
     if not files:

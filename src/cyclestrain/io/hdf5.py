@@ -23,9 +23,11 @@ from cyclestrain.io.sources import Concatenated, first_line, view_axes
 __all__ = ["has_hdf5_signature", "load_hdf5", "new_hdf5", "open_hdf5", "vendor_layout"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""First bytes of an HDF5 file."""
 CHUNK_CACHE = 64 * 2**20
+"""Cache of decompressed chunks for each data set, bytes."""
 MOST_OBJECTS = 50_000
-"""Objects of a file that are looked at: a hostile tree must not keep the reader busy."""
+"""Largest number of objects of a file that are inspected, so that no file keeps the reader busy."""
 
 _PART = re.compile(r"^data_\d{6}$")
 
@@ -38,7 +40,13 @@ def has_hdf5_signature(path: Path) -> bool:
 
 
 def open_hdf5(path: Path) -> Any:
-    """Open `path` for reading with all compression filters at hand; the data sets keep the file open."""
+    """Open `path` for reading, with all compression filters registered; the data sets keep the file open.
+
+    Raises
+    ------
+    InputError
+        If the file is truncated or no HDF5 file.
+    """
     import h5py
     import hdf5plugin  # noqa: F401  (registers bitshuffle, LZ4, Blosc, Zstandard)
 
@@ -52,9 +60,16 @@ def open_hdf5(path: Path) -> Any:
 
 @contextmanager
 def new_hdf5(path: Path, **options: Any) -> Iterator[Any]:
-    """Give a new HDF5 file in memory, with `options` of h5py, which is written to `path` in one go at the end.
+    """Give a new HDF5 file in memory, which is written to the disk in one go at the end.
 
     HDF5 crashes where a disk fills up, or goes away, under a file that is open.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    **options
+        Options of `h5py.File`.
     """
     import h5py
 
@@ -65,7 +80,13 @@ def new_hdf5(path: Path, **options: Any) -> Iterator[Any]:
 
 
 def vendor_layout(path: Path) -> str | None:
-    """Name of the RosettaSciIO reader that knows this file's layout best, or None to read it here."""
+    """Name of the RosettaSciIO reader that fits the layout of this file best, or None to read it here.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
     try:
         with open_hdf5(path) as file:
             velox = "Version" in file and "Data" in file
@@ -146,7 +167,21 @@ def _written(dataset: Any) -> bool:
 
 
 def load_hdf5(path: Path, dataset: str | None) -> Loaded:
-    """Find the scan in an HDF5 file, lazily: `dataset`, or the array that must be meant."""
+    """Open the scan in an HDF5 file, lazily.
+
+    Parameters
+    ----------
+    path
+        The file.
+    dataset
+        Name of the data set; None to choose by shape.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or incomplete, or which data set is the scan is not clear, see
+        `cyclestrain.io.loaded.choose`.
+    """
     try:
         return _load(open_hdf5(path), path, dataset)
     except InputError:

@@ -17,7 +17,15 @@ def in_hyperspy_layout(group: Any) -> bool:
 
 
 def hyperspy_signal(array: Any, group: Any) -> Loaded:
-    """Take the `array` of a HyperSpy signal as a scan: navigation axes first, with the steps of its axes."""
+    """Scan from a HyperSpy signal: navigation axes first, with the steps of its axes.
+
+    Parameters
+    ----------
+    array
+        Array of the signal, of h5py or Zarr.
+    group
+        Group that holds the array and its axes.
+    """
     axes = [dict(group[f"axis-{index}"].attrs) for index in range(len(array.shape))]
     kept = list(range(len(axes)))
     extra = [index for index in kept if array.shape[index] == 1]

@@ -1,4 +1,4 @@
-"""What every reader hands to `cyclestrain.io.read`, and the choice among the arrays of one file."""
+"""The container that every reader returns to `cyclestrain.io.read`, and the choice among the arrays of one file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cyclestrain.errors import InputError
 __all__ = ["Candidate", "Loaded", "choose", "is_numeric"]
 
 RIVAL_SHARE = 0.25
-"""A second array at least this large, compared with the largest, makes the choice the user's."""
+"""Size relative to the largest array from which a second array makes the choice ambiguous."""
 
 SMALLEST_DETECTOR = 16
-"""Smallest detector side in pixels that can hold a diffraction pattern."""
+"""Smallest detector side that can hold a diffraction pattern, pixels."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Loaded:
     source
         Lazy array of shape ``(qy, qx)``, ``(n, qy, qx)`` or ``(ry, rx, qy, qx)``.
     scan_shape
-        ``(ry, rx)`` where the file tells it apart from the array's own shape.
+        ``(ry, rx)`` where the file states it apart from the array's own shape.
     real_step, reciprocal_step, scan_rotation, metadata
         As in `cyclestrain.data.Scan`.
     """
@@ -53,7 +53,7 @@ class Candidate:
 
     @property
     def n_dimensions(self) -> int:
-        """Dimensions once axes of size 1 beyond the fourth dimension are dropped."""
+        """Number of dimensions, without axes of size 1 beyond the fourth dimension."""
         return len(self.shape) if len(self.shape) <= 4 else max(4, sum(size != 1 for size in self.shape))
 
     def __str__(self) -> str:
@@ -77,10 +77,23 @@ def _named(candidates: Sequence[Candidate], path: str, dataset: str) -> Candidat
 
 
 def choose(candidates: Sequence[Candidate], path: str, dataset: str | None) -> Candidate:
-    """Pick the array to read as the scan.
+    """Choose the array to read as the scan.
 
-    The one called `dataset`, else the largest numeric array with the most fitting number of dimensions (4, then 3,
-    then 2); when another one is of similar size the user has to say.
+    Without a name it is the largest numeric array with the most fitting number of dimensions (4, then 3, then 2).
+
+    Parameters
+    ----------
+    candidates
+        Arrays of the file.
+    path
+        File, for messages.
+    dataset
+        Name of the array, or of a group that holds only it; None to choose by shape.
+
+    Raises
+    ------
+    InputError
+        If no array has that name, none can be a scan, or several of similar size can.
     """
     if dataset is not None:
         return _named(candidates, path, dataset)

@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["axis_order", "is_matlab"]
 
 SAME_BRIGHTNESS = 0.5
-"""Relative spread of sums below which 2-D slices are whole patterns; slices of one pixel spread far more."""
+"""Relative spread of sums below which 2-D slices are whole patterns; images of one pixel each spread far more."""
 
 
 def is_matlab(path: Path) -> bool:
@@ -37,7 +37,7 @@ def axis_order(dataset: Any) -> tuple[int, ...]:
     """Axes of the stored array in the order ``(ry, rx, qy, qx)``.
 
     HDF5 shows a MATLAB array with its axes reversed. MATLAB's ``(ry, rx, qy, qx)`` is stored as ``(qx, qy, rx, ry)``,
-    its more common ``(qy, qx, ry, rx)`` as ``(rx, ry, qx, qy)``.
+    its more common ``(qy, qx, ry, rx)`` as ``(rx, ry, qx, qy)``; the values decide which it is.
     """
     if len(dataset.shape) != 4:
         return tuple(range(len(dataset.shape)))[::-1] if len(dataset.shape) == 2 else (0, 2, 1)

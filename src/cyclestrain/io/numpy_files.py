@@ -18,7 +18,7 @@ from cyclestrain.io.sources import Plain, first_line
 __all__ = ["load_npy", "load_npz"]
 
 LARGEST_UNPACKED = 4 * 2**30
-"""Largest compressed array, in bytes, that is unpacked into memory: a small archive may declare any size."""
+"""Largest compressed array that is unpacked into memory, bytes: a small archive may declare any size."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,13 @@ def _map(path: Path, header: _Header, name: str, offset: int, available: int) ->
 
 
 def load_npy(path: Path) -> Loaded:
-    """Open a `.npy` file; its declared size is checked against the file before anything is allocated."""
+    """Open a `.npy` file; its declared size is checked against the file before anything is allocated.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or truncated, or holds Python objects.
+    """
     with path.open("rb") as stream:
         header = _read_header(stream, str(path))
     return _map(path, header, str(path), header.length, path.stat().st_size - header.length)
@@ -88,7 +94,21 @@ def _stored_offset(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def load_npz(path: Path, dataset: str | None) -> Loaded:
-    """Read one array of a `.npz` archive: in parts where it is stored as it is, unpacked where it is compressed."""
+    """Open one array of a `.npz` archive, in parts where it is not compressed, unpacked where it is.
+
+    Parameters
+    ----------
+    path
+        The archive.
+    dataset
+        Name of the array; None to choose by shape.
+
+    Raises
+    ------
+    InputError
+        If the archive is damaged, an array is too large to unpack or holds Python objects, or which one is the scan is
+        not clear.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             headers = _members(archive, path)

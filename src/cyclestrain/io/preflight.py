@@ -1,4 +1,4 @@
-"""Sizes that raw formats declare, compared with the file before a third-party reader plans any work on them.
+"""Check of the sizes that raw formats declare, before a third-party reader plans any work on them.
 
 A damaged header otherwise makes such a reader list billions of chunks, which looks like a hang.
 """
@@ -31,7 +31,13 @@ def _mrc_bytes(head: bytes) -> int | None:
 
 
 def check_declared_size(path: Path) -> None:
-    """Raise `InputError` where `path` declares more than it holds."""
+    """Make sure that the file `path` holds as much as its header declares; formats without a check pass.
+
+    Raises
+    ------
+    InputError
+        If it does not start like a file of its format, or is truncated.
+    """
     measure = {".blo": _blo_bytes, ".mrc": _mrc_bytes}.get(path.suffix.lower())
     if measure is None:
         return

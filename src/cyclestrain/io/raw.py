@@ -1,4 +1,4 @@
-"""Plain numbers without a header: shape, type, offset and order come from the user."""
+"""Raw binary files without a header, of which the user gives shape, type, offset and order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TYPE = re.compile(r"[<>=|]?[a-z]+\d*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class RawLayout:
-    """How the numbers lie in the file.
+    """Layout of the values in a raw binary file.
 
     Attributes
     ----------
@@ -34,6 +34,11 @@ class RawLayout:
         Bytes before the first value.
     order
         ``C`` where the last axis varies fastest, ``F`` where the first does.
+
+    Raises
+    ------
+    InputError
+        If shape, offset or order are impossible.
     """
 
     shape: tuple[int, ...]
@@ -51,7 +56,13 @@ class RawLayout:
 
     @property
     def value_type(self) -> np.dtype[Any]:
-        """Type of the values."""
+        """NumPy type of the values.
+
+        Raises
+        ------
+        InputError
+            If `dtype` is no type of numbers.
+        """
         try:  # a pattern first: NumPy's parser also takes structures, which no raw file of patterns holds
             found = np.dtype(self.dtype) if _TYPE.fullmatch(self.dtype) else None
         except TypeError:
@@ -62,7 +73,20 @@ class RawLayout:
 
 
 def load_raw(path: Path, layout: RawLayout) -> Loaded:
-    """Open the numbers in `path`; the size of the file has to fit `layout`."""
+    """Open a raw binary file lazily.
+
+    Parameters
+    ----------
+    path
+        File, whose size has to fit the layout; less than a pattern more is taken for a footer.
+    layout
+        Shape, type, offset and order of the values.
+
+    Raises
+    ------
+    InputError
+        If the type is none of numbers, or the size of the file does not fit.
+    """
     dtype, shape = layout.value_type, layout.shape
     pattern = math.prod(shape[-2:]) * dtype.itemsize
     there = path.stat().st_size - layout.offset

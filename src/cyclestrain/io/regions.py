@@ -25,7 +25,21 @@ def is_region(text: str) -> bool:
 
 
 def parse_region(text: str, shape: tuple[int, int], option: str) -> tuple[slice, slice]:
-    """Rows and columns of the region ``y0:y1,x0:x1``, upper ends excluded, which has to lie inside `shape`.
+    """Rows and columns of a region ``y0:y1,x0:x1``, upper ends excluded.
+
+    Parameters
+    ----------
+    text
+        The region; a missing number is the border.
+    shape
+        Numbers of rows and columns that the region has to lie inside.
+    option
+        Name of the option, for messages.
+
+    Raises
+    ------
+    InputError
+        If the text is no region, or the region is empty or reaches beyond the shape.
 
     Examples
     --------
@@ -81,7 +95,15 @@ class Cropped:
 
 
 def crop(base: PatternSource, window: tuple[slice, ...]) -> PatternSource:
-    """Return the part `window` of `base`; a NumPy array stays a NumPy view."""
+    """Part of an array; a NumPy array stays a NumPy view.
+
+    Parameters
+    ----------
+    base
+        The array.
+    window
+        One slice of step 1 per axis.
+    """
     if tuple(span(part) for part in window) == tuple(base.shape):
         return base
     return base[window] if isinstance(base, np.ndarray) else Cropped(base, window)
@@ -105,7 +127,7 @@ class Binned:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the sums."""
+        """Type of the sums: wide enough for whole numbers to stay exact."""
         own = np.dtype(self.base.dtype)
         if own.kind == "f":
             return np.dtype(np.float64 if own.itemsize > 4 else np.float32)
@@ -125,7 +147,7 @@ class Binned:
 
 @dataclass(frozen=True)
 class Parts:
-    """Which part of a recording is the scan.
+    """The part of a recording that is the scan.
 
     Attributes
     ----------
@@ -135,6 +157,11 @@ class Parts:
         Regions ``y0:y1,x0:x1`` of positions (flyback left out) and of detector pixels.
     bin
         Detector pixels of the region that are summed into one, along each axis.
+
+    Raises
+    ------
+    InputError
+        If `flyback` is negative or `bin` is less than 1.
     """
 
     flyback: int = 0
@@ -149,7 +176,13 @@ class Parts:
             raise InputError(f"--bin is a number of pixels, at least 1, not {self.bin}")
 
     def of(self, scan: Scan) -> Scan:
-        """Cut and bin `scan` lazily; its detector step grows with the bins."""
+        """The scan cut and binned lazily; its detector step grows with the bins.
+
+        Raises
+        ------
+        InputError
+            If a region does not lie inside the scan, or nothing or too small a detector is left.
+        """
         n_rows, n_columns = scan.scan_shape
         if self.flyback >= n_columns:
             raise InputError(f"--flyback {self.flyback} leaves nothing of scan rows of {n_columns} positions")

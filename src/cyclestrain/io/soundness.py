@@ -1,4 +1,4 @@
-"""Does reading the annotations of an HDF5 file ever end? Tried in another process, where a hang can be stopped.
+"""Check that the annotations of an HDF5 file can be read, in another process, where a hang can be stopped.
 
 Text of variable length lies in heaps that carry no checksum. Damage there leads the HDF5 library into an endless loop
 or a crash, from which no exception returns.
@@ -16,7 +16,7 @@ from cyclestrain.errors import InputError
 __all__ = ["ensure_sound"]
 
 SECONDS = 20
-"""Reading the annotations takes milliseconds, on a slow network drive some seconds."""
+"""Longest time to wait; reading the annotations takes milliseconds, on a slow network drive some seconds."""
 
 # Every object, its attributes and its small data sets, as the readers of calibrations look at them. What raises is left
 # to those readers: they say it better.
@@ -66,7 +66,13 @@ def _survives(path: str, size: int, changed: int) -> bool:
 
 
 def ensure_sound(path: Path) -> None:
-    """Raise `InputError` where reading the annotations of the HDF5 file `path` would hang or crash."""
+    """Make sure that reading the annotations of the HDF5 file `path` neither hangs nor crashes.
+
+    Raises
+    ------
+    InputError
+        If it does: the file is damaged.
+    """
     state = path.stat()
     if not _survives(str(path), state.st_size, state.st_mtime_ns):
         raise InputError(f"{path} is a damaged HDF5 file (its annotations lead nowhere); copy it again")

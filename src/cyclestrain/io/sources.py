@@ -1,7 +1,7 @@
-"""Lazy views on stored arrays: every pattern stays on disk until it is sliced.
+"""Lazy views of stored arrays: every pattern stays on disk until it is sliced.
 
-All of them slice with integers and slices only (``source[3]``, ``source[2:4, 0]``, ``source[..., 5]``), which is
-what `cyclestrain.data.Scan` needs, and return NumPy arrays.
+All of them slice with integers and slices only (``source[3]``, ``source[2:4, 0]``, ``source[..., 5]``), which is what
+`cyclestrain.data.Scan` needs, and return NumPy arrays.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 REASONABLE_BYTES = 2**30
-"""Where memory does not suffice to read less than this, a reader wanted more than it was asked for."""
+"""Size of a read, bytes, up to which lack of memory means that the file is damaged."""
 
 Index: TypeAlias = int | slice | EllipsisType
 Key: TypeAlias = Index | tuple[Index, ...]
@@ -47,18 +47,31 @@ Key: TypeAlias = Index | tuple[Index, ...]
 
 @dataclass(frozen=True)
 class Selection:
-    """A key in normal form: a slice with positive step per axis, and the axes an integer removes."""
+    """A key in normal form: a slice with positive step per axis, and the axes that an integer removes."""
 
     slices: tuple[slice, ...]
     dropped: tuple[int, ...]
 
     def drop(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return `array`, read with `slices`, without the axes that the key's integers removed."""
+        """`array`, read with `slices`, without the axes that the key's integers removed."""
         return np.squeeze(array, axis=self.dropped) if self.dropped else array
 
 
 def select(key: Key, shape: tuple[int, ...]) -> Selection:
-    """Bring `key` (integers, slices, an ellipsis) into normal form for an array of `shape`."""
+    """Normal form of a key.
+
+    Parameters
+    ----------
+    key
+        Integers, slices and at most one ellipsis.
+    shape
+        Shape of the array that is sliced.
+
+    Raises
+    ------
+    IndexError
+        If the key does not fit the shape, or a slice runs backwards.
+    """
     parts: list[Any] = list(key) if isinstance(key, tuple) else [key]
     if sum(part is Ellipsis for part in parts) > 1 or sum(part is not Ellipsis for part in parts) > len(shape):
         raise IndexError(f"too many indices for an array of shape {shape}")
@@ -83,13 +96,13 @@ def select(key: Key, shape: tuple[int, ...]) -> Selection:
 
 
 def span(part: slice) -> int:
-    """Number of indices in a slice that has been brought into normal form."""
+    """Number of indices in a slice in normal form."""
     return len(range(part.start, part.stop, part.step))
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The border to third-party storage: failures become `InputError`, values native numbers.
+    """Third-party storage at whose border failures become `InputError` and values native numbers.
 
     Attributes
     ----------
@@ -135,7 +148,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Plain:
-    """An array stored as it is in a file, opened anew for each read.
+    """An array stored without structure in a file, which is opened anew for each read.
 
     It is read, not mapped: where the drive fails or the file was cut meanwhile, a read raises an error, while touching
     a page of a mapping ends the process.
@@ -143,7 +156,7 @@ class Plain:
     Attributes
     ----------
     path, offset
-        The file and where in it the first value starts, in bytes.
+        The file, and the position of its first value, bytes.
     dtype, shape, order
         Type, shape and ``C`` or ``F`` order of the values.
     """
@@ -188,8 +201,8 @@ class Plain:
 def _axis_of_runs(slices: tuple[slice, ...], shape: tuple[int, ...]) -> int:
     """First axis of which a range can be read in one go, with all further axes whole.
 
-    The last axis counts as whole: to leave out what lies between the wanted columns of a detector takes longer than
-    to read it.
+    The last axis counts as whole: leaving out what lies between the columns of a detector region takes longer than
+    reading it.
     """
     pattern = max(0, len(shape) - 2)
     axis = pattern
@@ -264,7 +277,15 @@ class AxisView:
 
 
 def view_axes(base: PatternSource, axes: tuple[int | None, ...]) -> PatternSource:
-    """Return `base` with its axes in the order `axes` (see `AxisView`); a NumPy array stays a NumPy view."""
+    """View of an array with its axes in another order; a NumPy array stays a NumPy view.
+
+    Parameters
+    ----------
+    base
+        The array.
+    axes
+        For each axis of the view its axis in `base`, or None for a new one, see `AxisView`.
+    """
     if axes == tuple(range(len(base.shape))):
         return base
     if isinstance(base, np.ndarray):
@@ -277,7 +298,7 @@ def view_axes(base: PatternSource, axes: tuple[int | None, ...]) -> PatternSourc
 
 @dataclass(frozen=True)
 class Concatenated:
-    """Stacks of patterns ``(n_i, qy, qx)`` kept in several data sets, one after the other."""
+    """Stacks of patterns ``(n_i, qy, qx)`` in several data sets, read as one stack."""
 
     parts: tuple[PatternSource, ...]
 
@@ -308,7 +329,7 @@ class Concatenated:
 
 @dataclass(frozen=True)
 class Flattened:
-    """A scan ``(ry, rx, qy, qx)`` seen as the stack ``(ry * rx, qy, qx)``."""
+    """A scan ``(ry, rx, qy, qx)`` read as the stack ``(ry * rx, qy, qx)``."""
 
     base: PatternSource
 
@@ -335,7 +356,7 @@ class Flattened:
 
 @dataclass(frozen=True)
 class Restacked:
-    """A stack ``(n, qy, qx)`` seen as the scan ``(ry, rx, qy, qx)``, row by row.
+    """A stack ``(n, qy, qx)`` read as the scan ``(ry, rx, qy, qx)``, row by row.
 
     Attributes
     ----------
@@ -376,7 +397,20 @@ class Restacked:
 
 
 def restack(base: PatternSource, scan_shape: tuple[int, int]) -> PatternSource:
-    """Return `base`, a stack ``(n, qy, qx)`` or a scan, as a scan of shape `scan_shape`; sizes must agree."""
+    """View of a stack or a scan as a scan of another shape, row by row; a NumPy array stays a NumPy view.
+
+    Parameters
+    ----------
+    base
+        Stack ``(n, qy, qx)`` or scan ``(ry, rx, qy, qx)``.
+    scan_shape
+        Number of positions ``(ry, rx)``.
+
+    Raises
+    ------
+    ValueError
+        If the array does not hold that many patterns.
+    """
     shape = tuple(int(size) for size in base.shape)
     if math.prod(shape[:-2]) != math.prod(scan_shape):
         raise ValueError(f"{shape} does not hold {scan_shape} patterns")

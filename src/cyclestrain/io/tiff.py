@@ -1,4 +1,4 @@
-"""TIFF: one pattern, or a stack of patterns page by page, read without keeping the file open."""
+"""TIFF files with one pattern, or a stack of patterns page by page, read without keeping the file open."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["has_tiff_signature", "load_tiff"]
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_PAGES = 2**22
-"""Pages a file may list: more is a chain that leads in circles."""
+"""Largest number of pages of a file: more is a chain that leads in circles."""
 LARGEST_EXPANSION = 1000
-"""Most bytes of a pattern per stored byte; a file that promises more is no measurement."""
+"""Largest number of bytes of patterns per stored byte; a file that promises more is no measurement."""
 
 
 def has_tiff_signature(head: bytes) -> bool:
@@ -50,7 +50,7 @@ def _quiet_file(path: Path) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class _Pages:
-    """A stack of patterns, one page each, decoded when wanted; shape ``(n, qy, qx)``."""
+    """A stack of patterns, one page each, decoded when read; shape ``(n, qy, qx)``."""
 
     path: Path
     shape: tuple[int, ...]
@@ -76,7 +76,7 @@ class _Pages:
 
 
 def _step(file: Any) -> Quantity | None:
-    """Detector pixel as ImageJ notes it; other programs' resolution speaks of printing."""
+    """Detector pixel as ImageJ stores it; the resolution that other programs store is meant for printing."""
     unit = (file.imagej_metadata or {}).get("unit")
     tag = file.pages[0].tags.get("XResolution")
     if unit is None or tag is None:
@@ -86,7 +86,13 @@ def _step(file: Any) -> Quantity | None:
 
 
 def load_tiff(path: Path) -> Loaded:
-    """Take the first series of a TIFF file as patterns."""
+    """Open the first series of a TIFF file as patterns.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or truncated, or holds no grey-scale patterns.
+    """
     try:
         with _quiet_file(path) as file:
             return _series(file, path)

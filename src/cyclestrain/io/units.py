@@ -1,4 +1,4 @@
-"""Steps and units as instruments write them, brought to nm, 1/nm and mrad."""
+"""Conversion of steps in the units of instruments to nm, 1/nm and mrad."""
 
 from __future__ import annotations
 
@@ -66,9 +66,14 @@ def _reciprocal(unit: str) -> Quantity | None:
 
 
 def real_step(*pairs: tuple[Any, Any]) -> Quantity | None:
-    """Probe step in nm from ``(scale, unit)`` pairs: the first that is a length, else None.
+    """Probe step in nm: the first pair that is a length, else None.
 
-    The sign of the scale only says which way an axis was drawn, and is dropped.
+    The sign of the scale only says in which direction an axis was drawn, and is dropped.
+
+    Parameters
+    ----------
+    *pairs
+        Pairs ``(scale, unit)`` as a file states them.
 
     Examples
     --------
@@ -80,7 +85,12 @@ def real_step(*pairs: tuple[Any, Any]) -> Quantity | None:
 
 
 def reciprocal_step(*pairs: tuple[Any, Any]) -> Quantity | None:
-    """Detector pixel in 1/nm (or mrad) from ``(scale, unit)`` pairs: the first that is a wavenumber or an angle.
+    """Detector pixel in 1/nm (or mrad): the first pair that is a wavenumber or an angle, else None.
+
+    Parameters
+    ----------
+    *pairs
+        Pairs ``(scale, unit)`` as a file states them.
 
     Examples
     --------

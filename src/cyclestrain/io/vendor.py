@@ -1,4 +1,4 @@
-"""Formats of microscopes and cameras, through the registry of RosettaSciIO."""
+"""Formats of microscopes and cameras, read with RosettaSciIO."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cyclestrain.io.units import real_step, reciprocal_step
 __all__ = ["knows", "load_vendor"]
 
 LARGEST_EAGER = 2**30
-"""Largest file, in bytes, that is read whole where its reader cannot read in parts."""
+"""Largest file, bytes, that is read whole where its reader cannot read in parts."""
 
 # The netCDF reader evaluates text of the file as Python code; the others hold photographs, curves and spectra, or are
 # read here without RosettaSciIO.
@@ -45,10 +45,10 @@ _NOT_USED = frozenset(
 )
 
 _WHOLE = frozenset({"Topspin", "Hamamatsu", "DigitalSurf"})
-"""Readers that read everything, also when they are asked to be lazy."""
+"""Readers that read everything, also where a lazy read is asked for."""
 
 _INVENTING = frozenset({"MRC", "TVIPS"})
-"""Readers that call a step of 1 nm, or 1/nm, what is not known."""
+"""Readers that state a step of 1 nm, or 1/nm, where the file has none."""
 
 
 def _plugins(path: Path, only: str | None) -> list[Mapping[str, Any]]:
@@ -148,7 +148,7 @@ def _order(signal: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _scale(axis: Mapping[str, Any], reader: str) -> Any:
-    """Step of an axis, None where it is what the reader puts there when the file tells none."""
+    """Step of an axis, None where it is what the reader puts there when the file has none."""
     return None if reader in _INVENTING and axis.get("scale") == 1 else axis.get("scale")
 
 
@@ -174,16 +174,21 @@ def _metadata(signal: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
 
 
 def load_vendor(path: Path, dataset: str | None, only: str | None = None) -> Loaded:
-    """Find the scan in a vendor's file with the steps its axes tell.
+    """Open the scan in a vendor's file, with the steps of its axes.
 
     Parameters
     ----------
     path
         The file.
     dataset
-        Title of the signal, where the file holds several; `cyclestrain` lists them when it cannot tell.
+        Title of the signal, where the file holds several; None to choose by shape.
     only
         Name of the one reader to use, whatever the extension.
+
+    Raises
+    ------
+    InputError
+        If no reader understands the file, a Python package is missing, or the file holds no patterns.
     """
     notes: list[str] = []
     check_declared_size(path)

@@ -66,7 +66,20 @@ def _descriptions_in_folder(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def load_zarr(path: Path, dataset: str | None) -> Loaded:
-    """Find the array of a Zarr store, read chunk by chunk."""
+    """Open the scan of a Zarr store, which is read chunk by chunk.
+
+    Parameters
+    ----------
+    path
+        Folder or zip file.
+    dataset
+        Name of the array; None to choose by shape.
+
+    Raises
+    ------
+    InputError
+        If the store cannot be read, or which array is the scan is not clear, see `cyclestrain.io.loaded.choose`.
+    """
     import zarr
     from zarr.storage import ZipStore
 

@@ -1,7 +1,7 @@
-"""From a sample of a scan to all that is known before patterns are fitted for good.
+"""What is learned from a sample of a scan: templates and the dictionary.
 
-In go a sample and its calibration (and a material that is known already), out comes `Knowledge`: templates and the
-dictionary. NumPy and Numba only.
+The functions take a sample and its calibration, or a material to transfer, and return `Knowledge`. NumPy and Numba
+only.
 """
 
 from cyclestrain.learning.knowledge import Knowledge, Material, centre_prior, describe

@@ -1,4 +1,4 @@
-"""Averages of patterns brought into a common frame."""
+"""Averages of patterns in a common frame."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["average_turned", "distance_from_centre", "radial_median"]
 def average_turned(
     patterns: NDArray[Any], good: BoolArray, centres: FloatArray, affine: FloatArray, size: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Average of patterns brought into the entry's frame, and how many patterns reached each of its pixels.
+    """Average of patterns brought into the entry's frame, and number of patterns that reached each of its pixels.
 
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Counts, shape ``(n, qy, qx)``.
     good
-        Detector pixels that can be trusted.
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
     centres
-        Beam centres ``(y, x)``, shape ``(n, 2)``.
+        Beam centres ``(y, x)``, pixels, shape ``(n, 2)``.
     affine
         Affine from the entry to each pattern, shape ``(n, 2, 2)``.
     size
-        The average reaches this many pixels from its centre.
+        Reach of the average from its centre, pixels.
 
     Returns
     -------
@@ -63,14 +63,22 @@ def _accumulate(patterns: Any, good: Any, centres: Any, affine: Any, size: int, 
 
 
 def distance_from_centre(image: FloatArray) -> FloatArray:
-    """Distance of every pixel from the middle of an image, pixels, of the image's shape."""
+    """Distance of every pixel from the middle of an image, pixels, in the shape of the image."""
     centre = (np.array(image.shape) - 1) / 2
     y, x = np.indices(image.shape)
     return np.hypot(y - centre[0], x - centre[1])
 
 
 def radial_median(image: FloatArray, coverage: FloatArray | None = None) -> FloatArray:
-    """Median of each integer radius about the image's centre, shape ``(radius,)``."""
+    """Median at each integer radius about the image's centre, shape ``(radius,)``.
+
+    Parameters
+    ----------
+    image
+        Centred average.
+    coverage
+        Number of patterns behind each pixel; pixels without any are left out. By default all count.
+    """
     radius = np.rint(distance_from_centre(image)).astype(int)
     seen = np.ones(image.shape, bool) if coverage is None else coverage > 0
     index = np.arange(radius[seen].max() + 1)

@@ -1,4 +1,4 @@
-"""How much intensities, background, positions and contrast of the reflections vary beyond noise."""
+"""Widths of the deviations of single reflections beyond noise: intensity, background, position and contrast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["measure_deviations"]
 
 
 def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
-    """Standard deviations of the deviations beyond what noise explains, ``(reflection, 8)``: empirical-Bayes priors.
+    """Standard deviations of the deviations beyond noise, empirical-Bayes priors of shape ``(reflection, 8)``.
 
     Intensities, positions and contrast get one width per reflection, background level and slopes one for all
     reflections. A width that is not three times its own uncertainty above zero is zero: where nothing deviates nothing
@@ -22,9 +22,9 @@ def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, tr
     Parameters
     ----------
     deviations
-        Of intensity, background level and slopes.
+        Deviations of intensity, background level and slopes, and contrast, with their variances.
     entry, fit
-        The entry and its fit; what a reflection says of its own residual shift gives the wandering of its position.
+        The entry and its fit, whose residual shifts of each reflection give the width of its position.
     trust
         Weight of each reflection of each pattern, zero to leave it out, shape ``(n, reflection)``.
     """

@@ -38,10 +38,8 @@ __all__ = ["MAX_PATTERNS", "OVERSAMPLING", "approached", "learn_entry", "retuned
 
 OVERSAMPLING = 16
 """Nodes of the probe per detector pixel; with 8, positions are off by up to 2e-4 pixels."""
-
-
 MAX_PATTERNS = 1024
-"""Patterns an entry is learned from: more do not make it measurably better."""
+"""Largest number of patterns an entry is learned from: more do not make it measurably better."""
 
 
 def learn_entry(
@@ -52,11 +50,11 @@ def learn_entry(
     Parameters
     ----------
     lesson
-        Patterns of one class.
+        Patterns of one class with their coarse rotation.
     calibration
         Disk radius and ring.
     rng
-        Picks the patterns where there are more than needed.
+        Random generator that picks the patterns where there are more than `MAX_PATTERNS`.
     rounds
         Alternations of fitting patterns and updating the entry.
 
@@ -79,16 +77,16 @@ def learn_entry(
 
 
 def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:
-    """A known entry as another scan shows it: its dose, its background, and what varies in it.
+    """A known entry as another scan shows it: with the dose, background and deviations measured there.
 
     Parameters
     ----------
     entry
-        Intensities and background within a factor of a few.
+        Known entry, with intensities and background within a factor of a few of the scan's.
     lesson
         Patterns of the other scan.
     improve
-        Whether reflections, their relative intensities and the probe are learned on as well.
+        Whether reflections, their relative intensities and the probe are learned further as well.
 
     Returns
     -------
@@ -106,8 +104,15 @@ def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry
 def start_entry(lesson: Lesson, calibration: Calibration) -> Entry | None:
     """First entry from coarsely turned patterns, or None where their average shows no lattice.
 
-    The direct beam may be saturated or wear a halo, so disks of its size and smaller ones are looked for, and the size
-    that explains most is kept.
+    The direct beam may be saturated or have a halo, so disks of its size and smaller ones are tried, and the size that
+    explains most is kept.
+
+    Parameters
+    ----------
+    lesson
+        Patterns of one class with their coarse rotation.
+    calibration
+        Disk radius and ring.
     """
     outer = 1.12 * calibration.ring[1]
     average, coverage = _average(lesson, rotation(lesson.theta), outer)
@@ -151,7 +156,15 @@ def _window_half(radius: float, basis: FloatArray, edge: float = 3.0) -> int:
 
 
 def approached(lesson: Lesson, entry: Entry) -> Start:
-    """Fits of an entry to a lesson, from the coarse rotation to within a fraction of a pixel."""
+    """Fit of an entry to every pattern of a lesson, from the coarse rotation to within a fraction of a pixel.
+
+    Parameters
+    ----------
+    lesson
+        Patterns with their rotation to the entry.
+    entry
+        Dictionary entry to fit.
+    """
     return approach(
         lesson.patterns,
         lesson.good,
@@ -286,7 +299,7 @@ def _regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:
     """Give the entry the scan's mean lattice: the choice is free (it cancels in the strain) but shows the symmetry."""
     lattice = affine @ entry.basis
     metric = np.mean(lattice.swapaxes(-1, -2) @ lattice, axis=0)
-    # The wanted basis has this metric and differs from the present one by a symmetric stretch only.
+    # The new basis has this metric and differs from the present one by a symmetric stretch only.
     current = np.linalg.inv(entry.basis)
     target = current.T @ metric @ current
     values, vectors = np.linalg.eigh(target)

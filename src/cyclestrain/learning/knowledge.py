@@ -1,4 +1,4 @@
-"""All that is known before the first pattern is fitted for good, and what of it another scan can use."""
+"""What is learned from a scan, and the part of it that other scans can use."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ __all__ = ["Knowledge", "Material", "centre_prior", "describe"]
 
 @dataclass(frozen=True)
 class Knowledge:
-    """All that is learned before the first pattern is fitted for good.
+    """Everything that is learned of a scan before its patterns are fitted.
 
-    `correlation_noise` is the standard deviation of the correlation of a pattern with the template of its class.
+    `correlation_noise` is the standard deviation, by noise, of the correlation of a pattern with the template of its
+    class.
     """
 
     calibration: Calibration
@@ -27,13 +28,13 @@ class Knowledge:
 
 
 def centre_prior(calibration: Calibration) -> float:
-    """Standard deviation of the beam centre that the fit is given, pixels."""
+    """Standard deviation of the beam centre in the prior of the fits, pixels."""
     return max(0.1, 3.0 * calibration.centre_sigma)
 
 
 @dataclass(frozen=True)
 class Material:
-    """What was learned of a material and of how it was recorded: all that another scan of it needs but its network.
+    """What was learned of a material and of its recording: all that another scan of it needs, except the network.
 
     Attributes
     ----------
@@ -54,7 +55,7 @@ class Material:
 
 
 def describe(dictionary: Dictionary) -> list[str]:
-    """A line for each entry, and one for the noise."""
+    """Text lines for the log: one for each entry, and one for the noise."""
     out = []
     for k, entry in enumerate(dictionary.entries):
         a, b = np.hypot(*entry.basis)

@@ -17,17 +17,17 @@ __all__ = ["Lattice", "find_lattice", "lattice_operators", "lattice_score", "nea
 
 @dataclass(frozen=True)
 class Lattice:
-    """Reflections found in an average.
+    """Lattice and reflections found in an average.
 
     Attributes
     ----------
     basis
-        Reciprocal-lattice vectors as columns, ``(y, x)`` pixels, shape ``(2, 2)``.
+        Reciprocal-lattice vectors ``(y, x)`` as columns, pixels, shape ``(2, 2)``.
     indices
-        Integer indices, shape ``(reflection, 2)``; NaN for reflections that belong to no node of the lattice
-        (superstructures, twins): they count as well, since they move with the crystal.
+        Integer indices, shape ``(reflection, 2)``; NaN for reflections on no node of the lattice (superstructures,
+        twins), which are used as well, since they move with the crystal.
     positions
-        Relative to the beam centre, pixels, shape ``(reflection, 2)``.
+        Positions ``(y, x)`` relative to the beam centre, pixels, shape ``(reflection, 2)``.
     intensity
         Counts above background in each disk, shape ``(reflection,)``.
     """
@@ -39,15 +39,21 @@ class Lattice:
 
     @property
     def spans_plane(self) -> bool:
-        """Enough reflections to fix an affine: three that do not lie on one line through the beam."""
+        """Whether the reflections fix an affine: at least three that do not lie on one line through the beam."""
         return len(self.positions) >= 3 and np.linalg.matrix_rank(self.positions, tol=1e-3) == 2
 
 
 def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
-    """Basis (columns) of the lattice that explains most of the peaks, or None where there is none.
+    """Basis (columns, pixels) of the lattice that explains most of the peaks, or None where there is none.
 
-    Pairs among the peaks and their differences are tried; a basis earns the weight of the peaks it indexes, less what a
-    lattice of its density would index by chance.
+    Pairs among the peaks and their differences are tried and scored by `lattice_score`; the best is reduced and fitted.
+
+    Parameters
+    ----------
+    peaks
+        Peaks of an average.
+    radius
+        Radius of the disks, pixels, which sets how far a peak may lie from its node.
     """
     strong = peaks.positions[:24]
     if len(strong) < 2:
@@ -82,9 +88,16 @@ def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
 
 
 def lattice_score(peaks: Peaks, basis: FloatArray, radius: float) -> Any:
-    """Weight of the peaks a basis indexes, less what a lattice of its density would index by chance.
+    """Weight of the peaks that a basis indexes, less the weight that a lattice of its density would index by chance.
 
-    `basis` may be many bases, shape ``(..., 2, 2)``.
+    Parameters
+    ----------
+    peaks
+        Peaks of an average.
+    basis
+        One or many bases with vectors as columns, pixels, shape ``(..., 2, 2)``.
+    radius
+        Radius of the disks, pixels, which sets how far a peak may lie from its node.
     """
     tolerance = max(1.0, 0.3 * radius)
     weight = np.sqrt(np.minimum(peaks.significance, 100.0))
@@ -109,7 +122,15 @@ def _reduced(basis: FloatArray) -> FloatArray:
 
 
 def nearest_node(positions: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Nearest integer indices ``(..., n, 2)`` and distance to them in pixels ``(..., n)`` for bases ``(..., 2, 2)``."""
+    """Nearest integer indices, shape ``(..., n, 2)``, and the distance to their node, pixels, shape ``(..., n)``.
+
+    Parameters
+    ----------
+    positions
+        Positions ``(y, x)`` relative to the beam centre, pixels, shape ``(n, 2)``.
+    basis
+        One or many bases with vectors as columns, pixels, shape ``(..., 2, 2)``.
+    """
     indices = np.rint(positions @ np.linalg.inv(basis).swapaxes(-1, -2))
     return indices, np.linalg.norm(positions - indices @ basis.swapaxes(-1, -2), axis=-1)
 
@@ -122,9 +143,9 @@ def lattice_operators(lattice: Lattice, tolerance: float = 0.035, agreement: flo
     lattice
         Reflections with their intensities.
     tolerance
-        Largest strain of an operator: the average is itself a little strained.
+        Largest strain of an operator, since the average is itself a little strained.
     agreement
-        Least cosine between the intensities before and after.
+        Least cosine between the square roots of the intensities before and after.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Learn templates and dictionary from a scan, from nothing."""
+"""Learning of templates and dictionary from a scan, without any starting guess."""
 
 from __future__ import annotations
 
@@ -20,10 +20,26 @@ from cyclestrain.settings import LearnSettings
 __all__ = ["MAX_CLASSES", "learn"]
 
 MAX_CLASSES = 6
+"""Largest number of classes where the user sets none."""
 
 
 def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnSettings) -> Knowledge:
-    """Learn coarse templates and the dictionary from a sample of the scan."""
+    """Learn coarse templates and the dictionary from a sample of a scan.
+
+    Parameters
+    ----------
+    scan
+        The scan, for its name in messages.
+    sample, calibration
+        Sample of the scan and its calibration.
+    settings
+        Seed and largest number of classes.
+
+    Raises
+    ------
+    InputError
+        If no averaged pattern shows a lattice.
+    """
     rng = np.random.default_rng(settings.seed)
     grid = PolarGrid.fitting(calibration)
     chosen = choose(sample, calibration, grid, rng)

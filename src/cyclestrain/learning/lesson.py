@@ -1,4 +1,4 @@
-"""The patterns one entry is learned from."""
+"""The patterns from which one entry is learned."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["Lesson"]
 
 @dataclass(frozen=True)
 class Lesson:
-    """The patterns one entry is learned from.
+    """The patterns, or sums of patterns, from which one entry is learned.
 
     Attributes
     ----------
     patterns
-        Shape ``(p, qy, qx)``.
+        Counts, shape ``(p, qy, qx)``.
     members
-        Which of the patterns are added up to be learned from, shape ``(n, m)``, -1 for none: one each, or, where
-        counts are scarce, a position and its neighbours.
+        Indices of the patterns that are summed, shape ``(n, m)``, -1 for none: one pattern each, or, where counts are
+        scarce, a position and its neighbours.
     good
-        Detector pixels that can be trusted.
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
     centre
-        Beam centre ``(y, x)`` of each sum, shape ``(n, 2)``.
+        Beam centre ``(y, x)`` of each sum, pixels, shape ``(n, 2)``.
     centre_sigma
-        Standard deviation of those, pixels.
+        Standard deviation of `centre`, pixels.
     theta
         Coarse rotation of each sum, radians, shape ``(n,)``.
     """
@@ -42,14 +42,22 @@ class Lesson:
     theta: FloatArray
 
     def only(self, keep: NDArray[Any]) -> Lesson:
-        """Some of the sums."""
+        """Lesson with some of the sums, chosen by a mask or indices."""
         return replace(self, members=self.members[keep], centre=self.centre[keep], theta=self.theta[keep])
 
     @property
     def start(self) -> Start:
-        """Start of the fits: the coarse rotation."""
+        """Start of the fits: the coarse rotation without strain."""
         return Start.turned(self.theta, self.centre, (self.members >= 0).sum(1))
 
     def windows(self, positions: FloatArray, half: int) -> WindowStack:
-        """Windows of all sums, see `cyclestrain.pattern.windows.gather`."""
+        """Windows of all sums, see `cyclestrain.pattern.windows.gather`.
+
+        Parameters
+        ----------
+        positions
+            Predicted ``(y, x)`` of each reflection, pixels, shape ``(n, reflection, 2)``.
+        half
+            Reach of the windows, pixels.
+        """
         return gather(self.patterns, positions, half, self.good, self.members)

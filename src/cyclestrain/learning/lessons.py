@@ -1,4 +1,4 @@
-"""The patterns of a sample sorted into lessons, one for each class: alone, and summed with their neighbours."""
+"""The patterns of a sample sorted by class into lessons: each pattern alone, and summed with its neighbours."""
 
 from __future__ import annotations
 
@@ -27,21 +27,28 @@ from cyclestrain.pattern import Dictionary, Entry
 __all__ = ["CLEAR", "MAX_TEMPLATE_PATTERNS", "Chosen", "ClassLesson", "Lessons", "choose"]
 
 MAX_TEMPLATE_PATTERNS = 1024
-
-
+"""Largest number of patterns that templates and dictionary are learned from."""
 CLEAR = 0.95
-"""Confidence from which a pattern tells its class itself."""
+"""Confidence from which a pattern has its own class and not that of its neighbours."""
 
 
 @dataclass(frozen=True)
 class ClassLesson:
-    """What a class is learned from, and the rotation to every class, radians, shape ``(n, class)``."""
+    """Patterns from which a class is learned, and their rotation to every class, radians, shape ``(n, class)``."""
 
     lesson: Lesson
     thetas: FloatArray
 
     def of(self, label: IntArray, k: int) -> ClassLesson:
-        """Those of one class."""
+        """The part of one class, with the rotations to it.
+
+        Parameters
+        ----------
+        label
+            Class of every pattern of the lesson, shape ``(n,)``.
+        k
+            The class.
+        """
         members = np.flatnonzero(label == k)
         lesson = replace(self.lesson.only(members), theta=self.thetas[members, k])
         return ClassLesson(lesson, self.thetas[members])
@@ -51,21 +58,21 @@ class ClassLesson:
 class Lessons:
     """Sampled patterns with their coarse rotations: each alone, and sums over more and more neighbours.
 
-    `label` is the class of each, shape ``(n,)``: that of its neighbours where it does not tell itself, -1 where these
-    show none either.
+    `label` is the class of each, shape ``(n,)``: that of its neighbours where its own is not clear, -1 where neither
+    shows a crystal.
     """
 
     sums: tuple[ClassLesson, ...]
     label: IntArray
 
     def of(self, k: int) -> list[ClassLesson]:
-        """Lessons of one class."""
+        """Lessons of one class: single patterns first, then growing sums."""
         return [lesson.of(self.label, k) for lesson in self.sums]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A sample with its beam centres, and the patterns that are looked at: `index` into it and polar transform."""
+    """A sample with its beam centres, and the patterns to learn from: `index` in the sample and polar transform."""
 
     sample: Sample
     index: IntArray
@@ -74,7 +81,7 @@ class Chosen:
     calibration: Calibration
 
     def lessons(self, templates: Templates) -> Lessons:
-        """Coarse rotation and class of each."""
+        """Lessons with the coarse rotation and class of each pattern."""
         sample, index, calibration = self.sample, self.index, self.calibration
         rows, columns, centre = sample.rows, sample.columns, self.centre[index]
         correlation = correlations(self.polar, templates)
@@ -93,13 +100,31 @@ class Chosen:
         )
 
     def knowledge(self, templates: Templates, entries: list[Entry], scales: list[float]) -> Knowledge:
-        """Put together what was learned; `scales` are variance over mean as each entry found it."""
+        """Knowledge from what was learned.
+
+        Parameters
+        ----------
+        templates, entries
+            Template and dictionary entry of each class.
+        scales
+            Variance over mean of a pixel in the fits of each entry; their median becomes the noise scale.
+        """
         noise = correlation_noise(correlations(self.polar, templates))
         return Knowledge(self.calibration, templates, Dictionary(tuple(entries), float(np.median(scales))), noise)
 
 
 def choose(sample: Sample, calibration: Calibration, grid: PolarGrid, rng: np.random.Generator) -> Chosen:
-    """Pick the patterns that templates and dictionary are learned from, and bring them into polar coordinates."""
+    """Pick the patterns that templates and dictionary are learned from, and bring them into polar coordinates.
+
+    Parameters
+    ----------
+    sample, calibration
+        Sample of a scan and its calibration.
+    grid
+        Polar grid.
+    rng
+        Random generator that picks the patterns where there are more than `MAX_TEMPLATE_PATTERNS`.
+    """
     n = len(sample.rows)
     index = np.sort(rng.choice(n, min(n, MAX_TEMPLATE_PATTERNS), replace=False))
     centre = locate_beam(sample.patterns, calibration, calibration.centre[sample.rows, sample.columns])

@@ -16,7 +16,11 @@ __all__ = ["Peaks", "disk_mask", "find_peaks", "flattened", "pixel_noise", "ring
 
 @dataclass(frozen=True)
 class Peaks:
-    """Local maxima of an average: positions relative to its centre, ``(n, 2)``, and their significance, ``(n,)``."""
+    """Local maxima of an average, strongest first.
+
+    `positions` are ``(y, x)`` relative to the centre of the average, pixels, shape ``(n, 2)``; `significance` has the
+    shape ``(n,)``.
+    """
 
     positions: FloatArray
     significance: FloatArray
@@ -30,7 +34,15 @@ def disk_mask(radius: float) -> FloatArray:
 
 
 def ring_mask(inner: float, outer: float) -> FloatArray:
-    """Ring that begins a pixel outside a disk of radius `inner`."""
+    """Weights of the pixels of a ring, 1 inside and falling to 0 over its outer edge.
+
+    Parameters
+    ----------
+    inner
+        Radius of the disk that the ring leaves out; it begins one pixel further out, pixels.
+    outer
+        Outer radius, pixels.
+    """
     ring = disk_mask(outer)
     m = len(ring) // 2
     y, x = np.mgrid[-m : m + 1, -m : m + 1]
@@ -38,7 +50,13 @@ def ring_mask(inner: float, outer: float) -> FloatArray:
 
 
 def flattened(average: FloatArray, coverage: FloatArray) -> FloatArray:
-    """Average minus its radial median, zero where no pattern reached."""
+    """Average minus its radial median, zero where no pattern reached.
+
+    Parameters
+    ----------
+    average, coverage
+        Centred average and number of patterns behind each pixel.
+    """
     background = radial_median(average, coverage)
     flat = average - np.interp(distance_from_centre(average), np.arange(len(background)), background)
     return np.where(coverage > 0, flat, 0.0)
@@ -58,7 +76,7 @@ def find_peaks(
     Parameters
     ----------
     average, coverage
-        Averaged pattern, centred, and how many patterns contributed to each pixel.
+        Averaged pattern, centred, and number of patterns that contributed to each pixel.
     radius
         Radius of the disks, pixels.
     ring
@@ -66,8 +84,8 @@ def find_peaks(
     threshold
         Least height in robust standard deviations of the filtered image at the same radius.
     crowded
-        Disks fill most of the pattern: heights are compared with the noise of single pixels, since there is nothing
-        between the disks that the filtered image could be compared with.
+        Whether disks fill most of the pattern: heights are then compared with the noise of single pixels, since nothing
+        lies between the disks that the filtered image could be compared with.
     """
     flat = flattened(average, coverage)
     disk = disk_mask(radius)
@@ -106,8 +124,16 @@ def _radial_spread(values: FloatArray, distance: FloatArray, coverage: FloatArra
 def pixel_noise(average: FloatArray, distance: FloatArray, coverage: FloatArray) -> FloatArray:
     """Standard deviation of a pixel's noise, from second differences, in which disks and slopes cancel.
 
-    Turning patterns has interpolated and so correlated them: sums over a disk are about three times noisier than
-    independent pixels with these differences (Immerkaer, Comput. Vis. Image Underst. 64, 300, 1996) would be.
+    Turning patterns interpolates and thereby correlates them: sums over a disk are about three times noisier than those
+    of independent pixels with these differences (Immerkaer, Comput. Vis. Image Underst. 64, 300, 1996) would be. The
+    result contains this factor.
+
+    Parameters
+    ----------
+    average, coverage
+        Centred average and number of patterns behind each pixel.
+    distance
+        Distance of every pixel from the centre, pixels, in the shape of the average.
     """
     kernel = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
     return 3.0 * _radial_spread(ndimage.correlate(average, kernel) / 6.0, distance, coverage)

@@ -1,4 +1,4 @@
-"""Whether patterns show a crystal, and whether it is one that is known already."""
+"""Tests whether patterns show a crystal, and whether it is another one than those that are known."""
 
 from __future__ import annotations
 
@@ -24,22 +24,28 @@ __all__ = [
 ]
 
 SURE = 5.0
-"""Significance from which a pattern shows a crystal."""
-
-
+"""Significance above which a pattern shows a crystal."""
 SCARCE_SIGNIFICANCE = 12.0
-"""Below this patterns show too little: the dictionary is learned from sums over neighbours."""
+"""Median significance below which single patterns show too little: the dictionary is then learned from sums."""
 MAX_MISMATCH = 0.08
-"""Strain within which a crystal is the same as a known one: what the network can express."""
+"""Largest strain of a crystal relative to a known one of the same kind, which is what the network can express."""
 
 
 def significance(entry: Entry, lesson: Lesson) -> FloatArray:
-    """How surely each pattern shows the entry: the fitted gain in units of its uncertainty, shape ``(n,)``."""
+    """Significance of an entry in each pattern: the fitted gain in units of its standard deviation, shape ``(n,)``.
+
+    Parameters
+    ----------
+    entry
+        Dictionary entry to fit.
+    lesson
+        Patterns with their rotation to the entry.
+    """
     return np.nan_to_num(_fitted(entry, lesson).significance)
 
 
 def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson: Lesson, most: int = 128) -> bool:
-    """Whether an entry explains its patterns clearly better than every entry that is known already.
+    """Whether an entry explains its patterns clearly better than every known entry, and is another lattice than each.
 
     Parameters
     ----------
@@ -48,9 +54,9 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
     others
         Known entries, each with the rotation of every pattern of the lesson to it.
     lesson
-        The patterns the new entry was learned from.
+        Patterns that the new entry was learned from.
     most
-        Patterns to try.
+        Largest number of patterns to try.
     """
     some = np.linspace(0, len(lesson.theta) - 1, min(most, len(lesson.theta))).astype(int)
     own = significance(entry, lesson.only(some))
@@ -64,10 +70,17 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
 
 
 def shows_crystal(lesson: Lesson, entries: Sequence[Entry]) -> bool:
-    """Whether patterns show a crystal: surely, and with little strain, by every one of some forms of its entry.
+    """Whether enough patterns surely show a crystal, with little strain, in every one of several forms of its entry.
 
-    Where another crystal is there, a fit finds overlaps of reflections, at large strains or with intensities that do
-    not last when they are measured.
+    Where there is another crystal, a fit finds overlaps of reflections, at large strains or with intensities that
+    change when they are measured.
+
+    Parameters
+    ----------
+    lesson
+        Patterns with their rotation to the entry.
+    entries
+        Forms of the entry, for example as transferred and as retuned.
     """
     fits = [_fitted(entry, lesson) for entry in entries]
     sure = np.array([np.nan_to_num(fit.significance) > SURE for fit in fits])
@@ -83,6 +96,14 @@ def _fitted(entry: Entry, lesson: Lesson) -> PatternFit:
 
 
 def is_scarce(entry: Entry, lesson: Lesson) -> bool:
-    """Whether patterns that show the entry do so too faintly to learn from."""
+    """Whether the patterns that show an entry do so too faintly to be learned from one by one.
+
+    Parameters
+    ----------
+    entry
+        Dictionary entry to fit.
+    lesson
+        Patterns with their rotation to the entry.
+    """
     found = significance(entry, lesson)
     return not (found > SURE).any() or float(np.median(found[found > SURE])) < SCARCE_SIGNIFICANCE

@@ -1,4 +1,4 @@
-"""Reflections of a lattice that are really there, their intensities and the size of their disks."""
+"""Reflections of a lattice that are present in an average, their intensities and the size of their disks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def disk_size(average: FloatArray, coverage: FloatArray, peaks: Peaks, radius: f
     Parameters
     ----------
     average, coverage
-        Averaged pattern, centred, and how many patterns contributed to each pixel.
+        Averaged pattern, centred, and number of patterns that contributed to each pixel.
     peaks
         Peaks found in it.
     radius
-        Radius they were found with, the answer where no profile can be measured, pixels.
+        Radius they were found with, pixels, which is returned where no profile can be measured.
     limit
         Largest radius that is considered, pixels.
     """
@@ -64,18 +64,18 @@ def measure_reflections(
     others: Peaks | None = None,
     threshold: float = 5.0,
 ) -> Lattice:
-    """Reflections of a lattice that are really there, with their intensities.
+    """Reflections of a lattice that are present in an average, with their intensities.
 
     Parameters
     ----------
     average, coverage
-        Averaged pattern, centred, and how many patterns contributed to each pixel.
+        Averaged pattern, centred, and number of patterns that contributed to each pixel.
     basis
-        Lattice vectors as columns.
+        Lattice vectors ``(y, x)`` as columns, pixels.
     radius
         Radius of the disks, pixels.
     ring
-        Inner and outer radius within which reflections are used.
+        Inner and outer radius within which reflections are used, pixels.
     others
         Peaks to add where they are strong and on no node of the lattice.
     threshold

@@ -1,4 +1,4 @@
-"""Take over templates and dictionary of a material, and measure what depends on the recording."""
+"""Transfer of templates and dictionary from another scan, with what depends on the recording measured anew."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from cyclestrain.pattern import Entry
 __all__ = ["MAX_RATIO", "transfer"]
 
 MAX_RATIO = 1.4
-"""Between the disk radii of a model and of a scan: larger ones are another camera length or binning."""
+"""Largest ratio of the disk radii of a model and a scan: a larger one is another camera length or binning."""
 
 
 def transfer(
     material: Material, scan: Scan, sample: Sample, calibration: Calibration, *, seed: int, improve: bool = False
 ) -> Knowledge:
-    """Take over dictionary and templates; what depends on the recording is measured on the new scan.
+    """Transfer dictionary and templates of a material to a scan, on which what depends on the recording is measured.
 
-    That is the whitening of the templates, and for each entry its dose, background, noise and what varies in it.
+    That is the whitening of the templates, and for each entry its dose, background, noise and deviations.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ def transfer(
     scan, sample, calibration
         The new scan.
     seed
-        Of the choice of patterns.
+        Seed of the choice of patterns.
     improve
-        Whether reflections, intensities and the probe are learned on from there.
+        Whether reflections, intensities and the probe are learned further from there.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""The cycle-consistent spatial-transforming autoencoder: its modules, its training, its answer. All of torch is here.
+"""The cycle-consistent spatial-transforming autoencoder: modules, training and inference; all of torch is here.
 
-In go a dictionary and patterns with their coarse rotation, out come a trained network and what it says of patterns.
+The functions take a dictionary and patterns with their coarse rotation and return a trained network and its estimates.
 """
 
 from cyclestrain.network.autoencoder import Autoencoder

@@ -1,4 +1,4 @@
-"""State of a training run on disk: tensors as safetensors, the rest as JSON, written so that a kill never spoils it."""
+"""State of a training on disk: tensors as safetensors, the rest as JSON, in one file that is replaced atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ __all__ = ["Checkpoint"]
 
 
 class Checkpoint:
-    """Everything a run needs to go on: weights, optimiser, random generator, masks, log, best weights so far."""
+    """Everything that a training needs to resume: weights, optimiser, random generator, masks, log, best weights.
+
+    Parameters
+    ----------
+    network, optimizer, rng
+        Objects whose state is kept, and restored in place.
+    """
 
     FILE = "training.safetensors"
 
@@ -35,7 +41,7 @@ class Checkpoint:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of epochs done."""
         return len(self.epochs)
 
     @property
@@ -53,7 +59,7 @@ class Checkpoint:
         Parameters
         ----------
         epoch
-            Its log.
+            Log of the epoch.
         held_out
             Misfit of each held-out pattern, shape ``(n,)``. The same patterns are judged every time, so their noise
             cancels in the difference; what counts as worse is a mean difference above one standard error.
@@ -68,7 +74,7 @@ class Checkpoint:
         self._best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def restore_best(self) -> None:
-        """Put the best weights into the network."""
+        """Load the best weights into the network."""
         if self._best_weights:
             self.network.load_state_dict(self._best_weights)
 
@@ -91,7 +97,7 @@ class Checkpoint:
             save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(state)})
 
     def load(self, folder: Path) -> None:
-        """Read the state back; without one, or from a damaged one, training starts at the beginning."""
+        """Restore the state; where there is none, or a damaged one, training starts at the beginning."""
         try:
             with safe_open(folder / self.FILE, "pt") as file:
                 state: dict[str, Any] = json.loads(file.metadata()["state"])

@@ -28,7 +28,7 @@ __all__ = ["Base", "Decoder", "expected_counts"]
 
 @dataclass(frozen=True)
 class Base:
-    """Learned base of one class, ready to be drawn.
+    """Learned base of one class, from which expected counts are drawn.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Base:
     background: Tensor
 
     def detach(self) -> Base:
-        """The same base, without gradient."""
+        """The same base without gradient."""
         return Base(self.tables.detach(), self.intensity.detach(), self.background.detach())
 
 
@@ -94,9 +94,9 @@ class Decoder(nn.Module):
     Parameters
     ----------
     entries
-        Where to start from.
+        Dictionary entries to start from.
     half
-        Windows in which counts are compared reach this many pixels from their centre.
+        Reach of the windows in which counts are compared from their central pixel, pixels.
     """
 
     def __init__(self, entries: Sequence[Entry], half: int) -> None:
@@ -110,7 +110,7 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def entries(self, start: Sequence[Entry]) -> tuple[Entry, ...]:
-        """Dictionary entries as trained; `start` are those the decoder was made from."""
+        """Dictionary entries as trained; `start` are the entries that the decoder was made from."""
         out = []
         for entry, module, base in zip(start, self.classes, self(), strict=True):
             assert isinstance(module, EntryBase)
@@ -151,15 +151,16 @@ def expected_counts(
     Parameters
     ----------
     base
-        Of the class.
+        Base of the class.
     fraction
-        Position of each disk relative to the central pixel of its window, shape ``(n, reflection, 2)``.
+        Position of each disk relative to the central pixel of its window, ``(y, x)`` in pixels, shape ``(n, reflection,
+        2)``.
     background
         Radial background in the windows, shape ``(n, reflection, size, size)``.
     gain, level
         Factors of intensities and background, shape ``(n,)``.
     intensity
-        Intensities to use instead of the base's, shape ``(n, reflection)``.
+        Intensities instead of the base's, shape ``(n, reflection)``.
 
     Returns
     -------

@@ -20,24 +20,25 @@ from cyclestrain.pattern import Start
 __all__ = ["Inferred", "encode_block", "infer"]
 
 BATCH = 512
+"""Patterns that are encoded at once by default."""
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """What the network says about patterns.
+    """Estimates of the network for some patterns.
 
     Attributes
     ----------
     label
         Dictionary entry, shape ``(n,)``.
     confidence
-        Probability that a crystal of this entry is there, by the network, shape ``(n,)``.
+        Probability of a crystal of this entry, as the network states it, shape ``(n,)``.
     is_vacuum
         Patterns in which the network sees no crystal, shape ``(n,)``.
     start
-        Affine, beam centre, gain and background level.
+        Affine, beam centre, gain and background level, from which a fit can start.
     affine_covariance
-        Of ``(A_yy, A_yx, A_xy, A_xx)`` by the network's own information, shape ``(n, 4, 4)``.
+        Covariance of ``(A_yy, A_yx, A_xy, A_xx)`` from the network's own information, shape ``(n, 4, 4)``.
     """
 
     label: IntArray
@@ -63,15 +64,15 @@ def infer(
     network
         Trained network.
     patterns
-        Shape ``(n, qy, qx)``, any real type.
+        Counts, shape ``(n, qy, qx)``, any real type.
     good
         Detector pixels that can be trusted, shape ``(qy, qx)``.
     theta
-        Coarse rotation for each entry of the dictionary, radians, shape ``(n, class)``.
+        Coarse rotation from each entry of the dictionary, radians, shape ``(n, class)``.
     centre
-        Calibrated beam centres ``(y, x)``, shape ``(n, 2)``.
+        Calibrated beam centres ``(y, x)``, pixels, shape ``(n, 2)``.
     batch
-        Patterns encoded at once.
+        Patterns that are encoded at once.
     """
     source = Counts.of_patterns(patterns, good)
     network.eval()
@@ -135,7 +136,7 @@ def _affine_jacobian(turn: Tensor, affine: Tensor) -> Tensor:
 
 
 def encode_block(block: Block, knowledge: Knowledge, network: Autoencoder) -> BlockFit:
-    """What the network says of a block; the likelihood is only asked how well that explains the patterns.
+    """Fits of a block by the network; the likelihood only measures how well these explain the patterns.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The log of a training run: every term of the loss, the held-out deviance and the masks, epoch by epoch."""
+"""Log of a training: every term of the loss, the held-out deviance and the radius of the masks, by epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ABOUT = {
     "strain": ("strain beyond its limit", "1"),
     "shear": ("shear beyond its limit", "1"),
 }
-"""Long name and unit of every number."""
+"""Long name and unit of every value that is logged."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Epoch:
     held_out
         Deviance per pixel of the held-out patterns.
     mask_radius
-        Of the masks around the reflections, pixels.
+        Radius of the masks around the reflections, pixels.
     """
 
     terms: dict[str, float]
@@ -45,12 +45,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """What happened in training.
+    """Log of all epochs of a training.
 
     Attributes
     ----------
     epochs
-        One after the other.
+        Logs in the order of the epochs.
     best
         Index of the epoch whose weights were kept.
     """
@@ -65,12 +65,12 @@ class TrainingLog:
 
     @property
     def heading(self) -> str:
-        """Head of the table."""
+        """First line of the table, with the names of the columns."""
         names = "".join(f"{name:>{_width(name)}}" for name in self.epochs[0].terms)
         return f"epoch  held-out  mask px{names}"
 
     def dataset(self) -> xr.Dataset:
-        """Every number by epoch, counted from 1."""
+        """All logged values over the epochs, which are counted from 1."""
         import xarray as xr
 
         columns: dict[str, list[float]] = {
@@ -85,13 +85,13 @@ class TrainingLog:
         )
 
     def row(self, index: int) -> str:
-        """One line of the table."""
+        """Line of the table for the epoch `index`."""
         epoch = self.epochs[index]
         terms = "".join(f"{value:>{_width(name)}.4g}" for name, value in epoch.terms.items())
         return f"{index + 1:>5}  {epoch.held_out:>8.4f}  {epoch.mask_radius:>7.2f}{terms}"
 
     def table(self) -> list[str]:
-        """All epochs; the one that was kept is marked."""
+        """Lines of the table; the epoch that was kept is marked."""
         rows = (self.row(i) + (" kept" if i == self.best else "") for i in range(len(self.epochs)))
         return [self.heading, *rows]
 

@@ -1,4 +1,4 @@
-"""A fitted model on disk: network, dictionary, coarse templates and training log in one safetensors file. No pickle."""
+"""A fitted model on disk: network, dictionary, coarse templates and training log in one safetensors file, no pickle."""
 
 from __future__ import annotations
 
@@ -27,20 +27,17 @@ from cyclestrain.storage import decode, encode
 __all__ = ["FORMAT", "HEADER", "NETWORK", "Model", "PathLike", "file_fingerprint", "load_model", "save_model"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
-
-
 FORMAT = 1
-
-
+"""Version of the layout of the file."""
 HEADER = "cyclestrain"
-
-
+"""Key of the header in the metadata of the file."""
 NETWORK = "network."
+"""Beginning of the names of the network's tensors."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What `fit` gives and `map --model` applies.
+    """A model as `cyclestrain.fit` returns and `cyclestrain.map` applies it.
 
     Attributes
     ----------
@@ -49,9 +46,9 @@ class Model:
     network
         The trained autoencoder, in evaluation mode; its own dictionary is the one trained with it.
     log
-        Of the training.
+        Log of the training.
     about
-        Where it comes from: scan, settings, versions, date.
+        Origin: scan, settings, versions, date.
     """
 
     material: Material
@@ -64,17 +61,26 @@ _STORED = (Material, Dictionary, Entry, Probe, Priors, Templates, PolarGrid, Tra
 
 
 def file_fingerprint(path: PathLike) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file, as a hexadecimal text."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def save_model(model: Model, path: PathLike, force: bool = False) -> None:
     """Write a model; the file appears whole or not at all.
 
+    Parameters
+    ----------
+    model
+        Model to write.
+    path
+        File to write, usually ``.safetensors``.
+    force
+        Whether an existing file may be replaced.
+
     Raises
     ------
     OutputError
-        When the file exists and not `force`, or cannot be written.
+        If the file exists and not `force`, or cannot be written.
     """
     network = model.network
     parts = {

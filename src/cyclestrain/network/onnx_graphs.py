@@ -1,7 +1,7 @@
 """The encoder for other programs: one ONNX graph for the glance, and one for the gaze at each class.
 
-Windows are cut by the caller, where the last pose expects the reflections, so a graph holds what lies between two
-cuts: the tensors of a look go in (`cyclestrain.network.views.Views`), the pose and its information come out. The graphs
+The caller cuts the windows, where the last pose predicts the reflections, so a graph holds what lies between two cuts:
+it takes the tensors of a look (`cyclestrain.network.views.Views`) and returns the pose and its information. The graphs
 are made from the code that PyTorch runs.
 """
 
@@ -29,10 +29,11 @@ from cyclestrain.network.transform import N_POSE
 __all__ = ["GazeGraph", "GlanceGraph", "encoder_graphs", "save_graph"]
 
 OPSET = 18
+"""Version of the ONNX operators."""
 
 
 def encoder_graphs(network: Autoencoder) -> dict[str, GlanceGraph | GazeGraph]:
-    """The graphs of an encoder by name: ``glance``, ``gaze0``, ``gaze1``, ... one for each class."""
+    """Graphs of an encoder by name: ``glance``, and ``gaze0``, ``gaze1``, ... for the classes."""
     network = network.cpu().eval()
     return {"glance": GlanceGraph(network)} | {f"gaze{k}": GazeGraph(network, k) for k in range(network.n_classes)}
 
@@ -42,10 +43,21 @@ def save_graph(graph: GlanceGraph | GazeGraph, path: Path, force: bool = False) 
 
     What a caller needs to cut the windows is in the file's metadata, ``windows``.
 
+    Parameters
+    ----------
+    graph
+        Graph from `encoder_graphs`.
+    path
+        File to write; it appears complete or not at all.
+    force
+        Whether an existing file may be replaced.
+
     Raises
     ------
     InputError
-        If the packages for it are not installed.
+        If the packages for ONNX are not installed.
+    OutputError
+        If the file exists and not `force`, or cannot be written.
     """
     try:
         import onnxscript  # noqa: F401 - what torch makes ONNX with
@@ -65,7 +77,7 @@ def save_graph(graph: GlanceGraph | GazeGraph, path: Path, force: bool = False) 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what torch tells about its own insides while it exports."""
+    """Silence torch's messages about its own internals while it exports."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -78,7 +90,7 @@ def _quiet() -> Iterator[None]:
 
 
 class GlanceGraph(nn.Module):
-    """First look at all classes, and the K-sparse choice among them: shapes ``(n, class, reflection, ...)``."""
+    """First look at all classes and the K-sparse choice among them, with tensors of ``(n, class, reflection, ...)``."""
 
     inputs = ("windows", "fraction", "contrast", "share", "theta")
     outputs = ("logits", "one_hot", "label", "pose", "information")
@@ -90,7 +102,15 @@ class GlanceGraph(nn.Module):
     def forward(
         self, windows: Tensor, fraction: Tensor, contrast: Tensor, share: Tensor, theta: Tensor
     ) -> tuple[Tensor, ...]:
-        """Tensors named as in ``inputs`` to those named in ``outputs``."""
+        """Choose a class and find its pose; returns the tensors that ``outputs`` names.
+
+        Parameters
+        ----------
+        windows, fraction, contrast, share
+            Tensors of `cyclestrain.network.views.Views` for all classes, shape ``(n, class, reflection, ...)``.
+        theta
+            Coarse rotation from each entry, radians, shape ``(n, class)``.
+        """
         network = self.network
         every = range(network.n_classes)
         seen = [Seen(windows[:, k], fraction[:, k], contrast[:, k], share[:, k]) for k in every]
@@ -114,14 +134,14 @@ class GlanceGraph(nn.Module):
         return *_example(shape, network.glance_half), torch.zeros(shape[:2])
 
     def windows(self) -> dict[str, Any]:
-        """How windows are cut."""
+        """Parameters with which a caller cuts the windows, see `cyclestrain.network.views.look`."""
         network = self.network
         entries = [_entry(network, k, network.of_class(k).glance) for k in range(network.n_classes)]
         return _cutting(network, network.glance_half, GLANCE_RIM, entries)
 
 
 class GazeGraph(nn.Module):
-    """A later look at the patterns of one class: shapes ``(n, reflection, ...)``."""
+    """A later look at the patterns of one class, with tensors of shape ``(n, reflection, ...)``."""
 
     inputs = ("windows", "fraction", "contrast", "share", "theta", "before")
     outputs = ("pose", "information", "gain_factor")
@@ -133,7 +153,17 @@ class GazeGraph(nn.Module):
     def forward(
         self, windows: Tensor, fraction: Tensor, contrast: Tensor, share: Tensor, theta: Tensor, before: Tensor
     ) -> tuple[Tensor, ...]:
-        """Tensors named as in ``inputs`` to those named in ``outputs``."""
+        """Improve the poses; returns the tensors that ``outputs`` names.
+
+        Parameters
+        ----------
+        windows, fraction, contrast, share
+            Tensors of `cyclestrain.network.views.Views`, shape ``(n, reflection, ...)``.
+        theta
+            Coarse rotation, radians, shape ``(n,)``.
+        before
+            Pose before this look, shape ``(n, 6)``.
+        """
         network, k = self.network, self.k
         pooled = network.gazed(k, Seen(windows, fraction, contrast, share), theta + before[:, 3], before)
         look = network.look_after(k, before, pooled)
@@ -145,7 +175,7 @@ class GazeGraph(nn.Module):
         return *_example(shape, self.network.gaze_half), torch.zeros(n), torch.zeros(n, N_POSE)
 
     def windows(self) -> dict[str, Any]:
-        """How windows are cut."""
+        """Parameters with which a caller cuts the windows, see `cyclestrain.network.views.look`."""
         network = self.network
         entries = [_entry(network, self.k, network.of_class(self.k).every)]
         return _cutting(network, network.gaze_half, GAZE_RIM, entries)

@@ -1,11 +1,11 @@
-r"""The latent's own prior: which poses a scan holds, learned from the poses that were found.
+"""Prior over poses, learned from the poses that were found in a scan.
 
-A sample holds few crystals and many patterns of each, so its poses are not spread evenly: they lie in clouds. The
-prior of each entry is a mixture of Gaussians over the affine `A`, fitted to the clouds after the noise of the poses,
-known from the encoder's information, is taken off (as in extreme deconvolution, Bovy et al., Ann. Appl. Stat. 5, 1657,
-2011), and of one broad component for everything else. The posterior mean has the smallest expected squared error of
-all estimates that look at one pattern at a time. Where poses vary from place to place the components are as wide as
-the variation; the pose of a pattern that is like no other is left as it was found.
+A sample holds few crystals and many patterns of each, so its poses are not spread evenly: they lie in clouds. The prior
+of each entry is a mixture of Gaussians over the affine `A`, fitted to the clouds after the noise of the poses, known
+from the encoder's information, is taken off (as in extreme deconvolution, Bovy et al., Ann. Appl. Stat. 5, 1657, 2011),
+and of one broad component for everything else. The posterior mean has the smallest expected squared error of all
+estimates that use one pattern at a time. Where poses vary from place to place the components are as wide as the
+variation; the pose of a pattern that is like no other is left as it was found.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray
 __all__ = ["PosePrior", "Poses", "learn_prior", "with_prior"]
 
 MAX_POSES = 16384
-"""Poses a prior is learned from at most."""
+"""Largest number of poses from which a prior is learned."""
 LEAST_MEMBERS = 5
-"""Poses that make a cloud."""
+"""Least number of poses of a cloud."""
 LEAST_BROAD = 0.02
 """Least share of poses that belong to no cloud."""
 STRAIN_RANGE = 0.1
-"""Width of the strains that poses beside all clouds may have."""
+"""Width of the range of strain over which poses of no cloud are spread."""
 CHANCE = 2.0
 """Standard errors by which a cloud must be wider than the noise of its poses before it counts as wide."""
 MEDIAN_DISTANCE = 3.357
 """Median squared Mahalanobis distance in four dimensions."""
 LEAST_NOISE = 1e-4
-"""Least factor of the variances that are stated: without noise nothing differs."""
+"""Least factor by which stated variances are lowered: without noise nothing differs."""
 GATE = 20.0
 """Squared Mahalanobis distance within which a pose may belong to a cloud: all but 0.05 % of its members."""
 
 
 @dataclass(frozen=True)
 class Poses:
-    """Poses that were found, in units in which their typical noise is one in every direction.
+    """Poses as found, in units in which their typical noise has unit variance in every direction.
 
     Attributes
     ----------
     value
-        Shape ``(n, 4)``.
+        Affine parameters, shape ``(n, 4)``.
     covariance
-        Noise of each, shape ``(n, 4, 4)``.
+        Covariance of the noise of each, shape ``(n, 4, 4)``.
     """
 
     value: FloatArray
@@ -57,16 +57,22 @@ class Poses:
 
     @cached_property
     def tree(self) -> cKDTree:
-        """Who is near whom."""
+        """Search tree of the poses."""
         return cKDTree(self.value)
 
     @cached_property
     def blur(self) -> float:
-        """Largest variance that all but the vaguest poses have in any direction."""
+        """Largest variance in any direction of all but the 5 % vaguest poses."""
         return float(np.quantile(np.linalg.eigvalsh(self.covariance)[:, -1], 0.95))
 
     def near(self, mean: FloatArray, spread: FloatArray) -> IntArray:
-        """Poses that may belong to a cloud."""
+        """Indices of the poses that may belong to a cloud.
+
+        Parameters
+        ----------
+        mean, spread
+            Mean and covariance of the cloud, shapes ``(4,)`` and ``(4, 4)``.
+        """
         reach = np.sqrt(GATE * (self.blur + np.linalg.eigvalsh(spread)[-1]))
         return np.array(self.tree.query_ball_point(mean, reach), int)
 
@@ -84,13 +90,13 @@ class PosePrior:
     Attributes
     ----------
     mean
-        Shape ``(component, 4)``.
+        Mean of each component, shape ``(component, 4)``.
     spread
         Covariance of the true poses of each component, shape ``(component, 4, 4)``.
     members
-        Number of poses behind each, shape ``(component,)``.
+        Number of poses behind each component, shape ``(component,)``.
     weight
-        Share of each; what they lack to 1 is the broad component's, shape ``(component,)``.
+        Share of each component, shape ``(component,)``; what is missing to 1 is the share of the broad component.
     broad
         Density of the broad component.
     """
@@ -102,7 +108,7 @@ class PosePrior:
     broad: float
 
     def responsibilities(self, poses: Poses) -> Iterator[tuple[IntArray, FloatArray]]:
-        """For each component, the poses near it and the probability that they belong to it."""
+        """For each component, the indices of the poses near it and the probability that they belong to it."""
         total = np.full(len(poses), (1.0 - self.weight.sum()) * self.broad)
         parts = []
         for mean, spread, weight in zip(self.mean, self.spread, self.weight, strict=True):
@@ -118,7 +124,7 @@ class PosePrior:
         moved, square = np.zeros_like(poses.value), np.zeros_like(poses.covariance)
         beside = np.ones(len(poses))
         for k, (near, probability) in enumerate(self.responsibilities(poses)):
-            # The mean itself is known as well as its members tell.
+            # The mean itself is as uncertain as the mean of its members.
             spread = self.spread[k] + np.eye(4) / self.members[k]
             gain = spread @ np.linalg.inv(spread + poses.covariance[near])
             rest = np.eye(4) - gain
@@ -131,14 +137,14 @@ class PosePrior:
 
 
 def with_prior(field: AffineField, seed: int = 0) -> AffineField:
-    """Posterior of every pose, each entry's prior being learned from the field itself.
+    """Posterior of every pose of a field, with a prior of each entry that is learned from the field itself.
 
     Parameters
     ----------
     field
         Affine of every position with its covariance.
     seed
-        Picks the poses that priors are learned from, in scans that have more than enough.
+        Seed of the choice of poses in scans with more than `MAX_POSES`.
     """
     affine, covariance = field.affine.copy(), field.covariance.copy()
     finite = field.valid & np.isfinite(field.affine).all((-1, -2)) & np.isfinite(field.covariance).all((-1, -2))
@@ -168,11 +174,11 @@ def learn_prior(poses: Poses, broad: float, rounds: int = 10) -> PosePrior:
     Parameters
     ----------
     poses
-        As found, noise included.
+        Poses as found, noise included.
     broad
         Density of poses that belong to no cloud.
     rounds
-        Of expectation and maximisation.
+        Rounds of expectation and maximisation.
     """
     prior = _prior(_clouds(poses), len(poses), broad)
     for _ in range(rounds):
@@ -201,11 +207,11 @@ def _fit(poses: Poses, share: FloatArray, spread: FloatArray) -> _Cloud:
     members = float(share.sum())
     precision = share[:, None, None] * np.linalg.inv(spread + poses.covariance)
     mean = np.linalg.solve(precision.sum(0), _apply(precision, poses.value).sum(0))
-    # Clear poses tell more of the spread than vague ones.
+    # Precise poses carry more information about the spread than vague ones.
     weight = share / np.trace(spread + poses.covariance, axis1=1, axis2=2) ** 2
     excess = _outer(poses.value - mean) * (members / max(members - 1.0, 1.0)) - poses.covariance
     values, vectors = np.linalg.eigh(np.einsum("n,nij->ij", weight, excess) / weight.sum())
-    # In these units noise has a variance of one, which n poses tell to within the square root of 2 / n.
+    # In these units noise has a variance of one, which n poses determine to within the square root of 2 / n.
     values = np.clip(values - CHANCE * np.sqrt(2.0 / members), 0.0, None)
     return _Cloud(mean, (vectors * values) @ vectors.T, members)
 

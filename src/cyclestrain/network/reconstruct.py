@@ -1,4 +1,4 @@
-"""Comparison of patterns with the dictionary, in both directions, at the poses the encoder found."""
+"""Comparison of patterns with the dictionary, in both directions, at the poses that the encoder found."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["Batch", "Compared", "class_gains", "reconstruct"]
 FloatArray = NDArray[np.floating[Any]]
 
 PRICE = 14.0
-"""Nats a crystal must gain over an empty pattern: 8 parameters, and the choice among some hundred rotations."""
+"""Nats that a crystal must gain over an empty pattern: for 8 parameters, and the choice of some hundred rotations."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Patterns of one class: where to read them, coarse rotation and centre, gain and level."""
+    """Patterns of one class: counts and rows in them, coarse rotation and beam centre, gain and background level."""
 
     source: Counts
     rows: NDArray[Any]
@@ -39,7 +39,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Compared:
-    """Misfit of each pattern in nats, inverse and forward direction, and pixels compared, shape ``(n,)`` each."""
+    """Misfit of each pattern in nats, inverse and forward direction, and compared pixels, shape ``(n,)`` each."""
 
     inverse: Tensor
     forward: Tensor
@@ -91,11 +91,12 @@ def reconstruct(
     batch, pose
         The patterns and their poses, shape ``(n, 6)``.
     mask_radius
-        Pixels further than this from a reflection are left out.
+        Distance from a reflection beyond which pixels are left out, pixels.
     first
-        Only the reflections of the glance, with masks of full size.
+        Whether only the reflections of the glance are compared, with masks of full size.
     forward
-        Comparison in the entry's frame: none, free of the bias of interpolated noise, or the plain squared error.
+        Comparison in the entry's frame: ``off``, ``unbiased`` (free of the bias of interpolated noise), or ``plain``
+        (squared error).
     """
     geometry, half = network.of_class(k), network.decoder.reach - 1
     chosen = geometry.glance if first else geometry.every
@@ -134,7 +135,21 @@ def class_gains(
     centre: FloatArray,
     encoding: Encoding,
 ) -> Tensor:
-    """Log-likelihood each class gains over an empty pattern, vacuum (zero) last, shape ``(n, class + 1)``."""
+    """Gain in log-likelihood of each class over an empty pattern, vacuum (zero) last, nats, shape ``(n, class + 1)``.
+
+    Parameters
+    ----------
+    network, bases
+        The network and the bases of all its classes.
+    source, rows
+        Counts, and the rows of the patterns in them.
+    theta
+        Coarse rotation to every class, radians, shape ``(n, class)``.
+    centre
+        Calibrated beam centre ``(y, x)``, pixels, shape ``(n, 2)``.
+    encoding
+        Encoding of these patterns.
+    """
     gains = []
     for k, base in enumerate(bases):
         batch = Batch(source, rows, theta[:, k], centre, encoding.gain, encoding.level)

@@ -15,6 +15,7 @@ from cyclestrain.storage import RunFolder
 __all__ = ["applied", "train_on_scan"]
 
 MAX_TRAINING_PATTERNS = 2048
+"""Largest number of patterns to train on."""
 
 
 def train_on_scan(
@@ -27,24 +28,24 @@ def train_on_scan(
     epochs: int | None = None,
     init_from: Autoencoder | None = None,
 ) -> Trained:
-    """Train the autoencoder on a sample of the scan, starting from the learned dictionary.
+    """Train the autoencoder on a sample of a scan, starting from the learned dictionary.
 
     Parameters
     ----------
     scan
-        The patterns.
+        The scan.
     knowledge
-        What was learned of them.
+        What was learned of it.
     settings
         Seed and device.
     progress
-        Where to report to.
+        Receiver of stages and notes.
     run
-        Keeps the state of the training, which goes on from there.
+        Folder that keeps the state of the training, which resumes from there.
     epochs
-        Largest number of them; by default that of `TrainingSettings`.
+        Largest number of epochs; by default that of `TrainingSettings`.
     init_from
-        Network whose weights to start from.
+        Network whose weights are the start.
     """
     sample = draw_sample(scan, MAX_TRAINING_PATTERNS)
     calibration = knowledge.calibration
@@ -64,16 +65,16 @@ def train_on_scan(
 
 
 def applied(network: Autoencoder, knowledge: Knowledge, settings: LearnSettings) -> Autoencoder:
-    """A trained network for another scan: its weights, and the dictionary and beam centre of that scan.
+    """A trained network for another scan: its weights with the dictionary and beam centre of that scan.
 
     Parameters
     ----------
     network
-        Trained on a scan of the same material.
+        Network trained on a scan of the same material.
     knowledge
         What was learned of the other scan.
     settings
-        The device to run on.
+        Device to run on.
     """
     out = Autoencoder(knowledge.dictionary, network.settings, centre_prior(knowledge.calibration))
     out.load_encoder(network)

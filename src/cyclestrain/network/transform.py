@@ -1,9 +1,8 @@
 r"""The spatial transform between a dictionary entry and a pattern, in both directions.
 
-Convention ---------- A pattern is described by a coarse rotation :math:`\theta`, which is given, and a *pose*, which
-the network finds: ``(scale_y, scale_x, shear, rotation, shift_y, shift_x)``, strains and shear as fractions, rotation
-in radians, shifts in detector pixels. It is composed in this order: stretch the entry, shift it, turn it, put it on
-the beam centre,
+A pattern is described by a coarse rotation :math:`\theta`, which is given, and a *pose*, which the network finds:
+``(scale_y, scale_x, shear, rotation, shift_y, shift_x)``, strains and shear as fractions, rotation in radians, shifts
+in detector pixels. It is composed in this order: stretch the entry, shift it, turn it, put it on the beam centre,
 
 .. math:: p_g = c + R(\theta + \rho) \left((I + S) g + t\right), \qquad
           S = \begin{pmatrix} s_y & s_{yx} \\ s_{yx} & s_x \end{pmatrix},
@@ -11,10 +10,10 @@ the beam centre,
 so the affine of the pattern is :math:`A = R(\theta + \rho)(I + S)` and its own centre :math:`c + R(\theta + \rho) t`.
 Stretch and shift are in the axes of the entry, whatever the rotation. All vectors are ``(y, x)``.
 
-Only reflections move; a disk keeps its shape. *Inverse direction* (entry to pattern): `disk` draws the entry's disk
-at the pattern's own pixels. *Forward direction* (pattern to entry): `resample` shifts a pattern's window by its
-sub-pixel phase so that the reflection is centred. Interpolation averages neighbouring pixels, so noise comes out
-smaller, by a factor that depends on the phase: `resample_variance`.
+Only reflections move; a disk keeps its shape. *Inverse direction* (entry to pattern): `disk` draws the entry's disk at
+the pattern's own pixels. *Forward direction* (pattern to entry): `resample` shifts a pattern's window by its sub-pixel
+phase so that the reflection is centred. Interpolation averages neighbouring pixels, so noise comes out smaller, by a
+factor that depends on the phase: `resample_variance`.
 """
 
 from __future__ import annotations
@@ -29,11 +28,21 @@ from cyclestrain.affine import rotation, symmetric
 __all__ = ["N_POSE", "POSE", "affine_of", "design", "disk", "place", "polyphase", "resample", "resample_variance"]
 
 POSE = ("scale_y", "scale_x", "shear", "rotation", "shift_y", "shift_x")
+"""Components of a pose, in order."""
 N_POSE = len(POSE)
+"""Number of components of a pose."""
 
 
 def affine_of(theta: Tensor, pose: Tensor) -> Tensor:
-    """Affine `A` of the patterns, shape ``(n, 2, 2)``, from coarse rotations ``(n,)`` and poses ``(n, 6)``."""
+    """Affine `A` of the patterns, shape ``(n, 2, 2)``.
+
+    Parameters
+    ----------
+    theta
+        Coarse rotations, radians, shape ``(n,)``.
+    pose
+        Poses, shape ``(n, 6)``.
+    """
     stretch = symmetric(1 + pose[:, 0], 1 + pose[:, 1], pose[:, 2])
     affine: Tensor = rotation(theta + pose[:, 3]) @ stretch
     return affine
@@ -45,9 +54,9 @@ def place(theta: Tensor, pose: Tensor, reflections: Tensor) -> Tensor:
     Parameters
     ----------
     theta, pose
-        Coarse rotations ``(n,)`` and poses ``(n, 6)``.
+        Coarse rotations, radians, shape ``(n,)``, and poses, shape ``(n, 6)``.
     reflections
-        The entry's reflections, pixels, shape ``(reflection, 2)``.
+        Positions ``(y, x)`` in the entry relative to its centre, pixels, shape ``(reflection, 2)``.
 
     Returns
     -------
@@ -62,7 +71,7 @@ def place(theta: Tensor, pose: Tensor, reflections: Tensor) -> Tensor:
 
 
 def design(reflections: Tensor) -> Tensor:
-    """Derivative of each reflection's position, in the axes of the entry, by the pose: shape ``(reflection, 2, 6)``.
+    """Derivative of each reflection's position, in the axes of the entry, by the pose, shape ``(reflection, 2, 6)``.
 
     To first order in strain; exact for the shifts.
     """
@@ -89,9 +98,9 @@ def polyphase(values: Tensor, oversampling: int, half: int) -> Tensor:
     values
         Super-resolved disk, centred, ``oversampling`` nodes per pixel, shape ``(2 m + 1, 2 m + 1)``.
     oversampling
-        Nodes per pixel, even.
+        Nodes per pixel, an even number.
     half
-        Reach of the window in pixels; ``m >= (half + 1/2) oversampling``.
+        Reach of the window, pixels; ``m >= (half + 1/2) oversampling``.
     """
     rows = _phase_rows(values.shape[0], oversampling, half).to(values.device)
     return values[rows[:, None, :, None], rows[None, :, None, :]]
@@ -150,10 +159,17 @@ def resample(windows: Tensor, fraction: Tensor) -> Tensor:
 
 
 def resample_variance(variance: Tensor, fraction: Tensor) -> Tensor:
-    r"""Variance of `resample`'s result, pixels being independent with `variance`; shapes as there.
+    r"""Variance of the result of `resample` where pixels are independent, shape ``(..., size, size)``.
 
     For uniform variance it is the noise gain :math:`G = \prod_i \left((1 - |f_i|)^2 + f_i^2\right)`: one at whole
     pixels, a quarter half way between four of them.
+
+    Parameters
+    ----------
+    variance
+        Variance of each pixel, shape ``(..., size + 2, size + 2)``.
+    fraction
+        ``(y, x)`` in ``[-1, 1]``, pixels, shape ``(..., 2)``.
     """
     for axis in (-2, -1):
         f = fraction[..., axis + 2, None, None]

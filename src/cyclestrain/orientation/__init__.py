@@ -1,6 +1,7 @@
-"""Coarse rotation and class of every pattern, from nothing: a first look at it.
+"""Coarse rotation and class of every pattern, without any starting guess.
 
-In go patterns and their beam centres, out come correlations with polar templates; the templates grow from the scan.
+The functions take patterns and their beam centres and return correlations with polar templates, which are learned from
+the scan.
 """
 
 from cyclestrain.orientation.bootstrap import learn_templates

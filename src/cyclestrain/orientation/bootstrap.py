@@ -1,6 +1,6 @@
-"""Templates grown from the scan itself, without any starting guess.
+"""Templates learned from the scan itself, without any starting guess.
 
-The first template is a locally averaged pattern; it then is replaced, again and again, by the average of all patterns
+The first template is a locally averaged pattern, which is then replaced repeatedly by the average of all patterns
 turned onto it.
 """
 
@@ -23,14 +23,10 @@ __all__ = ["CHANCE", "NOISE_POSITIONS", "STRUCTURED", "learn_templates"]
 
 STRUCTURED = 6.0
 """Significance from which a local mean shows more than noise."""
-
-
 CHANCE = 1e-3
-"""Of noise being taken for power of a crystal, at each radius and frequency."""
-
-
+"""Probability that noise is taken for the power of a crystal, at each radius and frequency."""
 NOISE_POSITIONS = 256
-"""On so many the noise of spectra is measured."""
+"""Number of positions on which the noise of the spectra is measured."""
 
 
 def learn_templates(
@@ -53,11 +49,11 @@ def learn_templates(
     rows, columns
         Scan positions of the sample, shape ``(n,)``.
     grid
-        The polar grid.
+        Polar grid of the sample.
     rng
-        Picks the seeds.
+        Random generator that picks the seeds.
     max_classes
-        Most templates.
+        Largest number of templates.
     """
     level = polar.mean((0, 2), dtype=np.float64)
     spectra = spectra_of(polar, level, grid.box)

@@ -1,4 +1,4 @@
-"""Coarse rotation and class of every pattern: circular correlation with the templates along the angle.
+"""Coarse rotation and class of every pattern by circular correlation with the templates along the angle.
 
 Correlation is rotation-equivariant and needs no training.
 """
@@ -32,11 +32,9 @@ __all__ = [
 ]
 
 CLIP = 6.0
-"""Polar intensities are clipped at this many standard deviations of their shot noise: bright spots must not rule."""
-
-
+"""Standard deviations of shot noise at which polar intensities are clipped, so that bright spots do not decide."""
 SHOWN, SHOWN_ALONE = 3.0, 5.0
-"""Least heights of the correlation of a local mean and of a pattern alone with a crystal, in standard deviations."""
+"""Least significance of the peak of a local mean, and of a pattern alone, that shows a crystal."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Alignment:
     height
         Height of the correlation peak, shape ``(n,)``.
     thetas
-        Rotation to the template of every class, radians, shape ``(n, class)``.
+        Rotation from the template of every class to the pattern, radians, shape ``(n, class)``.
     """
 
     label: IntArray
@@ -62,7 +60,17 @@ class Alignment:
 
 
 def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArray[np.complex64]:
-    """Whitened and clipped polar patterns, Fourier transformed along the angle."""
+    """Whitened and clipped polar patterns, Fourier transformed along the angle, shape ``(n, radius, frequency)``.
+
+    Parameters
+    ----------
+    polar
+        Patterns in polar coordinates, shape ``(n, radius, angle)``.
+    level
+        Mean intensity at each radius, shape ``(radius,)``.
+    box
+        Width of the blur that the patterns were sampled with, pixels, see `PolarGrid`.
+    """
     white = polar - polar.mean(-1, keepdims=True)
     white /= counting_noise(level).astype(np.float32)[:, None] / box
     np.clip(white, -CLIP, CLIP, out=white)
@@ -72,7 +80,15 @@ def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArr
 
 
 def correlate(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int) -> NDArray[np.float32]:
-    """Circular correlation of every pattern with every template, shape ``(n, class, angle)``."""
+    """Circular correlation of every pattern with every template, shape ``(n, class, angle)``.
+
+    Parameters
+    ----------
+    spectra, templates
+        Spectra along the angle, shapes ``(n, radius, frequency)`` and ``(class, radius, frequency)``.
+    n_angles
+        Number of angles of the polar grid.
+    """
     # Summed radius by radius, so that no bit depends on how many patterns there are.
     product = np.stack([(spectra * template).sum(1) for template in templates.conj()], 1)
     return scipy.fft.irfft(product, n_angles, axis=-1, workers=2)
@@ -89,13 +105,21 @@ def find_peak(correlation: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]
 
 
 def correlations(polar: NDArray[np.float32], templates: Templates) -> NDArray[np.float32]:
-    """Correlation of patterns with every template over all angles, shape ``(n, class, angle)``."""
+    """Correlation of patterns with every template over all angles, shape ``(n, class, angle)``.
+
+    Parameters
+    ----------
+    polar
+        Patterns in polar coordinates, shape ``(n, radius, angle)``.
+    templates
+        Templates on the same polar grid.
+    """
     spectra = spectra_of(polar, templates.level, templates.grid.box)
     return correlate(spectra, templates.spectra, templates.grid.n_angles)
 
 
 def align(correlation: NDArray[np.float32]) -> Alignment:
-    """Class and rotation with the highest correlation, shape ``(n,)`` each."""
+    """Class and rotation with the highest correlation, from correlations of shape ``(n, class, angle)``."""
     height, theta = find_peak(correlation)
     label = height.argmax(1)
     pick = (np.arange(len(label)), label)
@@ -103,9 +127,9 @@ def align(correlation: NDArray[np.float32]) -> Alignment:
 
 
 def correlation_noise(correlation: NDArray[np.float32]) -> float:
-    """Standard deviation of correlations over all angles, shape ``(n, class, angle)``, by noise alone.
+    """Standard deviation that noise alone gives correlations, which have the shape ``(n, class, angle)``.
 
-    With their peaks on top of each other, correlations of the patterns of one class differ by noise only.
+    With their peaks shifted onto each other, correlations of the patterns of one class differ by noise only.
     """
     label = correlation.max(-1).argmax(1)
     own = correlation[np.arange(len(label)), label]
@@ -116,14 +140,14 @@ def correlation_noise(correlation: NDArray[np.float32]) -> float:
 
 
 def class_confidence(correlation: NDArray[np.float32], noise: float) -> FloatArray:
-    """Probability of the best class from the heights of the correlation peaks, shape ``(n,)``.
+    """Probability of the best class, from the heights of the correlation peaks, shape ``(n,)``.
 
     Parameters
     ----------
     correlation
-        Shape ``(n, class, angle)``.
+        Correlations over all angles, shape ``(n, class, angle)``.
     noise
-        Its standard deviation, see `correlation_noise`.
+        Their standard deviation by noise, see `correlation_noise`.
     """
     heights = correlation.max(-1).astype(float)
     evidence = 0.5 * (heights**2 - heights.max(1, keepdims=True) ** 2) / max(noise, 1e-6) ** 2
@@ -131,12 +155,12 @@ def class_confidence(correlation: NDArray[np.float32], noise: float) -> FloatArr
 
 
 def shows_nothing(correlation: NDArray[np.float32], means: NDArray[np.float32]) -> BoolArray:
-    """Which patterns show no crystal, neither alone nor with their neighbours, shape ``(n,)``.
+    """Mask of the patterns that show no crystal, neither alone nor with their neighbours, shape ``(n,)``.
 
     Parameters
     ----------
     correlation
-        Of each pattern with every template over all angles, shape ``(n, class, angle)``.
+        Correlation of each pattern with every template over all angles, shape ``(n, class, angle)``.
     means
         The same averaged over neighbours.
     """
@@ -151,7 +175,7 @@ def peak_significance(correlation: NDArray[np.float32]) -> FloatArray:
     Parameters
     ----------
     correlation
-        Shape ``(n, class, angle)``.
+        Correlations over all angles, shape ``(n, class, angle)``.
     """
     own = correlation[np.arange(len(correlation)), correlation.max(-1).argmax(1)].astype(float)
     middle = np.median(own, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A first look at patterns: where the beam is, and how they correlate with the templates."""
+"""First look at patterns: beam centres, and correlations with the templates."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from cyclestrain.orientation.templates import Templates
 __all__ = ["Look", "look"]
 
 CHUNK = 512
-"""Patterns in polar coordinates at a time: they take several times the memory of what is kept of them."""
+"""Patterns that are brought into polar coordinates at a time, which takes several times the memory of what is kept."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a first look at patterns shows.
+    """Outcome of a first look at patterns.
 
     Attributes
     ----------
     centre
         Beam centre ``(y, x)``, pixels, shape ``(n, 2)``.
     correlation
-        With every template over all angles, shape ``(n, class, angle)``.
+        Correlation with every template over all angles, shape ``(n, class, angle)``.
     """
 
     centre: FloatArray
@@ -42,14 +42,14 @@ class Look:
 
 
 def look(patterns: NDArray[Any], calibration: Calibration, smooth: FloatArray, templates: Templates) -> Look:
-    """Find the beam in patterns and correlate them with the templates.
+    """Find the beam centre of patterns and correlate them with the templates.
 
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Counts, shape ``(n, qy, qx)``.
     calibration
-        Of the detector.
+        Calibration of the detector.
     smooth
         Beam centre ``(y, x)`` that the calibration expects in each pattern, pixels, shape ``(n, 2)``.
     templates

@@ -21,9 +21,9 @@ class Templates:
     Attributes
     ----------
     grid
-        Where they are sampled.
+        Polar grid on which they are sampled.
     spectra
-        Fourier transform along the angle, shape ``(class, radius, frequency)``, unit norm each.
+        Fourier transform along the angle, shape ``(class, radius, frequency)``, each of unit norm.
     level
         Mean intensity at each radius, by which patterns are whitened, shape ``(radius,)``.
     """
@@ -33,17 +33,17 @@ class Templates:
     level: FloatArray
 
     def only(self, classes: list[int]) -> Templates:
-        """Some of the classes, in the order given."""
+        """Templates of some of the classes, in the order given."""
         return Templates(self.grid, self.spectra[classes], self.level)
 
     def whitened(self, level: FloatArray) -> Templates:
-        """The same crystals in units of the noise at another mean intensity of each radius."""
+        """Templates of the same crystals, whitened by another mean intensity of each radius, shape ``(radius,)``."""
         ratio = (counting_noise(self.level) / counting_noise(level)).astype(np.float32)[:, None]
         return Templates(self.grid, np.stack([unit_norm(template * ratio) for template in self.spectra]), level)
 
 
 def counting_noise(level: FloatArray) -> FloatArray:
-    """Counting noise at the mean intensity of each radius, shape ``(radius,)``."""
+    """Counting noise, up to a factor, at the mean intensity of each radius, shape ``(radius,)``."""
     return np.sqrt(np.maximum(level, 1e-3 * level.max() + 1e-12))
 
 

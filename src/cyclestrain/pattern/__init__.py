@@ -1,6 +1,7 @@
 """The model of one pattern: dictionary entries, their disks, and the likelihood of the counts they explain.
 
-In go patterns, an entry and a start, out come fitted transforms with their covariance. NumPy and Numba only.
+The functions take patterns, an entry and a start, and return fitted transforms with their covariance. NumPy and Numba
+only.
 """
 
 from cyclestrain.pattern.decompose import Candidates, Decomposition, Palette, decompose

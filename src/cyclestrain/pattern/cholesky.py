@@ -1,4 +1,4 @@
-"""Small positive definite systems, solved in place inside compiled loops."""
+"""Small positive definite systems of equations, solved in place inside compiled loops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ __all__ = ["cholesky_solve"]
 
 @nb.njit(forceinline=True)
 def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no cover
-    """Solve in place for `m` right-hand sides ``rhs[:n, :m]``; False if not positive definite."""
+    """Solve a positive definite system in place; False, with nothing solved, if the matrix is not positive definite.
+
+    Parameters
+    ----------
+    matrix
+        Symmetric, of which the lower triangle of the first `n` rows is read and overwritten with the Cholesky factor.
+    rhs
+        Right-hand sides ``rhs[:n, :m]``, overwritten with the solutions.
+    n, m
+        Number of unknowns and of right-hand sides.
+    """
     for j in range(n):
         d = matrix[j, j]
         for k in range(j):

@@ -12,13 +12,14 @@ from cyclestrain.pattern.probe import Probe
 __all__ = ["Dictionary", "Entry", "Priors"]
 
 N_SPREADS = 8
+"""Number of widths of each reflection, see `Priors`."""
 FIRST_CONTRAST = 5
 """Column of the first width of the contrast inside the disks."""
 
 
 @dataclass(frozen=True)
 class Priors:
-    """How far one reflection may deviate from the entry in one pattern; learned, zero where nothing deviates.
+    """Standard deviations of single reflections from the entry in one pattern; learned, zero where nothing deviates.
 
     Attributes
     ----------
@@ -33,13 +34,13 @@ class Priors:
 
     @classmethod
     def none(cls, n_reflections: int) -> Priors:
-        """Every pattern has the entry's own intensities and background."""
+        """Priors of an entry from which no pattern deviates, all zero."""
         return cls(np.zeros((n_reflections, N_SPREADS)))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One averaged pattern.
+    """One averaged pattern: its reflections, probe and background, and how much single patterns deviate.
 
     Attributes
     ----------
@@ -48,18 +49,18 @@ class Entry:
     intensity
         Mean counts in each disk, shape ``(reflection,)``.
     basis
-        Reciprocal-lattice vectors as columns, pixels, shape ``(2, 2)``.
+        Reciprocal-lattice vectors ``(y, x)`` as columns, pixels, shape ``(2, 2)``.
     indices
-        Miller-like integer indices of the reflections in `basis`, shape ``(reflection, 2)``.
+        Integer indices of the reflections in `basis`, shape ``(reflection, 2)``; NaN for reflections off the lattice.
     operators
         Affine maps of the lattice onto itself that are (nearly) rotations and keep the intensities, identity first,
         shape ``(order, 2, 2)``.
     background
         Radial profile of the background about the beam centre, counts per pixel at 0, 1, 2, ... pixels.
     probe
-        Disk shape.
+        Disk shape that all reflections share.
     priors
-        How far single patterns deviate.
+        Standard deviations of single patterns from the entry.
     average
         Average of the patterns in the entry's frame, centred, for inspection, shape ``(2 size + 1, 2 size + 1)``.
     """
@@ -76,17 +77,17 @@ class Entry:
 
     @property
     def symmetry(self) -> int:
-        """Rotational order: 1, 2, 3, 4 or 6."""
+        """Order of the rotational symmetry: 1, 2, 3, 4 or 6."""
         return len(self.operators)
 
     @property
     def variance_floor(self) -> float:
-        """Least variance of a pixel, counts: 1 % of a typical disk, so that empty pixels cannot outweigh all others."""
+        """Least variance of a pixel, counts: 1 % of a typical disk's peak, so that empty pixels cannot dominate."""
         return 0.01 * float(np.median(self.intensity)) * float(self.probe.values.max())
 
     @property
     def has_free_intensities(self) -> bool:
-        """Whether most reflections change their intensity from pattern to pattern, each by itself."""
+        """Whether most reflections vary in intensity from pattern to pattern independently of each other."""
         return bool(np.median(self.priors.spread[:, 0]) > 0)
 
     @property
@@ -114,7 +115,7 @@ class Dictionary:
     Attributes
     ----------
     entries
-        One for each class of crystal.
+        One entry for each class of crystal.
     noise_scale
         Variance of a pixel divided by its mean: 1 for counted electrons, the gain for other detectors.
     """

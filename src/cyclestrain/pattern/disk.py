@@ -1,7 +1,8 @@
-r"""A soft-edged disk as square pixels see it.
+"""A soft-edged disk on square pixels.
 
-A pixel adds up what falls onto a square, which blurs an edge more along the diagonals than along the axes: no disk is
-round to a detector. Taken for round, disks seem to sit up to 0.005 pixels off, depending on where in a pixel they are.
+A pixel sums what falls onto a square, which blurs an edge more along the diagonals than along the axes, so that no
+recorded disk is round. If it is taken for round, disks seem to sit up to 0.005 pixels off, depending on where in a
+pixel they are.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from cyclestrain.data import FloatArray
 __all__ = ["fit_edge", "mean_profile", "pixelated_disk", "seen_edge"]
 
 SHARPEST, SOFTEST = 0.12, 4.5
-"""Standard deviation of an edge before the pixels blur it, pixels."""
+"""Least and largest standard deviation of an edge before the pixels blur it, pixels."""
 _ANGLES = (np.arange(16) + 0.5) * np.pi / 64  # by symmetry an eighth of a turn holds all directions
 _CELLS = (np.arange(16) + 0.5) / 16 - 0.5
 PIXEL = np.quantile(
     np.cos(_ANGLES)[:, None, None] * _CELLS[:, None] + np.sin(_ANGLES)[:, None, None] * _CELLS,
     (np.arange(24) + 0.5) / 24,
 )
-"""Distances of equal parts of a pixel from a straight edge through its middle, all directions taken together."""
+"""Distances of 24 equal parts of a pixel from a straight edge through its middle, all directions pooled, pixels."""
 
 
 def _sharp(radii: FloatArray, radius: float, edge: float) -> FloatArray:
@@ -33,14 +34,14 @@ def _sharp(radii: FloatArray, radius: float, edge: float) -> FloatArray:
 
 
 def seen_edge(radii: FloatArray, radius: float, edge: float) -> FloatArray:
-    """Azimuthal mean of a disk of height one as pixels see it.
+    """Azimuthal mean of a disk of height one on square pixels.
 
     Parameters
     ----------
     radii
-        Where, pixels.
+        Distances from the middle of the disk, pixels.
     radius
-        Of the disk, pixels.
+        Radius of the disk, pixels.
     edge
         Standard deviation of its Gaussian edge before the pixels blur it, pixels.
     """
@@ -49,7 +50,20 @@ def seen_edge(radii: FloatArray, radius: float, edge: float) -> FloatArray:
 
 
 def fit_edge(profile: FloatArray, oversampling: int) -> tuple[float, float, float]:
-    """Radius, edge and height at the edge of the disk that is most like a profile in steps of ``1 / oversampling``."""
+    """Fit the disk of `seen_edge`, with a quadratic plateau, to a profile.
+
+    Parameters
+    ----------
+    profile
+        Radial profile at ``0, 1, 2, ... / oversampling`` pixels.
+    oversampling
+        Values per pixel.
+
+    Returns
+    -------
+    radius, edge, height
+        Radius and edge as in `seen_edge`, pixels, and the height at the edge.
+    """
     radii = np.arange(len(profile)) / oversampling
     middle = radii[np.flatnonzero(profile >= 0.5 * profile.max())[-1]]
 
@@ -68,7 +82,17 @@ def fit_edge(profile: FloatArray, oversampling: int) -> tuple[float, float, floa
 
 
 def pixelated_disk(radius: float, edge: float, oversampling: int, m: int) -> FloatArray:
-    """Counts of a pixel at any offset from the middle of a disk of height one, shape ``(2 m + 1, 2 m + 1)``."""
+    """Counts of a pixel at any offset from the middle of a disk of height one, shape ``(2 m + 1, 2 m + 1)``.
+
+    Parameters
+    ----------
+    radius, edge
+        Radius of the disk and standard deviation of its edge before the pixels blur it, pixels.
+    oversampling
+        Nodes per pixel.
+    m
+        Reach of the grid of offsets, nodes.
+    """
     y, x = np.mgrid[-m : m + 1, -m : m + 1] / oversampling
     square = np.r_[0.5, np.ones(oversampling - 1), 0.5] / oversampling  # trapezoidal rule
     values = _sharp(np.hypot(y, x), radius, edge)
@@ -76,7 +100,15 @@ def pixelated_disk(radius: float, edge: float, oversampling: int, m: int) -> Flo
 
 
 def mean_profile(values: FloatArray, length: int) -> FloatArray:
-    """Azimuthal mean of an image with the symmetry of a square around its middle, at that many radii in its steps."""
+    """Azimuthal mean of an image about its middle, shape ``(length,)``.
+
+    Parameters
+    ----------
+    values
+        Image with the symmetry of a square, shape ``(2 m + 1, 2 m + 1)``.
+    length
+        Number of radii, which are ``0, 1, 2, ...`` in steps of the image.
+    """
     m = len(values) // 2
     radii = np.arange(length)[:, None]
     places = [m + radii * np.sin(_ANGLES), m + radii * np.cos(_ANGLES)]

@@ -1,7 +1,7 @@
 """The probe: the one disk shape (image of the aperture) that all reflections share.
 
-It is learned on a grid finer than the detector, because its edge, about a pixel wide, is what carries the
-position of a reflection: blur it and precision is lost.
+It is learned on a grid finer than the detector, because its edge, about a pixel wide, carries the position of a
+reflection: blurring it loses precision.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cyclestrain.pattern.disk import fit_edge, mean_profile, pixelated_disk
 __all__ = ["Probe", "disk_profile"]
 
 VECTOR = 16
-"""Pixels that the widest vector registers hold."""
+"""Float32 values that the widest vector registers hold; the compared pixels are padded to a multiple of it."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Probe:
     Attributes
     ----------
     values
-        Shape ``(2 m + 1, 2 m + 1)``, centred, spacing ``1 / oversampling`` detector pixels; the counts that a
-        detector pixel at that offset receives from a disk of unit total intensity.
+        Counts that a detector pixel receives from a disk of unit total intensity at that offset from it, shape ``(2 m +
+        1, 2 m + 1)``, centred, spacing ``1 / oversampling`` detector pixels.
     oversampling
-        Nodes per detector pixel (even).
+        Nodes per detector pixel, an even number.
     half
-        Windows in which the probe is compared with data reach this many pixels from the nearest pixel.
+        Reach of the windows in which the probe is compared with data, pixels from the nearest pixel.
     """
 
     values: NDArray[np.float64]
@@ -59,7 +59,15 @@ class Probe:
 
     @classmethod
     def from_profile(cls, profile: FloatArray, oversampling: int, half: int) -> Probe:
-        """Round probe on square pixels from its mean profile, sampled at ``0, 1, 2, ... / oversampling`` pixels."""
+        """Round probe on square pixels, of unit total intensity, from its radial profile.
+
+        Parameters
+        ----------
+        profile
+            Radial profile at ``0, 1, 2, ... / oversampling`` pixels.
+        oversampling, half
+            As in `Probe`.
+        """
         m = (half + 2) * oversampling
         radius, edge, height = fit_edge(profile, oversampling)
         values = height * pixelated_disk(radius, edge, oversampling, m)
@@ -70,11 +78,19 @@ class Probe:
 
     @cached_property
     def _blurred(self) -> dict[tuple[float, int], Probe]:
-        """What `blurred` made before: every block of a scan asks for the same."""
+        """Probes that `blurred` made before: every block of a scan needs the same ones."""
         return {}
 
     def blurred(self, sigma: float, half: int) -> Probe:
-        """The probe after a Gaussian blur of `sigma` pixels, for windows of another size."""
+        """The probe after a Gaussian blur, for windows of another size.
+
+        Parameters
+        ----------
+        sigma
+            Standard deviation of the blur, detector pixels.
+        half
+            Reach of the windows, pixels.
+        """
         if (sigma, half) not in self._blurred:
             self._blurred[sigma, half] = self._blur(sigma, half)
         return self._blurred[sigma, half]
@@ -110,13 +126,13 @@ class Probe:
 
     @cached_property
     def support(self) -> NDArray[np.float32]:
-        """Round window in which pixels are compared, shape ``(size, size)``, ones and zeros."""
+        """Round window in which pixels are compared, shape ``(2 half + 1, 2 half + 1)``, ones and zeros."""
         y, x = np.mgrid[-self.half : self.half + 1, -self.half : self.half + 1]
         return (np.hypot(y, x) <= self.half + 0.3).astype(np.float32)
 
     @cached_property
     def compared(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Tables at the pixels of `support` alone, and where these are.
+        """Tables at the pixels of `support` only, and the places of these pixels.
 
         Returns
         -------
@@ -137,6 +153,18 @@ class Probe:
 
 
 def disk_profile(radius: float, edge: float, oversampling: int, length: float) -> NDArray[np.float64]:
-    """Radial profile of a flat disk with a soft edge about `edge` pixels wide, out to `length` pixels."""
+    """Radial profile of a flat disk with a soft edge, at ``0, 1, 2, ... / oversampling`` pixels.
+
+    Parameters
+    ----------
+    radius
+        Radius of the disk, pixels.
+    edge
+        Width of its edge, pixels.
+    oversampling
+        Values per pixel.
+    length
+        Largest radius (excluded), pixels.
+    """
     r = np.arange(0.0, length, 1.0 / oversampling)
     return 0.5 * (1.0 - np.tanh((r - radius) / (0.5 * edge)))

@@ -1,4 +1,4 @@
-"""Refinement: a few Fisher-scoring steps per pattern on the Poisson likelihood; its information is the covariance."""
+"""Refinement: a few Fisher-scoring steps per pattern on the Poisson likelihood; its information gives covariances."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ from cyclestrain.pattern.windows import WindowStack, gather
 __all__ = ["PatternFit", "Start", "approach", "predicted_positions", "refine"]
 
 SETTLED = 0.003
-"""An approach ends when no reflection moves by more pixels: `refine` makes less than 1e-7 of strain of the rest."""
+"""Largest move of a reflection at which an approach ends, pixels.
+
+`refine` reduces what is left to less than 1e-7 of strain.
+"""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where the fit of each pattern begins.
+    """Parameters from which the fit of each pattern begins.
 
     Attributes
     ----------
     affine
-        Shape ``(n, 2, 2)``.
+        Affine from the entry to the pattern, shape ``(n, 2, 2)``.
     centre
-        Beam centre ``(y, x)`` in pixels, shape ``(n, 2)``.
+        Beam centre ``(y, x)``, pixels, shape ``(n, 2)``.
     gain, level
         Factors of the entry's intensities and background, shape ``(n,)``.
     """
@@ -42,12 +45,22 @@ class Start:
     level: FloatArray
 
     def only(self, which: Any) -> Start:
-        """Some of the patterns."""
+        """Starts of some of the patterns, chosen by a mask, indices or a slice."""
         return Start(self.affine[which], self.centre[which], self.gain[which], self.level[which])
 
     @classmethod
     def turned(cls, theta: FloatArray, centre: FloatArray, patterns: FloatArray | None = None) -> Start:
-        """Start from a rotation (radians) alone, for sums of that many `patterns` (by default one)."""
+        """Starts that are a rotation without strain.
+
+        Parameters
+        ----------
+        theta
+            Rotation from the entry to each pattern, radians, shape ``(n,)``.
+        centre
+            Beam centre ``(y, x)``, pixels, shape ``(n, 2)``.
+        patterns
+            Number of patterns summed in each, which becomes gain and level, shape ``(n,)``; by default one.
+        """
         gain = np.ones(len(theta)) if patterns is None else patterns.astype(float)
         return cls(rotation(theta), centre, gain, gain)
 
@@ -59,20 +72,22 @@ class PatternFit:
     Attributes
     ----------
     start
-        The fitted parameters (a start for the next fit).
+        Fitted parameters, which can be the start of another fit.
     covariance
-        Of ``(A_yy, A_yx, A_xy, A_xx, c_y, c_x, gain, level)``, corrected for misfit, shape ``(n, 8, 8)``.
+        Covariance of ``(A_yy, A_yx, A_xy, A_xx, c_y, c_x, gain, level)``, corrected for misfit, shape ``(n, 8, 8)``.
     local
-        Deviations of each reflection, ``(n, reflection, 9)``: intensity (counts), background level and slopes, and
-        contrast inside the disk (slopes, bowl, saddles).
+        Deviations of each reflection, shape ``(n, reflection, 9)``: intensity (counts), background level and slopes,
+        and contrast inside the disk (slopes, bowl, saddles).
     chi_square, n_pixels
-        Pearson chi-square (in units of the noise scale) and pixels of each reflection, ``(n, reflection)``.
+        Pearson chi-square in units of the noise scale and number of pixels of each reflection, shape ``(n,
+        reflection)``.
     chi_error
-        Standard deviation that counting statistics give that chi-square, ``(n, reflection)``.
+        Standard deviation of that chi-square by counting statistics, shape ``(n, reflection)``.
     shift_score, shift_information
-        What each reflection says about its own residual shift, ``(n, reflection, 2)`` and ``(..., 2, 2)``.
+        Score and information of the residual shift of each reflection, shapes ``(n, reflection, 2)`` and ``(n,
+        reflection, 2, 2)``.
     prior
-        Variance of the score by deviations drawn from their priors (the rest is counting noise), ``(n, 8, 8)``.
+        Variance of the score by deviations drawn from their priors, without counting noise, shape ``(n, 8, 8)``.
     """
 
     start: Start
@@ -86,13 +101,13 @@ class PatternFit:
     prior: FloatArray
 
     def only(self, which: Any) -> PatternFit:
-        """Some of the patterns."""
+        """Fits of some of the patterns, chosen by a mask, indices or a slice."""
         arrays = {name: getattr(self, name)[which] for name in self.__dataclass_fields__ if name != "start"}
         return PatternFit(self.start.only(which), **arrays)
 
     @property
     def shared(self) -> FloatArray:
-        """Share of the affine's covariance that is contrast and brightness, not counting noise, shape ``(n,)``."""
+        """Share of the affine's covariance that comes from contrast and brightness instead of counting, ``(n,)``."""
         out = np.zeros(len(self.prior))
         if not self.prior.any():
             return out
@@ -122,12 +137,20 @@ class PatternFit:
 
     @property
     def significance(self) -> FloatArray:
-        """Gain in units of its own uncertainty: how surely there is a crystal at all, shape ``(n,)``."""
+        """Gain in units of its own standard deviation: how surely a pattern shows the crystal, shape ``(n,)``."""
         return self.start.gain / np.sqrt(np.maximum(self.covariance[:, 6, 6], 1e-30))
 
 
 def predicted_positions(start: Start, reflections: FloatArray) -> FloatArray:
-    """Detector positions ``c + A g`` of the reflections, shape ``(n, reflection, 2)``."""
+    """Detector positions ``c + A g`` of the reflections, pixels, shape ``(n, reflection, 2)``.
+
+    Parameters
+    ----------
+    start
+        Affine `A` and beam centre `c` of each pattern.
+    reflections
+        Positions `g` in the entry relative to its centre, pixels, shape ``(reflection, 2)``.
+    """
     return start.centre[:, None, :] + np.einsum("nij,gj->ngi", start.affine, reflections)
 
 
@@ -152,23 +175,23 @@ def refine(
     stack
         Windows around the entry's reflections.
     entry
-        What to fit.
+        Dictionary entry to fit.
     start
-        Where to begin.
+        Parameters to begin from.
     centre, centre_sigma
-        Calibrated beam centre, shape ``(n, 2)``, and its standard deviation, pixels: a prior.
+        Prior of the beam centre ``(y, x)``: its mean, shape ``(n, 2)``, and standard deviation, pixels.
     iterations
-        Fisher-scoring steps.
+        Number of Fisher-scoring steps.
     probe
-        Another disk shape than the entry's, for example blurred to reach further.
+        Disk shape instead of the entry's, for example blurred to reach further.
     noise_scale
         Variance over mean of a pixel.
     max_shift
-        No reflection moves further than this in one step, pixels.
+        Largest move of any reflection in one step, pixels.
     robust
-        Lower the weight of reflections that do not fit.
+        Whether reflections that do not fit get less weight.
     tolerance
-        If above zero, only the parameters are asked for, and steps end when no reflection moves by more, pixels.
+        If above zero, only the parameters are found, and steps end when no reflection moves by more, pixels.
     """
     probe = probe or entry.probe
     n, n_reflections = stack.counts.shape[:2]
@@ -208,26 +231,27 @@ def approach(
     relative_error: float = 0.03,
     members: IntArray | None = None,
 ) -> Start:
-    """Bring a coarse start (a rotation, no strain) to within a fraction of a pixel.
+    """Bring a coarse start (a rotation, no strain) to within a fraction of a pixel of the fit.
 
-    The probe is blurred so that its edge reaches further, and the inner reflections, which move least, go first.
+    The probe is blurred so that its edge reaches further, and the inner reflections, which move least, are fitted
+    first.
 
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``.
+        Counts, shape ``(n, qy, qx)``.
     good
-        Detector pixels that can be trusted.
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
     entry
-        What to fit.
+        Dictionary entry to fit.
     start
         Coarse start; its centre is the prior as well.
     centre_sigma
         Standard deviation of the beam centre, pixels.
     relative_error
-        How far, relative to its length, a reflection may be from its predicted place.
+        Largest distance of a reflection from its predicted place, relative to its length.
     members
-        Which patterns are added up, see `cyclestrain.pattern.windows.gather`.
+        Which patterns are summed for each fit, see `cyclestrain.pattern.windows.gather`.
     """
     length = np.hypot(*entry.reflections.T)
     blur = max(1.0, 0.4 * entry.probe.radius)

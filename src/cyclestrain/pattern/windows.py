@@ -1,7 +1,7 @@
-"""Windows around reflections: the only pixels of a pattern that the model ever touches.
+"""Windows around reflections: the only pixels of a pattern that the model uses.
 
-A stack of windows is cut once per pattern around the predicted reflections; everything after (network,
-refinement, learning of the dictionary) works on stacks, so cost does not grow with the detector area.
+A stack of windows is cut once per pattern around the predicted reflections; everything after (network, refinement,
+learning of the dictionary) works on stacks, so cost does not grow with the detector area.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["LEAST_VALUE", "MASKED", "WindowStack", "gather"]
 MASKED = np.float32(-1e30)
 """Value of pixels that carry no information: bad pixels and those beyond the detector."""
 LEAST_VALUE = np.float32(-1e29)
-"""Pixels below it are masked, also those that were added to others or had a level subtracted."""
+"""Value below which a pixel is masked, also after masked pixels were summed or had a level subtracted."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class WindowStack:
 
     @property
     def half(self) -> int:
-        """Windows reach this many pixels from their centre."""
+        """Reach of the windows from their central pixel, pixels."""
         return (self.counts.shape[-1] - 1) // 2
 
 
@@ -100,15 +100,16 @@ def gather(
     Parameters
     ----------
     patterns
-        Shape ``(n, qy, qx)``, any real type.
+        Counts, shape ``(n, qy, qx)``, any real type.
     positions
         Predicted ``(y, x)`` of each reflection, detector pixels, shape ``(n, reflection, 2)``.
     half
-        Windows reach this many pixels from the pixel nearest to the position.
+        Reach of the windows from the pixel nearest to the position, pixels.
     good
         Detector pixels that can be trusted, shape ``(qy, qx)``.
     members
-        Which patterns are added up for each window, shape ``(n, m)``, -1 for none; by default each pattern alone.
+        Indices of the patterns that are summed for each window, shape ``(n, m)``, -1 for none; by default each pattern
+        alone.
     """
     if members is None:
         members = np.arange(len(patterns))[:, None]

@@ -1,4 +1,4 @@
-"""What a run gives: one data set of maps with its provenance, as a file, in words, and in the formats of others."""
+"""The result of a run: a data set of maps with its provenance, as a file, as text, and in formats of other programs."""
 
 from cyclestrain.result.dataset import MapResult, assemble, dictionary_dataset
 from cyclestrain.result.description import describe, describe_result

@@ -1,4 +1,4 @@
-"""The result: every map of a run in one `xarray.Dataset`, and its dictionary in another."""
+"""The result as `xarray.Dataset`: one with every map of a run, and one with its dictionary."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from cyclestrain.strain import Reference
 __all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset"]
 
 UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
-
-
+"""Unit of each component."""
 DOUBT_ATTRIBUTES = {
     "long_name": "reasons for doubt, one bit each (CF flags)",
     "flag_masks": np.array([flag.value for flag in Doubt], np.uint16),
@@ -30,13 +29,14 @@ NAMES = {
     "exy": "tensor shear strain",
     "rotation": "lattice rotation, positive from +x (column) to +y (row)",
 }
+"""Long name of each component."""
 
 
 @dataclass(frozen=True)
 class MapResult:
-    """What a run gives: ``maps`` with dimensions ``(ry, rx)``, and the ``dictionary`` they rest on.
+    """Result of a run: ``maps`` with dimensions ``(ry, rx)``, and the ``dictionary`` that they were fitted with.
 
-    The log of `training` is there where a network was trained.
+    `training` is the log of the network's training, None where none was trained.
     """
 
     maps: xr.Dataset
@@ -45,7 +45,7 @@ class MapResult:
 
     @property
     def groups(self) -> dict[str, xr.Dataset]:
-        """What is stored beside the maps, by name."""
+        """Data sets that are stored beside the maps, by name."""
         return {"dictionary": self.dictionary} | ({} if self.training is None else {"training": self.training})
 
 
@@ -63,20 +63,20 @@ def _strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
 def assemble(
     fields: Fields, estimate: StrainMaps, raw: StrainMaps, reference: Reference, attrs: dict[str, Any], scan: Scan
 ) -> xr.Dataset:
-    """All maps of a run.
+    """Put all maps of a run into one data set.
 
     Parameters
     ----------
     fields
-        Per-position outcome.
+        What was found at every position.
     estimate, raw
-        Strain with and without the neighbours' information, in the axes asked for.
+        Strain with and without the neighbours' information, in the axes of the result.
     reference
-        What strain is relative to.
+        Reference that strain is relative to.
     attrs
         Attributes of the data set.
     scan
-        For coordinates and calibration.
+        Scan, for coordinates and calibration.
     """
     dims = ("ry", "rx")
     order = ("exx", "eyy", "exy", "rotation")
@@ -135,7 +135,10 @@ def _padded(arrays: list[FloatArray | IntArray], fill: float = np.nan) -> FloatA
 
 
 def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
-    """The dictionary as arrays: averages, reflections, lattice vectors, probe and background of every entry."""
+    """Data set of a dictionary: averages, reflections, lattice vectors, probe and background of every entry.
+
+    The probe is that of the first entry.
+    """
     entries = dictionary.entries
     averages = [e.average for e in entries]
     size = max(a.shape[0] for a in averages)

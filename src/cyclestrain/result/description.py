@@ -1,4 +1,4 @@
-"""What a file holds and what will be assumed about it, as data: `cyclestrain info` only prints it."""
+"""Description of a file and of the assumptions about it, as data that `cyclestrain info` prints."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class ScanDescription:
     Attributes
     ----------
     name, path, shape, dtype, n_bytes
-        Shape ``(ry, rx, qy, qx)``; size of all patterns, uncompressed.
+        As in `cyclestrain.data.Scan`, and the size of all patterns, uncompressed.
     real_step, reciprocal_step, scan_rotation
         As in `cyclestrain.data.Scan`, rotation in radians.
     counts_per_pattern
         Median of the sums of the patterns, in units of the file.
     value_step
-        Spacing of the values, the guess for the reading of one electron; None where values form no ladder.
+        Spacing of the values, the guess for the reading of one electron; None where values are not evenly spaced.
     lowest, highest, n_nan, negative_share
         Finite range, number of NaN or infinite values in the sample, share of values below zero.
     n_sampled
-        Number of patterns looked at.
+        Number of patterns that were read.
     assumptions
-        One sentence each: what a map of this scan will take for granted.
+        Assumptions that a map of this scan makes, one sentence each.
     """
 
     name: str
@@ -65,7 +65,7 @@ class ScanDescription:
         return self.counts_per_pattern / (self.value_step or 1.0)
 
     def rows(self) -> list[tuple[str, str]]:
-        """Label and value of each line to print, the assumptions apart."""
+        """Label and value of each line to print, without the assumptions."""
         ry, rx, qy, qx = self.shape
         step = "none seen" if self.value_step is None else f"{self.value_step:g}"
         return [
@@ -149,7 +149,7 @@ def _assumptions(scan: Scan, step: float | None, negative_share: float, lowest: 
 
 
 def describe(scan: Scan) -> ScanDescription:
-    """Describe `scan` from its header and at most 64 of its patterns."""
+    """Describe a scan from its header and at most 64 of its patterns."""
     patterns = sample_patterns(scan)
     finite = np.isfinite(patterns)
     n_nan = int(patterns.size - np.count_nonzero(finite))
@@ -198,7 +198,7 @@ def _attribute_lines(attributes: Mapping[str, Any]) -> list[str]:
 
 
 def describe_result(dataset: xr.Dataset) -> list[str]:
-    """Lines that explain a result: its maps and shares, then settings, versions, calibration and reference."""
+    """Text lines about a result: its maps and shares, then settings, versions, calibration and reference."""
     shape = " x ".join(f"{size} {dim}" for dim, size in dataset.sizes.items())
     lines = [f"maps of {shape}"]
     lines.extend(_share(dataset, name) for name in ("valid", "sample") if name in dataset)

@@ -26,8 +26,9 @@ __all__ = ["load_group", "load_result", "save_result"]
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 VERSION_ATTRIBUTE = "cyclestrain_version"
+"""Attribute that every result file has."""
 SMALLEST_COMPRESSED = 1024
-"""Arrays below this number of values are not worth a compressed chunk."""
+"""Number of values from which an array is compressed."""
 
 
 def _attribute(value: Any) -> Any:
@@ -90,7 +91,7 @@ def save_result(
     Parameters
     ----------
     dataset
-        The maps. Attributes may be text, numbers, arrays or anything that JSON can say.
+        The maps. Attributes may be text, numbers, arrays or anything that JSON can express.
     path
         The file; it appears complete or not at all.
     force
@@ -101,7 +102,7 @@ def save_result(
     Raises
     ------
     OutputError
-        When the file exists, or the folder is missing, read-only or full.
+        If the file exists and not `force`, or the folder is missing, read-only or full.
     """
     target = Path(path)
     check_writable(target, force)
@@ -144,13 +145,32 @@ def _check_result(path: PathLike) -> list[str]:
 
 
 def load_result(path: PathLike) -> xr.Dataset:
-    """Read the maps of a result file into memory."""
+    """Read the maps of a result file into memory.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or no result.
+    """
     _check_result(path)
     return _read(path, None)
 
 
 def load_group(path: PathLike, name: str) -> xr.Dataset:
-    """Read one group of a result file, for example ``dictionary``, into memory."""
+    """Read one group of a result file, for example ``dictionary``, into memory.
+
+    Parameters
+    ----------
+    path
+        Result file.
+    name
+        Name of the group.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or no result, or has no such group.
+    """
     names = _check_result(path)
     if name not in names:
         raise InputError(f"{path} has no group {name!r} but {', '.join(names) or 'none'}; choose one of these")

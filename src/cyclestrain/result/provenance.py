@@ -1,4 +1,4 @@
-"""Where the numbers come from and how to get them again."""
+"""Provenance of a result: what it was made from, and how to make it again."""
 
 from __future__ import annotations
 
@@ -17,10 +17,19 @@ __all__ = ["CONVENTIONS", "origin", "provenance"]
 CONVENTIONS = (
     "arrays (ry, rx); F_rel = F F_ref^-1 = V R(theta), strain = V - I; angles positive from +x (column) to +y (row)"
 )
+"""Conventions in one line, stored in every result."""
 
 
 def origin(scan: Scan, settings: LearnSettings, fingerprint: str) -> dict[str, str]:
-    """From which scan, with which settings and versions, and when."""
+    """Scan, settings, versions and date of a run, as text.
+
+    Parameters
+    ----------
+    scan, settings
+        Scan and settings of the run.
+    fingerprint
+        Fingerprint of the scan, see `cyclestrain.io.fingerprint`.
+    """
     names = [name for name in ("cyclestrain", "numpy", "torch", "numba", "xarray") if find_spec(name)]
     return {
         "name": scan.name,
@@ -35,7 +44,15 @@ def origin(scan: Scan, settings: LearnSettings, fingerprint: str) -> dict[str, s
 def provenance(
     scan: Scan, settings: MapSettings, calibration: Calibration, dictionary: Dictionary, fingerprint: str
 ) -> dict[str, Any]:
-    """Attributes that say where the numbers come from and how to get them again."""
+    """Attributes of a result with its origin, conventions, calibration and automatic choices.
+
+    Parameters
+    ----------
+    scan, settings, calibration, dictionary
+        Scan and settings of the run, and what was learned.
+    fingerprint
+        Fingerprint of the scan, see `cyclestrain.io.fingerprint`.
+    """
     out: dict[str, Any] = {
         "conventions": CONVENTIONS,
         "axes": settings.axes,

@@ -1,4 +1,4 @@
-"""Simulated scans with a known truth: the oracle everything else is measured with.
+"""Simulated scans with a known truth, against which everything else is measured.
 
 Disks are drawn where the strained lattice puts them; nothing here uses the model, the fit or the refinement.
 """

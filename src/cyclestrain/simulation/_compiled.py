@@ -1,4 +1,4 @@
-"""One typed way to compile a loop."""
+"""A decorator that compiles a loop and keeps its type."""
 
 from __future__ import annotations
 

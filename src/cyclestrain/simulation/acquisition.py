@@ -1,4 +1,4 @@
-"""How a simulated scan is recorded: scan, detector, probe, dose, background and distortions."""
+"""Options with which a simulated scan is recorded: scan, detector, probe, dose, background and distortions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AcquisitionOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Acquisition:
-    """Everything but the sample. Defaults are those of the published benchmark.
+    """All options of a simulated scan except the sample; the defaults are those of the published benchmark.
 
     Attributes
     ----------
@@ -69,6 +69,11 @@ class Acquisition:
     noise_free
         Whether the counts are left without shot noise. By default a scan without background is also without noise,
         as in the published benchmark, where "0 %" means neither.
+
+    Raises
+    ------
+    InputError
+        If an option is out of its range, or the lattice is unknown.
     """
 
     scan: tuple[int, int] = (64, 64)
@@ -117,7 +122,7 @@ class Acquisition:
         return self.background == 0 if self.noise_free is None else self.noise_free
 
     def make_lattice(self) -> Lattice:
-        """Return the unstrained lattice."""
+        """The unstrained lattice."""
         return make_lattice(self.lattice, self.ring)
 
     def distortion(self) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Voronoi grains and how the probe blends them where they meet."""
+"""Voronoi grains and their shares of the probe where they meet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IntArray = NDArray[np.integer[Any]]
 OVERSAMPLING = 5
 """Points per position and axis at which the grain map is sampled; odd, so that positions are among the points."""
 MAX_GRAINS = 8
-"""Most grains kept at one position."""
+"""Largest number of grains that are kept at one position."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,18 @@ class Blend:
 
 
 def draw_deformations(n: int, max_strain: float, rotation_range: float, rng: np.random.Generator) -> FloatArray:
-    """Deformation gradients ``F = V R`` of `n` grains, shape ``(n, 2, 2)``.
+    """Draw deformation gradients ``F = V R`` of grains, shape ``(n, 2, 2)``.
 
-    Each strain component is one of -1, -1/2, 0, 1/2, 1 times `max_strain`; the rotation is uniform in
-    0 to `rotation_range` degrees.
+    Parameters
+    ----------
+    n
+        Number of grains.
+    max_strain
+        Each strain component is one of -1, -1/2, 0, 1/2, 1 times this.
+    rotation_range
+        Rotations are uniform in 0 to this many degrees.
+    rng
+        Random generator.
     """
     yy, xx, yx = max_strain * rng.integers(-2, 3, (3, n)) / 2
     theta = np.deg2rad(rotation_range) * rng.random(n)
@@ -60,11 +68,11 @@ def voronoi_blend(
     Parameters
     ----------
     seeds
-        Middle ``(y, x)`` of each grain in positions, shape ``(n, 2)``.
+        Middle ``(y, x)`` of each grain, positions, shape ``(n, 2)``.
     scan
         Number of positions ``(ry, rx)``.
     probe_width
-        Full width at half maximum of the probe in positions.
+        Full width at half maximum of the probe, positions.
     sample_size
         Axes of the elliptic sample as a share of the scan, with vacuum around it; by default it fills the scan.
     """
@@ -81,9 +89,17 @@ def voronoi_blend(
 
 
 def blend(labels: IntArray, kernel: FloatArray, scan: tuple[int, int]) -> Blend:
-    """Share of each label under the probe, from a label map `OVERSAMPLING` times finer than the scan.
+    """Share of each label under the probe at every position.
 
-    The map has a margin of half the (one-dimensional, separable) `kernel` around the first and last position.
+    Parameters
+    ----------
+    labels
+        Label map, `OVERSAMPLING` times finer than the scan, with a margin of half the kernel around the first and last
+        position.
+    kernel
+        Probe along one axis of the label map; the probe is separable.
+    scan
+        Number of positions ``(ry, rx)``.
     """
     grain = np.full((*scan, MAX_GRAINS), VACUUM, np.int64)
     share = np.zeros((*scan, MAX_GRAINS))

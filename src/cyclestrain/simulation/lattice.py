@@ -1,4 +1,4 @@
-"""Unstrained reciprocal lattices: where the reflections are and how much of the beam each takes.
+"""Unstrained reciprocal lattices: positions of the reflections, and the share of the beam in each.
 
 Vectors are ``(y, x)`` in detector pixels from the beam centre; the first reciprocal vector points along +x.
 """
@@ -49,9 +49,11 @@ LATTICES = {
 """The lattices that can be simulated, by name."""
 
 MODULATION = 0.15
+"""Relative modulation of the intensities with the direction of the reflection."""
 CUT_OFF = 3.05
 """Longest reflection in units of the first ring."""
 RING = np.array([1.0, np.sqrt(3.0), 2.0, np.sqrt(7.0), 3.0])
+"""Radii of the rings of the benchmark in units of the first."""
 RING_INTENSITY = np.array([1.9e-5, 2.6e-5, 0.6e-5, 0.6e-5, 0.3e-5]) * np.pi * 4.2**2
 """Share of the beam in one disk: intensity per pixel of the benchmark times the area of its disks (radius 4.2 px)."""
 
@@ -82,10 +84,22 @@ class Lattice:
 
 
 def make_lattice(name: str, spacing: float) -> Lattice:
-    """Reflections of lattice `name` whose shortest reciprocal vector is `spacing` pixels long.
+    """Reflections of a lattice.
 
-    The intensity of a disk follows the rings of the benchmark (interpolated between them for lattices that have
-    other rings), modulated by 15 % with the direction of the reflection.
+    The intensity of a disk follows the rings of the benchmark (interpolated between them for lattices that have other
+    rings), modulated by 15 % with the direction of the reflection.
+
+    Parameters
+    ----------
+    name
+        One of `LATTICES`.
+    spacing
+        Length of the shortest reciprocal vector, pixels.
+
+    Raises
+    ------
+    InputError
+        If there is no lattice of that name.
     """
     if name not in LATTICES:
         raise InputError(f"the lattice is one of {', '.join(LATTICES)}, got {name!r}")

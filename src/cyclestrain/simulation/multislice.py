@@ -40,11 +40,13 @@ __all__ = ["MATERIALS", "Crystal", "Specimen", "diffract", "heterostructure", "s
 FloatArray = NDArray[np.floating[Any]]
 
 VOLTAGE = 200e3
+"""Acceleration voltage, volts."""
 SAMPLING = 0.17
-"""Pixel of the projected unit cell, at most, in Angstrom."""
+"""Largest pixel of the projected unit cell, Angstrom."""
 KNOTS = 11
-"""Plane waves along each axis of the aperture; contrast is smooth between them."""
+"""Number of plane waves along each axis of the aperture; contrast is smooth between them."""
 SUBPIXELS = 4
+"""Points per detector pixel and axis at which disks are drawn."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,13 @@ class Crystal:
     Attributes
     ----------
     transmission
-        What each slice does to the wave, shape ``(slice, y, x)``, complex.
+        Factor by which each slice multiplies the wave, shape ``(slice, y, x)``, complex.
     cell
-        Size of the cell ``(y, x)`` in Angstrom.
+        Size of the cell ``(y, x)``, Angstrom.
     step
-        Thickness of a slice in Angstrom.
+        Thickness of a slice, Angstrom.
     wavelength
-        Of the electrons, Angstrom.
+        Wavelength of the electrons, Angstrom.
     """
 
     transmission: NDArray[np.complex64]
@@ -70,7 +72,17 @@ class Crystal:
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, slices: int, vibration: float) -> Crystal:
-        """Project an orthogonal unit cell; `vibration` is the Debye-Waller factor `B` in square Angstrom."""
+        """Project an orthogonal unit cell.
+
+        Parameters
+        ----------
+        atoms
+            The unit cell, with the beam along its third axis.
+        slices
+            Number of slices.
+        vibration
+            Debye-Waller factor `B`, square Angstrom.
+        """
         import abtem
         from abtem.core.energy import energy2sigma, energy2wavelength
 
@@ -110,13 +122,13 @@ def diffract(crystal: Crystal, deformation: FloatArray, n_slices: int, incident:
     Parameters
     ----------
     crystal
-        The unit cell.
+        Unit cell.
     deformation
         Deformation gradient from that cell, shape ``(2, 2)``.
     n_slices
         Thickness in slices.
     incident
-        Transverse wave vectors of plane waves relative to the zone axis, 1/Angstrom, shape ``(n, 2)``.
+        Transverse wave vectors ``(y, x)`` of plane waves relative to the zone axis, 1/Angstrom, shape ``(n, 2)``.
 
     Returns
     -------
@@ -137,16 +149,16 @@ def diffract(crystal: Crystal, deformation: FloatArray, n_slices: int, incident:
 
 @dataclass(frozen=True)
 class Material:
-    """A crystal and how it lies.
+    """A crystal and its orientation.
 
     Attributes
     ----------
     crystal
-        Its unit cell.
+        Unit cell.
     lattice
         Name of its lattice in `cyclestrain.simulation.LATTICES`.
     turn
-        Angle in radians from that lattice, whose first vector is along +x, to the unit cell.
+        Angle from that lattice, whose first vector is along +x, to the unit cell, radians.
     first
         Length of the shortest reciprocal vector, 1/Angstrom.
     """
@@ -191,23 +203,23 @@ MATERIALS: dict[str, Callable[[], Material]] = {
     "WS2": _tungsten_disulfide,
     "WSe2": _tungsten_diselenide,
 }
-"""Crystals by name."""
+"""Functions that make the crystals, by name."""
 
 
 @dataclass(frozen=True)
 class Specimen:
-    """What stands at every position, all of shape ``(ry, rx)``.
+    """Material, deformation, thickness and tilt at every position.
 
     Attributes
     ----------
     material
-        Index into the list of materials, `VACUUM` beside the sample.
+        Index into the list of materials, `VACUUM` beside the sample, shape ``(ry, rx)``.
     deformation
         Deformation gradient from the unturned unit cell, shape ``(ry, rx, 2, 2)``.
     thickness
-        In Angstrom.
+        Thickness, Angstrom, shape ``(ry, rx)``.
     tilt
-        Of the crystal ``(y, x)``, radians, shape ``(ry, rx, 2)``.
+        Tilt ``(y, x)`` of the crystal, radians, shape ``(ry, rx, 2)``.
     """
 
     material: NDArray[np.integer[Any]]
@@ -222,6 +234,18 @@ def silicon(
     """Strained silicon along [110], 20 to 40 nm thick, tilted by up to 3 mrad, without background and noise.
 
     The first rows are an unstrained substrate (grain 0); strain sets in smoothly below.
+
+    Parameters
+    ----------
+    scan, detector
+        Number of positions ``(ry, rx)``, and detector pixels ``(qy, qx)``.
+    radius
+        Disk radius, pixels.
+
+    Raises
+    ------
+    InputError
+        If the packages for multislice are not installed.
     """
     y, x = _unit_square(scan)
     onset = _smooth_step((y - 0.3) / 0.35)
@@ -243,9 +267,21 @@ def silicon(
 def heterostructure(
     scan: tuple[int, int] = (24, 24), detector: tuple[int, int] = (256, 256), radius: float = 5.0
 ) -> SimulatedScan:
-    """Monolayer of WS2 and, stretched by 3 %, WSe2 beside it, a ripple in the strain, vacuum at the right edge.
+    """Monolayer of WS2 beside WSe2 that is stretched by 3 %, with a ripple in the strain and vacuum at the right edge.
 
     The truth of both is relative to the lattice of WS2; a strip at the left edge is unstrained (grain 0).
+
+    Parameters
+    ----------
+    scan, detector
+        Number of positions ``(ry, rx)``, and detector pixels ``(qy, qx)``.
+    radius
+        Disk radius, pixels.
+
+    Raises
+    ------
+    InputError
+        If the packages for multislice are not installed.
     """
     y, x = _unit_square(scan)
     material = np.where(x < 0.45 + 0.05 * np.sin(2 * np.pi * y), 0, 1)

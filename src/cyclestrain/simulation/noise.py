@@ -1,4 +1,4 @@
-"""Shot noise, and the number type that holds the counts."""
+"""Shot noise, and the integer type that holds the counts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ _SAMPLE, _NOISE = 0, 1
 
 
 def sample_generator(seed: int) -> np.random.Generator:
-    """Make the generator of the sample (grains, strains), independent of the noise."""
+    """Random generator of the sample (grains, strains), independent of the noise."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SAMPLE,)))
 
 
 def row_generator(seed: int, row: int) -> np.random.Generator:
-    """Make the generator of the noise of one scan row, so that no row depends on how or where the others are made."""
+    """Random generator of the noise of one scan row, so that no row depends on the order in which rows are made.
+
+    Parameters
+    ----------
+    seed
+        Seed of the scan.
+    row
+        Number of the scan row.
+    """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_NOISE, row)))
 
 
@@ -30,7 +38,17 @@ def count_dtype(largest: float) -> np.dtype[Any]:
 def add_shot_noise(
     expected: NDArray[np.float32], rng: np.random.Generator, dtype: np.dtype[Any]
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """Poisson counts with means `expected`, shape ``(n, qy, qx)``, drawn pattern by pattern."""
+    """Poisson counts, drawn pattern by pattern.
+
+    Parameters
+    ----------
+    expected
+        Expected counts, shape ``(n, qy, qx)``.
+    rng
+        Random generator.
+    dtype
+        Integer type of the counts.
+    """
     counts = np.empty(expected.shape, dtype)
     for pattern, mean in zip(counts, expected, strict=True):
         pattern[...] = rng.poisson(mean)

@@ -38,15 +38,17 @@ __all__ = [
 FloatArray = NDArray[np.floating[Any]]
 
 IN_MEMORY_BYTES = 2 * 2**30
-"""Scans up to this size are held in memory; the patterns of larger ones are made whenever they are read."""
+"""Size of a scan, bytes, up to which it is held in memory; patterns of larger ones are made when they are read."""
 POISSON_RATIO = 0.3
+"""Poisson ratio of the crystal around the dislocation."""
 FEATURES = ("flat", "inclusion", "lamella", "turned lamella", "ripple")
-"""What `features` holds, in the order of the numbers of `feature_map`."""
+"""Features of the phantom `features`, in the order of the numbers of `feature_map`."""
 INCLUSION_GAP = 9
 """Positions from one inclusion to the next in `features`: beyond the reach of the context, so that each is alone."""
 FEATURE_MARGIN = 2
 """Positions between the edge of a quarter of `features` and the lamellae or the ripple in it."""
 LAMELLA_WIDTH = 3
+"""Width of the lamellae in `features`, positions."""
 
 
 def polycrystal(
@@ -71,6 +73,11 @@ def polycrystal(
         Full width at half maximum of the probe, which blends neighbouring grains, in positions.
     **options
         Fields of `Acquisition`.
+
+    Raises
+    ------
+    InputError
+        If an option is out of its range.
     """
     acquisition = Acquisition(**options)
     _require_positive(grain_size=grain_size, probe_width=probe_width)
@@ -108,13 +115,18 @@ def two_phase(
     second_lattice
         Lattice of class 1; that of class 0 is ``lattice``.
     second_spacing
-        Its shortest reciprocal vector in units of that of class 0.
+        Shortest reciprocal vector of class 1 in units of that of class 0.
     sample_size
         Axes of the sample as a share of the scan.
     grain_size, max_strain, rotation_range, probe_width
-        As of `polycrystal`.
+        As for `polycrystal`.
     **options
         Fields of `Acquisition`.
+
+    Raises
+    ------
+    InputError
+        If an option is out of its range.
     """
     acquisition = Acquisition(**options)
     _require_positive(
@@ -153,9 +165,14 @@ def uniform(
     strain
         ``(exx, eyy, exy)`` in detector axes.
     rotation_deg
-        Rotation in degrees.
+        Rotation of the crystal, degrees, positive from +x (column) to +y (row).
     **options
         Fields of `Acquisition`.
+
+    Raises
+    ------
+    InputError
+        If the strain leaves no crystal, or an option is out of its range.
     """
     acquisition = Acquisition(**options)
     exx, eyy, exy = (np.asarray(component) for component in strain)
@@ -241,7 +258,7 @@ def edge_dislocation(offset: FloatArray, burgers: float, core: float) -> FloatAr
     offset
         Vectors ``(y, x)`` from the line, shape ``(..., 2)``.
     burgers, core
-        In the same unit.
+        Burgers vector and radius of the smoothed core, in the unit of the offsets.
 
     Returns
     -------
@@ -282,9 +299,9 @@ def features(
     turn_deg
         Rotation of the turned lamella against the crystal, degrees.
     amplitude, period
-        Of exx in the ripple; the wavelength is in positions.
+        Amplitude of exx in the ripple, and its wavelength in positions.
     rotation_deg
-        Rotation of the crystal in degrees.
+        Rotation of the crystal, degrees.
     **options
         Fields of `Acquisition`.
     """
@@ -302,7 +319,7 @@ def features(
 
 
 def feature_map(scan: tuple[int, int]) -> NDArray[np.int64]:
-    """Which of `FEATURES` stands at each position of the phantom `features`, shape ``scan``.
+    """Index into `FEATURES` at each position of the phantom `features`, shape ``scan``.
 
     The number and the length of the features grow with the scan, their width does not.
     """

@@ -1,4 +1,4 @@
-"""Computed patterns as a detector records them: background, dose, shot noise."""
+"""Computed patterns with background, dose and shot noise, as a detector records them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["record"]
 
 @dataclass(frozen=True)
 class _Recorded:
-    """Patterns that were computed, under a background and at a dose: what `SimulatedPatterns` asks for."""
+    """Computed patterns under a background and at a dose, as a source of expected counts for `SimulatedPatterns`."""
 
     acquisition: Acquisition
     patterns: NDArray[Any]
 
     def expected_row(self, row: int) -> NDArray[np.float32]:
-        """Return the expected counts of one scan row, shape ``(rx, qy, qx)``."""
+        """Expected counts of one scan row, shape ``(rx, qy, qx)``."""
         own = self.acquisition
         smooth = np.stack([radial_background(own.detector, y, x) for y, x in own.centres()[row]])
         return np.asarray(
@@ -33,12 +33,12 @@ class _Recorded:
         )
 
     def largest_count(self) -> float:
-        """Return an upper bound of the expected counts in a pixel."""
+        """Upper bound of the expected counts in a pixel."""
         return float(self.acquisition.counts * (self.patterns.max() + self.acquisition.background))
 
 
 def record(computed: SimulatedScan, *, background: float, counts: float = 1e5, seed: int = 0) -> SimulatedScan:
-    """Computed patterns with a background and with shot noise.
+    """Add a background and shot noise to computed patterns.
 
     Without background there is no shot noise either, as everywhere in `cyclestrain.simulation`.
 

@@ -1,4 +1,4 @@
-"""What stands at every probe position, and the truth that follows from it."""
+"""Crystals at every probe position, and the truth that follows from them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 
 VACUUM = -1
-"""Crystal, grain and class of a position beside the sample."""
+"""Stands for crystal, grain and class of a position beside the sample."""
 INTERIOR_SHARE = 0.999
-"""Smallest share of one grain at a position that counts as interior."""
+"""Share of one grain from which a position counts as interior."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Sample:
     phase
         Index into `lattices` of each crystal, shape ``(n,)``.
     grain
-        Grain each crystal belongs to, shape ``(n,)``; a grain with a strain field has a crystal per position.
+        Grain of each crystal, shape ``(n,)``; a grain with a strain field has a crystal per position.
     crystal
         Crystals at each position, largest share first, shape ``(ry, rx, k)``; `VACUUM` where there is none.
     share
-        Their shares, shape ``(ry, rx, k)``, summing to 1.
+        Shares of these crystals, shape ``(ry, rx, k)``, summing to 1.
     """
 
     lattices: tuple[Lattice, ...]
@@ -55,7 +55,15 @@ class Sample:
 
     @classmethod
     def from_field(cls, lattice: Lattice, deformation: FloatArray) -> Sample:
-        """One crystal with a deformation gradient per position, shape ``(ry, rx, 2, 2)``."""
+        """Sample of one grain whose deformation varies from position to position.
+
+        Parameters
+        ----------
+        lattice
+            Lattice of the grain.
+        deformation
+            Deformation gradient at every position, shape ``(ry, rx, 2, 2)``.
+        """
         scan = deformation.shape[:2]
         n = scan[0] * scan[1]
         return cls(
@@ -73,7 +81,15 @@ class Sample:
         return self.crystal[..., 0]
 
     def per_position(self, values: NDArray[Any], vacuum: float) -> NDArray[Any]:
-        """Values of the dominant crystal, shape ``(ry, rx, ...)``, with `vacuum` beside the sample."""
+        """Values of the dominant crystal at every position, shape ``(ry, rx, ...)``.
+
+        Parameters
+        ----------
+        values
+            Values of each crystal, shape ``(n, ...)``.
+        vacuum
+            Value beside the sample.
+        """
         result = values[self.dominant]
         result[self.dominant == VACUUM] = vacuum
         return result
@@ -105,6 +121,15 @@ def make_truth(sample: Sample, centres: FloatArray, parameters: Mapping[str, Any
 
     All that is under the probe is in ``part_crystal`` (-1: vacuum) and ``part_share``, dims ``(ry, rx, part)``, largest
     share first, with ``crystal_F`` and ``crystal_class`` of each crystal.
+
+    Parameters
+    ----------
+    sample
+        Crystals at every position.
+    centres
+        Beam centre ``(y, x)`` of every position, pixels, shape ``(ry, rx, 2)``.
+    parameters
+        Attributes of the dataset: the phantom and its options.
     """
     stretch, theta = left_polar(sample.deformation)
     vacuum = sample.dominant == VACUUM

@@ -1,4 +1,4 @@
-"""Patterns of a simulated scan, made when they are asked for."""
+"""Patterns of a simulated scan, made when they are read."""
 
 from __future__ import annotations
 
@@ -17,24 +17,31 @@ __all__ = ["ExpectedPatterns", "SimulatedPatterns"]
 
 
 class ExpectedPatterns(Protocol):
-    """What counts are expected at every position, see `cyclestrain.simulation.patterns.PatternModel`."""
+    """Source of the expected counts at every position, see `cyclestrain.simulation.patterns.PatternModel`."""
 
     @property
     def acquisition(self) -> Acquisition:
-        """How the scan is recorded."""
+        """Options with which the scan is recorded."""
 
     def expected_row(self, row: int) -> NDArray[np.float32]:
-        """Return the expected counts of one scan row, shape ``(rx, qy, qx)``."""
+        """Expected counts of one scan row, shape ``(rx, qy, qx)``."""
 
     def largest_count(self) -> float:
-        """Return an upper bound of the expected counts in a pixel."""
+        """Upper bound of the expected counts in a pixel."""
 
 
 class SimulatedPatterns:
-    """Slices like an array of shape ``(ry, rx, qy, qx)`` and simulates the scan rows that are read.
+    """Array-like of shape ``(ry, rx, qy, qx)`` that simulates the scan rows that are read.
 
-    Reading the same rows again gives the same counts, whatever the order, the block size or the number of threads.
-    Rows are made on all cores; the last one is kept, so that reading a row in parts makes it once.
+    Reading the same rows again gives the same counts, whatever the order, the block size or the number of threads. Rows
+    are made on all cores; the last one is kept, so that reading a row in parts makes it once.
+
+    Parameters
+    ----------
+    model
+        Source of the expected counts.
+    threads
+        Number of threads; by default one per core, at most 8.
     """
 
     def __init__(self, model: ExpectedPatterns, threads: int | None = None) -> None:
@@ -51,12 +58,12 @@ class SimulatedPatterns:
 
     @property
     def ndim(self) -> int:
-        """Four."""
+        """Number of dimensions, four."""
         return 4
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """uint16 (uint32 if needed) with shot noise, float32 without."""
+        """Type of the counts: uint16 (uint32 if needed) with shot noise, float32 without."""
         return self._dtype
 
     @property

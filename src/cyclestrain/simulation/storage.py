@@ -16,7 +16,9 @@ from cyclestrain.simulation.sample import SimulatedScan
 __all__ = ["load_truth", "save"]
 
 DATA, TRUTH = "data", "truth"
+"""Names of the patterns and of the group of the truth in the file."""
 BAND_BYTES = 256 * 2**20
+"""Size of the bands of scan rows that are simulated and written at once, bytes."""
 
 
 def save(simulated: SimulatedScan, path: str | os.PathLike[str], force: bool = False) -> Path:
@@ -29,12 +31,17 @@ def save(simulated: SimulatedScan, path: str | os.PathLike[str], force: bool = F
     path
         File to write, usually ``.h5``.
     force
-        Whether an existing file is replaced.
+        Whether an existing file may be replaced.
 
     Returns
     -------
     path
         The file.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and not `force`, its folder is missing, or it does not fit or cannot be written.
     """
     target = Path(path)
     if target.exists() and not force:
@@ -67,7 +74,13 @@ def save(simulated: SimulatedScan, path: str | os.PathLike[str], force: bool = F
 
 
 def load_truth(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Truth of a simulated scan, dims ``(ry, rx)``, held in memory."""
+    """Truth of a simulated scan, dims ``(ry, rx)``, in memory.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or it holds no truth.
+    """
     if not Path(path).is_file():
         raise InputError(f"there is no file {path}")
     try:

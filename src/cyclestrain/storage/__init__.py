@@ -1,4 +1,4 @@
-"""The state of long runs on disk, without pickle: trees of containers, and run folders that are gone on with."""
+"""State of long runs on disk, without pickle: trees of containers, and run folders from which a run resumes."""
 
 from cyclestrain.storage.containers import decode, encode
 from cyclestrain.storage.run_folder import RunFolder, run_folder, run_key

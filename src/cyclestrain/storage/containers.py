@@ -13,7 +13,21 @@ __all__ = ["decode", "encode"]
 
 
 def encode(value: Any, arrays: dict[str, NDArray[Any]], name: str = "value") -> Any:
-    """JSON that stands for `value`; its arrays go into `arrays` under names that say where in the tree they belong.
+    """JSON tree that stands for a value, whose arrays are collected apart.
+
+    Parameters
+    ----------
+    value
+        A tree of dataclasses, tuples, lists, dictionaries, arrays, numbers and text.
+    arrays
+        Receives the arrays, under names that say where in the tree they belong.
+    name
+        Name of the value, with which the names of its arrays begin.
+
+    Raises
+    ------
+    TypeError
+        If something in the tree is of another type.
 
     Examples
     --------
@@ -46,7 +60,20 @@ def _encode_all(parts: Mapping[str, Any], arrays: dict[str, NDArray[Any]], name:
 
 
 def decode(tree: Any, arrays: Mapping[str, NDArray[Any]], classes: Sequence[type]) -> Any:
-    """Return what `encode` was given; only `classes` are made, anything else is a `KeyError`."""
+    """Value from which `encode` made a tree and arrays.
+
+    Parameters
+    ----------
+    tree, arrays
+        Tree and arrays.
+    classes
+        Dataclasses that may be made from the tree.
+
+    Raises
+    ------
+    KeyError
+        If the tree holds another class or an array is missing.
+    """
     if not isinstance(tree, dict):
         return tree
     if "array" in tree:

@@ -1,4 +1,4 @@
-"""The state of a long run on disk: killed at any moment, the same command goes on where it was.
+"""State of a long run on disk: a run that was ended at any moment is resumed by the same command.
 
 A run folder lies beside the output and holds what was learned and every finished block, each file complete or absent.
 It belongs to one key, the input's fingerprint with the settings and versions; any other key starts anew. Nothing in it
@@ -29,6 +29,7 @@ from cyclestrain.storage.containers import decode, encode
 __all__ = ["RunFolder", "run_folder", "run_key"]
 
 KEY, LOCK, TREE = "key.txt", "lock", "tree"
+"""File with the key, file that is locked, and array that holds the tree of containers."""
 
 
 def run_key(**parts: str) -> str:
@@ -58,18 +59,34 @@ def _read(path: Path) -> dict[str, NDArray[Any]] | None:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What an unfinished run has reached so far; made by `run_folder`."""
+    """State that an unfinished run has reached; made by `run_folder`."""
 
     path: Path
 
     def save(self, name: str, value: Any) -> None:
-        """Keep `value`: a tree as `cyclestrain.storage.containers` knows it."""
+        """Keep a value.
+
+        Parameters
+        ----------
+        name
+            Name under which `load` finds it.
+        value
+            A tree as `cyclestrain.storage.encode` takes it.
+        """
         arrays: dict[str, NDArray[Any]] = {}
         tree = json.dumps(encode(value, arrays, name))
         _write(self.path / f"{name}.npz", arrays | {TREE: np.frombuffer(tree.encode(), np.uint8)})
 
     def load(self, name: str, classes: Sequence[type]) -> Any:
-        """Return what was kept under `name`, or None; only `classes` are made from the file."""
+        """Value that was kept under a name, or None where there is none or it is damaged.
+
+        Parameters
+        ----------
+        name
+            Name under which it was kept.
+        classes
+            Dataclasses that may be made from the file.
+        """
         arrays = _read(self.path / f"{name}.npz")
         if arrays is None or TREE not in arrays:
             return None
@@ -80,11 +97,19 @@ class RunFolder:
             return None
 
     def save_block(self, first: int, outcome: Mapping[str, NDArray[Any]]) -> None:
-        """Keep the `outcome` of the consecutive positions that begin with `first`."""
+        """Keep the outcome of a block of consecutive positions.
+
+        Parameters
+        ----------
+        first
+            Flat index of the first position.
+        outcome
+            Arrays by name, shape ``(n, ...)`` each.
+        """
         _write(self.path / f"block{first}.npz", outcome)
 
     def restore(self, outcome: Mapping[str, NDArray[Any]]) -> BoolArray:
-        """Fill the finished blocks into `outcome`, arrays over all positions; returns which positions they hold."""
+        """Fill the finished blocks into `outcome`, arrays over all positions, and return the mask of what they hold."""
         n_all = min(len(array) for array in outcome.values())
         finished = np.zeros(n_all, bool)
         for path in self.path.glob("block*.npz"):
@@ -124,16 +149,24 @@ def _holds(folder: Path, key: str) -> bool:
 
 @contextmanager
 def run_folder(output: Path, key: str, *, resume: bool = False) -> Iterator[RunFolder]:
-    """Open the run folder of `output`, which goes on if it belongs to `key` and is emptied otherwise.
+    """Open the run folder of an output, which is resumed if it belongs to the key and emptied otherwise.
 
     It is removed when the ``with`` block ends without an error, which has to be after the result was saved, or with an
-    `InputError`, which the same command would meet again (but a drive may come back: what was reached until a
-    `ReadError` is kept).
+    `InputError`, which the same command would meet again. After a `ReadError` it is kept, since a drive may come back.
+
+    Parameters
+    ----------
+    output
+        File that the run will write.
+    key
+        Name of the run, see `run_key`.
+    resume
+        Whether the folder must belong to the key and hold something.
 
     Raises
     ------
     InputError
-        With `resume`, if there is nothing to go on with.
+        If there is nothing to resume although `resume` is set.
     OutputError
         If the folder cannot be made, or another process is writing the same output.
     """

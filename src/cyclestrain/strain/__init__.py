@@ -1,6 +1,6 @@
-"""From transforms to strain: references, equivalent labellings, areas of one crystal, elliptic distortion.
+"""Strain from transforms: references, equivalent labellings, areas of one crystal, elliptic distortion.
 
-In go affine fields, out come strain and rotation relative to a reference, with their covariance.
+The functions take fields of affine transforms and return strain and rotation relative to a reference, with covariance.
 """
 
 from cyclestrain.strain.coherence import agreeing_neighbours, smooth_rotation

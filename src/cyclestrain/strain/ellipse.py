@@ -1,10 +1,10 @@
-r"""Elliptic distortion of the detector: told from strain by what crystals turned against each other share.
+r"""Elliptic distortion of the detector, distinguished from strain by what crystals of different rotation share.
 
-A distortion `E` stretches every pattern alike, whatever the rotation of its crystal: :math:`A = E\,F^{-T}`. Strains of
-grains differ from grain to grain, and what is wrong with a dictionary entry turns with the crystal. So of the
-anisotropic part of the stretch, the complex number :math:`q = (V_{xx} - V_{yy}) / 2 + i V_{xy}` of each grain, the
-distortion is the constant in :math:`q_n = q_E + q_0 e^{2 i \theta_n}`, and the scatter about it is its uncertainty.
-A strain that all grains share in the axes of the detector is no different from a distortion.
+A distortion `E` stretches every pattern alike, whatever the rotation of its crystal: :math:`A = E\,F^{-T}`. Strains
+differ from grain to grain, and an error of the dictionary entry turns with the crystal. In the anisotropic part of the
+stretch of each grain, the complex number :math:`q = (V_{xx} - V_{yy}) / 2 + i V_{xy}`, the distortion is therefore the
+constant :math:`q_E` of :math:`q_n = q_E + q_0 e^{2 i \theta_n}`, and the scatter about this model gives its
+uncertainty. A strain that all grains share in the axes of the detector cannot be told from a distortion.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from cyclestrain.strain.variants import nearest_variant
 __all__ = ["Ellipse", "measure_ellipse"]
 
 BIN_DEG = 5.0
-"""Grains turned by less than this count as one, since they may be parts of one crystal."""
+"""Difference of rotation, degrees, below which grains count as one, since they may be parts of one crystal."""
 LEAST_BINS = 6
+"""Least number of groups of grains, each of another rotation, from which a distortion is measured."""
 SIGNIFICANCE = 1e-4
-"""Largest probability that chance alone makes grains share as much."""
+"""Largest probability that chance alone makes grains share as much as was found."""
 
 
 @dataclass(frozen=True)
 class Ellipse:
-    """Elliptic distortion at constant area.
+    """Elliptic distortion of the detector at constant area.
 
     Attributes
     ----------
     q
-        ``(E_xx - E_yy) / 2`` and ``E_xy`` of the logarithm of the distortion `E`, shape ``(2,)``.
+        ``(E_xx - E_yy) / 2`` and ``E_xy`` of the matrix logarithm of the distortion `E`, shape ``(2,)``.
     covariance
-        Of those, shape ``(2, 2)``.
+        Covariance of `q`, shape ``(2, 2)``.
     grains
-        Groups of grains it was measured on, 0 if it was given.
+        Number of groups of grains it was measured on, 0 if it was given.
     """
 
     q: FloatArray
@@ -51,12 +52,20 @@ class Ellipse:
 
     @classmethod
     def none(cls) -> Ellipse:
-        """No distortion."""
+        """An undistorted detector."""
         return cls(np.zeros(2), np.zeros((2, 2)))
 
     @classmethod
     def given(cls, ratio: float, degrees: float) -> Ellipse:
-        """The ellipse with this ratio of its axes and its long axis at this angle from +x towards +y."""
+        """An ellipse that is known, without uncertainty.
+
+        Parameters
+        ----------
+        ratio
+            Long over short axis.
+        degrees
+            Angle of the long axis, degrees, positive from +x (column) towards +y (row).
+        """
         angle = 2 * np.deg2rad(degrees)
         return cls(0.5 * np.log(ratio) * np.array([np.cos(angle), np.sin(angle)]), np.zeros((2, 2)))
 
@@ -67,23 +76,26 @@ class Ellipse:
 
     @property
     def degrees(self) -> float:
-        """Angle of the long axis from +x towards +y, 0 to 180."""
+        """Angle of the long axis from +x towards +y, 0 to 180 degrees."""
         return float(np.degrees(np.arctan2(self.q[1], self.q[0]) / 2) % 180)
 
     @property
     def matrix(self) -> FloatArray:
-        """Takes undistorted to recorded vectors ``(y, x)``, shape ``(2, 2)``, determinant 1."""
+        """Matrix that takes undistorted to recorded vectors ``(y, x)``, shape ``(2, 2)``, determinant 1."""
         turn, size = rotation(np.deg2rad(self.degrees)), np.hypot(*self.q)
         return turn @ np.diag(np.exp([-size, size])) @ turn.T
 
     def corrected(self, field: AffineField) -> AffineField:
-        """The field that an undistorted detector would have given."""
+        """The field that an undistorted detector would have given, without the uncertainty that `widened` adds."""
         inverse = np.linalg.inv(self.matrix)
         both = np.kron(inverse, np.eye(2))
         return replace(field, affine=inverse @ field.affine, covariance=both @ field.covariance @ both.T)
 
     def widened(self, maps: StrainMaps) -> StrainMaps:
-        """Strain with the uncertainty of the distortion added: it vanishes where nothing is turned or strained."""
+        """Strain with the uncertainty of the distortion added to its covariance.
+
+        It vanishes where the crystal is neither turned nor strained relative to the reference.
+        """
         gradient = maps.gradient
         units = [symmetric(-1.0, 1.0, 0.0), symmetric(0.0, 0.0, 1.0)]
         moves = np.stack([(unit @ gradient - gradient @ unit).reshape(*gradient.shape[:-2], 4) for unit in units], -1)
@@ -98,12 +110,17 @@ class Ellipse:
 
 
 def measure_ellipse(field: AffineField) -> Ellipse:
-    """Distortion that all grains share beyond chance; none where there is none or too few grains tell.
+    """Distortion that all grains share beyond chance; none where the grains show none or are too few.
 
     Parameters
     ----------
     field
         Affine of every position.
+
+    Notes
+    -----
+    A weighted regression of the model in the module's docstring over groups of grains, with one constant that turns
+    with the crystal for each dictionary entry, and an F-test of the constant that all share.
     """
     grains = _grains(field)
     if len(grains) < LEAST_BINS:

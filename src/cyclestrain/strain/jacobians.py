@@ -1,4 +1,7 @@
-"""Derivatives by which the covariance of a transform becomes that of strain and rotation."""
+"""Derivatives by which the covariance of a transform becomes the covariance of strain and rotation.
+
+Matrices are flattened row by row: ``vec(M) = (M_yy, M_yx, M_xy, M_xx)``.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +39,22 @@ def jacobian(gradient: FloatArray) -> FloatArray:
 
 
 def gradient_jacobian(gradient: FloatArray) -> FloatArray:
-    """d(F_yy, F_yx, F_xy, F_xx) / d(A_yy, A_yx, A_xy, A_xx) at ``A = F^-T``, shape ``(..., 4, 4)``."""
+    """Derivative of ``vec(F)`` with respect to ``vec(A)`` for ``F = A^-T``, at the given `F`, shape ``(..., 4, 4)``."""
     # dF = -F dA^T F, so dF_ij = -F_il dA_kl F_kj.
     jac = -np.einsum("...il,...kj->...ijkl", gradient, gradient)
     return jac.reshape(*gradient.shape[:-2], 4, 4)
 
 
 def own_jacobian(own: FloatArray, affine: FloatArray) -> FloatArray:
-    """D vec(own) / d vec(A) where ``own = (A S)^-T`` for a fixed relabelling ``S = A^-1 own^-T``."""
+    """Derivative of ``vec(F)`` with respect to ``vec(A)`` where ``F = (A S)^-T``, shape ``(n, 4, 4)``.
+
+    Parameters
+    ----------
+    own
+        Deformation gradients `F` in the labelling that was chosen, shape ``(n, 2, 2)``.
+    affine
+        Affines `A` in the labelling of the entry, shape ``(n, 2, 2)``; ``S = A^-1 F^-T`` is taken as fixed.
+    """
     # d own = -own d(AS)^T own and d(AS) = dA S, so d own_ij = -own_im S_lm dA_kl own_kj.
     label = np.linalg.inv(affine) @ deformation(own)
     left = own @ label.swapaxes(-1, -2)  # own_im S^T_ml

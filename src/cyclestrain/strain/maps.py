@@ -23,10 +23,9 @@ from cyclestrain.strain.variants import nearest_variant
 __all__ = ["COMPONENTS", "LEAST_SHARE", "relative_strain", "turn_axes"]
 
 COMPONENTS = ("eyy", "exx", "exy", "rotation")
-
-
+"""Names of strain and rotation, in the order in which vectors and covariances hold them."""
 LEAST_SHARE = 0.25
-"""Of a member's variance is left relative to its reference, however well the neighbours tell its value."""
+"""Least share of a member's variance that is left relative to its reference, however precise the member is."""
 
 
 def relative_strain(
@@ -43,10 +42,25 @@ def relative_strain(
     reference
         What strain is relative to.
     rotation_near
-        Of the equivalent labellings the one with the rotation nearest to this is taken, radians, shape ``(ry, rx)``;
-        by default the smallest, see also `smooth_rotation`.
+        Of the equivalent labellings the one whose rotation is nearest to this is taken, radians, shape ``(ry, rx)``; by
+        default the one with the smallest rotation, see also `smooth_rotation`.
     systematic
         Standard deviation of an error of strain and rotation that no number of neighbours averages out.
+
+    Examples
+    --------
+    A crystal stretched by 1 % along x (columns) and turned by 2 degrees, relative to a known lattice:
+
+    >>> import numpy as np
+    >>> from cyclestrain.affine import reciprocal, rotation
+    >>> from cyclestrain.data import AffineField
+    >>> from cyclestrain.strain import Reference, relative_strain
+    >>> affine = reciprocal(np.diag([1.0, 1.01]) @ rotation(np.deg2rad(2.0)))[None, None]
+    >>> label, valid = np.zeros((1, 1), int), np.ones((1, 1), bool)
+    >>> field = AffineField(affine, np.zeros((1, 1, 4, 4)), label, valid, operators=(np.eye(2)[None],))
+    >>> maps = relative_strain(field, Reference.known(np.eye(2)[None]))
+    >>> maps.exx.round(4), np.rad2deg(maps.rotation).round(4)
+    (array([[0.01]]), array([[2.]]))
     """
     near = np.zeros(field.label.shape) if rotation_near is None else np.nan_to_num(rotation_near)
     shape = field.label.shape
@@ -78,17 +92,18 @@ def relative_strain(
 
 
 def turn_axes(maps: StrainMaps, axes: Literal["detector", "scan", "crystal"], angle: Any) -> StrainMaps:
-    r"""Express strain in other axes.
+    """Strain in other axes, with its covariance; rotation is the same in all.
 
     Parameters
     ----------
     maps
-        In detector axes.
+        Strain and rotation in detector axes.
     axes
-        ``scan``: `V` in axes turned by `angle`. ``crystal``: :math:`U - 1` of :math:`F = R U` (right polar) in axes
-        turned by `angle`, that of the named reflection in the reference.
+        ``detector``: `maps` as they are. ``scan``: `V` in axes turned by `angle`. ``crystal``: :math:`U - 1` of
+        :math:`F = R U` (right polar) in axes turned by `angle`, which is that of the named reflection in the reference.
     angle
-        Angle of the new x axis in detector axes, radians, a number or shape ``(ry, rx)``.
+        Angle of the new x axis in detector axes, radians, positive from +x (column) towards +y (row); a number or an
+        array of shape ``(ry, rx)``.
     """
     if axes == "detector":
         return maps

@@ -1,12 +1,4 @@
-r"""From the affine of a pattern to strain: the only place where that step is written.
-
-A reflection moves as :math:`g' = A g` with :math:`A = F^{-T}`, so the affine of a *pattern* is not the strain. Relative
-to a reference, :math:`F_{rel} = F F_{ref}^{-1}`: the dictionary's own affine (a gauge) cancels exactly. Then
-:math:`F_{rel} = V R(\theta)` (left polar) and :math:`\varepsilon = V - 1`, in detector axes.
-
-A lattice that maps onto itself under a rotation can be labelled in several equivalent ways; the labelling with the
-smallest rotation relative to the reference is taken, as is usual for misorientations.
-"""
+"""The region strain is relative to: as the user gave it or picked, and the deformation gradient measured on it."""
 
 from __future__ import annotations
 

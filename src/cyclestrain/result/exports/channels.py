@@ -1,4 +1,4 @@
-"""What is exported: the maps of a result, blank where it is not valid, with what has to be said about them."""
+"""The maps of a result that are exported, blank where it is not valid, with their descriptions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["COMPONENTS", "Channel", "Channels", "channels_of"]
 
 COMPONENTS = ("exx", "eyy", "exy", "rotation")
+"""Strain and rotation in the order in which they are exported."""
 _UNITS = {"rotation": "rad"}
 _FLAGS = ("class", "class_confidence", "share", "sample", "valid")
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One map: its name in the result, its unit (``1`` for none), what it is, and values of shape ``(ry, rx)``."""
+    """One map: its name in the result, its unit (``1`` for none), a description, and values of shape ``(ry, rx)``."""
 
     name: str
     unit: str
@@ -44,7 +45,7 @@ class Channels:
     step
         Distance between neighbouring positions, if known.
     attributes
-        What the result says about itself: plain text and numbers.
+        Attributes of the result as plain text and numbers.
     """
 
     maps: tuple[Channel, ...]
@@ -67,7 +68,7 @@ class Channels:
         return self.maps[self.names.index(name)]
 
     def stack(self, dtype: type[np.floating[Any]]) -> FloatArray:
-        """All maps on top of each other, shape ``(n, ry, rx)``."""
+        """All maps in one array of the given type, shape ``(n, ry, rx)``."""
         return np.stack([channel.values for channel in self.maps]).astype(dtype)
 
 
@@ -96,6 +97,11 @@ def channels_of(maps: xr.Dataset, estimate: str = "") -> Channels:
         A result, dimensions ``(ry, rx)``.
     estimate
         ``""`` for the best estimate, ``raw`` for each pattern alone.
+
+    Raises
+    ------
+    InputError
+        If the result lacks a strain or the rotation of that estimate.
     """
     suffix = f"_{estimate}" if estimate else ""
     missing = [name for name in COMPONENTS if f"{name}{suffix}" not in maps]

@@ -1,4 +1,4 @@
-"""From a result to a file of another tool, whole or not at all."""
+"""Export of a result to a file of another program, whole or not at all."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ FORMATS: dict[str, Writer] = {
     "csv": write_csv,
     "mat": write_mat,
 }
+"""Writers by name of the format."""
 _EXTENSIONS = {
     ".hspy": "hspy",
     ".zspy": "zspy",
@@ -44,7 +45,12 @@ _EXTENSIONS = {
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """Name of the format that the extension of `path` stands for.
+    """Name of the format that the extension of a path stands for.
+
+    Raises
+    ------
+    OutputError
+        If the extension belongs to no format.
 
     Examples
     --------
@@ -68,20 +74,27 @@ def export_maps(
     estimate: str = "",
     force: bool = False,
 ) -> None:
-    """Write the maps of a result for another tool.
+    """Write the maps of a result for another program.
 
     Parameters
     ----------
     maps
         A result, dimensions ``(ry, rx)``.
     path
-        The file, for ``zspy`` the folder.
+        File to write, for ``zspy`` a folder.
     format
-        One of `FORMATS`; by default what the extension says.
+        One of `FORMATS`; by default the one that the extension stands for.
     estimate
         ``""`` for the best estimate, ``raw`` for each pattern alone.
     force
         Whether an existing file may be replaced.
+
+    Raises
+    ------
+    InputError
+        If the result lacks a map of that estimate.
+    OutputError
+        If the format is unknown, the file exists and not `force`, or it cannot be written.
     """
     kind = format or format_of(path)
     if kind not in FORMATS:

@@ -1,4 +1,4 @@
-"""Tables and stacks: CSV, TIFF for ImageJ, MATLAB."""
+"""Export as tables and stacks: CSV, TIFF for ImageJ, MATLAB."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cyclestrain.result.exports.channels import Channel, Channels
 __all__ = ["write_csv", "write_mat", "write_tiff"]
 
 MATLAB_NAME = 31
-"""Longest name of a struct's field that every MATLAB reads."""
+"""Longest name of a struct's field that every version of MATLAB reads."""
 
 
 def _about(channels: Channels, notes: tuple[str, ...]) -> list[str]:
@@ -22,7 +22,17 @@ def _about(channels: Channels, notes: tuple[str, ...]) -> list[str]:
 
 
 def write_tiff(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
-    """Write a stack of 32-bit images that ImageJ opens with labels and pixel size."""
+    """Write a stack of 32-bit images that ImageJ opens with labels and pixel size.
+
+    Parameters
+    ----------
+    channels
+        Maps to export.
+    path
+        File to write.
+    notes
+        Sentences that are written into the file's description.
+    """
     import tifffile
 
     labels = [f"{c.name}" if c.unit == "1" else f"{c.name} ({c.unit})" for c in channels.maps]
@@ -46,7 +56,17 @@ def _column(channel: Channel) -> str:
 
 
 def write_csv(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
-    """Write one line per position; what has to be said goes before it in lines that start with ``#``."""
+    """Write one line per position, after the notes and descriptions in lines that start with ``#``.
+
+    Parameters
+    ----------
+    channels
+        Maps to export.
+    path
+        File to write.
+    notes
+        Sentences that are written into the first lines.
+    """
     rows, columns = (index.ravel() for index in np.indices(channels.shape))
     scale, unit = (channels.step.value, f"_{channels.step.unit}") if channels.step else (1.0, "")
     header = ["row", "column", f"y{unit}", f"x{unit}", *(_column(channel) for channel in channels.maps)]
@@ -60,7 +80,17 @@ def write_csv(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
 
 
 def write_mat(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
-    """Write a MATLAB file (version 5, which Octave and SciPy read as well) with one struct, ``strain``."""
+    """Write a MATLAB file (version 5, which Octave and SciPy read as well) with one struct, ``strain``.
+
+    Parameters
+    ----------
+    channels
+        Maps to export.
+    path
+        File to write.
+    notes
+        Sentences that are written into ``strain.notes``.
+    """
     from scipy.io import savemat
 
     attributes = {re.sub(r"\W", "_", key)[:MATLAB_NAME]: value for key, value in channels.attributes.items()}

@@ -1,6 +1,6 @@
-"""HyperSpy's layout, the same in HDF5 (`.hspy`) and Zarr version 2 (`.zspy`).
+"""Export in the layout of HyperSpy, the same in HDF5 (`.hspy`) and Zarr version 2 (`.zspy`).
 
-Written here because the Zarr writer of RosettaSciIO needs zarr 2, and so that both are one layout.
+It is written here because the Zarr writer of RosettaSciIO needs zarr 2, and so that both have one layout.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cyclestrain.result.exports.channels import Channels
 __all__ = ["write_hspy", "write_zspy"]
 
 LAYOUT_VERSION = "3.3"
+"""Version of HyperSpy's layout that is written."""
 TITLE = "strain"
 
 
@@ -63,7 +64,17 @@ def _signal(root: Any, channels: Channels, notes: tuple[str, ...]) -> Any:
 
 
 def write_hspy(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
-    """Write a `.hspy` file: one stack of maps ``(map, y, x)`` in double precision."""
+    """Write a `.hspy` file: one stack of maps ``(map, y, x)`` in double precision.
+
+    Parameters
+    ----------
+    channels
+        Maps to export.
+    path
+        File to write.
+    notes
+        Sentences that are written into the metadata.
+    """
     with new_hdf5(path, track_order=True) as file:
         file.attrs.update({"file_format": "HyperSpy", "file_format_version": LAYOUT_VERSION})
         group = _signal(file, channels, notes)
@@ -71,7 +82,17 @@ def write_hspy(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
 
 
 def write_zspy(channels: Channels, folder: Path, notes: tuple[str, ...]) -> None:
-    """Write a `.zspy` folder: one stack of maps ``(map, y, x)`` in double precision."""
+    """Write a `.zspy` folder: one stack of maps ``(map, y, x)`` in double precision.
+
+    Parameters
+    ----------
+    channels
+        Maps to export.
+    folder
+        Folder to write into.
+    notes
+        Sentences that are written into the metadata.
+    """
     import zarr
 
     root = zarr.open_group(str(folder), mode="w", zarr_format=2)

@@ -1,4 +1,4 @@
-"""What a reader of an exported file has to know: written into every file and, word for word, into docs/export.md."""
+"""Explanations of the exported values: written into every file and, word for word, into docs/export.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHARED = (
     "rotation is in radians, positive from +x (column) to +y (row), which is clockwise on the screen.",
     "A _sigma is one standard deviation in the unit of its map.",
 )
-"""True of every target but py4DSTEM, whose names and axes differ."""
+"""Sentences that hold for every format except py4DSTEM, whose names and axes differ."""
 
 _BLANK = "Positions without a valid result are NaN; valid tells them apart, 1 or 0."
 
@@ -52,5 +52,5 @@ NOTES: dict[str, tuple[str, ...]] = {
         "from 1.",
     ),
 }
-"""Sentences by name of the target; ``zspy`` shares those of ``hspy``."""
+"""Sentences by name of the format; ``zspy`` shares those of ``hspy``."""
 NOTES["zspy"] = NOTES["hspy"]

@@ -1,4 +1,4 @@
-"""EMD 1.0 as `py4DSTEM.read` takes it: a RealSlice with the slices of its own strain maps."""
+"""Export as EMD 1.0 for `py4DSTEM.read`: a RealSlice with the slices of its own strain maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cyclestrain.result.exports.channels import Channels
 __all__ = ["SLICES", "write_py4dstem"]
 
 SLICES = {"e_xx": "eyy", "e_yy": "exx", "e_xy": "exy", "theta": "rotation"}
-"""Slice of py4DSTEM and the map of ours it holds: its x is the row, its y the column."""
+"""Map of the result in each slice of py4DSTEM, whose x is the row and whose y is the column."""
 
 ROOT, NAME = "strain_map_root", "strain_map"
 
@@ -31,7 +31,17 @@ def _metadata(bundle: Any, name: str, kind: str, values: dict[str, Any]) -> None
 
 
 def write_py4dstem(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
-    """Write an EMD 1.0 file: one RealSlice with e_xx, e_yy, e_xy, theta and mask, shape ``(5, ry, rx)``."""
+    """Write an EMD 1.0 file: one RealSlice with e_xx, e_yy, e_xy, theta and mask, shape ``(5, ry, rx)``.
+
+    Parameters
+    ----------
+    channels
+        Maps to export.
+    path
+        File to write.
+    notes
+        Sentences that are written into the metadata.
+    """
     import h5py
 
     arrays = [np.where(channels.valid, channels[name].values, 0.0) for name in SLICES.values()]
@@ -60,7 +70,7 @@ def write_py4dstem(channels: Channels, path: Path, notes: tuple[str, ...]) -> No
         group = root.create_group(NAME)
         group.attrs.update({"emd_group_type": "array", "python_class": "RealSlice"})
         data = group.create_dataset("data", data=np.stack([*arrays, channels.valid.astype(np.float64)]))
-        data.attrs["units"] = "intensity"  # what RealSlice always says, whatever it holds
+        data.attrs["units"] = "intensity"  # the unit that RealSlice always has, whatever it holds
         for axis in (0, 1):
             dim = group.create_dataset(f"dim{axis}", data=np.arange(2))
             dim.attrs.update({"name": f"dim{axis}", "units": "pixels"})
