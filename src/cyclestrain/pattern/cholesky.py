@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numba as nb
 import numpy as np
+
+from cyclestrain.pattern.parts import part
 
 __all__ = ["cholesky_solve"]
 
 
-@nb.njit(forceinline=True)
+@part()
 def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no cover
-    """Solve in place for `m` right-hand sides ``rhs[:n, :m]``; False if not positive definite."""
+    """Solve in place.
+
+    Parameters
+    ----------
+    matrix
+        Symmetric, shape ``(n, n)``; becomes its factor.
+    rhs
+        `m` right-hand sides, shape ``(n, m)``; become the solutions.
+    n, m
+        Numbers of rows and of right-hand sides.
+
+    Returns
+    -------
+    solved
+        False if the matrix is not positive definite.
+    """
     for j in range(n):
         d = matrix[j, j]
         for k in range(j):
             d -= matrix[j, k] * matrix[j, k]
-        if d <= 1e-12 * abs(matrix[j, j]) or not np.isfinite(d) or d <= 0:
+        if d <= 1e-12 * abs(matrix[j, j]) or not math.isfinite(d) or d <= 0:
             return False
         d = np.sqrt(d)
         matrix[j, j] = d
