@@ -73,7 +73,19 @@ def variant_distance(a: FloatArray, b: FloatArray, label: Any, operators: Sequen
 def is_same_crystal(
     one: Any, two: Any, variance: float, label: int, operators: Any, order: Any
 ) -> bool:  # pragma: no cover
-    """Whether two affines of one entry, with the summed variance, may be of one crystal in any labelling; compiled."""
+    """Whether two affines of one entry may be of one crystal in any labelling; compiled, for one pair.
+
+    Parameters
+    ----------
+    one, two
+        Affines, shape ``(2, 2)``.
+    variance
+        Sum of the largest variances of their elements.
+    label
+        Their dictionary entry.
+    operators, order
+        Table of equivalent labellings, see `cyclestrain.data.OperatorTable`.
+    """
     limit = max(TOLERANCE, DIFFERENT * np.sqrt(variance))
     a, b, c, d = one[0, 0], one[0, 1], one[1, 0], one[1, 1]
     determinant = a * d - b * c
@@ -88,7 +100,15 @@ def is_same_crystal(
 
 
 def is_same_lattice(one: FloatArray, two: FloatArray, tolerance: float = 0.025) -> bool:
-    """Whether two reduced bases span lattices that are turned copies of each other within a strain `tolerance`."""
+    """Whether two reduced bases span lattices that are turned copies of each other.
+
+    Parameters
+    ----------
+    one, two
+        Lattice vectors as columns, pixels, shape ``(2, 2)``.
+    tolerance
+        Strain within which they are.
+    """
     lengths = [np.sort(np.hypot(*basis)) for basis in (one, two)]
     areas = [abs(np.linalg.det(basis)) for basis in (one, two)]
     alike = np.abs(lengths[0] / lengths[1] - 1).max() < tolerance
