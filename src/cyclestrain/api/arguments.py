@@ -66,7 +66,6 @@ def run_state(
     scan: Scan, settings: LearnSettings, output: PathLike | None, model: KnownModel | None, *, resume: bool = False
 ) -> Iterator[RunFolder | None]:
     """State of a run that writes `output`, to be gone on with by the same command; None where nothing is written."""
-    from cyclestrain.calibration import sample_budget
     from cyclestrain.io import fingerprint
     from cyclestrain.storage import run_folder, run_key
 
@@ -77,7 +76,6 @@ def run_state(
         input=fingerprint(scan),
         settings=settings.model_dump_json(),
         model=model.fingerprint if model else "",
-        sample=sample_budget(scan),
         version=__version__,
     )
     with run_folder(Path(output), key, resume=resume) as folder:
