@@ -232,7 +232,7 @@ def test_results_do_not_depend_on_the_memory_allowed(made: SimulatedScan, monkey
     scan = replace(made.scan, source=np.asarray(made.scan.source))
     monkeypatch.setattr(subset, "SAMPLE_BYTES", scan.n_positions // 3 * scan.pattern_bytes)
     size = scan.n_positions * scan.pattern_bytes
-    sizes = (20 * size, 3 * size, 16 * scan.pattern_bytes)
+    sizes = (20 * size, 3 * size, 16 * 24 * scan.pattern_bytes)
     whole, *others = (run(replace(scan, memory_bytes=size)).maps for size in sizes)
     for other in others:
         for name in ("exx", "exx_raw", "exx_sigma", "rotation", "class", "log_likelihood"):
