@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cyclestrain.affine import reciprocal, rotation
+from cyclestrain.calibration import subset
 from cyclestrain.data import Scan
 from cyclestrain.errors import InputError
 from cyclestrain.evaluation import compare, relative_truth
@@ -224,3 +225,15 @@ def test_the_device_does_not_change_the_map(made: SimulatedScan, monkeypatch: py
     one, other = (run(made.scan, device=device).maps for device in ("cpu", "cuda"))
     for name in ("exx", "exx_raw", "exx_sigma", "rotation"):
         np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_results_do_not_depend_on_the_memory_allowed(made: SimulatedScan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is learned from is the same, whether the scan is held in memory, read in large blocks, or in small ones."""
+    scan = replace(made.scan, source=np.asarray(made.scan.source))
+    monkeypatch.setattr(subset, "SAMPLE_BYTES", scan.n_positions // 3 * scan.pattern_bytes)
+    size = scan.n_positions * scan.pattern_bytes
+    sizes = (20 * size, 3 * size, 16 * 24 * scan.pattern_bytes)
+    whole, *others = (run(replace(scan, memory_bytes=size)).maps for size in sizes)
+    for other in others:
+        for name in ("exx", "exx_raw", "exx_sigma", "rotation", "class", "log_likelihood"):
+            np.testing.assert_array_equal(other[name], whole[name], err_msg=name)

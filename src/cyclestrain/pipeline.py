@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.boundaries import Mixtures
-from cyclestrain.calibration import above_pedestal, calibrate, draw_sample, levelled
+from cyclestrain.calibration import above_pedestal, calibrate, draw_sample, held, levelled
 from cyclestrain.context import smooth
 from cyclestrain.data import Block, BoolArray, Calibration, Fields, Scan
 from cyclestrain.errors import InputError
@@ -167,6 +167,7 @@ def prepare(
     else:
         with progress.stage("read a sample"):
             scan, pedestal = above_pedestal(scan)
+            scan = held(scan)
             sample = draw_sample(scan)
         with progress.stage("calibrate"):
             known = settings if material is None else settings.model_copy(update={"ring": material.ring})
@@ -178,8 +179,6 @@ def prepare(
                 knowledge = learn(scan, sample, calibration, settings)
             else:
                 knowledge = transfer(material, scan, sample, calibration, seed=settings.seed, improve=improve)
-        if sample.complete:
-            scan = replace(scan, source=sample.patterns.reshape(scan.shape))
         if run:
             run.save("knowledge", knowledge)
     for text in describe(knowledge.dictionary):

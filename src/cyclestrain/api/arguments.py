@@ -100,7 +100,6 @@ def run_state(
     OutputError
         If the state cannot be kept, or another process writes the same output.
     """
-    from cyclestrain.calibration import sample_budget
     from cyclestrain.io import fingerprint
     from cyclestrain.storage import run_folder, run_key
 
@@ -111,7 +110,6 @@ def run_state(
         input=fingerprint(scan),
         settings=settings.model_dump_json(),
         model=model.fingerprint if model else "",
-        sample=sample_budget(scan),
         version=__version__,
     )
     with run_folder(Path(output), key, resume=resume) as folder:

@@ -7,6 +7,6 @@ the detector counts, bad pixels, beam centres, disk radius, ring.
 from cyclestrain.calibration.beam import locate_beam
 from cyclestrain.calibration.calibrate import calibrate
 from cyclestrain.calibration.pedestal import above_pedestal, levelled
-from cyclestrain.calibration.subset import Sample, draw_sample, sample_budget
+from cyclestrain.calibration.subset import Sample, draw_sample, held
 
-__all__ = ["Sample", "above_pedestal", "calibrate", "draw_sample", "levelled", "locate_beam", "sample_budget"]
+__all__ = ["Sample", "above_pedestal", "calibrate", "draw_sample", "held", "levelled", "locate_beam"]

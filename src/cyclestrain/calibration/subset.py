@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,15 @@ from cyclestrain.data import IntArray, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io import ValueRange, check_patterns, check_range
 
-__all__ = ["SAMPLE_BYTES", "TILE", "Sample", "draw_sample", "read_sample", "sample_budget"]
+__all__ = ["HELD_BYTES", "SAMPLE_BYTES", "TILE", "Sample", "draw_sample", "held", "read_sample"]
 
-SAMPLE_BYTES = 600 * 2**20
-"""Largest sample, bytes; never more than a fifth of the memory allowed, since learning takes twice as much again."""
+SAMPLE_BYTES = 200 * 10**6
+"""Largest sample, bytes: a fifth of the least memory a run may have, since learning takes twice as much again.
+
+It does not grow with the memory allowed: what is learned, and with it every number, would depend on that.
+"""
+HELD_BYTES = 600 * 2**20
+"""Largest scan that is held in memory as a whole, bytes; never more than a fifth of the memory allowed."""
 TILE = 8
 """Side of the square tiles of positions that samples consist of, so that neighbours can be averaged."""
 
@@ -48,7 +53,7 @@ def draw_sample(scan: Scan, max_positions: int = 4096) -> Sample:
     scan
         The scan.
     max_positions
-        Largest number of positions; the memory allowed may give fewer.
+        Largest number of positions; large patterns give fewer.
 
     Raises
     ------
@@ -65,17 +70,18 @@ def draw_sample(scan: Scan, max_positions: int = 4096) -> Sample:
     return sample
 
 
-def sample_budget(scan: Scan) -> str:
-    """Text that changes where the memory allowed changes the sample, and with it the result.
+def held(scan: Scan) -> Scan:
+    """The scan, in memory as a whole where it is small: what is found is the same, but nothing is read twice.
 
-    It is ``whole`` where the scan fits into the sample in any case, else the size of the sample in bytes.
+    Raises
+    ------
+    InputError
+        If it can no longer be read.
     """
-    largest, budget = 4 * scan.n_positions * int(np.prod(scan.detector_shape)), _sample_bytes(scan)
-    return "whole" if largest <= budget and scan.source.dtype.itemsize <= 4 else str(budget)
-
-
-def _sample_bytes(scan: Scan) -> int:
-    return min(SAMPLE_BYTES, scan.memory_bytes // 5)
+    size = scan.n_positions * scan.pattern_bytes
+    if size > min(HELD_BYTES, scan.memory_bytes // 5):
+        return scan
+    return replace(scan, source=np.asarray(scan.source[:]))
 
 
 def read_sample(scan: Scan, max_positions: int) -> tuple[Sample, ValueRange]:
@@ -86,7 +92,7 @@ def read_sample(scan: Scan, max_positions: int) -> tuple[Sample, ValueRange]:
     scan
         The scan.
     max_positions
-        Largest number of positions; the memory allowed may give fewer.
+        Largest number of positions; large patterns give fewer.
 
     Raises
     ------
@@ -94,7 +100,7 @@ def read_sample(scan: Scan, max_positions: int) -> tuple[Sample, ValueRange]:
         If a value is NaN or infinite.
     """
     n_columns = scan.scan_shape[1]
-    n = max(2, min(max_positions, _sample_bytes(scan) // scan.pattern_bytes))
+    n = max(2, min(max_positions, SAMPLE_BYTES // scan.pattern_bytes))
     if scan.n_positions <= n:
         patterns = np.asarray(scan.source[:]).reshape(-1, *scan.detector_shape)
         rows, columns = np.divmod(np.arange(scan.n_positions), n_columns)
