@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from cyclestrain.calibration import calibrate, draw_sample
-from cyclestrain.calibration.beam import find_direct_beam, measure_centres
+from cyclestrain.calibration.beam import edge_of_disk, find_direct_beam, measure_centres
 from cyclestrain.data import Calibration, Scan
+from cyclestrain.errors import InputError
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulation import SimulatedScan, polycrystal, uniform
 
@@ -66,3 +67,60 @@ def test_size_of_the_direct_beam(radius: float) -> None:
     centre, found = find_direct_beam(np.asarray(made.scan.source).mean((0, 1)), np.ones((160, 160), bool))
     assert found == pytest.approx(radius, abs=0.5)
     assert np.abs(centre - 79.5).max() < 0.5
+
+
+class TestPeakOnTheBeam:
+    """A disk and a background that is narrower, drawn here by counting subpixels."""
+
+    def patterns(self, radius: float, share: float, width: float, fall: float, dark: float = 0.0) -> np.ndarray:
+        fine = (np.arange(4 * 160) + 0.5) / 4 - 0.5
+        y, x = np.meshgrid(fine, fine, indexing="ij")
+
+        def disk(at: tuple[float, float]) -> np.ndarray:
+            far = np.hypot(y - at[0], x - at[1])
+            inside = (far < radius) * (1 - dark * (1 - np.minimum(far / radius, 1) ** 2))
+            return inside.reshape(160, 4, 160, 4).mean((1, 3)) / (np.pi * radius**2)
+
+        places = [(80 + 40 * np.sin(a), 79 + 40 * np.cos(a)) for a in np.arange(6) * np.pi / 3 + 0.2]
+        image = 0.8 * disk((80, 79)) + sum(0.03 * disk(place) for place in places)
+        far = np.hypot(*np.meshgrid(np.arange(160) - 80, np.arange(160) - 79, indexing="ij"))
+        peak = (1 + (far / width) ** 2) ** -fall
+        image = (1 - share) * image + share * peak / peak.sum()
+        return np.random.default_rng(0).poisson(1e5 * image, (36, 160, 160))
+
+    @pytest.mark.parametrize("radius", [5.0, 7.7, 12.0])
+    @pytest.mark.parametrize(
+        ("share", "width", "fall"), [(0.75, 2.0, 1.0), (0.25, 1.6, 1.5), (0.6, 2.2, 1.5), (0.4, 2.0, 3.0)]
+    )
+    def test_the_disk_is_measured_and_not_the_peak(
+        self, radius: float, share: float, width: float, fall: float
+    ) -> None:
+        patterns = self.patterns(radius, share, width, fall)
+        assert find_direct_beam(patterns.mean(0), np.ones((160, 160), bool))[1] < 0.8 * radius
+        found = calibrated(Scan(patterns.reshape(6, 6, 160, 160)))
+        assert found.disk_radius == pytest.approx(radius, abs=max(0.6, 0.15 * radius))
+
+    @pytest.mark.parametrize("dark", [0.0, 0.9])
+    @pytest.mark.parametrize("radius", [2.0, 7.7])
+    def test_a_disk_that_shows_itself_keeps_its_size(self, radius: float, dark: float) -> None:
+        """Also where its middle is dark, as in thick crystals, and with reflections around it."""
+        mean, good = self.patterns(radius, 0.3, 30.0, 1.0, dark).mean(0), np.ones((160, 160), bool)
+        assert edge_of_disk(mean, good, np.array([80.0, 79.0]), 36, radius) == radius
+
+    def test_a_peak_without_disk_keeps_its_size(self) -> None:
+        """Spots of a parallel beam have no edge."""
+        y, x = np.indices((160, 160))
+        mean = 3e3 * np.exp(-0.5 * ((y - 80) ** 2 + (x - 79) ** 2) / 1.3**2) + 50 / (1 + np.hypot(y - 80, x - 79) / 9)
+        mean = np.random.default_rng(0).poisson(mean, (36, 160, 160)).mean(0)
+        centre, radius = find_direct_beam(mean, np.ones((160, 160), bool))
+        assert edge_of_disk(mean, np.ones((160, 160), bool), centre, 36, radius) == radius
+
+
+def test_a_beam_that_fills_the_edge_of_the_detector_is_refused_in_one_sentence() -> None:
+    """Saturated, cut by the detector's edge: what a frame of the bare beam looks like."""
+    y, x = np.indices((128, 128))
+    mean = 60.0 * (np.hypot(y - 52, x - 12) < 18) + 20 * np.exp(-(((y - 90) / 20) ** 2 + ((x - 10) / 30) ** 2)) + 0.5
+    patterns = np.minimum(np.random.default_rng(0).poisson(mean, (4, 2, 128, 128)), 63).astype(np.uint8)
+    with pytest.raises(InputError, match="cut by the edge of the detector"):
+        calibrated(Scan(patterns))
+    assert calibrated(Scan(patterns), centre=(64.0, 64.0)).disk_radius < 128 / 6

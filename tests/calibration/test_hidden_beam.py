@@ -54,3 +54,12 @@ def test_size_of_disks_from_their_autocorrelation(radius: float) -> None:
     patterns = rng.poisson(pattern((44.5, 54.5), radius, spacing=23.0) + halo, (64, *SHAPE))
     found = disk_radius(patterns, np.ones(SHAPE, bool), np.array([44.5, 54.5]))
     assert found == pytest.approx(radius, rel=0.15, abs=0.3)
+
+
+def test_the_shadow_of_a_beam_larger_than_an_eighth_of_the_detector() -> None:
+    y, x = np.indices((64, 64))
+    distance = np.hypot(y - 31.5, x - 31.5)
+    mean = np.where(distance < 12, 100.0, 20.0)
+    mean[28:36, :32] = 0.1
+    shadow = find_shadow(mean, np.ones((64, 64), bool), np.array([31.5, 31.5]), 13)
+    assert shadow[30:34, 2:24].all()

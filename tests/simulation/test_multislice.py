@@ -28,7 +28,7 @@ def test_beams_are_those_of_abtem(tilt: float) -> None:
     atoms.translate([0.0, 0.0, a / np.sqrt(32)])
     crystal = Crystal.from_atoms(atoms, 2, 0.0)
     incident = np.array([[0.0, tilt * MRAD / crystal.wavelength]])
-    ours = diffract(crystal, np.eye(2), 80, incident)[0]
+    ours = diffract(crystal, np.eye(2), [80], incident)[0, 0]
     potential = abtem.Potential(
         atoms * (1, 1, 40), gpts=crystal.transmission.shape[:0:-1], slice_thickness=crystal.step,
         parametrization="lobato", projection="infinite",
@@ -44,8 +44,9 @@ def test_beams_are_those_of_abtem(tilt: float) -> None:
 def test_a_thick_crystal_loses_next_to_nothing() -> None:
     """Without absorption only what is scattered beyond the largest wave vector is missing."""
     crystal = MATERIALS["Si"]().crystal
-    intensity = diffract(crystal, np.array([[1.01, 0.003], [0.002, 0.99]]), 150, np.array([[0.05, 0.1], [0.0, 0.0]]))
-    assert (np.abs(intensity.sum((1, 2)) - 1) < 0.01).all()
+    deformation = np.array([[1.01, 0.003], [0.002, 0.99]])
+    intensity = diffract(crystal, deformation, [80, 150], np.array([[0.05, 0.1], [0.0, 0.0]]))
+    assert (np.abs(intensity.sum((2, 3)) - 1) < 0.01).all()
 
 
 @pytest.mark.parametrize("make", [silicon, heterostructure])

@@ -9,16 +9,45 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.optimize import nnls
+from scipy.special import erfc
 
 from cyclestrain.calibration.hidden_beam import centre_of_inversion, disk_radius, find_shadow
 from cyclestrain.calibration.pixels import fill_from_nearest
 from cyclestrain.calibration.subset import TILE, Sample
 from cyclestrain.data import BoolArray, Calibration, FloatArray
 
-__all__ = ["Beam", "Centres", "find_beam", "find_centres", "find_direct_beam", "locate_beam", "measure_centres"]
+__all__ = [
+    "Beam",
+    "Centres",
+    "check_direct_beam",
+    "edge_of_disk",
+    "find_beam",
+    "find_centres",
+    "find_direct_beam",
+    "largest_radius",
+    "locate_beam",
+    "measure_centres",
+]
 
 MOST_CUT = 0.15
 """Share of bad (or saturated) pixels in the direct disk above which its centroid (or its size) is not trusted."""
+USUAL = 1 / 8
+"""Radius of a direct beam in units of the detector's smaller side above which it has to show its own edge."""
+LARGEST = 1 / 6
+"""Radius of the direct beam in units of the detector's smaller side that leaves room for reflections beside it."""
+MODEL_ERROR = 0.03
+"""Relative error of the models of a radial profile: contrast inside the disk, a background that is not quite round."""
+EDGES = (0.45, 1.0, 2.0)
+"""Standard deviations of the edge of a disk, pixels; soft ones belong to beams that move from pattern to pattern."""
+LEAST_ERROR = 1e-3
+"""The same in units of the brightest ring: a faint background far out says nothing of the disk."""
+WIDTHS, FALLS = np.geomspace(0.8, 80.0, 14), (1.0, 1.5, 2.5, 5.0)
+"""Pixels and exponents of the backgrounds ``(1 + (q / width)^2)^-fall`` whose sums are tried."""
+CLEARLY_BETTER = 4.0
+"""Ratio of the misfits of two explanations of a profile from which the better one is believed."""
+SAME_RADIUS, SAME_RADIUS_SHARE = 1.0, 0.15
+"""Difference of two radii, pixels and share, within which they are the same."""
 MOST_GROUPS = 64
 """Largest number of groups of neighbouring positions whose sums give a centre by symmetry."""
 LEAST_HIDDEN_SIGMA = 0.3
@@ -101,7 +130,96 @@ def find_direct_beam(mean: FloatArray, good: BoolArray) -> tuple[FloatArray, flo
     if not labels[peak]:
         return np.array(peak, float), 2.0
     centre = np.array(ndimage.center_of_mass(blob))
-    return centre, float(np.clip(np.sqrt(blob.sum() / np.pi), 1.0, min(mean.shape) / 8))
+    return centre, max(float(np.sqrt(blob.sum() / np.pi)), 1.0)
+
+
+def check_direct_beam(mean: FloatArray, good: BoolArray, name: str) -> None:
+    """Refuse patterns whose brightest area cannot be a direct beam with reflections around it.
+
+    Raises
+    ------
+    InputError
+        If that area is large and reaches beyond the edge of the detector.
+    """
+    centre, radius = find_direct_beam(mean, good)
+    from_edge = float(min(*centre, *(np.array(mean.shape) - 1 - centre)))
+    if radius > USUAL * min(mean.shape) and from_edge < radius:
+        raise InputError(
+            f"the brightest area of {name}, {2 * radius:.0f} px wide around y = {centre[0]:.0f}, x = {centre[1]:.0f} "
+            "px, is cut by the edge of the detector: it leaves no room for reflections around the direct beam; if the "
+            "beam is elsewhere, give its place with --centre"
+        )
+
+
+def largest_radius(shape: tuple[int, ...]) -> float:
+    """Largest radius, pixels, that a direct beam's disk may have on a detector."""
+    return LARGEST * min(shape)
+
+
+def edge_of_disk(mean: FloatArray, good: BoolArray, centre: FloatArray, n: int, radius: float) -> float:
+    """Radius, pixels, of the direct beam's disk where a peak of the background stands on it or around it.
+
+    Half the height of a narrow peak is no size of a disk: a disk has an edge. Both explanations of the radial profile,
+    an edge at `radius` and one elsewhere, are fitted with any round background that falls off smoothly, and only where
+    the other one is clearly better it is believed.
+
+    Parameters
+    ----------
+    mean
+        Average pattern.
+    good
+        Detector pixels that can be trusted.
+    centre
+        Beam centre ``(y, x)``.
+    n
+        Patterns averaged.
+    radius
+        What half the height says, pixels.
+    """
+    r, values, pixels = _radial_profile(mean, good, centre, 1.3 * largest_radius(mean.shape))
+    if len(r) < 16 or values.max() <= 0:
+        return radius
+    error = MODEL_ERROR * ndimage.maximum_filter1d(
+        values, 5
+    )  # near an edge a model is off by what is on both its sides
+    error = np.hypot(error, np.sqrt(np.maximum(values, 1e-6 * values.max()) / (n * pixels)))
+    radii = np.arange(1.0, largest_radius(mean.shape), 0.2)
+    misfits = np.array([_misfit_of_edge(r, values, error, each) for each in radii])
+    best = float(radii[misfits.argmin()])
+    same = abs(best - radius) < max(SAME_RADIUS, SAME_RADIUS_SHARE * best)
+    if same or _misfit_of_edge(r, values, error, radius) < CLEARLY_BETTER * max(misfits.min(), float(len(r)) / 10):
+        return radius
+    return best
+
+
+def _radial_profile(
+    mean: FloatArray, good: BoolArray, centre: FloatArray, reach: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Radius, median and number of pixels of rings half a pixel wide, without the rings that stand out of the fall."""
+    y, x = np.indices(mean.shape)
+    distance = np.hypot(y - centre[0], x - centre[1])
+    used = good & (distance < reach)
+    ring = (2 * distance[used]).astype(int)
+    index = np.unique(ring)
+    values = np.asarray(ndimage.median(mean[used], ring, index), float)
+    top = int(values[: len(values) // 2].argmax())
+    values[top:] = np.minimum.accumulate(values[top:])
+    radius = np.asarray(ndimage.mean(distance[used], ring, index), float)
+    return radius, np.maximum(values, 0.0), np.bincount(ring)[index].astype(float)
+
+
+def _misfit_of_edge(r: FloatArray, values: FloatArray, error: FloatArray, radius: float) -> float:
+    """Chi-square of a disk, brighter or darker in its middle, on a sum of round backgrounds that fall off smoothly."""
+    smooth = [(1.0 + (r / width) ** 2) ** -fall for width in WIDTHS for fall in FALLS]
+    inside = (r / radius) ** 2
+    misfits = []
+    for edge in EDGES:
+        if edge < max(0.25 * radius, 2 * EDGES[0]):
+            disk = 0.5 * erfc((r - radius) / (np.sqrt(2.0) * edge))
+            shapes = [disk, disk * np.maximum(1.0 - inside, 0.0), disk * inside, disk * inside**2]
+            columns = np.stack([*shapes, *smooth, np.ones_like(r)], 1)
+            misfits.append(nnls(columns / error[:, None], values / error)[1] ** 2)
+    return float(min(misfits))
 
 
 @dataclass(frozen=True)
@@ -141,6 +259,7 @@ def find_beam(patterns: NDArray[Any], mean: FloatArray, saturated: BoolArray, go
         Detector pixels that can be trusted, shape ``(qy, qx)``.
     """
     centre, radius = find_direct_beam(mean, good)
+    radius = min(radius, USUAL * min(mean.shape))
     middle, shadow = centre_of_inversion(mean, good), np.zeros(good.shape, bool)
     for _ in range(3):  # the shadow pulls the centre a little, until it is known
         found = find_shadow(mean, good & ~shadow, middle, int(np.ceil(radius)) + 1)
@@ -154,6 +273,8 @@ def find_beam(patterns: NDArray[Any], mean: FloatArray, saturated: BoolArray, go
     centre = middle if hidden else centre
     if hidden or saturated[disk].mean() > MOST_CUT:
         radius = disk_radius(patterns, good & ~shadow, centre)
+    else:
+        radius = edge_of_disk(mean, good, centre, len(patterns), radius)
     return Beam(centre, radius, hidden, shadow)
 
 

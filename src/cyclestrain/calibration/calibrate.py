@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cyclestrain.calibration.beam import Centres, find_beam, find_centres
+from cyclestrain.calibration.beam import Centres, check_direct_beam, find_beam, find_centres
 from cyclestrain.calibration.hidden_beam import disk_radius
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, noise_scale
 from cyclestrain.calibration.subset import Sample
@@ -49,6 +49,8 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
     variance = some.var(0, dtype=np.float64)
     bad = find_bad_pixels(mean, variance, len(patterns), len(some))
     saturated = variance < MOST_SQUEEZED * noise_scale(mean, variance) * mean
+    if settings.centre is None:
+        check_direct_beam(mean, ~bad, scan.name)
     beam = find_beam(patterns, mean, saturated, ~bad)
     good = ~bad & ~beam.shadow
     choices = [f"bad pixels: {int(bad.sum())} masked" if bad.any() else "bad pixels: none found"]

@@ -110,7 +110,8 @@ def find_shadow(mean: FloatArray, good: BoolArray, centre: FloatArray, beam_radi
     large = (size > 0.005 * mean.size)[label]
     if not large.any():
         return large
-    profile = np.array([typical[radius == r].max(initial=0.0) for r in range(min(mean.shape) // 8)])
+    reach = max(min(mean.shape) // 8, 2 * beam_radius)
+    profile = np.array([typical[radius == r].max(initial=0.0) for r in range(reach)])
     brightest = int(profile[beam_radius:].argmax()) + beam_radius
     return np.asarray(ndimage.binary_dilation(large | (radius <= brightest - PENUMBRA), iterations=PENUMBRA + 1))
 
