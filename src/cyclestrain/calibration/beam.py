@@ -16,6 +16,7 @@ from cyclestrain.calibration.hidden_beam import centre_of_inversion, disk_radius
 from cyclestrain.calibration.pixels import fill_from_nearest
 from cyclestrain.calibration.subset import TILE, Sample
 from cyclestrain.data import BoolArray, Calibration, FloatArray
+from cyclestrain.errors import InputError
 
 __all__ = [
     "Beam",
