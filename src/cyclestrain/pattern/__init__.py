@@ -3,9 +3,10 @@
 In go patterns, an entry and a start, out come fitted transforms with their covariance. NumPy and Numba only.
 """
 
-from cyclestrain.pattern.decompose import Candidates, Decomposition, Palette, decompose
+from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import seen_edge
+from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
 from cyclestrain.pattern.refine import PatternFit, Start, approach, predicted_positions, refine
 from cyclestrain.pattern.windows import WindowStack, gather
