@@ -15,12 +15,23 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.learning import Knowledge, centre_prior
-from cyclestrain.pattern import Entry, PatternFit, Start, approach, gather, predicted_positions, refine
+from cyclestrain.pattern import (
+    Entry,
+    PatternFit,
+    Start,
+    approach,
+    approach_by_shells,
+    gather,
+    predicted_positions,
+    refine,
+)
 
 __all__ = ["MIN_GAIN", "MIN_SIGNIFICANCE", "BlockFit", "chunks", "fit_from_rotation", "fit_from_start", "is_faint"]
 
 CHUNK = 512
 """Patterns fitted at a time: their windows stay in the processor's cache and memory stays small."""
+SETTLING = (3, 2, 2)
+"""Steps before windows are cut again around where the reflections are now, where a start may be off by their size."""
 MIN_SIGNIFICANCE = 5.0
 """Significance from which a pattern whose neighbours agree counts as crystal.
 
@@ -170,6 +181,8 @@ def fit_from_rotation(
 ) -> PatternFit:
     """Fit patterns, or sums of their `members`, from a coarse rotation.
 
+    Where disks are full of contrast, two ways lead to a start; the one that ends at the likelier fit is kept.
+
     Parameters
     ----------
     patterns
@@ -183,9 +196,29 @@ def fit_from_rotation(
     members
         Which patterns are summed for each fit, see `cyclestrain.pattern.windows.gather`.
     """
-    sigma = centre_prior(knowledge.calibration)
-    near = approach(patterns, knowledge.calibration.good, entry, start, centre_sigma=sigma, members=members)
-    return fit_from_start(patterns, start.centre, near, entry, knowledge, iterations=3, members=members)
+    good, sigma = knowledge.calibration.good, centre_prior(knowledge.calibration)
+    near = approach(patterns, good, entry, start, centre_sigma=sigma, members=members)
+    if not entry.has_contrast:
+        return fit_from_start(patterns, start.centre, near, entry, knowledge, iterations=3, members=members)
+    noise = knowledge.dictionary.noise_scale
+    sharp = approach_by_shells(patterns, good, entry, start, centre_sigma=sigma, noise_scale=noise, members=members)
+    one, two = (_settled(patterns, start.centre, place, entry, knowledge, members) for place in (near, sharp))
+    return one.where(two.penalty(entry) < one.penalty(entry), two)
+
+
+def _settled(
+    patterns: NDArray[Any],
+    centre: FloatArray,
+    start: Start,
+    entry: Entry,
+    knowledge: Knowledge,
+    members: IntArray | None,
+) -> PatternFit:
+    """Fit with windows that follow: a reflection that leaves its window would be lost without a word."""
+    for iterations in SETTLING:
+        fit = fit_from_start(patterns, centre, start, entry, knowledge, iterations=iterations, members=members)
+        start = fit.start
+    return fit
 
 
 def fit_from_start(

@@ -4,12 +4,13 @@ The functions take patterns, an entry and a start, and return fitted transforms 
 only.
 """
 
+from cyclestrain.pattern.approach import approach, approach_by_shells
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import seen_edge
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
-from cyclestrain.pattern.refine import PatternFit, Start, approach, predicted_positions, refine
+from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine
 from cyclestrain.pattern.windows import WindowStack, gather
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Start",
     "WindowStack",
     "approach",
+    "approach_by_shells",
     "decompose",
     "disk_profile",
     "gather",

@@ -13,6 +13,8 @@ __all__ = ["Dictionary", "Entry", "Priors"]
 
 N_SPREADS = 8
 """Number of widths of each reflection, see `Priors`."""
+WIDTHS = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7])
+"""Column of the width of each deviation: intensity, level, slopes y and x; contrast: slopes y and x, bowl, saddles."""
 FIRST_CONTRAST = 5
 """Column of the first width of the contrast inside the disks."""
 
@@ -31,6 +33,11 @@ class Priors:
     """
 
     spread: FloatArray
+
+    @property
+    def of_deviations(self) -> FloatArray:
+        """Width of every fitted deviation of each reflection, see `PatternFit.local`, shape ``(reflection, 9)``."""
+        return self.spread[:, WIDTHS]
 
     @classmethod
     def none(cls, n_reflections: int) -> Priors:
@@ -89,6 +96,11 @@ class Entry:
     def has_free_intensities(self) -> bool:
         """Whether most reflections vary in intensity from pattern to pattern independently of each other."""
         return bool(np.median(self.priors.spread[:, 0]) > 0)
+
+    @property
+    def has_contrast(self) -> bool:
+        """Whether disks are not flat inside in every pattern."""
+        return bool(self.priors.spread[:, FIRST_CONTRAST:].any())
 
     @property
     def without_contrast(self) -> Entry:

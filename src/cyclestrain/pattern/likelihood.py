@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
 from cyclestrain.pattern.cholesky import cholesky_solve
+from cyclestrain.pattern.dictionary import WIDTHS
 from cyclestrain.pattern.elimination import (
     N_PARAMETERS,
     POOLED,
@@ -59,8 +60,6 @@ from cyclestrain.pattern.scratch import make_plan, make_scratch
 
 __all__ = ["Model", "Outcome", "Steps", "Windows", "fit_patterns"]
 
-_WIDTH = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7])
-"""Column of the prior widths for each deviation."""
 _TOGETHER = 8
 """Patterns that one thread fits before it takes others: they share its scratch space."""
 _LEAST_SHARE = 0.4
@@ -161,7 +160,7 @@ def _isolate(
     scale_sums(scratch.sums, weight, expected.amplitude, expected.level, 2 + n_local, normal, score)
     if plan.free[g]:
         for i in range(n_local):  # prior widths of intensities are relative to the shared one
-            width = model.spread[g, _WIDTH[i]] * (gain * model.intensity[g] if i == 0 else 1.0)
+            width = model.spread[g, WIDTHS[i]] * (gain * model.intensity[g] if i == 0 else 1.0)
             precision[i] = 1.0 / (width * width) if width > 0 else np.inf
         eliminate(
             normal, score, precision, expected.local, n_local, scratch.work, scratch.coupling, scratch.gains[g]

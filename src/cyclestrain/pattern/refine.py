@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cyclestrain.affine import rotation
-from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.likelihood import Model, Outcome, Steps, Windows, fit_patterns
 from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
-from cyclestrain.pattern.windows import WindowStack, gather
+from cyclestrain.pattern.windows import WindowStack
 
-__all__ = ["PatternFit", "Start", "approach", "predicted_positions", "refine"]
-
-SETTLED = 0.003
-"""Largest move of a reflection at which an approach ends, pixels.
-
-`refine` reduces what is left to less than 1e-7 of strain.
-"""
+__all__ = ["PatternFit", "Start", "predicted_positions", "refine"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +98,28 @@ class PatternFit:
         """Fits of some of the patterns, chosen by a mask, indices or a slice."""
         arrays = {name: getattr(self, name)[which] for name in self.__dataclass_fields__ if name != "start"}
         return PatternFit(self.start.only(which), **arrays)
+
+    def where(self, better: BoolArray, other: PatternFit) -> PatternFit:
+        """These fits, or those of `other` where they are `better`, shape ``(n,)``."""
+
+        def pick(one: FloatArray, two: FloatArray) -> FloatArray:
+            return np.where(better.reshape(-1, *[1] * (one.ndim - 1)), two, one)
+
+        names = [name for name in self.__dataclass_fields__ if name != "start"]
+        start = Start(*(pick(a, b) for a, b in zip(astuple(self.start), astuple(other.start), strict=True)))
+        return PatternFit(start, **{name: pick(getattr(self, name), getattr(other, name)) for name in names})
+
+    def penalty(self, entry: Entry) -> FloatArray:
+        """Misfit of each pattern, robust against reflections that do not fit, with that of its deviations, ``(n,)``.
+
+        Twice the negative logarithm of the posterior up to a constant: what tells which of two maxima is the better.
+        """
+        n = np.maximum(self.n_pixels, 1)
+        misfit = np.where(self.chi_square > n, n * (1 + np.log(np.maximum(self.chi_square, 1e-9) / n)), self.chi_square)
+        width = np.broadcast_to(entry.priors.of_deviations, self.local.shape).copy()
+        width[..., 0] *= self.start.gain[:, None] * entry.intensity
+        deviation = np.where(width > 0, self.local / np.maximum(width, 1e-9), 0.0)
+        return np.asarray(misfit.sum(1) + (deviation**2).sum((1, 2)))
 
     @property
     def shared(self) -> FloatArray:
@@ -221,51 +236,3 @@ def refine(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior,
     )  # fmt: skip
-
-
-def approach(
-    patterns: NDArray[Any],
-    good: BoolArray,
-    entry: Entry,
-    start: Start,
-    *,
-    centre_sigma: float,
-    relative_error: float = 0.03,
-    members: IntArray | None = None,
-) -> Start:
-    """Bring a coarse start (a rotation, no strain) to within a fraction of a pixel of the fit.
-
-    The probe is blurred so that its edge reaches further, and the inner reflections, which move least, are fitted
-    first.
-
-    Parameters
-    ----------
-    patterns
-        Counts, shape ``(n, qy, qx)``.
-    good
-        Detector pixels that can be trusted, shape ``(qy, qx)``.
-    entry
-        Dictionary entry to fit.
-    start
-        Coarse start; its centre is the prior as well.
-    centre_sigma
-        Standard deviation of the beam centre, pixels.
-    relative_error
-        Largest distance of a reflection from its predicted place, relative to its length.
-    members
-        Which patterns are summed for each fit, see `cyclestrain.pattern.windows.gather`.
-    """
-    length = np.hypot(*entry.reflections.T)
-    blur = max(1.0, 0.4 * entry.probe.radius)
-    inner = length <= max(1.8 * length.min(), (entry.probe.radius + blur) / relative_error)
-    centre = start.centre
-    for chosen, sigma, steps in ((inner, blur, 4), (np.ones(len(length), bool), 0.6 * blur, 3)):
-        part = entry.only(chosen).without_contrast
-        probe = entry.probe.blurred(sigma, entry.probe.half + int(np.ceil(sigma)))
-        stack = gather(patterns, predicted_positions(start, part.reflections), probe.half + 4, good, members)
-        fit = refine(
-            stack, part, start, centre=centre, centre_sigma=centre_sigma, iterations=steps, probe=probe,
-            max_shift=2.0, robust=False, tolerance=SETTLED,
-        )  # fmt: skip
-        start = fit.start
-    return start

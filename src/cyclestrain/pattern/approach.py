@@ -1,0 +1,107 @@
+"""From a coarse rotation to a start within a fraction of a pixel of the fit.
+
+Two ways lead there. With a blurred, flat disk the likelihood has few maxima, but of a disk that is bright on one side
+only it is the bright side that is found, up to two pixels off, and for all reflections alike where thickness and tilt
+are alike. With the sharp disk and its contrast, reflection by reflection from the inside out, the edges are found,
+but a strained lattice may be lost on the way. Where there is contrast both are followed to the likelihood.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.data import BoolArray, IntArray
+from cyclestrain.pattern.dictionary import Entry
+from cyclestrain.pattern.refine import Start, predicted_positions, refine
+from cyclestrain.pattern.windows import gather
+
+__all__ = ["approach", "approach_by_shells"]
+
+SETTLED = 0.003
+"""Largest move of a reflection at which an approach ends, pixels.
+
+`refine` reduces what is left to less than 1e-7 of strain.
+"""
+SHELLS = (1.2, 2.1, np.inf)
+"""Lengths, in units of the shortest reflection, up to which reflections are fitted, one after the other."""
+
+
+def approach(
+    patterns: NDArray[Any],
+    good: BoolArray,
+    entry: Entry,
+    start: Start,
+    *,
+    centre_sigma: float,
+    relative_error: float = 0.03,
+    members: IntArray | None = None,
+) -> Start:
+    """Bring a coarse start (a rotation, no strain) to within a fraction of a pixel of the fit.
+
+    The probe is blurred so that its edge reaches further, and the inner reflections, which move least, are fitted
+    first.
+
+    Parameters
+    ----------
+    patterns
+        Counts, shape ``(n, qy, qx)``.
+    good
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
+    entry
+        Dictionary entry to fit.
+    start
+        Coarse start; its centre is the prior as well.
+    centre_sigma
+        Standard deviation of the beam centre, pixels.
+    relative_error
+        Largest distance of a reflection from its predicted place, relative to its length.
+    members
+        Which patterns are summed for each fit, see `cyclestrain.pattern.windows.gather`.
+    """
+    length = np.hypot(*entry.reflections.T)
+    blur = max(1.0, 0.4 * entry.probe.radius)
+    inner = length <= max(1.8 * length.min(), (entry.probe.radius + blur) / relative_error)
+    centre = start.centre
+    for chosen, sigma, steps in ((inner, blur, 4), (np.ones(len(length), bool), 0.6 * blur, 3)):
+        part = entry.only(chosen).without_contrast
+        probe = entry.probe.blurred(sigma, entry.probe.half + int(np.ceil(sigma)))
+        stack = gather(patterns, predicted_positions(start, part.reflections), probe.half + 4, good, members)
+        fit = refine(
+            stack, part, start, centre=centre, centre_sigma=centre_sigma, iterations=steps, probe=probe,
+            max_shift=2.0, robust=False, tolerance=SETTLED,
+        )  # fmt: skip
+        start = fit.start
+    return start
+
+
+def approach_by_shells(
+    patterns: NDArray[Any],
+    good: BoolArray,
+    entry: Entry,
+    start: Start,
+    *,
+    centre_sigma: float,
+    noise_scale: float,
+    members: IntArray | None = None,
+) -> Start:
+    """Bring a coarse start to the fit with the sharp probe and its contrast, the inner reflections first.
+
+    Parameters
+    ----------
+    patterns, good, entry, start, centre_sigma, members
+        As for `approach`.
+    noise_scale
+        Variance over mean of a pixel.
+    """
+    length, centre = np.hypot(*entry.reflections.T), start.centre
+    for reach in SHELLS:
+        part = entry.only(length <= reach * length.min())
+        stack = gather(patterns, predicted_positions(start, part.reflections), part.probe.half + 4, good, members)
+        fit = refine(
+            stack, part, start, centre=centre, centre_sigma=centre_sigma, iterations=4, noise_scale=noise_scale
+        )
+        start = fit.start
+    return start
