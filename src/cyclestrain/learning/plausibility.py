@@ -21,11 +21,11 @@ Measured: 0.11 to 0.62 on spots at random places, 1.00 on all crystals (superstr
 """
 CERTAIN, OVERDETERMINED = 0.9, 6
 """Share of the intensity and number of the reflections on nodes that no chance explains, whatever else is missing."""
-PAIRED, LEAST_PAIRS = 0.6, 3
+PAIRED, PAIRED_CERTAIN, LEAST_PAIRS = 0.6, 0.2, 3
 """Least share of the reflections that have a partner across the beam, of at least so many whose partner can be seen.
 
-Measured: 0 to 0.5 on spots at random places, 0.86 to 1.00 on crystals; a crystal tilted off its zone has 0.4, which is
-why pairs are not asked for where the lattice is beyond chance.
+The second is asked for where the lattice is beyond chance. Measured: 0 to 0.5 on spots at random places, 0 on the edges of
+bands that a dense lattice indexes whole, 0.76 to 1.00 on crystals, 0.38 to 0.56 on crystals tilted off their zone.
 """
 SIZE, SIZE_PIXELS = 1.4, 1.0
 """Largest ratio, either way, and difference (pixels) between the radii of the learned disk and of the direct beam's.
@@ -33,11 +33,11 @@ SIZE, SIZE_PIXELS = 1.4, 1.0
 Both have to be exceeded. Measured: at most 1.19 on crystals of round disks. A saturated beam looks up to 2.8 times as
 large as the spots (recorded MoO3), so that this is no doubt by itself.
 """
-MISFIT, MISFIT_OF_RINGS = 2.5, 1.3
-"""Largest ratio between the scatter of the patterns about the model and their noise, and where the disks have rings.
+MISFIT, MISFIT_OF_ODD = 2.5, 1.5
+"""Largest ratio between the scatter of the patterns about the model and their noise, and where the disks are odd.
 
 Measured: 0.94 to 1.23 on crystals of round disks, 3.1 and more on disks that overlap, on crosses and on false lattices;
-1.0 on round rings that are seen whole, 1.9 and more where they are not.
+1.0 on round rings that are seen whole, 1.7 and more where they are not.
 """
 
 NOISE_PAIRS, NOISELESS = 64, 1e-4
@@ -129,7 +129,7 @@ class Plausibility:
         found = {
             f"only {100 * self.indexed:.0f} % of the intensity lies on its lattice": self.indexed < INDEXED,
             f"only {100 * np.nan_to_num(self.paired):.0f} % of its reflections have a partner across the beam": (
-                self.paired < PAIRED and not self.certain
+                self.paired < (PAIRED_CERTAIN if self.certain else PAIRED)
             ),
             f"patterns scatter about it {self.misfit:.1f} times as much as their noise": self.misfit > MISFIT,
         }
@@ -140,9 +140,8 @@ class Plausibility:
         """Why the entry is not kept, None where it is: two faults that together exclude a crystal or a disk."""
         if self.indexed < INDEXED and (self.paired < PAIRED or not self.fits_beam):
             return Unlearned.NO_CRYSTAL
-        most = MISFIT if self.is_flat else MISFIT_OF_RINGS
-        odd = (not self.is_flat) + (self.misfit > most) + (not self.fits_beam)
-        if not self.has_rim or odd >= 2:
+        odd = not self.is_flat or not self.fits_beam
+        if not self.has_rim or (odd and self.misfit > MISFIT_OF_ODD) or not (self.is_flat or self.fits_beam):
             return Unlearned.NO_DISK
         return None
 
