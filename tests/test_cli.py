@@ -239,12 +239,21 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.Capture
     assert cli.main(arguments) == 2
 
 
+def too_large(shape: tuple[int, int]) -> MemoryError:
+    """What numpy raises where an array of `shape` cannot be made."""
+    error = MemoryError(shape)
+    error.shape, error.dtype = shape, np.dtype(float)  # type: ignore[attr-defined]
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "expected"),
     [
         (KeyboardInterrupt(), 130, "error: interrupted"),
         (ValueError("odd"), 1, "error: unexpected ValueError: odd; please report it with what --debug prints"),
         (MemoryError(), 1, "error: not enough memory"),
+        (too_large((1000, 1000)), 1, "error: not enough memory"),
+        (too_large((10**9, 10**9)), 1, "error: unexpected MemoryError: (1000000000, 1000000000); please report it"),
     ],
 )
 def test_what_stops_a_run_is_told_in_one_line(

@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 an error the user can act on, 2 wrong usage, 130 interrupt
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from cyclestrain import api
 from cyclestrain.errors import CyclestrainError
+from cyclestrain.memory import available_memory
 from cyclestrain.progress import RichProgress
 from cyclestrain.settings import FitSettings, MapSettings, ReadOptions, ReadSettings
 from cyclestrain.version import __version__
@@ -197,9 +199,19 @@ def _launch(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=T
 def _in_words(error: Exception) -> str:
     if isinstance(error, CyclestrainError):
         return str(error)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) and _asked(error) <= (available_memory() or math.inf):
         return "not enough memory; close other programs or use a machine with more"
     return f"unexpected {type(error).__name__}: {error}; please report it with what --debug prints"
+
+
+def _asked(error: MemoryError) -> int:
+    """Bytes of the array that could not be made, 0 where the error does not say.
+
+    The memory that a run takes is bounded: an array larger than the machine is a fault of the program, and closing
+    other programs makes no room for it.
+    """
+    shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)
+    return 0 if shape is None or dtype is None else math.prod(shape) * int(dtype.itemsize)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from cyclestrain.calibration import above_pedestal, calibrate, draw_sample, held
 from cyclestrain.context import smooth
 from cyclestrain.data import Block, BoolArray, Calibration, Fields, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields
+from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields, with_doubts
 from cyclestrain.io import fingerprint
 from cyclestrain.learning import Knowledge, Material, describe, learn, transfer
 from cyclestrain.orientation import PolarGrid, Templates
@@ -91,6 +91,7 @@ def map_scan(
             context = smooth(fields.affine)
             mixtures = mixtures.only(context.valid)
             fields = mixtures.with_dominant_crystal(replace(fields, context=context))
+    fields = with_doubts(fields, knowledge)
     maps = finish(scan, settings, knowledge, fields, mixtures, region, progress)
     return MapResult(maps, dictionary_dataset(knowledge.dictionary), log.dataset() if log else None)
 
@@ -183,6 +184,8 @@ def prepare(
             run.save("knowledge", knowledge)
     for text in describe(knowledge.dictionary):
         progress.note(text)
+    for k, text in knowledge.doubts.items():
+        progress.note(f"entry {k} is doubtful: {text}")
     return scan, knowledge
 
 

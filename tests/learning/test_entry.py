@@ -13,6 +13,7 @@ from cyclestrain.calibration import calibrate, draw_sample
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.entry import learn_entry
 from cyclestrain.learning.lesson import Lesson
+from cyclestrain.learning.plausibility import Unlearned
 from cyclestrain.learning.recognition import is_new_crystal, significance
 from cyclestrain.pattern import Entry
 from cyclestrain.settings import MapSettings
@@ -53,7 +54,7 @@ def lesson_of(n: int = 14, seed: int = 0, **options: Any) -> tuple[Lesson, Calib
 def learned_of(**options: Any) -> Learned:
     lesson, calibration, acquisition, gradient = lesson_of(**options)
     found = learn_entry(lesson, calibration, np.random.default_rng(0))
-    assert found is not None
+    assert not isinstance(found, Unlearned)
     return Learned(*found, lesson, calibration, acquisition, gradient)
 
 
@@ -178,8 +179,8 @@ def test_gain_of_the_detector_is_the_scale_of_the_noise() -> None:
     amplified = replace(lesson, patterns=7.0 * lesson.patterns.astype(np.float32))
     one = learn_entry(lesson, calibration, np.random.default_rng(0))
     other = learn_entry(amplified, calibration, np.random.default_rng(0))
-    assert one is not None
-    assert other is not None
+    assert not isinstance(one, Unlearned)
+    assert not isinstance(other, Unlearned)
     assert other[1] == pytest.approx(7 * one[1], rel=0.02)
     np.testing.assert_allclose(other[0].intensity, 7 * one[0].intensity, rtol=0.02)
     assert other[0].probe.radius == pytest.approx(one[0].probe.radius, abs=0.02)
@@ -189,7 +190,7 @@ def test_brightness_that_changes_from_place_to_place_is_learned_as_free() -> Non
     """As with thickness and tilt: two kinds of patterns whose reflections differ by a factor of two."""
     lesson, calibration, acquisition, gradient = lesson_of(n=11, seed=3)
     found = learn_entry(lesson, calibration, np.random.default_rng(0))
-    assert found is not None
+    assert not isinstance(found, Unlearned)
     rng = np.random.default_rng(1)
     lattice = acquisition.make_lattice()
     y, x = np.indices(DETECTOR)
@@ -201,7 +202,7 @@ def test_brightness_that_changes_from_place_to_place_is_learned_as_free() -> Non
             near = np.hypot(y - py, x - px) < acquisition.disk_radius + 1.5
             patterns[n][near] = rng.binomial(patterns[n][near].astype(int), share)
     changed = learn_entry(replace(lesson, patterns=patterns.astype(np.uint16)), calibration, np.random.default_rng(0))
-    assert changed is not None
+    assert not isinstance(changed, Unlearned)
     steady, free = (np.median(entry.priors.spread[:, 0]) for entry in (found[0], changed[0]))
     assert steady < 0.05
     assert free > 0.1
@@ -218,7 +219,7 @@ def test_sums_over_neighbours_teach_what_single_patterns_cannot() -> None:
     centre = calibration.centre[:, 4]
     lesson = Lesson(patterns, np.arange(1350).reshape(150, 9), calibration.good, centre, 0.1, np.full(150, 0.3))
     found = learn_entry(lesson, calibration, np.random.default_rng(0))
-    assert found is not None
+    assert not isinstance(found, Unlearned)
     entry, noise_scale = found
     assert entry.probe.radius == pytest.approx(3.0, abs=0.2)
     assert noise_scale == pytest.approx(1.0, abs=0.05)
@@ -233,7 +234,7 @@ def test_noise_teaches_nothing() -> None:
     smooth = 1e5 * background(DETECTOR, 63.5, 63.5)
     empty = replace(lesson, patterns=rng.poisson(smooth, (64, *DETECTOR)).astype(np.uint16))
     found = learn_entry(empty, calibration, rng)
-    assert found is None or np.median(significance(found[0], empty)) < 5
+    assert isinstance(found, Unlearned) or np.median(significance(found[0], empty)) < 5
 
 
 def test_a_crystal_is_new_once() -> None:

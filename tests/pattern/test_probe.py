@@ -122,3 +122,35 @@ def test_support_is_round_and_symmetric(half: int) -> None:
     assert support[0, half] == 1
     assert support[0, 0] == 0
     assert support.sum() == pytest.approx(np.pi * (half + 0.3) ** 2, rel=0.15)
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=9, max_size=9), st.integers(3, 7))
+def test_no_radius_is_larger_than_the_table_whatever_the_profile(heights: list[float], half: int) -> None:
+    """Ring-shaped probes and disks that overlap rise again at the end of the window: the radius ran away to 3e7 px."""
+    m = (half + 2) * 4
+    y, x = np.mgrid[-m : m + 1, -m : m + 1]
+    values = 1e-3 + np.interp(np.hypot(y, x), np.linspace(0, 1.5 * m, 9), heights)
+    probe = Probe(values, 4, half)
+    assert 0 < probe.radius <= half + 2
+    assert probe.falls_off == (probe.radius < half)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_disk_is_flat_and_ends_within_its_window_and_rings_are_not(shape: tuple[float, float, int, int]) -> None:
+    radius, _, oversampling, half = shape
+    probe = soft_disk(*shape)
+    assert probe.falls_off
+    assert probe.is_flat
+    y, x = np.mgrid[-half - 2 : half + 2 : 1j * len(probe.values), -half - 2 : half + 2 : 1j * len(probe.values)]
+    rings = probe.values * (0.5 + 0.5 * np.cos(2 * np.pi * 2.5 * (np.hypot(y, x) / radius - 0.9)))
+    assert not Probe(rings, oversampling, half).is_flat
+    rising = probe.values.max() * np.hypot(y, x) / half
+    assert not Probe(rising, oversampling, half).falls_off
+
+
+@pytest.mark.parametrize("sigma", [0.9, 1.5, 2.5])
+def test_a_spot_without_plateau_is_flat_enough(sigma: float) -> None:
+    r = np.arange(0, 10, 1 / 8)
+    probe = Probe.from_profile(np.exp(-0.5 * (r / sigma) ** 2), 8, 8)
+    assert probe.is_flat
+    assert probe.falls_off

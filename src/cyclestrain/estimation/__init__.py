@@ -6,6 +6,7 @@ of the scan. What is done to a block is a pure function, so that threads, a clus
 
 from cyclestrain.estimation.block import BlockFit, chunks, fit_from_start
 from cyclestrain.estimation.crystals import to_fields
+from cyclestrain.estimation.doubts import unexplained, with_doubts
 from cyclestrain.estimation.first_pass import first_look, first_pass, fit_alone, fit_sums
 from cyclestrain.estimation.second_pass import Starts, explain_boundaries, find_starts, fit_again, second_pass
 
@@ -23,4 +24,6 @@ __all__ = [
     "fit_sums",
     "second_pass",
     "to_fields",
+    "unexplained",
+    "with_doubts",
 ]

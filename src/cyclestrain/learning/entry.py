@@ -18,6 +18,7 @@ from cyclestrain.learning.deviations import measure_deviations
 from cyclestrain.learning.lattice import Lattice, find_lattice, lattice_operators, lattice_score
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import Peaks, find_peaks
+from cyclestrain.learning.plausibility import Plausibility, Unlearned
 from cyclestrain.learning.profiles import fit_profiles
 from cyclestrain.learning.reflections import disk_size, measure_reflections
 from cyclestrain.pattern import (
@@ -43,8 +44,12 @@ MAX_PATTERNS = 1024
 
 
 def learn_entry(
-    lesson: Lesson, calibration: Calibration, rng: np.random.Generator, rounds: int = 4
-) -> tuple[Entry, float] | None:
+    lesson: Lesson,
+    calibration: Calibration,
+    rng: np.random.Generator,
+    rounds: int = 4,
+    noise: float = np.nan,
+) -> tuple[Entry, float] | Unlearned:
     """Learn one entry from patterns whose coarse rotation is known.
 
     Parameters
@@ -57,21 +62,26 @@ def learn_entry(
         Random generator that picks the patterns where there are more than `MAX_PATTERNS`.
     rounds
         Alternations of fitting patterns and updating the entry.
+    noise
+        Variance over mean of a pixel, measured without a model; NaN where it is not known.
 
     Returns
     -------
     entry, noise_scale
-        The entry and the variance over mean of a pixel; None where the patterns show no lattice.
+        The entry and the variance over mean of a pixel; the reason where the patterns show no crystal.
     """
     if len(lesson.theta) > MAX_PATTERNS:
         lesson = lesson.only(np.sort(rng.choice(len(lesson.theta), MAX_PATTERNS, replace=False)))
     entry = start_entry(lesson, calibration)
     if entry is None:
-        return None
+        return Unlearned.NO_LATTICE
     start = approached(lesson, entry)
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0)
     entry, start = _look_again(lesson, calibration, entry, start)
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
+    refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
+    if refusal:
+        return refusal
     lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
     return replace(entry, operators=lattice_operators(lattice)), noise_scale
 

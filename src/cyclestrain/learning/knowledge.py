@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cyclestrain.data import Calibration
+from cyclestrain.learning.plausibility import Plausibility
 from cyclestrain.orientation import Templates
 from cyclestrain.pattern import Dictionary
 
@@ -18,13 +19,21 @@ class Knowledge:
     """Everything that is learned of a scan before its patterns are fitted.
 
     `correlation_noise` is the standard deviation, by noise, of the correlation of a pattern with the template of its
-    class.
+    class; `pixel_noise` the variance over mean of a pixel, measured without a model, NaN where it is not known.
     """
 
     calibration: Calibration
     templates: Templates
     dictionary: Dictionary
     correlation_noise: float = 1.0
+    pixel_noise: float = float("nan")
+
+    @property
+    def doubts(self) -> dict[int, str]:
+        """What is unlike a crystal in an entry, in words, for every entry with such a fault."""
+        misfit = self.dictionary.noise_scale / self.pixel_noise
+        found = [Plausibility.of(entry, self.calibration, misfit).faults for entry in self.dictionary.entries]
+        return {k: "; ".join(faults) for k, faults in enumerate(found) if faults}
 
 
 def centre_prior(calibration: Calibration) -> float:

@@ -12,6 +12,7 @@ from cyclestrain.errors import InputError
 from cyclestrain.learning.entry import learn_entry
 from cyclestrain.learning.knowledge import Knowledge
 from cyclestrain.learning.lessons import ClassLesson, choose
+from cyclestrain.learning.plausibility import Unlearned
 from cyclestrain.learning.recognition import is_new_crystal, is_scarce
 from cyclestrain.orientation import PolarGrid, learn_templates
 from cyclestrain.pattern import Entry
@@ -38,7 +39,7 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
     Raises
     ------
     InputError
-        If no averaged pattern shows a lattice.
+        If no averaged pattern shows a crystal.
     """
     rng = np.random.default_rng(settings.seed)
     grid = PolarGrid.fitting(calibration)
@@ -47,17 +48,15 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
     templates = learn_templates(chosen.polar, rows, columns, grid, rng, settings.classes or MAX_CLASSES)
     lessons = chosen.lessons(templates)
     known: dict[int, _Learned] = {}
+    refused: list[Unlearned] = []
     for k in np.argsort(-np.bincount(lessons.label[lessons.label >= 0], minlength=len(templates.spectra))).tolist():
-        learned = _learn_class(lessons.of(k), calibration, rng)
-        if learned is not None and learned.is_new(known):
+        learned = _learn_class(lessons.of(k), calibration, rng, chosen.noise)
+        if isinstance(learned, Unlearned):
+            refused.append(learned)
+        elif learned.is_new(known):
             known[k] = learned
     if not known:
-        raise InputError(
-            f"no crystal was found in {scan.name}: the averaged pattern shows no lattice of reflections between "
-            f"{calibration.ring[0]:.0f} and {calibration.ring[1]:.0f} px from the beam centre "
-            f"({calibration.centre[..., 0].mean():.1f}, {calibration.centre[..., 1].mean():.1f}); "
-            "if there is one, set --centre or --ring"
-        )
+        raise InputError(_no_crystal(scan, calibration, refused))
     entries, scales = [each.entry for each in known.values()], [each.noise_scale for each in known.values()]
     return chosen.knowledge(templates.only(list(known)), entries, scales)
 
@@ -76,14 +75,34 @@ class _Learned:
         return is_new_crystal(self.entry, others, self.source.lesson)
 
 
-def _learn_class(sources: list[ClassLesson], calibration: Calibration, rng: np.random.Generator) -> _Learned | None:
+def _learn_class(
+    sources: list[ClassLesson], calibration: Calibration, rng: np.random.Generator, noise: float
+) -> _Learned | Unlearned:
     """Learn an entry from single patterns, or from sums over neighbours where single ones show too little."""
-    learned = None
+    learned: _Learned | Unlearned = Unlearned.NO_LATTICE
     if len(sources[0].thetas) < 2:
-        return None
+        return learned
     for source in sources:
-        found = learn_entry(source.lesson, calibration, rng)
-        learned = _Learned(*found, source) if found else learned
-        if found and not is_scarce(found[0], source.lesson):
-            break
+        found = learn_entry(source.lesson, calibration, rng, noise=noise)
+        if not isinstance(found, Unlearned):
+            learned = _Learned(*found, source)
+            if not is_scarce(found[0], source.lesson):
+                break
+        elif isinstance(learned, Unlearned):
+            learned = found
     return learned
+
+
+def _no_crystal(scan: Scan, calibration: Calibration, refused: list[Unlearned]) -> str:
+    """The sentence for a scan without an entry: what its averaged patterns show instead of a crystal."""
+    why = next((each for each in (Unlearned.NO_DISK, Unlearned.NO_CRYSTAL) if each in refused), Unlearned.NO_LATTICE)
+    where = (
+        f"between {calibration.ring[0]:.0f} and {calibration.ring[1]:.0f} px from the beam centre "
+        f"({calibration.centre[..., 0].mean():.1f}, {calibration.centre[..., 1].mean():.1f})"
+    )
+    if why is Unlearned.NO_DISK:
+        return (
+            f"the crystal in {scan.name} cannot be measured: {why.value}; the program needs the image of a round "
+            "aperture at every reflection, smaller than their distance"
+        )
+    return f"no crystal was found in {scan.name}: {why.value} {where}; if there is one, set --centre or --ring"

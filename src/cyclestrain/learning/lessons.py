@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from cyclestrain.data import Calibration, FloatArray, IntArray, local_means, nei
 from cyclestrain.data.neighbours import SUMS
 from cyclestrain.learning.knowledge import Knowledge, centre_prior
 from cyclestrain.learning.lesson import Lesson
+from cyclestrain.learning.plausibility import counting_noise
 from cyclestrain.orientation import (
     PolarGrid,
     Templates,
@@ -80,6 +82,16 @@ class Chosen:
     polar: NDArray[np.float32]
     calibration: Calibration
 
+    @cached_property
+    def noise(self) -> float:
+        """Variance over mean of a pixel, see `counting_noise`."""
+        calibration = self.calibration
+        y, x = np.indices(calibration.good.shape)
+        middle = calibration.centre.reshape(-1, 2).mean(0)
+        distance = np.hypot(y - middle[0], x - middle[1])
+        inside = (distance > calibration.ring[0]) & (distance < calibration.ring[1])
+        return counting_noise(self.sample, calibration.good & inside)
+
     def lessons(self, templates: Templates) -> Lessons:
         """Lessons with the coarse rotation and class of each pattern."""
         sample, index, calibration = self.sample, self.index, self.calibration
@@ -110,7 +122,8 @@ class Chosen:
             Variance over mean of a pixel in the fits of each entry; their median becomes the noise scale.
         """
         noise = correlation_noise(correlations(self.polar, templates))
-        return Knowledge(self.calibration, templates, Dictionary(tuple(entries), float(np.median(scales))), noise)
+        dictionary = Dictionary(tuple(entries), float(np.median(scales)))
+        return Knowledge(self.calibration, templates, dictionary, noise, self.noise)
 
 
 def choose(sample: Sample, calibration: Calibration, grid: PolarGrid, rng: np.random.Generator) -> Chosen:

@@ -19,6 +19,10 @@ __all__ = ["Probe", "disk_profile"]
 
 VECTOR = 16
 """Float32 values that the widest vector registers hold; the compared pixels are padded to a multiple of it."""
+PLATEAU = 0.75
+"""Part of the radius within which a disk is flat: a Gaussian spot falls to 0.68 of its height there."""
+DEEPEST = 0.5
+"""Least value of the profile there, relative to its maximum, that contrast leaves in a disk."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,28 @@ class Probe:
 
     @cached_property
     def radius(self) -> float:
-        """Radius in detector pixels at which the azimuthal mean falls to half of its maximum."""
+        """Radius in detector pixels at which the azimuthal mean falls to half of its maximum.
+
+        That of the table where it does not fall that far within it, see `falls_off`.
+        """
         profile = self.profile
         half = 0.5 * float(profile.max())
         last = int(np.flatnonzero(profile >= half)[-1])
-        upper, lower = profile[last], profile[min(last + 1, len(profile) - 1)]
-        return float((last + (upper - half) / max(upper - lower, 1e-12)) / self.oversampling)
+        if last == len(profile) - 1:
+            return last / self.oversampling
+        upper, lower = profile[last], profile[last + 1]
+        return float((last + (upper - half) / (upper - lower)) / self.oversampling)
+
+    @property
+    def falls_off(self) -> bool:
+        """Whether the profile falls to half of its maximum within the window, as that of every aperture does."""
+        return self.radius < self.half
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the profile is a plateau, without the dark rings of a patterned probe."""
+        inside = self.profile[: max(1, int(PLATEAU * self.radius * self.oversampling))]
+        return bool(inside.min() > DEEPEST * self.profile.max())
 
     @cached_property
     def profile(self) -> NDArray[np.float64]:

@@ -1,0 +1,170 @@
+"""Whether what was learned is a crystal seen by a round aperture: spots at any places also give an entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+import numpy as np
+
+from cyclestrain.calibration import Sample
+from cyclestrain.data import BoolArray, Calibration
+from cyclestrain.pattern import Entry
+
+__all__ = ["Plausibility", "Unlearned", "counting_noise"]
+
+INDEXED = 0.7
+"""Least share of the intensity that lies on nodes of the lattice.
+
+Measured: 0.11 to 0.62 on spots at random places, 1.00 on all crystals (superstructures, centred cells, one-sided ones).
+"""
+CERTAIN, OVERDETERMINED = 0.9, 6
+"""Share of the intensity and number of the reflections on nodes that no chance explains, whatever else is missing."""
+PAIRED, PAIRED_CERTAIN, LEAST_PAIRS = 0.6, 0.2, 3
+"""Least share of the reflections that have a partner across the beam, of at least so many whose partner can be seen.
+
+The second is asked for where the lattice is beyond chance. Measured: 0 to 0.5 on spots at random places, 0 on the edges of
+bands that a dense lattice indexes whole, 0.76 to 1.00 on crystals, 0.38 to 0.56 on crystals tilted off their zone.
+"""
+SIZE, SIZE_PIXELS = 1.4, 1.0
+"""Largest ratio, either way, and difference (pixels) between the radii of the learned disk and of the direct beam's.
+
+Both have to be exceeded. Measured: at most 1.19 on crystals of round disks. A saturated beam looks up to 2.8 times as
+large as the spots (recorded MoO3), so that this is no doubt by itself.
+"""
+MISFIT, MISFIT_OF_ODD = 2.5, 1.5
+"""Largest ratio between the scatter of the patterns about the model and their noise, and where the disks are odd.
+
+Measured: 0.94 to 1.23 on crystals of round disks, 3.1 and more on disks that overlap, on crosses and on false lattices;
+1.0 on round rings that are seen whole, 1.7 and more where they are not.
+"""
+
+NOISE_PAIRS, NOISELESS = 64, 1e-4
+"""Most pairs of positions on which the noise is measured, and the relative variance below which there is none."""
+
+
+class Unlearned(Enum):
+    """Why no entry could be learned from patterns."""
+
+    NO_LATTICE = "the averaged pattern shows no lattice of reflections"
+    NO_CRYSTAL = "the averaged pattern shows spots that lie on no lattice"
+    NO_DISK = "what lies at the reflections is no disk: the probe is patterned, or the disks overlap"
+
+
+@dataclass(frozen=True)
+class Plausibility:
+    """How much an entry is like a crystal: a few shares that spots at any places do not have.
+
+    Attributes
+    ----------
+    indexed
+        Share of the intensity that lies on nodes of the lattice.
+    nodes
+        Number of reflections on nodes.
+    paired
+        Share of the reflections, of those whose partner across the beam can be seen, that have one; NaN where there are
+        too few.
+    radius, beam_radius
+        Radius of the learned disk and of the direct beam's, pixels.
+    misfit
+        Scatter of the patterns about the model over the noise of a pixel, NaN where that is not known.
+    has_rim, is_flat
+        Whether the disks end within their window, and whether they are flat inside, see `Probe`.
+    """
+
+    indexed: float
+    nodes: int
+    paired: float
+    radius: float
+    beam_radius: float
+    misfit: float
+    has_rim: bool
+    is_flat: bool
+
+    @classmethod
+    def of(cls, entry: Entry, calibration: Calibration, misfit: float = np.nan) -> Plausibility:
+        """Measure it on an entry.
+
+        Parameters
+        ----------
+        entry
+            What was learned.
+        calibration
+            Radius of the direct beam's disk.
+        misfit
+            Scatter of the patterns about the model over the noise of a pixel.
+        """
+        on_lattice = np.isfinite(entry.indices).all(1)
+        middle = entry.average.shape[0] // 2
+        opposite = np.clip(np.rint(middle - entry.reflections).astype(int), 0, entry.average.shape[0] - 1)
+        seen = entry.average[tuple(opposite.T)] > 0  # zero where no pattern reached
+        apart = np.linalg.norm(entry.reflections[:, None] + entry.reflections, axis=-1).min(1)
+        pairs = apart[seen] < max(1.5, 0.4 * entry.probe.radius)
+        return cls(
+            indexed=float(entry.intensity[on_lattice].sum() / entry.intensity.sum()),
+            nodes=int(on_lattice.sum()),
+            paired=float(pairs.mean()) if len(pairs) >= LEAST_PAIRS else np.nan,
+            radius=entry.probe.radius,
+            beam_radius=calibration.disk_radius,
+            misfit=misfit,
+            has_rim=entry.probe.falls_off,
+            is_flat=entry.probe.is_flat,
+        )
+
+    @property
+    def certain(self) -> bool:
+        """Whether so many reflections lie on the lattice that it is beyond chance."""
+        return self.indexed >= CERTAIN and self.nodes >= OVERDETERMINED
+
+    @property
+    def fits_beam(self) -> bool:
+        """Whether the disks are about as large as the direct beam's."""
+        alike = 1 / SIZE < self.radius / self.beam_radius < SIZE
+        return alike or abs(self.radius - self.beam_radius) < SIZE_PIXELS
+
+    @cached_property
+    def faults(self) -> tuple[str, ...]:
+        """What is unlike a crystal, in words."""
+        found = {
+            f"only {100 * self.indexed:.0f} % of the intensity lies on its lattice": self.indexed < INDEXED,
+            f"only {100 * np.nan_to_num(self.paired):.0f} % of its reflections have a partner across the beam": (
+                self.paired < (PAIRED_CERTAIN if self.certain else PAIRED)
+            ),
+            f"patterns scatter about it {self.misfit:.1f} times as much as their noise": self.misfit > MISFIT,
+        }
+        return tuple(text for text, wrong in found.items() if wrong)
+
+    @property
+    def refusal(self) -> Unlearned | None:
+        """Why the entry is not kept, None where it is: two faults that together exclude a crystal or a disk."""
+        if self.indexed < INDEXED and (self.paired < PAIRED or not self.fits_beam):
+            return Unlearned.NO_CRYSTAL
+        odd = not self.is_flat or not self.fits_beam
+        if not self.has_rim or (odd and self.misfit > MISFIT_OF_ODD) or not (self.is_flat or self.fits_beam):
+            return Unlearned.NO_DISK
+        return None
+
+
+def counting_noise(sample: Sample, seen: BoolArray) -> float:
+    """Variance over mean of the darker pixels, from pairs of neighbouring positions; NaN where there is no such noise.
+
+    Parameters
+    ----------
+    sample
+        Patterns.
+    seen
+        Detector pixels to use, shape ``(qy, qx)``.
+    """
+    pairs = np.flatnonzero(np.abs(np.diff(sample.rows)) + np.abs(np.diff(sample.columns)) == 1)
+    pairs = pairs[:: max(1, len(pairs) // NOISE_PAIRS)]
+    if not len(pairs) or not seen.any():
+        return float("nan")
+    one, two = (sample.patterns[at][:, seen].astype(np.float64) for at in (pairs, pairs + 1))
+    change = (one - two) ** 2 / 2
+    alike = change.sum(1) <= np.median(change.sum(1))  # the others may straddle a boundary
+    mean, variance = 0.5 * (one + two)[alike].mean(0), change[alike].mean(0)
+    dark = mean <= np.median(mean)
+    if mean[dark].sum() <= 0 or variance[dark].sum() <= NOISELESS * (mean[dark] ** 2).sum():
+        return float("nan")
+    return float(variance[dark].sum() / mean[dark].sum())
