@@ -13,7 +13,7 @@ import xarray as xr
 from cyclestrain.boundaries import Mixtures
 from cyclestrain.calibration import above_pedestal, calibrate, draw_sample, levelled
 from cyclestrain.context import smooth
-from cyclestrain.data import Block, BoolArray, Calibration, Fields, Scan
+from cyclestrain.data import Block, BoolArray, Calibration, Doubt, Fields, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields
 from cyclestrain.io import fingerprint
@@ -27,11 +27,12 @@ from cyclestrain.storage import RunFolder
 from cyclestrain.strain import (
     Ellipse,
     Reference,
+    grain_rotation,
     measure_ellipse,
     parse_reference,
     pick_reference,
     relative_strain,
-    smooth_rotation,
+    strain_in_grains,
     turn_axes,
 )
 
@@ -248,13 +249,14 @@ def finish(
     reference, text = pick_reference(fields.affine, region)
     progress.note(f"reference: {text}")
     angle = _axes_angle(scan, settings, knowledge.dictionary, reference)
-    near = smooth_rotation(relative_strain(context, reference), context)
+    near = grain_rotation(relative_strain(context, reference), context)
     lengths = [float(np.hypot(*entry.reflections.T).mean()) for entry in knowledge.dictionary.entries]
     systematic = SYSTEMATIC / min(lengths)
-    raw, best = (
-        turn_axes(ellipse.widened(relative_strain(field, reference, near, systematic=systematic)), settings.axes, angle)
-        for field in (fields.affine, context)
+    (raw, _), (best, unsure) = (
+        strain_in_grains(field, reference, near, systematic=systematic) for field in (fields.affine, context)
     )
+    fields = fields.doubted(unsure, Doubt.BRANCH)
+    raw, best = (turn_axes(ellipse.widened(maps), settings.axes, angle) for maps in (raw, best))
     if mixtures is not None:
         best = mixtures.blend(best, context)
     attrs = provenance(scan, settings, knowledge.calibration, knowledge.dictionary, fingerprint(scan))

@@ -3,7 +3,8 @@
 The functions take fields of affine transforms and return strain and rotation relative to a reference, with covariance.
 """
 
-from cyclestrain.strain.coherence import agreeing_neighbours, smooth_rotation
+from cyclestrain.strain.branches import grain_rotation, strain_in_grains
+from cyclestrain.strain.coherence import agreeing_neighbours
 from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
 from cyclestrain.strain.maps import relative_strain, turn_axes
@@ -14,6 +15,7 @@ __all__ = [
     "Ellipse",
     "Reference",
     "agreeing_neighbours",
+    "grain_rotation",
     "is_same_crystal",
     "is_same_lattice",
     "jacobian",
@@ -22,6 +24,6 @@ __all__ = [
     "pick_reference",
     "relative_strain",
     "same_crystal",
-    "smooth_rotation",
+    "strain_in_grains",
     "turn_axes",
 ]
