@@ -123,10 +123,11 @@ class Ellipse:
         if self.q.any():
             return f"{self._axes}, from {seen}"
         least = f"{1 + 2 * float(np.sqrt(np.linalg.eigvalsh(self.covariance).max())):.4f}"
+        where = "where crystals are turned against the reference, everywhere if that is ideal"
         if self.orientations < 2:
             why = "grains that are turned against each other would tell it"
-            return f"not measured, {seen} only: {why}; a ratio of {least} is in sigma where the crystal is turned"
-        return f"none that is sure, from {seen}; a ratio of {least} is in sigma where crystals are turned"
+            return f"not measured, {seen} only: {why}; a ratio of {least} is in sigma {where}"
+        return f"none that is sure, from {seen}; a ratio of {least} is in sigma {where}"
 
     @property
     def _axes(self) -> str:
