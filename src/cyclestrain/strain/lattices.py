@@ -21,8 +21,8 @@ __all__ = ["LEAST_FOLD", "carried_over", "ideal_reference"]
 
 LEAST_FOLD = 3
 """Least order of a symmetry that fixes the shape of a lattice."""
-OUTLYING = 5.0
-"""Robust standard deviations of the spacing beyond which a position takes no part in the mean."""
+OUTLYING = 0.05
+"""Difference from the median spacing beyond which a position takes no part in the mean: a failed fit."""
 CORRESPOND = 0.15
 """Largest strain between lattices that are said to correspond."""
 
@@ -60,8 +60,7 @@ def _mean_spacing(field: AffineField, here: BoolArray) -> tuple[float, float, Bo
     # d log det A = tr(A^-1 dA)
     slope = -0.5 * inverse.swapaxes(-1, -2).reshape(-1, 4)
     variance = np.einsum("ni,nij,nj->n", slope, field.covariance[here], slope)
-    away = np.abs(dilation - np.median(dilation))
-    keep = away <= OUTLYING * 1.4826 * np.median(away) + 1e-9
+    keep = np.abs(dilation - np.median(dilation)) <= OUTLYING
     return float(np.exp(dilation[keep].mean())), float(variance[keep].sum() / keep.sum() ** 2), keep
 
 
