@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,16 @@ from cyclestrain.affine import deformation, left_polar, reciprocal, right_polar,
 from cyclestrain.data import AffineField, Scan, StrainMaps
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulation import uniform
-from cyclestrain.strain import Reference, relative_strain, turn_axes
+from cyclestrain.strain import (
+    Reference,
+    Wanted,
+    grain_rotation,
+    pick_reference,
+    relative_strain,
+    strain_in_grains,
+    turn_axes,
+    without_reference,
+)
 
 X, Y = np.array([0.0, 1.0]), np.array([1.0, 0.0])
 UP_TO_ROUNDING = 1e-12
@@ -165,6 +175,12 @@ def test_c14_relative_to_a_reference_gradients_divide_and_strains_are_not_subtra
     assert maps.rotation[0, 0] == pytest.approx(theta)
     subtracted = left_polar(own)[0] - left_polar(reference)[0]
     assert np.abs(tensor(maps) - subtracted).max() > 1e-3
+    # A class without a reference is blank, and that is told.
+    two = field(np.stack([own, own]))
+    two = replace(two, label=np.array([[0, 1]]), operators=two.operators * 2)
+    known = Reference.known(np.stack([reference, np.full((2, 2), np.nan)]))
+    np.testing.assert_array_equal(np.isnan(relative_strain(two, known).exx), [[False, True]])
+    np.testing.assert_array_equal(without_reference(two, known)[0], [[False, True]])
 
 
 def test_c15_the_affine_of_the_dictionary_cancels() -> None:
@@ -172,6 +188,21 @@ def test_c15_the_affine_of_the_dictionary_cancels() -> None:
     one, two = strain(own, reference), strain(own @ gauge, reference @ gauge)
     np.testing.assert_allclose(tensor(one), tensor(two), atol=UP_TO_ROUNDING)
     np.testing.assert_allclose(one.rotation, two.rotation, atol=UP_TO_ROUNDING)
+
+
+def test_c15_the_ideal_lattice_gives_the_strain_of_the_crystal_itself() -> None:
+    gauge = sheared(3)  # of an entry whose lattice is no more symmetric than that
+    basis = reciprocal(gauge) @ np.array([[0.0, np.sin(np.pi / 3)], [1.0, 0.5]])
+    operators = reciprocal(gauge) @ six_fold() @ np.linalg.inv(reciprocal(gauge))
+    own = symmetric(np.array([0.99, 1.01]), np.array([1.02, 1.0]), np.array([0.003, 0.0])) @ rotation(
+        np.array([0.1, 0.3])
+    )
+    crystals = replace(field(own, operators), affine=(reciprocal(own) @ np.linalg.inv(reciprocal(gauge)))[None])
+    maps = relative_strain(crystals, pick_reference(crystals, Wanted("ideal"), basis[None]))
+    spacing = np.linalg.det(own).prod() ** 0.25
+    expected = left_polar(own / spacing)[0] - np.eye(2)
+    np.testing.assert_allclose(symmetric(maps.eyy, maps.exx, maps.exy)[0], expected, atol=UP_TO_ROUNDING)
+    np.testing.assert_allclose(maps.rotation[0], [0.1, 0.3], atol=1e-9)
 
 
 @pytest.mark.parametrize("turns", range(-3, 4))
@@ -183,6 +214,26 @@ def test_c16_of_symmetric_variants_the_smallest_rotation_is_chosen(turns: int) -
     assert one.rotation[0, 0] == pytest.approx(other.rotation[0, 0])
     far = strain(rotation(np.deg2rad(50)), np.eye(2), six_fold())
     assert np.rad2deg(far.rotation[0, 0]) == pytest.approx(-10)
+
+
+def test_c16_one_variant_for_each_grain_and_a_doubt_where_two_are_as_good() -> None:
+    reference = Reference.known(np.diag([0.99, 1.01])[None])
+    degrees = np.repeat([10.0, 29.0, 29.8], 8)  # three grains in a row
+    grains = field(rotation(np.deg2rad(degrees)), six_fold())
+    near = grain_rotation(relative_strain(grains, reference), grains)
+    maps, unsure = strain_in_grains(grains, reference, near)
+    np.testing.assert_allclose(np.rad2deg(maps.rotation[0]), degrees, atol=1e-6)
+    np.testing.assert_array_equal(unsure[0], degrees > 29.5)
+    # The numbers of the document.
+    grain = [100 * float(values[0, 8]) for values in (maps.exx, maps.eyy, maps.exy)]
+    np.testing.assert_allclose(grain, [-0.5, 0.5, -0.85], atol=0.05)
+    other = relative_strain(grains, reference, np.full(near.shape, np.deg2rad(-31.0)))
+    assert 100 * other.exy[0, 8] == pytest.approx(0.88, abs=0.01)
+    # In doubt both are within the uncertainty that is told.
+    assert (np.abs(other.exy - maps.exy)[unsure] < 2.1 * maps.sigma[..., 2][unsure]).all()
+    # Relative to the ideal lattice nothing depends on it.
+    one, two = (relative_strain(grains, Reference.known(np.eye(2)[None]), np.full(near.shape, a)) for a in (0.5, -0.5))
+    np.testing.assert_allclose(one.exy, two.exy, atol=UP_TO_ROUNDING)
 
 
 def test_c17_detector_axes_are_the_default() -> None:

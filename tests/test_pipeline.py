@@ -18,13 +18,17 @@ from cyclestrain.progress import SilentProgress
 from cyclestrain.result import MapResult
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulation import SimulatedScan, polycrystal, ripple, uniform
-from cyclestrain.strain import parse_reference, pick_reference
+from cyclestrain.strain import Wanted, parse_reference, pick_reference, without_reference
 from laws import one_class_field
 
 
 @pytest.fixture(scope="module")
 def made() -> SimulatedScan:
     return uniform(scan=(12, 13), detector=(128, 128), radius=3.0, background=0.2, rotation_deg=10.0, seed=1)
+
+
+ROUND = (1.0, 0.0)
+"""Ellipse of a detector that is known not to be distorted: what remains in sigma are the counts."""
 
 
 class Notes(SilentProgress):
@@ -58,7 +62,7 @@ class TestReferenceGiven:
     def test_region(self, text: str, rows: slice, columns: slice) -> None:
         expected = np.zeros((4, 5), bool)
         expected[rows, columns] = True
-        np.testing.assert_array_equal(parse_reference(text, (4, 5)), expected)
+        np.testing.assert_array_equal(parse_reference(text, (4, 5)).region, expected)
 
     @pytest.mark.parametrize("text", ["", "1,2", "0:9,0:2", "4:5,0:2", "2:2,0:1", "0:2;0:2", "-1:2,0:1", "0:1,0:1,0:1"])
     def test_region_that_cannot_be(self, text: str) -> None:
@@ -68,7 +72,7 @@ class TestReferenceGiven:
     def test_mask(self, tmp_path: Path) -> None:
         mask = np.random.default_rng(0).random((4, 5)) > 0.5
         np.save(tmp_path / "mask.npy", mask.astype(np.uint8))
-        np.testing.assert_array_equal(parse_reference(str(tmp_path / "mask.npy"), (4, 5)), mask)
+        np.testing.assert_array_equal(parse_reference(str(tmp_path / "mask.npy"), (4, 5)).region, mask)
         for name, bad in (("shape", np.ones((5, 4))), ("empty", np.zeros((4, 5)))):
             np.save(tmp_path / f"{name}.npy", bad)
             with pytest.raises(InputError, match="reference mask"):
@@ -78,7 +82,13 @@ class TestReferenceGiven:
             parse_reference(str(tmp_path / "text.npy"), (4, 5))
 
     def test_automatic(self) -> None:
-        assert parse_reference("auto", (4, 5)) is None
+        assert parse_reference("auto", (4, 5)) == Wanted()
+
+    def test_lattices(self) -> None:
+        assert parse_reference("ideal", (4, 5)).kind == "ideal"
+        for text in ("class 1", "class:1", "class1"):
+            wanted = parse_reference(text, (4, 5))
+            assert (wanted.kind, wanted.entry) == ("class", 1)
 
 
 class TestReferencePicked:
@@ -91,12 +101,13 @@ class TestReferencePicked:
         field = replace(
             one_class_field(reciprocal(gradient), 1e-5), label=label, operators=(np.eye(2)[None], np.eye(2)[None])
         )
-        reference, text = pick_reference(field, None)
+        reference = pick_reference(field, Wanted())
         expected = np.zeros((6, 10), bool)
         expected[:4, :6] = expected[4:] = True
         np.testing.assert_array_equal(reference.mask, expected)
         np.testing.assert_allclose(reference.gradient, [np.eye(2), np.diag([1.01, 0.99])], atol=1e-12)
-        assert "44 positions (auto)" in text
+        expected_text = "the largest coherent area of each class: class 0: 24 positions; class 1: 20 positions (auto)"
+        assert reference.text == expected_text
 
     def test_region_without_a_valid_position_is_refused(self) -> None:
         valid = np.ones((4, 4), bool)
@@ -105,7 +116,20 @@ class TestReferencePicked:
         mask = np.zeros((4, 4), bool)
         mask[0] = True
         with pytest.raises(InputError, match="no valid position"):
-            pick_reference(field, mask)
+            pick_reference(field, Wanted("region", mask))
+
+    def test_a_region_in_one_class_says_what_the_other_lacks(self) -> None:
+        label = np.repeat([0, 1], 2)[:, None] * np.ones((4, 5), int)
+        field = one_class_field(np.broadcast_to(np.eye(2), (4, 5, 2, 2)), operators=np.eye(2)[None])
+        field = replace(field, label=label, operators=(np.eye(2)[None], np.eye(2)[None]))
+        reference = pick_reference(field, Wanted("region", label == 0))
+        blank, text = without_reference(field, reference)
+        np.testing.assert_array_equal(blank, label == 1)
+        assert text.startswith("no reference for class 1 (10 positions)")
+        assert "--reference" in text
+        both = pick_reference(field, Wanted("region", label >= 0))
+        assert both.text == "the region given: class 0: 10 positions; class 1: 10 positions"
+        assert without_reference(field, both)[1] == ""
 
 
 def test_every_choice_is_told_and_kept(made: SimulatedScan) -> None:
@@ -189,7 +213,7 @@ class TestCrowdedDisks:
         made = polycrystal(
             scan=(12, 12), detector=(160, 160), spacing=spacing, radius=radius, background=0.2, grain_size=72.0, seed=4
         )
-        result = run(made.scan)
+        result = run(made.scan, ellipse=ROUND)
         found = compare(result.maps, made.truth, "raw")
         assert result.dictionary.sizes["reflection"] >= 30
         assert found.failures == 0
@@ -205,7 +229,7 @@ def test_patterns_dimmer_than_the_others_scatter_as_they_say(background: float, 
     )
     patterns = np.asarray(bright.scan.source).copy()
     patterns[:, :10] = np.random.default_rng(0).binomial(patterns[:, :10].astype(int), 0.35)
-    maps = run(replace(bright.scan, source=patterns)).maps
+    maps = run(replace(bright.scan, source=patterns), ellipse=ROUND).maps
     interior = bright.truth["interior"].values & maps["valid"].values
     for half in np.s_[:, :10], np.s_[:, 10:]:
         z = []

@@ -13,7 +13,7 @@ import xarray as xr
 from cyclestrain.boundaries import Mixtures
 from cyclestrain.calibration import above_pedestal, calibrate, draw_sample, held, levelled
 from cyclestrain.context import smooth
-from cyclestrain.data import Block, BoolArray, Calibration, Fields, Scan
+from cyclestrain.data import Block, Calibration, Doubt, Fields, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields, with_doubts
 from cyclestrain.io import fingerprint
@@ -27,12 +27,15 @@ from cyclestrain.storage import RunFolder
 from cyclestrain.strain import (
     Ellipse,
     Reference,
+    Wanted,
+    grain_rotation,
     measure_ellipse,
     parse_reference,
     pick_reference,
     relative_strain,
-    smooth_rotation,
+    strain_in_grains,
     turn_axes,
+    without_reference,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ def map_scan(
     InputError
         If the scan cannot be a 4D-STEM scan of a crystal, the reference does not fit it, or the model does not.
     """
-    region = parse_reference(settings.reference, scan.scan_shape)
+    wanted = parse_reference(settings.reference, scan.scan_shape)
     source, knowledge = prepare(scan, settings, progress, run=run, material=model.material if model else None)
     encode, log = None, None
     if settings.until == "network":
@@ -92,7 +95,7 @@ def map_scan(
             mixtures = mixtures.only(context.valid)
             fields = mixtures.with_dominant_crystal(replace(fields, context=context))
     fields = with_doubts(fields, knowledge)
-    maps = finish(scan, settings, knowledge, fields, mixtures, region, progress)
+    maps = finish(scan, settings, knowledge, fields, mixtures, wanted, progress)
     return MapResult(maps, dictionary_dataset(knowledge.dictionary), log.dataset() if log else None)
 
 
@@ -220,7 +223,7 @@ def finish(
     knowledge: Knowledge,
     fields: Fields,
     mixtures: Mixtures | None,
-    region: BoolArray | None,
+    wanted: Wanted,
     progress: Progress,
 ) -> xr.Dataset:
     """Turn the affine of every position into the maps of a result: reference, strain, axes, attributes.
@@ -233,42 +236,51 @@ def finish(
         What was found at every position.
     mixtures
         Mixtures near boundaries; None where none were looked for.
-    region
-        Mask of the reference region, shape ``(ry, rx)``; None to pick the largest coherent area.
+    wanted
+        What strain is to be relative to.
     progress
         Receiver of the notes on reference and ellipse.
 
     Raises
     ------
     InputError
-        If the reference region holds no valid position.
+        If the scan does not hold the reference that is asked for.
     """
     ellipse = Ellipse.given(*settings.ellipse) if settings.ellipse else measure_ellipse(fields.affine)
     context = ellipse.corrected(fields.context)
     fields = replace(fields, affine=ellipse.corrected(fields.affine), context=context)
-    progress.note(f"ellipse: {ellipse}")
-    reference, text = pick_reference(fields.affine, region)
-    progress.note(f"reference: {text}")
+    bases = np.stack([entry.basis for entry in knowledge.dictionary.entries])
+    reference = pick_reference(fields.affine, wanted, bases)
+    blank, missing = without_reference(context, reference)
+    fields = fields.doubted(blank, Doubt.NO_REFERENCE)
+    notes = [f"ellipse: {ellipse}", f"reference: {reference.text}", *([missing] if missing else [])]
+    for note in notes:
+        progress.note(note)
     angle = _axes_angle(scan, settings, knowledge.dictionary, reference)
-    near = smooth_rotation(relative_strain(context, reference), context)
+    near = grain_rotation(relative_strain(context, reference), context)
     lengths = [float(np.hypot(*entry.reflections.T).mean()) for entry in knowledge.dictionary.entries]
     systematic = SYSTEMATIC / min(lengths)
+    (raw, _), (best, unsure) = (
+        strain_in_grains(field, reference, near, systematic=systematic) for field in (fields.affine, context)
+    )
+    fields = fields.doubted(unsure, Doubt.BRANCH)
     raw, best = (
-        turn_axes(ellipse.widened(relative_strain(field, reference, near, systematic=systematic)), settings.axes, angle)
-        for field in (fields.affine, context)
+        turn_axes(ellipse.widened(maps, absolute=reference.absolute), settings.axes, angle) for maps in (raw, best)
     )
     if mixtures is not None:
         best = mixtures.blend(best, context)
     attrs = provenance(scan, settings, knowledge.calibration, knowledge.dictionary, fingerprint(scan))
     attrs |= {
-        "reference": text,
-        "reference_kind": "region",
+        "reference": reference.text,
+        "reference_kind": "ideal" if reference.absolute else "region",
+        "reference_positions": [int((reference.mask & (fields.affine.label == k)).sum()) for k in range(len(bases))],
         "strain_axes_angle_deg": float(np.degrees(angle)),
         "scan_rotation_deg": float(np.degrees(_scan_rotation(scan, settings))),
         "ellipse": [ellipse.ratio, ellipse.degrees],
+        "ellipse_sigma": 2 * ellipse.ratio * float(np.sqrt(np.linalg.eigvalsh(ellipse.covariance).max())),
         "stage": settings.until,
     }
-    attrs["choices"] += f"\nellipse: {ellipse}\nreference: {text}"
+    attrs["choices"] = "\n".join([attrs["choices"], *notes])
     return assemble(fields, best, raw, reference, attrs, scan)
 
 

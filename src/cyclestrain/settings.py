@@ -48,8 +48,10 @@ class MapSettings(LearnSettings):
     """Settings of `cyclestrain.map`."""
 
     reference: str = "auto"
-    """What strain is relative to: ``auto`` (the largest coherent area), a region ``ry0:ry1,rx0:rx1``, or a boolean
-    mask of shape ``(ry, rx)`` in a ``.npy`` file."""
+    """What strain is relative to: ``auto`` (the largest coherent area of each class), a region ``ry0:ry1,rx0:rx1``, a
+    boolean mask of shape ``(ry, rx)`` in a ``.npy`` file, ``ideal`` (a 3-, 4- or 6-fold lattice in its most symmetric
+    shape, at the mean spacing of the scan), or ``class 0`` (the largest coherent area of that class, also for classes
+    whose lattice corresponds to it)."""
     axes: Literal["detector", "scan", "crystal"] = "detector"
     """Axes in which strain is given."""
     scan_rotation: float | None = None
@@ -57,7 +59,7 @@ class MapSettings(LearnSettings):
     ellipse: tuple[PositiveFloat, float] | None = None
     """Elliptic distortion of the detector that is corrected: ratio of the axes, and angle of the long one in degrees
     from +x to +y; ``1 0`` for none. By default what grains turned against each other share beyond chance, which is no
-    different from a strain that all of them have in the axes of the detector."""
+    different from a strain that all of them have in the axes of the detector; what they do not tell is in sigma."""
     until: Literal["network", "refine", "context"] = "context"
     """Last stage to run."""
     model: str | None = None

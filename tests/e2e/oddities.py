@@ -184,7 +184,7 @@ ODDITIES = (
     Oddity("descan jumps between rows", moved(row_jumps)),
     Oddity("descan jitter", moved(jitter)),
     Oddity("descan glitches", moved(glitches)),
-    Oddity("ellipse that is measured", simulate=MANY_GRAINS | {"ellipse": (1.02, 30.0)}),
+    Oddity("ellipse that is measured", simulate=MANY_GRAINS | {"ellipse": (1.02, 30.0)}, settings={"ellipse": None}),
     Oddity("ellipse that is given", simulate={"ellipse": (1.04, 110.0)}, settings={"ellipse": (1.04, 110.0)}),
     Oddity("empty positions", empty_positions),
     Oddity("aborted scan", aborted),

@@ -18,7 +18,7 @@ from cyclestrain.cli import main
 from cyclestrain.evaluation import Accuracy, compare, relative_truth
 from cyclestrain.result import load_group, load_result
 from cyclestrain.simulation import polycrystal, ripple, two_phase, uniform
-from e2e.conftest import QUICK, Mapped, largest_grain, mapped
+from e2e.conftest import QUICK, ROUND, Mapped, largest_grain, mapped
 
 COMPONENTS = ("exx", "eyy", "exy", "rotation")
 
@@ -137,7 +137,7 @@ class TestBoundaries:
     def test_only_mixtures_are_touched(self, usual: Mapped, monkeypatch: pytest.MonkeyPatch) -> None:
         within = Sides.within
         monkeypatch.setattr(Sides, "within", lambda sides, *_: within(sides, 0, -1))  # nothing is near an edge
-        plain = cs.map(usual.made.scan, reference=str(usual.reference))
+        plain = cs.map(usual.made.scan, reference=str(usual.reference), ellipse=ROUND)
         assert (plain["share"] == 1).all()
         alone = usual.maps["share"].values == 1
         far = usual.maps["share_sigma"].values == 0
@@ -219,7 +219,7 @@ class TestShapes:
     @pytest.mark.parametrize("detector", [(150, 117)])
     def test_oblong_detectors(self, detector: tuple[int, int]) -> None:
         made = polycrystal(scan=(10, 10), detector=detector, grain_size=50.0, radius=3.0, background=0.2, seed=2)
-        accuracy = compare(cs.map(made.scan), made.truth, "raw")
+        accuracy = compare(cs.map(made.scan, ellipse=ROUND), made.truth, "raw")
         assert accuracy.failures == 0
         assert 0.75 < accuracy.exx.z_std < 1.3
 
@@ -282,7 +282,7 @@ class TestAxes:
         return np.stack([np.stack([yy, xy], -1), np.stack([xy, xx], -1)], -2)
 
     def test_scan_axes_turn_the_strain(self, small: Mapped) -> None:
-        maps = cs.map(small.made.scan, reference=str(small.reference), axes="scan", scan_rotation=30.0)
+        maps = cs.map(small.made.scan, reference=str(small.reference), ellipse=ROUND, axes="scan", scan_rotation=30.0)
         basis = rotation(np.deg2rad(30.0))
         valid = small.maps["valid"].values
         expected = basis.T @ self.tensor(small.maps) @ basis
@@ -291,7 +291,7 @@ class TestAxes:
         assert maps.attrs["scan_rotation_deg"] == pytest.approx(30.0)
 
     def test_crystal_axes_are_the_right_stretch(self, small: Mapped) -> None:
-        maps = cs.map(small.made.scan, reference=str(small.reference), axes="crystal")
+        maps = cs.map(small.made.scan, reference=str(small.reference), ellipse=ROUND, axes="crystal")
         valid = small.maps["valid"].values
         stretch = right_polar(self.gradient(small.maps))[0] - np.eye(2)
         basis = rotation(np.deg2rad(maps.attrs["strain_axes_angle_deg"]))
@@ -306,8 +306,8 @@ class TestAxes:
         from dataclasses import replace
 
         turned = replace(small.made.scan, scan_rotation=np.deg2rad(30.0))
-        given = cs.map(small.made.scan, reference=str(small.reference), axes="scan", scan_rotation=30.0)
-        xr.testing.assert_allclose(cs.map(turned, reference=str(small.reference), axes="scan"), given)
+        given = cs.map(small.made.scan, reference=str(small.reference), ellipse=ROUND, axes="scan", scan_rotation=30.0)
+        xr.testing.assert_allclose(cs.map(turned, reference=str(small.reference), ellipse=ROUND, axes="scan"), given)
 
 
 NAMES = [f"{name}{suffix}" for suffix in ("", "_raw", "_sigma", "_raw_sigma") for name in COMPONENTS] + [
@@ -346,13 +346,13 @@ class TestResult:
         assert float(np.median(usual.maps["gain"].values[inside])) == pytest.approx(1.0, abs=0.03)
 
     def test_same_seed_same_result_bit_for_bit(self, small: Mapped) -> None:
-        again = cs.map(small.made.scan, reference=str(small.reference))
+        again = cs.map(small.made.scan, reference=str(small.reference), ellipse=ROUND)
         xr.testing.assert_equal(again, small.maps)
 
     def test_it_does_not_depend_on_how_the_scan_is_read(self, small: Mapped, tmp_path: Path) -> None:
         """From memory, from a file, and in small blocks."""
         np.save(tmp_path / "scan.npy", np.asarray(small.made.scan.source))
-        from_file = cs.map(tmp_path / "scan.npy", reference=str(small.reference))
+        from_file = cs.map(tmp_path / "scan.npy", reference=str(small.reference), ellipse=ROUND)
         for name in ("exx_raw", "eyy_raw", "exy_raw", "rotation_raw", "exx_raw_sigma", "valid"):
             xr.testing.assert_equal(from_file[name], small.maps[name])
 

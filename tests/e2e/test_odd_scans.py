@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import cyclestrain as cs
 from cyclestrain.evaluation import relative_truth
 from cyclestrain.simulation import SimulatedScan, polycrystal, uniform
-from e2e.conftest import largest_grain
+from e2e.conftest import ROUND, largest_grain
 from e2e.oddities import ODDITIES, Oddity
 
 COMPONENTS = ("exx", "eyy", "exy", "rotation")
@@ -51,7 +51,8 @@ def errors(maps: xr.Dataset, truth: xr.Dataset, where: NDArray[np.bool_], suffix
 def judge(odd: Oddity, background: float, seed: int, folder: Path) -> None:
     made, patterns = spoilt(odd, background, seed)
     np.save(folder / "grain.npy", largest_grain(made.truth))
-    maps = cs.map(patterns, reference=str(folder / "grain.npy"), **odd.settings)
+    settings = {"ellipse": ROUND, **odd.settings}  # sigma is then that of the counts alone
+    maps = cs.map(patterns, reference=str(folder / "grain.npy"), **settings)
     blank = ~patterns.any((-1, -2))
     assert not (maps["valid"].values & blank).any()
     inside = made.truth["interior"].values & ~blank

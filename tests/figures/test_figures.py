@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cyclestrain.data import Doubt
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.figures import dictionary_figure, save_figures, strain_figure, training_figure
 from cyclestrain.figures.accuracy_maps import compare
@@ -86,6 +87,27 @@ def test_positions_without_result_are_blank() -> None:
     assert image.get_cmap().get_bad()[3] == 0
     hatched = [patch for patch in maps_of(strain_figure(ds))[0].patches if patch.get_hatch()]
     assert len(hatched) == 1
+
+
+def test_every_class_has_its_outline_and_none_is_vacuum_for_want_of_a_reference(tmp_path: Path) -> None:
+    ds = synthetic.smooth((24, 24))
+    label, reference = np.zeros((24, 24), np.int8), np.zeros((24, 24), bool)
+    label[:, 8:16], label[:, 16:] = 1, 2
+    reference[8:16, 2:6] = reference[8:16, 10:14] = True
+    doubt = np.where(label == 2, Doubt.NO_REFERENCE.value, 0).astype(np.uint16)
+    ds["class"], ds["reference"], ds["doubt"] = (("ry", "rx"), label), (("ry", "rx"), reference), (("ry", "rx"), doubt)
+    ds["valid"] = ds["valid"] & (label < 2)
+    figure = strain_figure(ds)
+    text = texts_of(figure).replace("\n", " ")
+    assert "class 0 solid, class 1 dashed" in text
+    assert "Plain grey: no reference for this class" in text
+    plain = np.ma.asarray(maps_of(figure)[0].images[1].get_array())
+    np.testing.assert_array_equal(np.ma.getmaskarray(plain), label < 2)
+    assert len(maps_of(figure)[0].collections) == 4
+    assert "no reference: 33.3 %" in texts_of(uncertainty_figure(ds))
+    render(figure, tmp_path)
+    # A lattice as the reference has no outline.
+    assert "outlined" not in texts_of(strain_figure(ds.assign_attrs(reference_kind="ideal")))
 
 
 def test_maps_without_a_single_value(tmp_path: Path) -> None:

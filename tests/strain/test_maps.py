@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cyclestrain.affine import deformation, left_polar, reciprocal, right_polar, rotation, symmetric
 from cyclestrain.data import AffineField, FloatArray, StrainMaps
-from cyclestrain.strain import Reference, jacobian, relative_strain, smooth_rotation, turn_axes
+from cyclestrain.strain import Reference, jacobian, relative_strain, turn_axes
 from cyclestrain.strain.coherence import coherent_regions
 from cyclestrain.strain.reference import measure_reference
 from laws import numerical_jacobian, one_class_field, random_gradient
@@ -290,6 +290,15 @@ class TestReference:
         only_first = measure_reference(field, field.label == 0)
         assert np.isnan(only_first.gradient[2]).all()
 
+    def test_a_bent_reference_is_not_shrunk(self) -> None:
+        theta = np.deg2rad(np.linspace(-6, 6, 200))[None]
+        affine = rotation(theta) @ symmetric(1.004, 0.997, 0.002)
+        field = one_class_field(affine, 1e-6, n_fold(6))
+        reference = measure_reference(field, np.ones(theta.shape, bool))
+        own = deformation(field.affine[0, 100])
+        lengths = np.linalg.svd(reference.gradient[0], compute_uv=False)
+        assert np.allclose(lengths, np.linalg.svd(own, compute_uv=False), atol=1e-5)
+
 
 class TestCoherentRegions:
     def grains(self, noise: float) -> AffineField:
@@ -323,43 +332,3 @@ class TestCoherentRegions:
         found = coherent_regions(one_class_field(self.grains(0.0).affine, valid=valid))
         assert (found[3:5] == -1).all()
         assert len(np.unique(found[valid])) == 6  # the blank rows cut each grain in two
-
-
-class TestSmoothRotation:
-    @staticmethod
-    def bent(theta: FloatArray, rng: np.random.Generator, noise: float = 1e-3) -> AffineField:
-        """A six-fold crystal turned by `theta` from place to place, each pattern labelled at random."""
-        operators = n_fold(6)
-        affine = rotation(theta) @ symmetric(1.004, 0.997, 0.002)
-        affine = affine @ operators[rng.integers(6, size=theta.shape)] + rng.normal(0, noise, (*theta.shape, 2, 2))
-        return one_class_field(affine, np.broadcast_to(np.eye(4) * noise**2, (*theta.shape, 4, 4)), operators)
-
-    def test_a_crystal_that_bends_beyond_half_its_symmetry_does_not_jump(self) -> None:
-        theta = np.deg2rad(np.linspace(-60, 75, 90))[None] * np.ones((4, 1))
-        field = self.bent(theta, np.random.default_rng(1))
-        mask = np.abs(theta) < np.deg2rad(1)
-        reference = measure_reference(field, mask)
-        smallest = relative_strain(field, reference)
-        smooth = smooth_rotation(smallest, field)
-        assert np.abs(np.diff(smallest.rotation, axis=1)).max() > np.deg2rad(50)
-        offset = np.median(smooth - theta)
-        assert np.abs(smooth - theta - offset).max() < 6e-3
-        again = relative_strain(field, reference, smooth)
-        assert np.allclose(again.rotation, smooth, atol=1e-4)
-
-    def test_a_grain_on_the_edge_of_the_symmetry_is_even(self) -> None:
-        field = self.bent(np.full((12, 12), np.deg2rad(30.0)), np.random.default_rng(2))
-        smallest = relative_strain(field, known(np.eye(2)))
-        smooth = smooth_rotation(smallest, field)
-        assert np.ptp(smallest.rotation) > 1.0
-        assert np.ptp(smooth) < 1e-2
-        maps = relative_strain(field, known(np.eye(2)), smooth)
-        assert maps.exx.std() < 2e-3
-
-    def test_a_bent_reference_is_not_shrunk(self) -> None:
-        theta = np.deg2rad(np.linspace(-6, 6, 200))[None]
-        field = self.bent(theta, np.random.default_rng(3), noise=1e-6)
-        reference = measure_reference(field, np.ones(theta.shape, bool))
-        own = deformation(field.affine[0, 100])
-        lengths = np.linalg.svd(reference.gradient[0], compute_uv=False)
-        assert np.allclose(lengths, np.linalg.svd(own, compute_uv=False), atol=1e-5)

@@ -27,8 +27,9 @@ def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") ->
 
     The reference of each class is the mean true ``F`` over the (interior) positions of the result's ``reference`` mask;
     classes without any are NaN. A result whose attribute ``reference_kind`` is ``lattice`` is compared with the
-    absolute truth. At boundaries the strain is the mean over the crystals under the probe, each relative to the
-    reference, weighted by their shares; crystals without a reference count as the dominant one.
+    absolute truth, one of kind ``ideal`` with the absolute truth at the mean spacing. At boundaries the strain is the
+    mean over the crystals under the probe, each relative to the reference, weighted by their shares; crystals without a
+    reference count as the dominant one.
 
     Parameters
     ----------
@@ -194,6 +195,8 @@ def _reference(result: xr.Dataset, truth: xr.Dataset, here: BoolArray, order: in
     if not mask.any():
         return None
     gradient = truth["F"].values[mask]
+    if result.attrs.get("reference_kind") == "ideal":
+        return np.eye(2) * float(np.sqrt(np.abs(np.linalg.det(gradient)).mean()))
     variants = _nearest_variant(gradient, gradient[0], order, np.zeros(len(gradient)))
     # Rotation and stretch apart, as the reference is measured: turned matrices average to a smaller one.
     _, theta = left_polar(variants @ np.linalg.inv(variants.mean(0)))

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cyclestrain.affine import wrap_angle
-from cyclestrain.data import Quantity
+from cyclestrain.data import Doubt, Quantity
 from cyclestrain.errors import InputError
 
 __all__ = [
@@ -20,9 +20,11 @@ __all__ = [
     "Component",
     "component_map",
     "masked_map",
+    "no_reference",
     "period_map",
     "periods_deg",
     "reference_mask",
+    "reference_masks",
     "scan_step",
     "strain_axes_angle",
     "usable",
@@ -150,6 +152,25 @@ def reference_mask(ds: xr.Dataset) -> NDArray[np.bool_]:
     if "reference" not in ds:
         return np.zeros((ds.sizes["ry"], ds.sizes["rx"]), dtype=bool)
     return np.asarray(ds["reference"].transpose("ry", "rx").values, dtype=bool)
+
+
+def reference_masks(ds: xr.Dataset) -> dict[int, NDArray[np.bool_]]:
+    """Mask of the reference region of every class that has one, shape ``(ry, rx)`` each; none for a known lattice."""
+    mask = reference_mask(ds)
+    if ds.attrs.get("reference_kind") == "ideal" or not mask.any():
+        return {}
+    if "class" not in ds:
+        return {0: mask}
+    labels = ds["class"].transpose("ry", "rx").values
+    return {int(k): mask & (labels == k) for k in np.unique(labels[mask])}
+
+
+def no_reference(ds: xr.Dataset) -> NDArray[np.bool_]:
+    """Positions of a crystal whose class has no reference to be strained against, shape ``(ry, rx)``."""
+    if "doubt" not in ds:
+        return np.zeros((ds.sizes["ry"], ds.sizes["rx"]), dtype=bool)
+    doubt = ds["doubt"].transpose("ry", "rx").values.astype(np.int64)
+    return np.asarray(doubt & int(Doubt.NO_REFERENCE) != 0)
 
 
 def scan_step(ds: xr.Dataset) -> Quantity:

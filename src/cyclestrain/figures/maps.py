@@ -27,6 +27,7 @@ __all__ = [
     "CYCLIC",
     "DIVERGING",
     "PATTERN",
+    "PLAIN",
     "SEQUENTIAL",
     "UNCERTAINTY",
     "class_colours",
@@ -38,6 +39,7 @@ __all__ = [
     "draw_scale_bar",
     "edge_segments",
     "outline",
+    "shade",
 ]
 
 DIVERGING: Colormap = cm.vik
@@ -48,6 +50,8 @@ CONFIDENCE: Colormap = cm.devon
 PATTERN: Colormap = cm.oslo_r
 BLANK, HATCH = "#bcbcbc", "#d9d9d9"
 """Colours of the ground and of the hatch where a map has no value."""
+PLAIN = "#8a8a8a"
+"""Colour where there is a crystal whose class has no reference."""
 # Beyond this many positions a map has about as many as the page has pixels: then averaging beats dropping rows.
 NEAREST_UP_TO = 300
 
@@ -108,7 +112,7 @@ def _straight_runs(edges: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.stack([np.stack([start - 1.5, level - 0.5], -1), np.stack([stop - 1.5, level - 0.5], -1)], 1)
 
 
-def outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
+def outline(axes: Axes, mask: NDArray[np.bool_], dashes: tuple[float, ...] = ()) -> None:
     """Outline a region along pixel edges, holes filled, black on white so that it shows on any colour.
 
     Parameters
@@ -117,15 +121,30 @@ def outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
         Axes of a map.
     mask
         The region, shape ``(ry, rx)``.
+    dashes
+        Lengths of dashes and gaps of the black line; solid by default.
     """
     segments = list(edge_segments(binary_fill_holes(mask)))
+    style = (0, dashes) if dashes else "solid"
     for colour, width, order in (("white", 1.8, 3), ("black", 0.8, 4)):
-        axes.add_collection(
-            LineCollection(
-                segments, colors=colour, linewidths=width, capstyle="projecting", clip_on=False, zorder=order
-            ),
-            autolim=False,
-        )
+        lines = LineCollection(segments, colors=colour, linewidths=width, clip_on=False, zorder=order)
+        lines.set(capstyle="butt" if dashes else "projecting", linestyle="solid" if colour == "white" else style)
+        axes.add_collection(lines, autolim=False)
+
+
+def shade(axes: Axes, mask: NDArray[np.bool_]) -> None:
+    """Fill positions whose class has no reference with one plain tone, unlike the hatch where there is no crystal.
+
+    Parameters
+    ----------
+    axes
+        Axes of a map.
+    mask
+        The positions, shape ``(ry, rx)``.
+    """
+    if mask.any():
+        plain: Map = np.ma.masked_where(~mask, np.zeros(mask.shape))
+        axes.imshow(plain, cmap=ListedColormap([PLAIN]), aspect="auto", interpolation="nearest", zorder=0.5)
 
 
 def draw_scale_bar(page: Page, map_box: Box, n_columns: int, step: Quantity, target: float = 12.0) -> None:

@@ -15,14 +15,15 @@ from cyclestrain.figures.fields import (
     STRAINS,
     Map,
     component_map,
+    no_reference,
     period_map,
     periods_deg,
-    reference_mask,
+    reference_masks,
     scan_step,
     wrap_map,
 )
 from cyclestrain.figures.line_profiles import is_line, profile_figure
-from cyclestrain.figures.maps import colours_of, draw_scale_bar, outline
+from cyclestrain.figures.maps import colours_of, draw_scale_bar, outline, shade
 from cyclestrain.figures.page import Page
 from cyclestrain.figures.panels import Panel, draw_header, draw_panel, plan_grid, spread_note
 from cyclestrain.figures.ranges import ColourScale, format_number, rotation_scale, symmetric_scale
@@ -30,6 +31,8 @@ from cyclestrain.figures.ranges import ColourScale, format_number, rotation_scal
 __all__ = ["Estimate", "describe", "strain_figure", "strain_scale"]
 
 Estimate = Literal["", "raw"]
+OUTLINES = (("solid", ()), ("dashed", (4.0, 2.0)), ("dotted", (1.0, 1.5)), ("dash-dotted", (4.0, 1.5, 1.0, 1.5)))
+"""Names and dashes of the outlines of the references of the classes, in their order."""
 SMALLEST_STRAIN = 0.05
 """Half the width of the narrowest strain scale, percent: below it there is only noise to see."""
 
@@ -60,12 +63,21 @@ def describe(ds: xr.Dataset, estimate: Estimate) -> str:
     """
     kind = "each pattern on its own (raw)" if estimate == "raw" else "final estimate"
     reference = str(ds.attrs.get("reference", "")).strip()
-    outlined = " (outlined)" if reference_mask(ds).any() else ""
+    outlined = _outlined(ds)
     named = f": {reference}" if reference else ""
     subject = f"Strain and rotation, {kind}, relative to the reference{outlined}{named}".rstrip(".")
-    keys = "Hatched: no valid result. Spread: half of the 16 to 84 % range;"
+    plain = " Plain grey: no reference for this class." if no_reference(ds).any() else ""
+    keys = f"Hatched: no valid result.{plain} Spread: half of the 16 to 84 % range;"
     # The symbol comes last: its code is longer than what it draws.
     return fill(f"{subject}. {keys} {SIGMA}: median stated uncertainty.", 118, max_lines=3)
+
+
+def _outlined(ds: xr.Dataset) -> str:
+    """Words that say which outline is the reference of which class, empty where none is drawn."""
+    classes = list(reference_masks(ds))
+    if len(classes) < 2:
+        return " (outlined)" if classes else ""
+    return f" ({', '.join(f'class {k} {name}' for (name, _), k in zip(OUTLINES, classes, strict=False))})"
 
 
 def _uncertainty_note(ds: xr.Dataset, index: int, estimate: Estimate) -> str:
@@ -123,10 +135,11 @@ def strain_figure(ds: xr.Dataset, estimate: Estimate = "", *, coverage: float = 
     grid = plan_grid((ds.sizes["ry"], ds.sizes["rx"]), len(panels), note_lines=2)
     page = Page(grid.page_height)
     draw_header(page, ds, describe(ds, estimate))
-    reference = reference_mask(ds)
+    references, blank = reference_masks(ds), no_reference(ds)
     for index, panel in enumerate(panels):
         axes = draw_panel(page, grid, index, panel)
-        if reference.any():
-            outline(axes, reference)
+        shade(axes, blank)
+        for (_, dashes), mask in zip(OUTLINES, references.values(), strict=False):
+            outline(axes, mask, dashes)
     draw_scale_bar(page, grid.map_box(0), ds.sizes["rx"], scan_step(ds))
     return page.figure

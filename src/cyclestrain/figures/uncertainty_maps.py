@@ -8,8 +8,18 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cyclestrain.figures.fields import COMPONENTS, SIGMA, STRAINS, Component, Map, component_map, masked_map, scan_step
-from cyclestrain.figures.maps import CONFIDENCE, SEQUENTIAL, UNCERTAINTY, class_colours, draw_scale_bar
+from cyclestrain.figures.fields import (
+    COMPONENTS,
+    SIGMA,
+    STRAINS,
+    Component,
+    Map,
+    component_map,
+    masked_map,
+    no_reference,
+    scan_step,
+)
+from cyclestrain.figures.maps import CONFIDENCE, PLAIN, SEQUENTIAL, UNCERTAINTY, class_colours, draw_scale_bar
 from cyclestrain.figures.page import Page
 from cyclestrain.figures.panels import Panel, categorical_scale, draw_header, draw_panel, plan_grid, spread_note
 from cyclestrain.figures.ranges import ColourScale, sequential_scale
@@ -20,9 +30,9 @@ DESCRIPTION = (
     "One stated standard uncertainty of the final estimate, quality of the fit, class and validity of every position.\n"
     "Hatched: no valid result. Spread: half of the 16 to 84 % range."
 )
-STATUS_NAMES = ("vacuum", "failed", "valid")
+STATUS_NAMES = ("vacuum", "failed", "valid", "no reference")
 """Names of the states of a position, in the order of their codes."""
-STATUS_COLOURS = ListedColormap(["#e8e8e8", "#c8553d", "#3b6ea5"])
+STATUS_COLOURS = ListedColormap(["#e8e8e8", "#c8553d", "#3b6ea5", PLAIN])
 
 
 def _sigma_panel(ds: xr.Dataset, component: Component, scale: ColourScale) -> Panel:
@@ -69,9 +79,12 @@ def _status_panel(ds: xr.Dataset) -> Panel:
         for name in ("sample", "valid")
     )
     status = np.where(sample & valid, 2.0, np.where(sample, 1.0, 0.0))
+    status[no_reference(ds)] = 3.0
+    shown = STATUS_NAMES if (status == 3).any() else STATUS_NAMES[:3]
     values: Map = np.ma.masked_array(status, np.zeros(shape, dtype=bool))
-    names = tuple(f"{name}: {_share(status == code)}" for code, name in enumerate(STATUS_NAMES))
-    return Panel("positions", values, categorical_scale(3), STATUS_COLOURS, categories=names)
+    names = tuple(f"{name}: {_share(status == code)}" for code, name in enumerate(shown))
+    colours = ListedColormap(STATUS_COLOURS(np.arange(len(shown))))
+    return Panel("positions", values, categorical_scale(len(shown)), colours, categories=names)
 
 
 def _quality_panels(ds: xr.Dataset) -> list[Panel]:

@@ -3,17 +3,21 @@
 The functions take fields of affine transforms and return strain and rotation relative to a reference, with covariance.
 """
 
-from cyclestrain.strain.coherence import agreeing_neighbours, smooth_rotation
+from cyclestrain.strain.branches import grain_rotation, strain_in_grains
+from cyclestrain.strain.choice import Wanted, parse_reference, pick_reference, without_reference
+from cyclestrain.strain.coherence import agreeing_neighbours
 from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
 from cyclestrain.strain.maps import relative_strain, turn_axes
-from cyclestrain.strain.reference import Reference, parse_reference, pick_reference
+from cyclestrain.strain.reference import Reference
 from cyclestrain.strain.same_crystal import is_same_crystal, is_same_lattice, same_crystal
 
 __all__ = [
     "Ellipse",
     "Reference",
+    "Wanted",
     "agreeing_neighbours",
+    "grain_rotation",
     "is_same_crystal",
     "is_same_lattice",
     "jacobian",
@@ -22,6 +26,7 @@ __all__ = [
     "pick_reference",
     "relative_strain",
     "same_crystal",
-    "smooth_rotation",
+    "strain_in_grains",
     "turn_axes",
+    "without_reference",
 ]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.affine import wrap_angle
-from cyclestrain.data import AffineField, FloatArray, StrainMaps
+from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray
 from cyclestrain.strain.same_crystal import same_crystal
 
-__all__ = ["agreeing_neighbours", "coherent_regions", "smooth_rotation"]
+__all__ = ["agreeing_neighbours", "coherent_regions", "followed", "joined"]
 
 
 def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.integer[Any]]:
@@ -32,7 +33,8 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
     from scipy.sparse.csgraph import connected_components
 
     valid = field.usable
-    label = np.reshape(connected_components(_joined(field, tolerance), directed=False)[1], valid.shape)
+    graph = joined(field, lambda one, two: same_crystal(field, one, two, tolerance))
+    label = np.reshape(connected_components(graph, directed=False)[1], valid.shape)
     size = np.bincount(label[valid], minlength=label.max() + 1)
     order = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
     return np.where(valid, order[label], -1)
@@ -63,28 +65,32 @@ def agreeing_neighbours(field: AffineField, tolerance: float = 0.02) -> NDArray[
     return count
 
 
-def smooth_rotation(maps: StrainMaps, field: AffineField, tolerance: float = 0.15) -> FloatArray:
-    """Rotation that does not jump within a crystal, shape ``(ry, rx)``, radians.
+def followed(rotation: FloatArray, field: AffineField, graph: Any) -> tuple[FloatArray, IntArray]:
+    """Rotation followed from neighbour to neighbour within connected areas, and the number of the area.
 
     The smallest rotation of each position alone jumps by the angle of the lattice's symmetry where a crystal bends
-    beyond half of it, and from position to position in a grain that lies there. Followed from neighbour to neighbour,
-    it does not; the mean of each area is then the smallest one.
+    beyond half of it, and from position to position in a grain that lies there. Followed, it does not; of each area
+    that multiple of the angle is taken which makes its mean smallest.
 
     Parameters
     ----------
-    maps
-        With the smallest rotation of each position.
+    rotation
+        Rotation of every position in any labelling, radians, shape ``(ry, rx)``.
     field
-        The affine they were made from.
-    tolerance
-        Of neighbours in one crystal, as for `coherent_regions`.
+        The affine it was made from.
+    graph
+        Sparse graph of the neighbours that belong together, see `joined`.
+
+    Returns
+    -------
+    rotation, area
+        Shape ``(ry, rx)`` each.
     """
     from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-    graph = _joined(field, tolerance)
     graph = graph + graph.T
-    theta = maps.rotation.ravel().copy()
-    period = 2 * np.pi / np.array([len(operators) for operators in field.operators])[np.maximum(field.label.ravel(), 0)]
+    theta = rotation.ravel().copy()
+    period = 2 * np.pi / field.operator_table.order[np.maximum(field.label.ravel(), 0)]
     areas = connected_components(graph, directed=False)[1]
     starts, sizes = np.unique(areas, return_index=True, return_counts=True)[1:]
     for start in starts[sizes > 1]:
@@ -92,20 +98,28 @@ def smooth_rotation(maps: StrainMaps, field: AffineField, tolerance: float = 0.1
         step = period[start]
         for here in order[1:]:
             theta[here] = theta[before[here]] + wrap_angle(theta[here] - theta[before[here]], step)
-        theta[order] -= step * np.round(np.median(theta[order]) / step)
-    return theta.reshape(maps.rotation.shape)
+        theta[order] -= step * np.round(np.mean(theta[order]) / step)
+    return theta.reshape(rotation.shape), np.asarray(areas).reshape(rotation.shape)
 
 
-def _joined(field: AffineField, tolerance: float) -> Any:
-    """Sparse graph of the neighbours (along rows and columns) whose affine agrees; see `coherent_regions`."""
+def joined(field: AffineField, together: Callable[[Any, Any], BoolArray]) -> Any:
+    """Sparse graph of the neighbours (along rows and columns) that belong together.
+
+    Parameters
+    ----------
+    field
+        Affine of every position.
+    together
+        Whether the first and the second position of every pair, given as indices, do.
+    """
     from scipy.sparse import coo_array
 
     index = np.arange(field.label.size).reshape(field.label.shape)
     rows: list[Any] = []
     columns: list[Any] = []
     for one, two in ((np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])):
-        joined = same_crystal(field, one, two, tolerance)
-        rows.append(index[one][joined])
-        columns.append(index[two][joined])
+        pairs = together(one, two)
+        rows.append(index[one][pairs])
+        columns.append(index[two][pairs])
     i, j = np.concatenate(rows), np.concatenate(columns)
     return coo_array((np.ones(len(i)), (i, j)), shape=(index.size, index.size)).tocsr()

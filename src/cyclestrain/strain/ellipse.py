@@ -1,10 +1,13 @@
 r"""Elliptic distortion of the detector, distinguished from strain by what crystals of different rotation share.
 
 A distortion `E` stretches every pattern alike, whatever the rotation of its crystal: :math:`A = E\,F^{-T}`. Strains
-differ from grain to grain, and an error of the dictionary entry turns with the crystal. In the anisotropic part of the
-stretch of each grain, the complex number :math:`q = (V_{xx} - V_{yy}) / 2 + i V_{xy}`, the distortion is therefore the
-constant :math:`q_E` of :math:`q_n = q_E + q_0 e^{2 i \theta_n}`, and the scatter about this model gives its
-uncertainty. A strain that all grains share in the axes of the detector cannot be told from a distortion.
+differ from grain to grain. In the anisotropic part of the stretch of each orientation `n`, the complex number
+:math:`q = (V_{xx} - V_{yy}) / 2 + i V_{xy}`, the distortion is therefore the constant :math:`q_E` of
+:math:`q_n = q_E + q_0 e^{2 i \theta_n} + s_n`. A lattice with a 3-, 4- or 6-fold axis is isotropic by itself, so there
+:math:`q_0 = 0`; for others it is unknown. The strains :math:`s_n` have an unknown scatter. With priors for all three
+the answer never is "nothing, surely": what is not told by the scan stays in the uncertainty.
+
+A strain that all orientations share in the axes of the detector cannot be told from a distortion.
 """
 
 from __future__ import annotations
@@ -14,22 +17,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from cyclestrain.affine import left_polar, rotation, symmetric
-from cyclestrain.data import AffineField, FloatArray, StrainMaps
-from cyclestrain.strain.coherence import coherent_regions
+from cyclestrain.affine import rotation, symmetric, wrap_angle
+from cyclestrain.data import AffineField, FloatArray, IntArray, StrainMaps
+from cyclestrain.strain.branches import grain_labels
 from cyclestrain.strain.jacobians import jacobian
-from cyclestrain.strain.variants import nearest_variant
+from cyclestrain.strain.maps import relative_strain
+from cyclestrain.strain.reference import Reference
+from cyclestrain.strain.variants import ideal_shape
 
 __all__ = ["Ellipse", "measure_ellipse"]
 
-BIN_DEG = 5.0
+SAME_DEG = 5.0
 """Difference of rotation, degrees, below which grains count as one, since they may be parts of one crystal."""
-LEAST_BINS = 6
-"""Least number of groups of grains, each of another rotation, from which a distortion is measured."""
-SIGNIFICANCE = 1e-4
-"""Largest probability that chance alone makes grains share as much as was found."""
+DISTORTION = 0.01
+"""Standard deviation of each component of a distortion before anything is known: axes in the ratio 1.02."""
+SHAPE = 0.02
+"""The same of the anisotropy of an entry whose symmetry does not fix it."""
+SCATTER, WEIGHT = 3e-3, 1.0
+"""Scatter of strain from grain to grain before anything is known, and how many strains that knowledge is worth."""
+SCATTERS = np.geomspace(2e-4, 5e-2, 40)
+"""Scatters that are summed over."""
+SIGNIFICANCE = 3e-3
+"""Probability that chance alone makes grains share as much as was found, below which it is corrected."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +52,13 @@ class Ellipse:
         ``(E_xx - E_yy) / 2`` and ``E_xy`` of the matrix logarithm of the distortion `E`, shape ``(2,)``.
     covariance
         Covariance of `q`, shape ``(2, 2)``.
-    grains
-        Number of groups of grains it was measured on, 0 if it was given.
+    orientations
+        Number of orientations it was measured on; None if it was given.
     """
 
     q: FloatArray
     covariance: FloatArray
-    grains: int = 0
-
-    @classmethod
-    def none(cls) -> Ellipse:
-        """An undistorted detector."""
-        return cls(np.zeros(2), np.zeros((2, 2)))
+    orientations: int | None = None
 
     @classmethod
     def given(cls, ratio: float, degrees: float) -> Ellipse:
@@ -91,70 +96,117 @@ class Ellipse:
         both = np.kron(inverse, np.eye(2))
         return replace(field, affine=inverse @ field.affine, covariance=both @ field.covariance @ both.T)
 
-    def widened(self, maps: StrainMaps) -> StrainMaps:
+    def widened(self, maps: StrainMaps, *, absolute: bool = False) -> StrainMaps:
         """Strain with the uncertainty of the distortion added to its covariance.
 
-        It vanishes where the crystal is neither turned nor strained relative to the reference.
+        It vanishes where the crystal is neither turned nor strained relative to the reference, unless the reference is
+        not distorted.
+
+        Parameters
+        ----------
+        maps
+            Strain relative to a reference.
+        absolute
+            Whether the reference is a known lattice instead of one that was recorded with the same distortion.
         """
         gradient = maps.gradient
         units = [symmetric(-1.0, 1.0, 0.0), symmetric(0.0, 0.0, 1.0)]
-        moves = np.stack([(unit @ gradient - gradient @ unit).reshape(*gradient.shape[:-2], 4) for unit in units], -1)
+        moved = [unit @ gradient - (0.0 if absolute else gradient @ unit) for unit in units]
+        moves = np.stack([move.reshape(*gradient.shape[:-2], 4) for move in moved], -1)
         change = jacobian(gradient) @ moves
         return replace(maps, covariance=maps.covariance + change @ self.covariance @ change.swapaxes(-1, -2))
 
     def __str__(self) -> str:
-        if not self.q.any():
-            return "none"
-        how = f"shared by {self.grains} groups of grains" if self.grains else "as given"
-        return f"axes in the ratio {self.ratio:.4f}, the long one at {self.degrees:.0f} deg, {how}"
+        if self.orientations is None:
+            return f"{self._axes}, as given" if self.q.any() else "none, as given"
+        seen = f"{self.orientations} orientation" + ("s" if self.orientations != 1 else "")
+        if self.q.any():
+            return f"{self._axes}, from {seen}"
+        least = f"{1 + 2 * float(np.sqrt(np.linalg.eigvalsh(self.covariance).max())):.4f}"
+        where = "where crystals are turned against the reference, everywhere if that is ideal"
+        if self.orientations < 2:
+            why = "grains that are turned against each other would tell it"
+            return f"not measured, {seen} only: {why}; a ratio of {least} is in sigma {where}"
+        return f"none that is sure, from {seen}; a ratio of {least} is in sigma {where}"
+
+    @property
+    def _axes(self) -> str:
+        error = 2 * self.ratio * float(np.sqrt(np.trace(self.covariance) / 2))
+        doubt = f" +- {error:.4f}" if error else ""
+        return f"axes in the ratio {self.ratio:.4f}{doubt}, the long one at {self.degrees:.0f} deg"
 
 
 def measure_ellipse(field: AffineField) -> Ellipse:
-    """Distortion that all grains share beyond chance; none where the grains show none or are too few.
+    """Distortion that all orientations share, with its uncertainty.
+
+    What is within the reach of chance, or known from one orientation only, is not corrected: correcting it would harm
+    every scan without a distortion. It is added to the uncertainty instead.
 
     Parameters
     ----------
     field
         Affine of every position.
-
-    Notes
-    -----
-    A weighted regression of the model in the module's docstring over groups of grains, with one constant that turns
-    with the crystal for each dictionary entry, and an F-test of the constant that all share.
     """
-    grains = _grains(field)
-    if len(grains) < LEAST_BINS:
-        return Ellipse.none()
-    label, theta, q, weight = grains.T
-    classes = np.unique(label.real)
-    design = np.stack([np.ones(len(q)), *((label == k) * np.exp(2j * theta.real) for k in classes)], 1)
-    freedom = len(q) - design.shape[1]
-    if freedom < LEAST_BINS - 2:
-        return Ellipse.none()
-    normal = design.conj().T @ (weight[:, None] * design)
-    inverse = np.linalg.pinv(normal, hermitian=True)
-    found = inverse @ design.conj().T @ (weight * q)
-    scatter = float((weight.real * np.abs(q - design @ found) ** 2).sum() / (2 * freedom))
-    variance = scatter * float(inverse[0, 0].real)
-    chance = stats.f.sf(abs(found[0]) ** 2 / (2 * max(variance, 1e-30)), 2, 2 * freedom)
-    if chance > SIGNIFICANCE:
-        return Ellipse.none()
-    return Ellipse(np.array([found[0].real, found[0].imag]), variance * np.eye(2), len(q))
+    label, theta, q = _orientations(field)
+    design = np.ones((len(q), 1), complex)
+    for k in np.unique(label):
+        if len(field.operators[k]) < 3:
+            design = np.column_stack([design, (label == k) * np.exp(2j * theta)])
+    mean, variance = _posterior(q, design) if len(q) else (0j, DISTORTION**2)
+    found = np.array([mean.real, mean.imag])
+    if len(q) > 1 and abs(mean) ** 2 > -2 * np.log(SIGNIFICANCE) * variance:
+        return Ellipse(found, variance * np.eye(2), len(q))
+    return Ellipse(np.zeros(2), variance * np.eye(2) + np.outer(found, found), len(q))
 
 
-def _grains(field: AffineField) -> NDArray[Any]:
-    """Class, rotation, anisotropy `q` of the pattern's stretch and number of grains, for groups of grains."""
-    regions = coherent_regions(field)
-    size = np.bincount(regions[regions >= 0]) if (regions >= 0).any() else np.zeros(0, int)
-    groups: dict[tuple[int, int], list[complex]] = {}
-    for region in np.flatnonzero(size >= max(4, 0.002 * regions.size)):
-        here = regions == region
-        k = int(np.bincount(field.label[here]).argmax())
-        operators = field.operators[k]
-        one = nearest_variant(field.affine[here], operators, np.eye(2))
-        stretch, theta = left_polar(np.median(one, axis=0))
-        group = (k, round(float(np.degrees(theta)) / BIN_DEG))
+def ideal_gradients(field: AffineField) -> FloatArray:
+    """Deformation gradient of each entry's lattice at its most symmetric shape and no rotation, ``(entry, 2, 2)``."""
+    return np.stack([np.linalg.inv(ideal_shape(operators)) for operators in field.operators])
+
+
+def _posterior(q: NDArray[Any], design: NDArray[Any]) -> tuple[complex, float]:
+    """Mean and variance per component of the first coefficient, the scatter of the strains summed over."""
+    prior = np.full(design.shape[1], SHAPE**2)
+    prior[0] = DISTORTION**2
+    common = (design * prior) @ design.conj().T
+    weights, means, variances = [], [], []
+    for scatter in SCATTERS:
+        inverse = np.linalg.inv(common + scatter**2 * np.eye(len(q)))
+        gain = prior[0] * design[:, 0].conj() @ inverse
+        means.append(gain @ q)
+        variances.append(prior[0] * (1 - float((gain @ design[:, 0]).real)))
+        evidence = np.linalg.slogdet(inverse)[1] - float((q.conj() @ inverse @ q).real) / 2
+        weights.append(evidence - WEIGHT * (np.log(scatter) + (SCATTER / scatter) ** 2 / 2))
+    weight = np.exp(np.array(weights) - max(weights))
+    weight /= weight.sum()
+    mean = complex(weight @ np.array(means))
+    return mean, float(weight @ (np.array(variances) + np.abs(np.array(means) - mean) ** 2 / 2))
+
+
+def _orientations(field: AffineField) -> tuple[IntArray, FloatArray, NDArray[Any]]:
+    """Class, rotation and anisotropy `q` of the pattern's stretch of each orientation, shape ``(n,)`` each.
+
+    Grains of one class that lie within `SAME_DEG` of each other count as one.
+    """
+    maps = relative_strain(field, Reference.known(ideal_gradients(field)))
+    area = np.where(field.usable, grain_labels(field, maps.rotation), -1)
+    size = np.bincount(area[area >= 0]) if (area >= 0).any() else np.zeros(0, int)
+    found: list[tuple[int, float, list[complex]]] = []
+    for one in np.argsort(-size, kind="stable"):
+        if size[one] < max(4, 0.002 * area.size):
+            break
+        here = area == one
+        k = int(field.label[here][0])
+        period = 2 * np.pi / len(field.operators[k])
+        theta = float(np.angle(np.exp(2j * np.pi / period * maps.rotation[here]).mean()) * period / (2 * np.pi))
+        yy, xx, xy = (float(np.median(values[here])) for values in (maps.eyy, maps.exx, maps.exy))
         # The pattern is stretched by the inverse of what its lattice is.
-        groups.setdefault(group, []).append(complex((stretch[0, 0] - stretch[1, 1]) / 2, -stretch[0, 1]))
-    rows = [(k, np.deg2rad(BIN_DEG * step), np.mean(q), len(q)) for (k, step), q in groups.items()]
-    return np.array(rows, complex).reshape(-1, 4)
+        q = complex(yy - xx, -2 * xy) / (2 + yy + xx)
+        for other, turned, same in found:
+            if other == k and abs(wrap_angle(theta - turned, period)) < np.deg2rad(SAME_DEG):
+                same.append(q)
+                break
+        else:
+            found.append((k, theta, [q]))
+    label = np.array([k for k, _, _ in found], int)
+    return label, np.array([theta for _, theta, _ in found]), np.array([np.mean(q) for _, _, q in found], complex)

@@ -1,21 +1,17 @@
-"""The region strain is relative to: as the user gave it or picked, and the deformation gradient measured on it."""
+"""The state strain is relative to: a deformation gradient for each class, known or measured on a region."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from cyclestrain.affine import deformation, left_polar, rotation
 from cyclestrain.data import AffineField, BoolArray, FloatArray
-from cyclestrain.errors import InputError
-from cyclestrain.io import is_region, parse_region
-from cyclestrain.strain.coherence import coherent_regions
 from cyclestrain.strain.jacobians import gradient_jacobian
 from cyclestrain.strain.variants import nearest_variant
 
-__all__ = ["Reference", "measure_reference", "parse_reference", "pick_reference"]
+__all__ = ["Reference", "measure_reference"]
 
 
 @dataclass(frozen=True)
@@ -32,18 +28,29 @@ class Reference:
         Of ``(F_yy, F_yx, F_xy, F_xx)`` of ``F_ref``, shape ``(entry, 4, 4)``.
     noise
         Share of it that the uncertainties of the members explain, shape ``(entry,)``; the rest is that they differ.
+    absolute
+        Whether it is a known lattice, which no distortion of the detector has changed.
+    text
+        Which it is, in words.
     """
 
     mask: BoolArray
     gradient: FloatArray
     covariance: FloatArray
     noise: FloatArray
+    absolute: bool = False
+    text: str = ""
+
+    @property
+    def classes(self) -> BoolArray:
+        """Dictionary entries that have a reference, shape ``(entry,)``."""
+        return np.asarray(np.isfinite(self.gradient).all((1, 2)))
 
     @classmethod
     def known(cls, gradient: FloatArray) -> Reference:
         """Exact reference that was not measured on the scan, shape ``(entry, 2, 2)``; its mask fits every scan."""
         n = len(gradient)
-        return cls(np.zeros((1, 1), bool), gradient, np.zeros((n, 4, 4)), np.ones(n))
+        return cls(np.zeros((1, 1), bool), gradient, np.zeros((n, 4, 4)), np.ones(n), absolute=True)
 
 
 def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
@@ -104,57 +111,3 @@ def _polar_mean(gradients: FloatArray, weight: FloatArray) -> tuple[FloatArray, 
     spin = np.array([[0.0, 1.0], [-1.0, 0.0]]) @ mean
     residual = turned - mean + (theta - mean_theta)[:, None, None] * spin
     return mean, residual.reshape(-1, 4)
-
-
-def parse_reference(text: str, shape: tuple[int, int]) -> BoolArray | None:
-    """Mask of the reference region, or None for ``auto``.
-
-    Raises
-    ------
-    InputError
-        If the text is no region inside the scan, or the mask file does not fit.
-    """
-    if text == "auto":
-        return None
-    if text.endswith(".npy"):
-        path = Path(text)
-        if not path.is_file():
-            raise InputError(f"the reference mask {text} does not exist")
-        try:
-            mask = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise InputError(f"the reference mask {text} is not a NumPy array: {error}") from error
-        if mask.shape != shape:
-            raise InputError(f"the reference mask has shape {mask.shape}, the scan has {shape}")
-        if not mask.astype(bool).any():
-            raise InputError("the reference mask selects no position")
-        return np.asarray(mask, bool)
-    if not is_region(text):
-        raise InputError(f"--reference is 'auto', a region ry0:ry1,rx0:rx1 or a mask.npy, not {text!r}")
-    mask = np.zeros(shape, bool)
-    mask[parse_region(text, shape, "--reference")] = True
-    return mask
-
-
-def pick_reference(field: AffineField, region: BoolArray | None) -> tuple[Reference, str]:
-    """Measure the reference on a region, or on the largest coherent area of each entry; with words that say which.
-
-    Raises
-    ------
-    InputError
-        If no position of the region is valid.
-    """
-    if region is None:
-        regions = coherent_regions(field)
-        mask = np.zeros(field.label.shape, bool)
-        for k in range(len(field.operators)):
-            own = regions[(field.label == k) & (regions >= 0)]
-            if own.size:
-                mask |= regions == np.bincount(own).argmax()
-        text = f"the largest coherent area, {int(mask.sum())} positions (auto)"
-    else:
-        mask, text = region, f"the region given, {int(region.sum())} positions"
-    reference = measure_reference(field, mask)
-    if not reference.mask.any():
-        raise InputError(f"the reference region ({text}) holds no valid position: choose another with --reference")
-    return reference, text

@@ -7,7 +7,7 @@ import numpy as np
 from cyclestrain.affine import deformation, left_polar, wrap_angle
 from cyclestrain.data import FloatArray
 
-__all__ = ["nearest_variant"]
+__all__ = ["ideal_shape", "nearest_variant"]
 
 
 def nearest_variant(
@@ -30,3 +30,19 @@ def nearest_variant(
     _, theta = left_polar(variants @ np.linalg.inv(gradient_ref))
     best = np.argmin(np.abs(wrap_angle(theta - np.asarray(rotation_near)[..., None])), axis=-1)
     return np.take_along_axis(variants, best[..., None, None, None], axis=-3)[..., 0, :, :]
+
+
+def ideal_shape(operators: FloatArray) -> FloatArray:
+    """Stretch that makes the lattice of an entry as symmetric as its operators say, shape ``(2, 2)``, determinant 1.
+
+    In lattice vectors multiplied by it the operators are rotations. With a 3-, 4- or 6-fold axis this fixes the shape
+    of the lattice; with a lower one every shape is as symmetric, and the stretch is one.
+
+    Parameters
+    ----------
+    operators
+        Equivalent labellings of the entry, see `AffineField`.
+    """
+    metric = np.mean(operators.swapaxes(-1, -2) @ operators, axis=0)
+    values, vectors = np.linalg.eigh(metric / np.sqrt(np.linalg.det(metric)))
+    return np.asarray((vectors * np.sqrt(values)) @ vectors.T)

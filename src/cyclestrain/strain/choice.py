@@ -1,0 +1,185 @@
+"""What the user asks strain to be relative to, and the reference that follows from it, in words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cyclestrain.data import AffineField, BoolArray, FloatArray
+from cyclestrain.errors import InputError
+from cyclestrain.io import is_region, parse_region
+from cyclestrain.strain.coherence import coherent_regions
+from cyclestrain.strain.lattices import LEAST_FOLD, carried_over, ideal_reference
+from cyclestrain.strain.reference import Reference, measure_reference
+
+__all__ = ["Wanted", "parse_reference", "pick_reference", "without_reference"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What strain is to be relative to.
+
+    Attributes
+    ----------
+    kind
+        ``auto``: the largest coherent area of each class. ``region``: the one given. ``ideal``: each lattice in its
+        most symmetric shape. ``class``: the largest coherent area of one class, for all whose lattice corresponds.
+    region
+        Mask of the region given, shape ``(ry, rx)``.
+    entry
+        The class.
+    """
+
+    kind: Literal["auto", "region", "ideal", "class"] = "auto"
+    region: BoolArray | None = None
+    entry: int = 0
+
+
+def parse_reference(text: str, shape: tuple[int, int]) -> Wanted:
+    """What is asked for by the words of ``--reference``.
+
+    Parameters
+    ----------
+    text
+        ``auto``, ``ideal``, ``class 0``, a region, or the name of a file with a mask.
+    shape
+        Shape of the scan.
+
+    Raises
+    ------
+    InputError
+        If the text is none of these, no region inside the scan, or the mask file does not fit.
+    """
+    if text == "auto":
+        return Wanted()
+    if text == "ideal":
+        return Wanted("ideal")
+    if found := re.fullmatch(r"class[ :]?(\d+)", text.strip()):
+        return Wanted("class", entry=int(found[1]))
+    if text.endswith(".npy"):
+        return Wanted("region", _mask(text, shape))
+    if not is_region(text):
+        raise InputError(
+            "--reference is 'auto', 'ideal', 'class 0' (or another number), a region ry0:ry1,rx0:rx1 or a mask.npy, "
+            f"not {text!r}"
+        )
+    mask = np.zeros(shape, bool)
+    mask[parse_region(text, shape, "--reference")] = True
+    return Wanted("region", mask)
+
+
+def _mask(text: str, shape: tuple[int, int]) -> BoolArray:
+    path = Path(text)
+    if not path.is_file():
+        raise InputError(f"the reference mask {text} does not exist")
+    try:
+        mask = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"the reference mask {text} is not a NumPy array: {error}") from error
+    if mask.shape != shape:
+        raise InputError(f"the reference mask has shape {mask.shape}, the scan has {shape}")
+    if not mask.astype(bool).any():
+        raise InputError("the reference mask selects no position")
+    return np.asarray(mask, bool)
+
+
+def pick_reference(field: AffineField, wanted: Wanted, bases: FloatArray | None = None) -> Reference:
+    """Measure the reference that is asked for, with words that say which it is, class by class.
+
+    Parameters
+    ----------
+    field
+        Affine of every position, without the distortion of the detector.
+    wanted
+        What is asked for.
+    bases
+        Reciprocal-lattice vectors of every entry as columns, shape ``(entry, 2, 2)``; for ``ideal`` and ``class`` only.
+
+    Raises
+    ------
+    InputError
+        If no position of the region is valid, no lattice has an ideal shape, or there is no such class.
+    """
+    if wanted.kind == "ideal":
+        return _ideal(field, np.asarray(bases))
+    if wanted.kind == "class":
+        return _of_class(field, wanted.entry, np.asarray(bases))
+    if wanted.region is None:
+        mask, words = _largest_areas(field), "the largest coherent area"
+    else:
+        mask, words = wanted.region, "the region given"
+    reference = measure_reference(field, mask)
+    if not reference.mask.any():
+        raise InputError(f"the reference region ({words}) holds no valid position: choose another with --reference")
+    if reference.classes.sum() == 1:
+        text = f"{words}, {int(mask.sum())} positions"
+    else:
+        text = f"{words}{'' if wanted.region is not None else ' of each class'}: {_by_class(field, reference)}"
+    return replace(reference, text=text + (" (auto)" if wanted.region is None else ""))
+
+
+def without_reference(field: AffineField, reference: Reference) -> tuple[BoolArray, str]:
+    """Positions of a crystal whose class has no reference, shape ``(ry, rx)``, and a sentence on them, empty if none.
+
+    Parameters
+    ----------
+    field
+        Affine of every position.
+    reference
+        The reference of the scan.
+    """
+    none = field.usable & ~reference.classes[np.maximum(field.label, 0)]
+    if not none.any():
+        return none, ""
+    names = [f"class {k} ({int((none & (field.label == k)).sum())} positions)" for k in np.unique(field.label[none])]
+    what = "its strain is" if len(names) == 1 else "their strain is"
+    return none, (
+        f"no reference for {' and '.join(names)}: {what} left blank. Give a region that holds every class, "
+        "--reference auto for one of each, or --reference 'class 0' where the lattices correspond"
+    )
+
+
+def _by_class(field: AffineField, reference: Reference) -> str:
+    counts = [(k, int((reference.mask & (field.label == k)).sum())) for k in np.flatnonzero(reference.classes)]
+    return "; ".join(f"class {k}: {count} positions" for k, count in counts)
+
+
+def _largest_areas(field: AffineField) -> BoolArray:
+    regions = coherent_regions(field)
+    mask = np.zeros(field.label.shape, bool)
+    for k in range(len(field.operators)):
+        own = regions[(field.label == k) & (regions >= 0)]
+        if own.size:
+            mask |= regions == np.bincount(own).argmax()
+    return mask
+
+
+def _ideal(field: AffineField, bases: FloatArray) -> Reference:
+    reference = ideal_reference(field, bases)
+    if not reference.classes.any():
+        folds = sorted({len(operators) for operators in field.operators})
+        raise InputError(
+            f"--reference ideal needs a lattice with a 3-, 4- or 6-fold axis, whose symmetry fixes its shape; here it "
+            f"is {' or '.join(map(str, folds))}-fold (less than {LEAST_FOLD}): give a region, or 'auto'"
+        )
+    text = f"the lattice in its most symmetric shape, mean spacing of the scan (ideal): {_by_class(field, reference)}"
+    return replace(reference, text=text)
+
+
+def _of_class(field: AffineField, entry: int, bases: FloatArray) -> Reference:
+    n = len(field.operators)
+    if entry >= n:
+        raise InputError(f'--reference "class {entry}": there are {n} classes here, counted from 0; choose one of them')
+    reference = measure_reference(field, _largest_areas(field) & (field.label == entry))
+    if not reference.mask.any():
+        raise InputError(f'--reference "class {entry}": no position of that class is valid; choose another')
+    carried = carried_over(reference, entry, field, bases)
+    others = [f"class {k}" for k in np.flatnonzero(carried.classes) if k != entry]
+    text = f"the largest coherent area of class {entry}, {int(reference.mask.sum())} positions"
+    if others:
+        text += f", index by index also of {' and '.join(others)}"
+    return replace(carried, text=text)
