@@ -14,7 +14,7 @@ from cyclestrain.boundaries.sides import MOST
 from cyclestrain.data import AffineField, Fields, FloatArray, StrainMaps
 from cyclestrain.pattern import Candidates, Decomposition
 from cyclestrain.strain import Reference, relative_strain
-from laws import one_class_field
+from laws import lattices_seen, one_class_field
 
 SIXFOLD = rotation(np.pi / 3 * np.arange(6))
 SHAPE = (12, 20)
@@ -30,7 +30,7 @@ def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineFiel
 
 
 def sides_of(field: AffineField, gain: FloatArray | None = None) -> Sides:
-    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN)
+    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN, lattices_seen(field))
 
 
 def columns(sides: Sides) -> set[int]:

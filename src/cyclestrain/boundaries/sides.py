@@ -17,10 +17,10 @@ import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
 from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
-from cyclestrain.pattern import Candidates
-from cyclestrain.strain import is_same_crystal
+from cyclestrain.pattern import Candidates, Dictionary
+from cyclestrain.strain import Lattices, is_same_crystal
 
-__all__ = ["COST", "MOST", "Sides", "find_sides"]
+__all__ = ["COST", "MOST", "Sides", "find_sides", "lattices_of"]
 
 MOST = 3
 """Most crystals of the surroundings that a pattern is explained with."""
@@ -28,6 +28,8 @@ COST = np.array([13.0, *[1.0] * MOST])
 """Chi-square that a crystal costs: the pattern's own fit, with a transform of its own, and known ones."""
 AGREEING = 3
 """Neighbours of its own kind that make a position a source where there is no clean one."""
+APART, LEAST_APART = 0.3, 0.5
+"""Disks farther apart are two, in disk radii and at least in pixels: nearer ones a single fit sees as one."""
 FURTHEST = 4
 """Largest distance from an edge at which mixtures are looked for, positions."""
 LACKING = 0.01
@@ -44,17 +46,15 @@ class _Flat(NamedTuple):
     label: IntArray
     affine: FloatArray
     variance: FloatArray  # largest of the elements of the affine
-    operators: FloatArray
-    order: IntArray
+    lattices: Lattices
 
     @classmethod
-    def of(cls, field: AffineField) -> _Flat:
+    def of(cls, field: AffineField, lattices: Lattices) -> _Flat:
         label = np.where(field.valid | (field.label < 0), field.label, UNKNOWN).ravel().astype(np.int64)
         variance = np.nan_to_num(np.einsum("...ii->...i", field.covariance).max(-1)).ravel()
-        table = field.operator_table
         affine = np.nan_to_num(field.affine).reshape(-1, 2, 2)
         rows, columns = field.label.shape
-        return cls(rows, columns, label, affine, variance, table.operators, table.order)
+        return cls(rows, columns, label, affine, variance, lattices)
 
 
 @nb.njit(cache=True)
@@ -62,7 +62,7 @@ def _same(field: Any, i: int, j: int) -> bool:  # pragma: no cover
     if field.label[i] != field.label[j]:
         return False
     variance = field.variance[i] + field.variance[j]
-    return is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], field.operators, field.order)
+    return bool(is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], field.lattices))
 
 
 @nb.njit(cache=True)
@@ -115,16 +115,14 @@ def _find_sources(
 
 
 @nb.njit(cache=True)
-def _own_likeness(
-    label: Any, affine: Any, variance: Any, operators: Any, order: Any, like: Any
-) -> None:  # pragma: no cover
+def _own_likeness(label: Any, affine: Any, variance: Any, lattices: Any, like: Any) -> None:  # pragma: no cover
     """Number of the candidate that the first one is a copy of, -1 for none."""
     for n in range(len(label)):
         like[n] = -1
         for k in range(1, label.shape[1]):
             if label[n, 0] >= 0 and label[n, 0] == label[n, k] and like[n] < 0:
                 both = variance[n, 0] + variance[n, k]
-                if is_same_crystal(affine[n, 0], affine[n, k], both, label[n, 0], operators, order):
+                if is_same_crystal(affine[n, 0], affine[n, k], both, label[n, 0], lattices):
                     like[n] = k
 
 
@@ -147,8 +145,8 @@ class Sides:
     label, affine, variance
         Dictionary entry (-1 for none), affine and largest variance of its elements at each source, shapes
         ``(n, MOST)``, ``(n, MOST, 2, 2)`` and ``(n, MOST)``.
-    operators
-        Equivalent labellings of every entry.
+    lattices
+        Of every entry.
     """
 
     position: IntArray
@@ -159,7 +157,7 @@ class Sides:
     label: IntArray
     affine: FloatArray
     variance: FloatArray
-    operators: OperatorTable
+    lattices: Lattices
 
     def within(self, first: int, last: int) -> Sides:
         """Those at flat positions from `first` to `last`, both included."""
@@ -184,12 +182,30 @@ class Sides:
         affines = np.concatenate([np.where(finite[:, None, None], affine, np.eye(2))[:, None], self.affine], 1)
         variances = np.column_stack([np.where(finite, variance, 0.0), self.variance])
         like = np.empty(len(labels), np.int64)
-        _own_likeness(labels, affines, variances, self.operators.operators, self.operators.order, like)
+        _own_likeness(labels, affines, variances, self.lattices, like)
         nearest = np.take_along_axis(self.gain, np.maximum(like - 1, 0)[:, None], 1)
         return Candidates(labels, affines, np.concatenate([nearest, self.gain], 1), like, centre)
 
 
-def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray) -> Sides:
+def lattices_of(dictionary: Dictionary, operators: OperatorTable) -> Lattices:
+    """Lattices of a dictionary, with how far apart their disks have to be to be told apart.
+
+    Parameters
+    ----------
+    dictionary
+        The entries.
+    operators
+        Equivalent labellings of each.
+    """
+    moment = [
+        np.einsum("g,gi,gj->ij", e.intensity, e.reflections, e.reflections) / e.intensity.sum()
+        for e in dictionary.entries
+    ]
+    apart = [max(APART * e.probe.radius, LEAST_APART) for e in dictionary.entries]
+    return Lattices(operators.operators, operators.order, np.array(moment), np.array(apart))
+
+
+def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray, lattices: Lattices) -> Sides:
     """Find positions that may hold several crystals, and the crystals around each.
 
     Parameters
@@ -198,8 +214,10 @@ def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray)
         Smoothed affine of every position; label -1 where there is no crystal.
     gain, significance
         Brightness of every position and its own over its standard deviation, shape ``(ry, rx)``.
+    lattices
+        Those of the dictionary, see `lattices_of`.
     """
-    field = _Flat.of(context)
+    field = _Flat.of(context, lattices)
     shape, n = context.label.shape, context.label.size
     agreeing, differing = np.zeros(n, np.int64), np.zeros(n, np.int64)
     _compare_neighbours(field, agreeing, differing)
@@ -218,7 +236,7 @@ def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray)
     label = np.where(source >= 0, field.label[source], -1)
     return Sides(
         position, source, brightness, vacuum[position], scatter,
-        label, field.affine[source], field.variance[source], context.operator_table,
+        label, field.affine[source], field.variance[source], lattices,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 import numpy as np
 
 from cyclestrain.context.adaptive import adapt
+from cyclestrain.context.blends import measure_blends
 from cyclestrain.context.chart import Chart, to_chart
 from cyclestrain.context.scatter import measure_scatter
 from cyclestrain.data import AffineField, FloatArray
@@ -76,17 +77,21 @@ def _combine(chart: Chart, shared: FloatArray) -> tuple[FloatArray, FloatArray]:
     """
     own = chart.covariance * (1.0 - shared)[:, None, None]
     scatter = measure_scatter(chart, own)
-    if scatter is None or not scatter.signal.any():
-        result = adapt(chart)
+    mosaic = scatter is not None and bool(scatter.signal.any())
+    spread = own + scatter.signal if scatter is not None and mosaic else chart.covariance
+    result = adapt(chart.with_covariance(spread) if mosaic else chart)
+    blend = measure_blends(chart, spread, result)
+    unknown = np.zeros(()) if scatter is None else scatter.unknown
+    if not mosaic and blend is None:
         variance = result.variance + shared * np.clip(1.0 - result.variance, 0.0, None)
-        covariance = chart.covariance * variance[:, None, None] + result.bias
-        return result.value, covariance if scatter is None else covariance + scatter.unknown
-    spread = own + scatter.signal
-    result = adapt(chart.with_covariance(spread))
-    around = spread * result.variance[:, None, None] + result.bias + scatter.error
-    keep = scatter.signal @ np.linalg.inv(spread)
+        return result.value, chart.covariance * variance[:, None, None] + result.bias + unknown
+    signal, error = (np.zeros_like(own), np.zeros_like(own)) if scatter is None else (scatter.signal, scatter.error)
+    if blend is not None:
+        signal, error = signal + blend[0], error + blend[1]
+    around = (own + signal) * result.variance[:, None, None] + result.bias + error
+    keep = signal @ np.linalg.inv(own + signal)
     lose = np.eye(4) - keep
     value = result.value + np.einsum("nij,nj->ni", keep, chart.value - result.value)
     covariance = keep @ own + lose @ around @ lose.swapaxes(1, 2)
-    covariance += scatter.unknown + chart.covariance * shared[:, None, None]
+    covariance += unknown + chart.covariance * shared[:, None, None]
     return value, 0.5 * (covariance + covariance.swapaxes(1, 2))
