@@ -14,7 +14,7 @@ from laws import lattices_seen, one_class_field
 
 SIXFOLD = rotation(np.pi / 3 * np.arange(6))
 SHAPE = (12, 20)
-CERTAIN = np.full(SHAPE, 100.0)
+CERTAIN, FITTING = np.full(SHAPE, 100.0), np.ones(SHAPE)
 
 
 def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineField:
@@ -26,7 +26,7 @@ def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineFiel
 
 
 def sides_of(field: AffineField, gain: FloatArray | None = None) -> Sides:
-    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN, lattices_seen(field))
+    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN, FITTING, lattices_seen(field))
 
 
 def columns(sides: Sides) -> set[int]:
@@ -103,5 +103,16 @@ class TestSides:
         field = one_class_field(affine)
         seen = lattices_seen(field)
         along = seen._replace(moment=np.array([[[900.0, 0.0], [0.0, 1.0]]]))  # all on the axis that is not strained
-        assert len(find_sides(field, np.ones(SHAPE), CERTAIN, along).position) == 0
-        assert len(find_sides(field, np.ones(SHAPE), CERTAIN, seen).position) > 0
+        assert len(find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, along).position) == 0
+        assert len(find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, seen).position) > 0
+
+    def test_what_is_explained_badly_may_hold_crystals_from_afar(self) -> None:
+        """Two crystals lie above each other over eight columns; the edge that single fits show is in the middle."""
+        misfit = np.where((np.arange(SHAPE[1]) >= 6) & (np.arange(SHAPE[1]) < 14), 3.0, 1.0) * np.ones(SHAPE)
+        misfit += 0.01 * np.random.default_rng(0).standard_normal(SHAPE)
+        field = halves()
+        sides = find_sides(field, np.ones(SHAPE), CERTAIN, misfit, lattices_seen(field))
+        assert columns(sides) == set(range(6, 14))
+        of = np.sort(sides.source[:, :2] % SHAPE[1], 1)
+        assert (of == [5, 14]).all()
+        assert (sides.source[:, 2] == -1).all()

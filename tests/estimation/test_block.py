@@ -88,7 +88,8 @@ def test_blocks_run_in_any_order_and_anywhere(faint: tuple[Scan, Knowledge]) -> 
         alone.append(elsewhere(fit_sums(wide, first_look(wide, known), fit, known, shape))[0])
     same(BlockFit.gathered(alone, n), first)
     lattices = lattices_of(knowledge.dictionary, context.operator_table)
-    sides = find_sides(context, first.gain.reshape(shape), first.significance.reshape(shape), lattices)
+    gain, significance, misfit = (part.reshape(shape) for part in (first.gain, first.significance, first.misfit))
+    sides = find_sides(context, gain, significance, misfit, lattices)
     starts, palette, shares = find_starts(first, context, knowledge), Palette.of(knowledge.dictionary), []
     for block in reversed(blocks):
         ends = int(block.positions[0]), int(block.positions[-1])

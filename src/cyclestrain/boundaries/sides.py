@@ -4,7 +4,8 @@ Near a change of crystal each pattern is explained as a mixture of the crystals 
 (`cyclestrain.pattern.decompose`). What these look like is known from clean positions of each side, much better than
 from the pattern itself. A mixture has to explain the pattern better than its own single fit does, so that a smooth
 field, where neighbours differ as well, has none. How far from an edge mixtures are looked for is read off the gain,
-which is smaller where a part of the probe is elsewhere.
+which is smaller where a part of the probe is elsewhere. Crystals that lie above each other have no edge nearby; there a
+single fit explains the pattern badly, and the crystals of a wider neighbourhood are tried.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
-from scipy.ndimage import distance_transform_cdt
+from scipy.ndimage import binary_dilation, distance_transform_cdt
+from scipy.special import ndtri
 
 from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
 from cyclestrain.pattern import Candidates, Dictionary
@@ -32,6 +34,10 @@ APART, LEAST_APART = 0.3, 0.5
 """Disks farther apart are two, in disk radii and at least in pixels: nearer ones a single fit sees as one."""
 FURTHEST = 4
 """Largest distance from an edge at which mixtures are looked for, positions."""
+FARTHEST_SOURCE = 16.0
+"""Largest distance of the crystals that may lie above each other at a position that is explained badly."""
+ODD, LEAST_ODD = 6.0, 0.15
+"""A misfit stands out by so many standard deviations of its entry and by this part of it; by half beside one."""
 LACKING = 0.01
 """Share of the gain that has to be lacking at some distance from an edge for mixtures to be looked for there."""
 UNKNOWN, VACUUM = -2, -1
@@ -86,16 +92,23 @@ def _compare_neighbours(field: Any, agreeing: Any, differing: Any) -> None:  # p
 
 @nb.njit(cache=True)
 def _find_sources(
-    field: Any, gain: Any, rank: Any, offsets: Any, position: Any, source: Any, mean_gain: Any
+    field: Any, gain: Any, rank: Any, offsets: Any, near: int, seen: Any, position: Any, source: Any, mean_gain: Any
 ) -> None:  # pragma: no cover
-    """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only."""
+    """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only.
+
+    Of the `offsets`, nearest first, `near` are looked at, and as many as `seen` tells where those hold fewer than two
+    crystals of rank 2.
+    """
     rows, columns = field.rows, field.columns
     for n in range(len(position)):
         y, x = position[n] // columns, position[n] % columns
         found, count = 0, np.zeros(source.shape[1])
-        for wanted in (2, 1):
-            before = found
-            for k in range(len(offsets)):
+        for part in range(3):
+            if part == 1 and found >= 2:
+                continue
+            before, wanted = (found, 1) if part == 2 else (0, 2)
+            first, last = (near, seen[n]) if part == 1 else (0, near)
+            for k in range(first, last):
                 v, u = y + offsets[k, 0], x + offsets[k, 1]
                 j = v * columns + u
                 if v < 0 or u < 0 or v >= rows or u >= columns or rank[j] != wanted:
@@ -205,7 +218,9 @@ def lattices_of(dictionary: Dictionary, operators: OperatorTable) -> Lattices:
     return Lattices(operators.operators, operators.order, np.array(moment), np.array(apart))
 
 
-def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray, lattices: Lattices) -> Sides:
+def find_sides(
+    context: AffineField, gain: FloatArray, significance: FloatArray, misfit: FloatArray, lattices: Lattices
+) -> Sides:
     """Find positions that may hold several crystals, and the crystals around each.
 
     Parameters
@@ -214,6 +229,9 @@ def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray,
         Smoothed affine of every position; label -1 where there is no crystal.
     gain, significance
         Brightness of every position and its own over its standard deviation, shape ``(ry, rx)``.
+    misfit
+        Chi-square per degree of freedom of the single fits, shape ``(ry, rx)``: where it stands out, another crystal
+        may lie above or below however far away the next edge is.
     lattices
         Those of the dictionary, see `lattices_of`.
     """
@@ -224,11 +242,15 @@ def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray,
     crystal = (field.label >= 0).reshape(shape)
     distance = _distance(differing.reshape(shape) > 0)
     reach = _reach(distance, crystal, gain)
-    clean = crystal & (distance > reach)
-    position = np.flatnonzero(((distance <= reach) & crystal).ravel() | (field.label == UNKNOWN))
+    odd = _stands_out(misfit, context.label) & crystal
+    clean = crystal & (distance > reach) & ~odd
+    position = np.flatnonzero(((distance <= reach) & crystal | odd).ravel() | (field.label == UNKNOWN))
     rank = np.where(clean.ravel(), 2, (agreeing >= AGREEING).astype(np.int64))
     source, brightness = np.full((len(position), MOST), -1), np.zeros((len(position), MOST))
-    _find_sources(field, np.nan_to_num(gain).ravel(), rank, _offsets(reach + 1.9), position, source, brightness)
+    offsets = _offsets(FARTHEST_SOURCE)
+    near = int(((offsets**2).sum(1) <= (reach + 1.9) ** 2).sum())
+    seen = np.where(odd.ravel()[position], len(offsets), near)
+    _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, near, seen, position, source, brightness)
     some = source[:, 0] >= 0
     scatter = _scatter(gain, significance, clean)
     vacuum = _distance((field.label == VACUUM).reshape(shape)).ravel() <= reach + 2
@@ -238,6 +260,27 @@ def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray,
         position, source, brightness, vacuum[position], scatter,
         label, field.affine[source], field.variance[source], lattices,
     )  # fmt: skip
+
+
+def _stands_out(misfit: FloatArray, label: IntArray) -> BoolArray:
+    """Positions whose misfit is far above that of their entry, whose better half tells what is usual.
+
+    Parameters
+    ----------
+    misfit
+        Chi-square per degree of freedom, shape ``(ry, rx)``.
+    label
+        Entry of every position, shape ``(ry, rx)``.
+    """
+    out = np.zeros(label.shape, bool)
+    for k in np.unique(label[(label >= 0) & np.isfinite(misfit)]):
+        here = (label == k) & np.isfinite(misfit)
+        low, quarter = np.quantile(misfit[here], (0.05, 0.25))
+        width = (quarter - low) / (ndtri(0.25) - ndtri(0.05))
+        usual = quarter - ndtri(0.25) * width
+        above = np.where(here, misfit - usual, 0.0) / max(ODD * width, LEAST_ODD * usual)
+        out |= (above > 1.0) | ((above > 0.5) & binary_dilation(above > 1.0, np.ones((3, 3), bool)))
+    return out
 
 
 def _distance(near: BoolArray) -> IntArray:

@@ -64,7 +64,8 @@ def second_pass(
     """
     shape, palette = scan.scan_shape, Palette.of(knowledge.dictionary)
     lattices = lattices_of(knowledge.dictionary, context.operator_table)
-    sides = find_sides(context, first.gain.reshape(shape), first.significance.reshape(shape), lattices)
+    gain, significance, misfit = (part.reshape(shape) for part in (first.gain, first.significance, first.misfit))
+    sides = find_sides(context, gain, significance, misfit, lattices)
     starts = find_starts(first, context, knowledge)
     fits, mixtures = [], []
     for block in scan.blocks():
