@@ -147,7 +147,7 @@ class Mixtures:
         return replace(context, **out)
 
     def with_dominant_crystal(self, found: Fields) -> Fields:
-        """Fields whose context has the dominant crystal of every mixture, or vacuum; with shares, confidence and doubt."""
+        """Fields whose context has the dominant crystal of every mixture, or vacuum; with shares, confidence, doubt."""
         context, n, first = self._dominated(found.context), np.arange(len(self.position)), self.dominant
         share, confidence = (context.label.ravel() >= 0).astype(float), found.confidence.ravel().copy()
         sigma, weight, filled = np.zeros(share.shape), self.weight[n, first], self.filled
