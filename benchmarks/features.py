@@ -23,8 +23,8 @@ from measuring import markdown
 from scipy.ndimage import binary_dilation
 
 import cyclestrain as cs
-from cyclestrain.evaluation import compare, relative_truth
-from cyclestrain.evaluation.accuracy import FAILURE_DEG, classes_found, error_map, renamed
+from cyclestrain.evaluation import classes_found, compare, error_map, relative_truth, renamed
+from cyclestrain.evaluation.accuracy import FAILURE_DEG
 from cyclestrain.figures import save_figure
 from cyclestrain.figures.maps import DIVERGING, draw_colour_bar, draw_map
 from cyclestrain.figures.page import INK, MUTED, NOTE_SIZE, TEXT_SIZE, Box, Page

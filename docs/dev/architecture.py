@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1] / "src" / "cyclestrain"
-WIDTH, GAP, FLOOR = 1.5, 0.22, 0.92
+WIDTH, GAP, FLOOR = 1.5, 0.22, 0.88
 """Width of a box, gap between boxes and height of a floor, inches."""
 
 
@@ -29,16 +29,12 @@ class Room:
         Of the folder or file.
     doc
         Its docstring.
-    files
-        Number of files and of lines in them.
     uses
         Names of the rooms it imports from.
     """
 
     name: str
     doc: str
-    files: int
-    lines: int
     uses: frozenset[str]
 
     @classmethod
@@ -49,7 +45,7 @@ class Room:
         texts = [file.read_text(encoding="utf-8") for file in files]
         uses = frozenset(name for text in texts for name in imported(ast.parse(text))) - {path.stem}
         doc = ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))) or ""
-        return cls(path.stem, doc, len(files), sum(len(text.splitlines()) for text in texts), uses)
+        return cls(path.stem, doc, uses)
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -133,16 +129,13 @@ def draw(house: dict[str, Room], path: Path) -> None:
     for above, under in arrows(house):
         (x0, y0), (x1, y1) = place[above], place[under]
         arrow = {"arrowstyle": "-|>,head_length=0.35,head_width=0.18", "color": "#8a9199", "lw": 0.9, "shrinkA": 0}
-        axes.annotate("", (x1, y1 + 0.26), (x0, y0 - 0.26), arrowprops={**arrow, "shrinkB": 0}, zorder=1)
+        axes.annotate("", (x1, y1 + 0.22), (x0, y0 - 0.22), arrowprops={**arrow, "shrinkB": 0}, zorder=1)
     for name, (x, y) in place.items():
-        is_file = house[name].files == 1 and (PACKAGE / f"{name}.py").is_file()
-        colour = "#f4f1e8" if is_file else "#dfe9f3"
-        box = FancyBboxPatch((x - WIDTH / 2, y - 0.26), WIDTH, 0.52, boxstyle="round,pad=0,rounding_size=0.08")
+        colour = "#f4f1e8" if (PACKAGE / f"{name}.py").is_file() else "#dfe9f3"
+        box = FancyBboxPatch((x - WIDTH / 2, y - 0.22), WIDTH, 0.44, boxstyle="round,pad=0,rounding_size=0.08")
         box.set(facecolor=colour, edgecolor="#3b4754", linewidth=0.9, zorder=2)
         axes.add_patch(box)
-        axes.text(x, y + 0.07, name, ha="center", va="center", fontsize=10.5, weight="bold", color="#1d252d", zorder=3)
-        size = f"{house[name].lines} lines" if is_file else f"{house[name].files} files, {house[name].lines} lines"
-        axes.text(x, y - 0.13, size, ha="center", va="center", fontsize=7.5, color="#4c5866", zorder=3)
+        axes.text(x, y, name, ha="center", va="center", fontsize=11, weight="bold", color="#1d252d", zorder=3)
     axes.set(xlim=(0, width), ylim=(0, height * FLOOR))
     axes.set_axis_off()
     figure.savefig(path, metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Bad pixels, beam centre and disk size, measured on scans whose truth is known."""
+"""The calibration as a whole: what is given is kept, what is masked is filled, the ring lies on the detector."""
 
 from __future__ import annotations
 
@@ -6,60 +6,13 @@ import numpy as np
 import pytest
 
 from cyclestrain.calibration import calibrate, draw_sample
-from cyclestrain.calibration.beam import find_direct_beam, measure_centres
-from cyclestrain.calibration.pixels import find_bad_pixels
 from cyclestrain.data import Calibration, Scan
-from cyclestrain.errors import InputError
 from cyclestrain.settings import MapSettings
-from cyclestrain.simulation import SimulatedScan, polycrystal, uniform
-
-SMALL = {"scan": (12, 12), "detector": (128, 128), "grain_size": 40.0}
+from cyclestrain.simulation import uniform
 
 
 def calibrated(scan: Scan, **settings: object) -> Calibration:
     return calibrate(scan, draw_sample(scan), MapSettings(**settings))  # type: ignore[arg-type]
-
-
-def centre_error(made: SimulatedScan, **settings: object) -> np.ndarray:
-    truth = np.stack([made.truth["centre_y"], made.truth["centre_x"]], -1)
-    return calibrated(made.scan, **settings).centre - truth
-
-
-def with_patterns(scan: Scan, patterns: np.ndarray) -> Scan:
-    return Scan(patterns, name=scan.name)
-
-
-@pytest.mark.parametrize("offset", [(0.0, 0.0), (5.0, -3.0), (-2.37, 4.81)])
-@pytest.mark.parametrize("drift", [0.0, 3.0])
-@pytest.mark.parametrize("background", [0.1, 0.6])
-def test_beam_centre_with_offset_and_drift(offset: tuple[float, float], drift: float, background: float) -> None:
-    made = polycrystal(**SMALL, background=background, centre_offset=offset, drift=drift, seed=2)  # type: ignore[arg-type]
-    assert np.abs(centre_error(made)).max() < 0.05
-
-
-@pytest.mark.parametrize("detector", [(96, 96), (129, 160), (256, 256)])
-@pytest.mark.parametrize("radius", [2.0, 5.0, 8.0])
-def test_beam_centre_on_any_detector(detector: tuple[int, int], radius: float) -> None:
-    made = uniform(scan=(6, 7), detector=detector, radius=radius, background=0.25, drift=1.0, centre_offset=(1.3, 2.6))
-    assert np.abs(centre_error(made)).max() < 0.05
-
-
-def test_centre_of_one_pattern_is_the_centroid_of_the_disk() -> None:
-    """Pattern by pattern, without a smooth fit: also for shifts within a pixel."""
-    made = uniform(scan=(1, 24), detector=(64, 64), radius=4.0, spacing=20.0, background=0.0, drift=2.0)
-    patterns = np.asarray(made.scan.source)[0]
-    found = measure_centres(patterns, np.ones((64, 64), bool), np.array([31.0, 32.0]), 4.0)
-    np.testing.assert_allclose(found[:, 0], made.truth["centre_y"].values[0], atol=0.02)
-    np.testing.assert_allclose(found[:, 1], made.truth["centre_x"].values[0], atol=0.02)
-
-
-def test_strange_patterns_do_not_pull_the_centre() -> None:
-    """Every tenth pattern shows its direct beam elsewhere."""
-    made = uniform(scan=(10, 10), detector=(96, 96), background=0.25, drift=1.0)
-    patterns = np.asarray(made.scan.source).copy()
-    patterns[:, 3] = np.roll(patterns[:, 3], 4, axis=-1)
-    strange = calibrated(with_patterns(made.scan, patterns)).centre[:, 5]
-    assert np.abs(strange - np.stack([made.truth["centre_y"], made.truth["centre_x"]], -1)[:, 5]).max() < 0.1
 
 
 def test_what_is_given_is_not_measured() -> None:
@@ -68,14 +21,6 @@ def test_what_is_given_is_not_measured() -> None:
     assert (found.centre == [40.0, 51.5]).all()
     assert found.ring == (9.0, 33.0)
     assert any("as given" in choice for choice in found.choices)
-
-
-@pytest.mark.parametrize("radius", [2.0, 4.2, 8.0])
-def test_size_of_the_direct_beam(radius: float) -> None:
-    made = uniform(scan=(4, 4), detector=(160, 160), radius=radius, background=0.25)
-    centre, found = find_direct_beam(np.asarray(made.scan.source).mean((0, 1)), np.ones((160, 160), bool))
-    assert found == pytest.approx(radius, abs=0.5)
-    assert np.abs(centre - 79.5).max() < 0.5
 
 
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (6.0, -9.0)])
@@ -88,98 +33,14 @@ def test_ring_excludes_the_direct_beam_and_stays_on_the_detector(offset: tuple[f
     assert outer > 0.9 * min(*centre, 127 - centre[0], 149 - centre[1])
 
 
-class TestBadPixels:
-    def bad(self, patterns: np.ndarray) -> np.ndarray:
-        flat = patterns.reshape(-1, *patterns.shape[-2:]).astype(float)
-        return find_bad_pixels(flat.mean(0), flat.var(0), len(flat))
-
-    def test_hot_and_dead_ones_are_found_and_no_others(self) -> None:
-        made = polycrystal(**SMALL, background=0.4, seed=4)  # type: ignore[arg-type]
-        patterns = np.asarray(made.scan.source).copy()
-        rng = np.random.default_rng(0)
-        place = rng.choice(128 * 128, 30, replace=False)
-        ys, xs = np.unravel_index(place, (128, 128))
-        near = np.hypot(ys - 63.5, xs - 63.5)
-        ys, xs = ys[near > 12], xs[near > 12]
-        hot = np.arange(len(ys)) % 2 == 0
-        local = patterns.reshape(-1, 128, 128).mean(0)
-        dead_seen = local[ys, xs] > 2.0  # a dead pixel shows only where there is something to miss
-        patterns[..., ys[hot], xs[hot]] += 60
-        patterns[..., ys[~hot], xs[~hot]] = 0
-        expected = np.zeros((128, 128), bool)
-        expected[ys[hot], xs[hot]] = True
-        expected[ys[~hot & dead_seen], xs[~hot & dead_seen]] = True
-        found = self.bad(patterns)
-        assert expected.sum() > 15
-        assert found[expected].all()
-        found[ys, xs] = False  # the dead ones in the dark may be found or not
-        assert not found.any()
-
-    def test_a_hot_column_or_pair_does_not_hide_itself(self) -> None:
-        made = uniform(scan=(8, 8), detector=(128, 128), background=0.5)
-        patterns = np.asarray(made.scan.source).copy()
-        patterns[..., 30, 40:42] += 200
-        found = self.bad(patterns)
-        assert found[30, 40:42].all()
-        assert found.sum() == 2
-
-    @pytest.mark.parametrize("radius", [1.5, 2.5, 8.0])
-    @pytest.mark.parametrize("lattice", ["hexagonal", "oblique"])
-    @pytest.mark.parametrize("noise_free", [False, True])
-    def test_real_disks_are_never_masked(self, radius: float, lattice: str, noise_free: bool) -> None:
-        """One crystal everywhere, nothing averaged away: sharp, bright, still disks are no defects."""
-        made = uniform(
-            scan=(8, 8), detector=(128, 128), radius=radius, background=0.05, lattice=lattice, noise_free=noise_free,
-            counts=1e6,
-        )  # fmt: skip
-        assert not self.bad(np.asarray(made.scan.source)).any()
-
-    @pytest.mark.parametrize("per_pixel", [0.001, 0.03, 0.3])
-    @pytest.mark.parametrize("n", [16, 400])
-    def test_scarce_counts_are_no_defects(self, per_pixel: float, n: int) -> None:
-        rng = np.random.default_rng(1)
-        patterns = rng.poisson(per_pixel, (n, 128, 128))
-        assert not self.bad(patterns).any()
-        y, x = np.indices((128, 128))
-        falling = 10 * per_pixel / (1 + np.hypot(y - 64, x - 64) / 8)
-        assert not self.bad(rng.poisson(falling, (n, 128, 128))).any()
-
-    def test_what_is_masked_is_filled_and_told(self) -> None:
-        made = uniform(scan=(8, 8), detector=(128, 128), background=0.5)
-        patterns = np.asarray(made.scan.source).astype(np.uint32)
-        patterns[..., 40, 90] = 50_000
-        found = calibrated(with_patterns(made.scan, patterns))
-        assert not found.good[40, 90]
-        assert found.mean_pattern[40, 90] < 50
-        assert found.choices[0] == "bad pixels: 1 masked"
-        clean = calibrated(made.scan)
-        assert clean.good.all()
-        np.testing.assert_allclose(found.centre, clean.centre, atol=1e-6)
-
-
-class TestSample:
-    def test_a_small_scan_is_taken_whole_in_order(self) -> None:
-        scan = Scan(np.random.default_rng(0).poisson(3, (5, 7, 16, 16)).astype(np.uint16))
-        sample = draw_sample(scan)
-        assert sample.complete
-        np.testing.assert_array_equal(sample.patterns, np.asarray(scan.source).reshape(-1, 16, 16))
-        np.testing.assert_array_equal(sample.rows * 7 + sample.columns, np.arange(35))
-
-    @pytest.mark.parametrize("shape", [(40, 64), (3, 900), (900, 3), (1, 2000)])
-    def test_a_large_one_in_tiles_spread_over_it(self, shape: tuple[int, int]) -> None:
-        n_rows, n_columns = shape
-        index = np.arange(n_rows * n_columns).reshape(shape)
-        scan = Scan(np.broadcast_to(1 + index[..., None, None], (*shape, 4, 4)).astype(np.uint32))
-        sample = draw_sample(scan, max_positions=640)
-        n = len(sample.rows)
-        assert not sample.complete
-        assert 320 < n <= 640
-        np.testing.assert_array_equal(sample.patterns[:, 2, 2], 1 + index[sample.rows, sample.columns])
-        assert len(np.unique(index[sample.rows, sample.columns])) == n  # no position twice
-        for values, size in ((sample.rows, n_rows), (sample.columns, n_columns)):
-            assert values.min() < 0.3 * size
-            assert values.max() >= 0.7 * size - 1
-
-    def test_one_pattern_is_no_scan(self) -> None:
-        with pytest.raises(InputError, match="at least two positions"):
-            draw_sample(Scan(np.ones((1, 1, 16, 16))))
+def test_what_is_masked_is_filled_and_told() -> None:
+    made = uniform(scan=(8, 8), detector=(128, 128), background=0.5)
+    patterns = np.asarray(made.scan.source).astype(np.uint32)
+    patterns[..., 40, 90] = 50_000
+    found = calibrated(Scan(patterns))
+    assert not found.good[40, 90]
+    assert found.mean_pattern[40, 90] < 50
+    assert found.choices[0] == "bad pixels: 1 masked"
+    clean = calibrated(made.scan)
+    assert clean.good.all()
+    np.testing.assert_allclose(found.centre, clean.centre, atol=1e-6)

@@ -20,8 +20,8 @@ import xarray as xr
 from safetensors.torch import load_file
 
 import cyclestrain as cs
-from cyclestrain import cli, pipeline
-from cyclestrain.network import TrainingSettings, load_model, onnx_graphs, save_model
+from cyclestrain import cli, network
+from cyclestrain.network import TrainingSettings, load_model, save_model, scan
 from cyclestrain.network.log import TrainingLog
 from cyclestrain.result import load_group
 from test_pipeline import Notes
@@ -103,7 +103,7 @@ def test_show_draws_the_training_of_models_and_results(home: Path, tmp_path: Pat
 
 def test_export_writes_a_file_for_each_look(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in the files: tests/network/test_onnx_graphs.py."""
-    monkeypatch.setattr(onnx_graphs, "save_graph", lambda graph, file, force: file.write_text(type(graph).__name__))
+    monkeypatch.setattr(network, "save_graph", lambda graph, file, force: file.write_text(type(graph).__name__))
     line = ["export", str(home / "a.safetensors"), "-o", str(tmp_path / "encoder.onnx")]
     assert cli.main(line) == 0
     written = {file.name: file.read_text() for file in tmp_path.iterdir()}
@@ -160,7 +160,7 @@ def test_what_cannot_be_is_said_in_one_sentence(
 def test_a_map_with_a_network_goes_on_with_its_training(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "TrainingSettings", partial(TrainingSettings, epochs=2, steps=3, batch=8))
+    monkeypatch.setattr(scan, "TrainingSettings", partial(TrainingSettings, epochs=2, steps=3, batch=8))
     maps = [cs.map(home / "a.h5", until="network")]
     with monkeypatch.context() as patch:
         patch.setattr(TrainingLog, "row", interrupt)

@@ -6,8 +6,7 @@ import xarray as xr
 
 from cyclestrain.affine import left_polar, rotation, wrap_angle
 from cyclestrain.errors import InputError
-from cyclestrain.evaluation import compare, relative_truth
-from cyclestrain.evaluation.accuracy import classes_found, error_map, renamed
+from cyclestrain.evaluation import classes_found, compare, error_map, relative_truth, renamed
 from cyclestrain.simulation import polycrystal, two_phase
 
 EXACT = 1e-12

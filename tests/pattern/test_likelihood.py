@@ -10,7 +10,7 @@ import pytest
 from cyclestrain.affine import reciprocal, rotation
 from cyclestrain.data import FloatArray
 from cyclestrain.pattern import Entry, PatternFit, Priors, Start, gather, predicted_positions, refine
-from cyclestrain.pattern.likelihood import N_PARAMETERS
+from cyclestrain.pattern.elimination import N_PARAMETERS
 from laws import expected_counts, made_up_entry, numerical_jacobian, ring_of_reflections, start_of
 
 SHAPE = (73, 80)

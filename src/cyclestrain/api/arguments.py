@@ -51,7 +51,24 @@ def open_large(
     output: PathLike | None,
     force: bool,
 ) -> Scan:
-    """Open a scan for long work in `memory` GB; refuse now what could not be written to `output` at the end."""
+    """Open a scan for long work, and refuse now what could not be written at the end.
+
+    Parameters
+    ----------
+    scan, reading
+        File or array, and how it is read.
+    memory
+        Memory in GB that the work may take, None for a quarter of the machine or container.
+    output, force
+        File that will be written, and whether an existing one is replaced.
+
+    Raises
+    ------
+    InputError
+        If the scan cannot be read, or the memory is less than 1 GB.
+    OutputError
+        If the output is the scan itself or cannot be written.
+    """
     from cyclestrain.io import check_writable, read
 
     opened = replace(read(scan, reading), memory_bytes=_memory_bytes(memory))
@@ -65,7 +82,24 @@ def open_large(
 def run_state(
     scan: Scan, settings: LearnSettings, output: PathLike | None, model: KnownModel | None, *, resume: bool = False
 ) -> Iterator[RunFolder | None]:
-    """State of a run that writes `output`, to be gone on with by the same command; None where nothing is written."""
+    """State of a run on disk, with which the same command goes on; None where nothing is written.
+
+    Parameters
+    ----------
+    scan, settings, model
+        Name the run: with any other of these it starts anew.
+    output
+        File that the run writes; its state lies beside it.
+    resume
+        Insist on there being a state to go on with.
+
+    Raises
+    ------
+    InputError
+        With `resume`, if there is nothing to go on with.
+    OutputError
+        If the state cannot be kept, or another process writes the same output.
+    """
     from cyclestrain.calibration import sample_budget
     from cyclestrain.io import fingerprint
     from cyclestrain.storage import run_folder, run_key
@@ -94,7 +128,22 @@ class KnownModel:
 
 
 def known_model(path: str | None, settings: LearnSettings, beside: PathLike | None = None) -> KnownModel | None:
-    """Read the model a run starts from, if any; a relative path is also looked for next to the file `beside`."""
+    """Read the model that a run starts from, None where there is no path.
+
+    Parameters
+    ----------
+    path
+        A model's file.
+    settings
+        Of the run.
+    beside
+        File next to which a relative path is looked for as well.
+
+    Raises
+    ------
+    InputError
+        If the file is no model, or a setting is given that was decided when the model was fitted.
+    """
     if path is None:
         return None
     if settings.ring is not None or settings.classes is not None:
@@ -107,7 +156,13 @@ def known_model(path: str | None, settings: LearnSettings, beside: PathLike | No
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that is not there."""
+    """Refuse a device that is not there.
+
+    Raises
+    ------
+    InputError
+        If the device is ``cuda`` and torch finds none.
+    """
     if device == "cuda":
         import torch
 
@@ -137,7 +192,20 @@ class Run:
 
 
 def stored_run(result: PathLike, maps: xr.Dataset) -> Run:
-    """The run that made `maps`, which were read from the file `result`."""
+    """The run that made a result.
+
+    Parameters
+    ----------
+    result
+        Its file.
+    maps
+        The maps that were read from it.
+
+    Raises
+    ------
+    InputError
+        If it holds no settings of a run, or damaged ones.
+    """
     stored = maps.attrs.get("settings")
     if not isinstance(stored, str):
         raise InputError(f"{os.fspath(result)} holds no settings of a run; it was not made by `cyclestrain map`")
@@ -161,7 +229,17 @@ def stored_run(result: PathLike, maps: xr.Dataset) -> Run:
 
 
 def overridden(model: type[AnySettings], stored: AnySettings, given: dict[str, Any]) -> AnySettings:
-    """`stored` with every argument of `given` that is not at its default."""
+    """Settings of an earlier run with every argument of this one that is not at its default.
+
+    Parameters
+    ----------
+    model
+        Which settings.
+    stored
+        Those of the earlier run.
+    given
+        Arguments of this one, by name.
+    """
     own = {name: value for name, value in given.items() if value != model.model_fields[name].default}
     return validated(model, stored.model_dump() | own)
 

@@ -46,6 +46,11 @@ def benchmark(
     -------
     table
         The bound at every background, with everything unknown and with the affine alone unknown.
+
+    Raises
+    ------
+    InputError
+        If there is no such benchmark, or a background is not a share below 1.
     """
     from cyclestrain.evaluation import tabulate
 

@@ -78,6 +78,11 @@ def demo(
     -------
     demo
         Maps, truth, accuracy and the files.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made, or holds files that may not be replaced.
     """
     from cyclestrain.evaluation import compare, relative_truth
     from cyclestrain.figures import save_figures

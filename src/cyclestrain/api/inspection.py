@@ -94,6 +94,13 @@ def export(
         ``""`` for the best estimate, ``raw`` for each pattern alone.
     force
         Whether an existing file is replaced.
+
+    Raises
+    ------
+    InputError
+        If the target is none of these, or does not fit what is exported.
+    OutputError
+        If the output cannot be written.
     """
     from cyclestrain.io import check_writable
     from cyclestrain.result import export_maps

@@ -34,7 +34,17 @@ def model_figures(path: PathLike) -> Iterator[tuple[str, Figure]]:
 
 
 def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tuple[Path, ...]:
-    """Write the encoder of a model as ONNX, ``encoder.onnx`` as ``encoder_glance.onnx``, ``encoder_gaze0.onnx``, ..."""
+    """Write the encoder of a model as ONNX, a file for each kind of look.
+
+    Parameters
+    ----------
+    path
+        The model.
+    output
+        ``encoder.onnx`` for ``encoder_glance.onnx``, ``encoder_gaze0.onnx``, ...
+    force
+        Whether existing files are replaced.
+    """
     from cyclestrain.io import check_writable
     from cyclestrain.network import encoder_graphs, load_model, save_graph
 

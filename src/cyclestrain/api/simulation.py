@@ -61,6 +61,13 @@ def simulate(
     -------
     simulated
         The scan and its truth.
+
+    Raises
+    ------
+    InputError
+        If there is no such phantom, or it has no such option.
+    OutputError
+        If the output cannot be written.
     """
     from cyclestrain.io import check_writable
     from cyclestrain.simulation import PHANTOMS, save

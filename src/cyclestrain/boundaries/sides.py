@@ -173,7 +173,13 @@ class Sides:
     lattices: Lattices
 
     def within(self, first: int, last: int) -> Sides:
-        """Those at flat positions from `first` to `last`, both included."""
+        """Those of a block of consecutive positions.
+
+        Parameters
+        ----------
+        first, last
+            Flat positions at its ends, both included.
+        """
         part = slice(*np.searchsorted(self.position, [first, last + 1]))
         names = ("position", "source", "gain", "vacuum", "label", "affine", "variance")
         some: dict[str, Any] = {name: getattr(self, name)[part] for name in names}

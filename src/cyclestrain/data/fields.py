@@ -115,13 +115,9 @@ class Fields:
     confidence
         Probability that the label is the right one.
     share, share_sigma
-    <<<<<<< HEAD
-        Part of the probe in the dominant crystal and its standard deviation; None where that was not looked for.
+        Part of the probe in the dominant crystal and its standard deviation; None where it was not measured.
     doubt
         Reasons for doubt, bits of `Doubt`; None where there are none.
-    =======
-        Part of the probe in the dominant crystal and its standard deviation; None where it was not measured.
-    >>>>>>> main
     """
 
     affine: AffineField

@@ -196,7 +196,20 @@ def _only(found: Loaded, path: Path, dataset: str | None) -> Loaded:
 
 
 def factorisations(n: int, most: int = 3) -> list[tuple[int, int]]:
-    """Scan shapes ``(ry, rx)`` of `n` positions, the squarest first, at most `most` of them."""
+    """Scan shapes ``(ry, rx)`` of a number of positions, the squarest first.
+
+    Parameters
+    ----------
+    n
+        Number of positions.
+    most
+        Largest number of shapes.
+
+    Examples
+    --------
+    >>> factorisations(12)
+    [(3, 4), (2, 6), (1, 12)]
+    """
     rows = (ry for ry in range(math.isqrt(n), 0, -1) if n % ry == 0)
     return [(ry, n // ry) for ry, _ in zip(rows, range(most), strict=False)]
 

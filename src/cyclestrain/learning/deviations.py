@@ -7,7 +7,7 @@ import numpy as np
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.profiles import Deviations
 from cyclestrain.pattern import Entry, PatternFit
-from cyclestrain.pattern.likelihood import STEEPEST
+from cyclestrain.pattern.elimination import STEEPEST
 
 __all__ = ["measure_deviations"]
 

@@ -32,7 +32,7 @@ from cyclestrain.pattern import (
     predicted_positions,
     refine,
 )
-from cyclestrain.pattern.likelihood import N_PARAMETERS
+from cyclestrain.pattern.elimination import N_PARAMETERS
 
 __all__ = ["MAX_PATTERNS", "OVERSAMPLING", "approached", "learn_entry", "retuned_entry", "start_entry"]
 

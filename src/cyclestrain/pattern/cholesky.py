@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numba as nb
 import numpy as np
+
+from cyclestrain.pattern.parts import part
 
 __all__ = ["cholesky_solve"]
 
 
-@nb.njit(forceinline=True)
+@part()
 def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no cover
     """Solve a positive definite system in place; False, with nothing solved, if the matrix is not positive definite.
 
@@ -27,7 +29,7 @@ def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no
         d = matrix[j, j]
         for k in range(j):
             d -= matrix[j, k] * matrix[j, k]
-        if d <= 1e-12 * abs(matrix[j, j]) or not np.isfinite(d) or d <= 0:
+        if d <= 1e-12 * abs(matrix[j, j]) or not math.isfinite(d) or d <= 0:
             return False
         d = np.sqrt(d)
         matrix[j, j] = d

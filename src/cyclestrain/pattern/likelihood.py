@@ -31,10 +31,22 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
 from cyclestrain.pattern.cholesky import cholesky_solve
+from cyclestrain.pattern.elimination import (
+    N_PARAMETERS,
+    POOLED,
+    eliminate,
+    from_priors,
+    move_deviations,
+    pool_information,
+    pool_score,
+    soften,
+)
+from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reflection import (
-    N_COLUMNS,
     N_LOCAL,
     N_PLAIN,
+    Expected,
+    Window,
     add_contrast,
     blend,
     core_products,
@@ -43,153 +55,24 @@ from cyclestrain.pattern.reflection import (
     radial,
     scale_sums,
 )
+from cyclestrain.pattern.scratch import make_plan, make_scratch
 
-__all__ = ["N_PARAMETERS", "STEEPEST", "Model", "Outcome", "Steps", "fit_patterns"]
-
-N_PARAMETERS = 8
-
-
-STEEPEST = 2.0
-"""Largest weight of a mode of contrast: a disk that is dark on one side has a slope of one."""
-
+__all__ = ["Model", "Outcome", "Steps", "Windows", "fit_patterns"]
 
 _WIDTH = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7])
 """Column of the prior widths for each deviation."""
-
-
-_POOLED = np.array([0, 1, 4, 2, 3, 5, 6, 7])
-"""Parameters in the order in which a reflection's shift y and x, its intensity and its level act on them."""
-
-
 _TOGETHER = 8
 """Patterns that one thread fits before it takes others: they share its scratch space."""
+_LEAST_SHARE = 0.4
+"""Least share of the pixels of a round window that must be good for a reflection to count."""
 
 
-@nb.njit(forceinline=True)
-def _eliminate(
-    normal: Any, score: Any, precision: Any, local: Any, n_local: int, work: Any, coupling: Any, gain: Any
-) -> None:  # pragma: no cover
-    """Eliminate one reflection's deviations: `normal` and `score` become the pooled part, `gain` recovers them.
+class Windows(NamedTuple):
+    """A `cyclestrain.pattern.WindowStack`, as the compiled loop reads it."""
 
-    `precision` are the prior precisions of the first `n_local` deviations; infinity switches a deviation off.
-    ``gain[i, :4]`` maps a step in (shift y, shift x, intensity, level) to deviation `i`, ``gain[i, 4]`` is the
-    deviation's own step.
-    """
-    for i in range(n_local):
-        free_i = np.isfinite(precision[i])
-        for j in range(n_local):
-            free = free_i and np.isfinite(precision[j])
-            work[i, j] = normal[2 + i, 2 + j] if free else (1.0 if i == j else 0.0)
-        if free_i:
-            work[i, i] += precision[i] + 1e-12
-        for j in range(4):
-            coupling[i, j] = gain[i, j] = normal[2 + i, j] if free_i else 0.0
-        gain[i, 4] = score[2 + i] - precision[i] * local[i] if free_i else 0.0
-    if not cholesky_solve(work, gain, n_local, 5):
-        gain[:] = 0.0
-    for i in range(4):
-        for j in range(4):
-            t = 0.0
-            for k in range(n_local):
-                t += coupling[k, i] * gain[k, j]
-            normal[i, j] -= t
-        t = 0.0
-        for k in range(n_local):
-            t += coupling[k, i] * gain[k, 4]
-        score[i] -= t
-
-
-@nb.njit(forceinline=True)
-def _soften(normal: Any, score: Any, wander: float) -> None:  # pragma: no cover
-    """Let one reflection wander from the lattice by `wander` pixels (standard deviation): it then says less."""
-    tau = 1.0 / (wander * wander)
-    a, b, c = normal[0, 0] + tau, normal[0, 1], normal[1, 1] + tau
-    determinant = a * c - b * b
-    y = (normal[0, 0], normal[0, 1], normal[0, 2], normal[0, 3])
-    x = (normal[1, 0], normal[1, 1], normal[1, 2], normal[1, 3])
-    sy, sx = score[0], score[1]
-    for i in range(4):
-        gy, gx = (c * y[i] - b * x[i]) / determinant, (a * x[i] - b * y[i]) / determinant
-        score[i] -= gy * sy + gx * sx
-        for j in range(4):
-            normal[i, j] -= gy * y[j] + gx * x[j]
-
-
-@nb.njit(forceinline=True)
-def _from_priors(
-    normal: Any, precision: Any, gain: Any, n_local: int, wander: float, to_score: Any, out: Any
-) -> None:  # pragma: no cover
-    r"""Variance that a reflection's deviations, drawn from their priors, give its score once they are eliminated.
-
-    For deviations of prior precision `P` it is :math:`G^T P G`, with the gains `G` of `_eliminate`; a reflection that
-    wanders adds :math:`K K^T / \tau^2`, where :math:`K` takes its residual shift to the score, see `_soften`.
-    """
-    for i in range(4):
-        for j in range(4):
-            t = 0.0
-            for k in range(n_local):
-                if np.isfinite(precision[k]):
-                    t += gain[k, i] * precision[k] * gain[k, j]
-            out[i, j] = t
-    if wander > 0:
-        tau = 1.0 / (wander * wander)
-        a, b, c = normal[0, 0] + tau, normal[0, 1], normal[1, 1] + tau
-        determinant = a * c - b * b
-        for i in range(4):
-            to_score[i, 0] = (c * normal[i, 0] - b * normal[i, 1]) / determinant
-            to_score[i, 1] = (a * normal[i, 1] - b * normal[i, 0]) / determinant
-        for j in range(4):  # from the left and from the right: score - K (score of the shift)
-            y, x = out[0, j], out[1, j]
-            for i in range(4):
-                out[i, j] -= to_score[i, 0] * y + to_score[i, 1] * x
-        for j in range(4):
-            y, x = out[j, 0], out[j, 1]
-            for i in range(4):
-                out[j, i] -= to_score[i, 0] * y + to_score[i, 1] * x
-        for i in range(4):
-            for j in range(4):
-                out[i, j] += tau * (to_score[i, 0] * to_score[j, 0] + to_score[i, 1] * to_score[j, 1])
-
-
-@nb.njit(forceinline=True)
-def _pool(
-    gy: float, gx: float, intensity: float, level: float, normal: Any, score: Any, hessian: Any, rhs: Any
-) -> None:  # pragma: no cover
-    """Add what one reflection says to that of the pattern, whose parameters are in the order of `_POOLED` here."""
-    q = (gy, gx, 1.0)
-    of_beta = 1.0 / max(level, 1e-12)
-    for a in range(3):
-        for b in range(3):
-            qq = q[a] * q[b]
-            hessian[a, b] += qq * normal[0, 0]
-            hessian[a, 3 + b] += qq * normal[0, 1]
-            hessian[3 + a, 3 + b] += qq * normal[1, 1]
-        for i in range(2):
-            hessian[3 * i + a, 6] += q[a] * normal[i, 2] * intensity
-            hessian[3 * i + a, 7] += q[a] * normal[i, 3] * of_beta
-            rhs[3 * i + a] += q[a] * score[i]
-    hessian[6, 6] += normal[2, 2] * intensity * intensity
-    hessian[6, 7] += normal[2, 3] * intensity * of_beta
-    hessian[7, 7] += normal[3, 3] * of_beta * of_beta
-    rhs[6] += score[2] * intensity
-    rhs[7] += score[3] * of_beta
-
-
-@nb.njit(forceinline=True)
-def _move_deviations(
-    local: Any, gains: Any, step: Any, damping: float, gy: float, gx: float, intensity: float, theta: Any
-) -> None:  # pragma: no cover
-    """Move one reflection's deviations by their own step and by what the pattern's `step` makes of them."""
-    d0 = step[4] + step[0] * gy + step[1] * gx
-    d1 = step[5] + step[2] * gy + step[3] * gx
-    d2, d3 = step[6] * intensity, step[7] / max(theta[7], 1e-12)
-    for i in range(gains.shape[0]):
-        own = gains[i, 4] - (gains[i, 0] * d0 + gains[i, 1] * d1 + gains[i, 2] * d2 + gains[i, 3] * d3)
-        local[i] += damping * own
-    local[0] = max(local[0], -theta[6] * intensity)
-    local[1] = min(max(local[1], -0.9), 9.0)
-    for i in range(N_PLAIN, N_LOCAL):
-        local[i] = min(max(local[i], -STEEPEST), STEEPEST)
+    counts: NDArray[np.float32]  # (n, reflection, size * size)
+    origin: NDArray[np.int32]  # (n, reflection, 2)
+    size: int
 
 
 class Model(NamedTuple):
@@ -237,158 +120,214 @@ class Outcome(NamedTuple):
     prior: FloatArray
 
 
+@part()
+def _place_window(
+    g: int, counts: Any, origin: Any, model: Any, theta: Any, plan: Any, scratch: Any
+) -> Any:  # pragma: no cover - compiled
+    """Copy the pixels around reflection `g` unless they lie there already; how far the disk is off the middle one."""
+    gy, gx = model.reflections[g, 0], model.reflections[g, 1]
+    py = theta[4] + theta[0] * gy + theta[1] * gx
+    px = theta[5] + theta[2] * gy + theta[3] * gx
+    stack, margin, place, pixels = plan.stack, plan.margin, scratch.place, scratch.pixels
+    ry, rx = round(py) - origin[g, 0], round(px) - origin[g, 1]
+    ry, rx = min(max(ry, -margin), margin), min(max(rx, -margin), margin)
+    fy, fx = py - (origin[g, 0] + ry), px - (origin[g, 1] + rx)
+    near = abs(fy) < 1.0 and abs(fx) < 1.0
+    if near and (place[g, 0] != ry or place[g, 1] != rx):
+        place[g, 0], place[g, 1] = ry, rx
+        corner = (margin + ry) * stack + margin + rx
+        load_window(counts[g], corner, plan.places, model.grid[4], pixels[g, 0], pixels[g, 1])
+        middle_y, middle_x = origin[g, 0] + ry - theta[4], origin[g, 1] + rx - theta[5]
+        radial(model.background, middle_y, middle_x, model.grid, pixels[g, 2])
+    return near, fy, fx
+
+
+@part()
+def _weight(misfit: Any, steps: Any) -> float:  # pragma: no cover - compiled
+    """Weight of a reflection with this chi-square, pixels and sum of 1 / expected counts."""
+    scale, (chi, n_seen, inverse) = steps.noise_scale, misfit
+    # Pearson's chi-square of Poisson counts has variance sum(2 + 1 / expected).
+    if steps.robust and chi > scale * (n_seen + 4.0 * np.sqrt(2.0 * n_seen + inverse * scale)):
+        return n_seen / chi
+    return 1.0 / scale
+
+
+@part()
+def _isolate(
+    g: int, weight: float, expected: Any, model: Any, gain: float, plan: Any, scratch: Any, n_local: int
+) -> None:  # pragma: no cover - compiled
+    """Information and score of reflection `g` from its sums, its deviations eliminated."""
+    normal, score, precision = scratch.normal, scratch.score, scratch.precision
+    scale_sums(scratch.sums, weight, expected.amplitude, expected.level, 2 + n_local, normal, score)
+    if plan.free[g]:
+        for i in range(n_local):  # prior widths of intensities are relative to the shared one
+            width = model.spread[g, _WIDTH[i]] * (gain * model.intensity[g] if i == 0 else 1.0)
+            precision[i] = 1.0 / (width * width) if width > 0 else np.inf
+        eliminate(
+            normal, score, precision, expected.local, n_local, scratch.work, scratch.coupling, scratch.gains[g]
+        )  # fmt: skip
+
+
+@part()
+def _report(
+    g: int, counts: Any, origin: Any, model: Any, steps: Any, outcome: Any, plan: Any, scratch: Any
+) -> bool:  # pragma: no cover - compiled
+    """What reflection `g` says into `normal` and `score`; False where too little of it is seen."""
+    theta, local, misfit = outcome.parameters, outcome.local[g], outcome.misfit[g]
+    misfit[:] = 0.0
+    near, fy, fx = _place_window(g, counts, origin, model, theta, plan, scratch)
+    if not near:
+        return False
+    window = Window(scratch.pixels[g], scratch.shape, scratch.extra, scratch.polynomial, model.grid)
+    expected = Expected(local, theta[6] * model.intensity[g] + local[0], theta[7], model.floor)
+    blend(model.tables, fy, fx, scratch.blended)
+    if plan.n_local == N_LOCAL:
+        add_contrast(window, local, fy, fx, model.radius)
+    seen = core_products(window, expected, scratch.sums)
+    if plan.n_local > 2:
+        other_products(window, expected, 2 + plan.n_local, scratch.sums)
+    misfit[0], misfit[1], misfit[2] = seen
+    size = 2 * model.half + 1
+    if seen[1] < _LEAST_SHARE * size * size * 0.78:
+        return False
+    weight = _weight(seen, steps)
+    if plan.n_local == N_LOCAL:  # constants let the compiler unroll the loops
+        _isolate(g, weight, expected, model, theta[6], plan, scratch, N_LOCAL)
+    elif plan.n_local == N_PLAIN:
+        _isolate(g, weight, expected, model, theta[6], plan, scratch, N_PLAIN)
+    else:
+        _isolate(g, weight, expected, model, theta[6], plan, scratch, 2)
+    return True
+
+
+@part()
+def _add_report(
+    g: int, last: bool, model: Any, outcome: Any, plan: Any, scratch: Any
+) -> None:  # pragma: no cover - compiled
+    """Keep what reflection `g` says of its own shift, and pool the rest; in the `last` round also by the priors."""
+    normal, score = scratch.normal, scratch.score
+    for i in range(2):
+        outcome.shift_score[g, i] = score[i]
+        for j in range(2):
+            outcome.shift_information[g, i, j] = normal[i, j]
+    gy, gx, intensity = model.reflections[g, 0], model.reflections[g, 1], model.intensity[g]
+    level, wander = outcome.parameters[7], model.spread[g, 4]
+    if last and (plan.free[g] or wander > 0):
+        n_free = plan.n_local if plan.free[g] else 0
+        from_priors(normal, scratch.precision, scratch.gains[g], n_free, wander, scratch.to_score, scratch.scatter)
+        pool_information(gy, gx, intensity, level, scratch.scatter, scratch.pooled_scatter)
+    if wander > 0:
+        soften(normal, score, wander)
+    pool_information(gy, gx, intensity, level, normal, scratch.pooled)
+    pool_score(gy, gx, intensity, level, score, scratch.pooled_score)
+
+
+@part()
+def _assemble(theta: Any, steps: Any, centre: Any, scratch: Any) -> None:  # pragma: no cover - compiled
+    """Equations of the pattern's step: what was pooled, and what is known of the centre."""
+    hessian, step = scratch.hessian, scratch.step
+    for a in range(N_PARAMETERS):
+        step[POOLED[a], 0] = scratch.pooled_score[a]
+        for b in range(a, N_PARAMETERS):
+            hessian[POOLED[a], POOLED[b]] = hessian[POOLED[b], POOLED[a]] = scratch.pooled[a, b]
+    for i in range(2):
+        hessian[4 + i, 4 + i] += steps.centre_precision
+        step[4 + i, 0] += steps.centre_precision * (centre[i] - theta[4 + i])
+    # A vanishing ridge keeps parameters that the data do not see (no background, no disk) at rest.
+    for a in range(N_PARAMETERS):
+        hessian[a, a] = hessian[a, a] * (1.0 + 1e-9) + 1e-12
+
+
+@part()
+def _conclude(outcome: Any, scratch: Any) -> None:  # pragma: no cover - compiled
+    """Covariance of the pattern's parameters, and what of it the priors give."""
+    covariance, prior = outcome.covariance, outcome.prior
+    for a in range(N_PARAMETERS):
+        for b in range(a, N_PARAMETERS):
+            prior[POOLED[a], POOLED[b]] = prior[POOLED[b], POOLED[a]] = scratch.pooled_scatter[a, b]
+    for a in range(N_PARAMETERS):
+        for b in range(N_PARAMETERS):
+            covariance[a, b] = 1.0 if a == b else 0.0
+    if not cholesky_solve(scratch.hessian, covariance, N_PARAMETERS, N_PARAMETERS):
+        covariance[:] = np.nan
+
+
+@part()
+def _advance(model: Any, steps: Any, outcome: Any, plan: Any, scratch: Any) -> float:  # pragma: no cover - compiled
+    """Take the step, shortened if it is too long; returns how far it would move a reflection, pixels."""
+    theta, step, reflections = outcome.parameters, scratch.step[:, 0], model.reflections
+    largest = max(abs(step[4]), abs(step[5]))
+    for i in range(4):
+        largest = max(largest, abs(step[i]) * plan.reach)
+    damping = min(1.0, steps.max_shift / largest) if largest > 0 else 1.0
+    for g in range(reflections.shape[0]):
+        if scratch.seen[g] and plan.free[g]:
+            move_deviations(
+                outcome.local[g], scratch.gains[g], step, damping, reflections[g, 0], reflections[g, 1],
+                model.intensity[g], theta,
+            )  # fmt: skip
+    for a in range(6):
+        theta[a] += damping * step[a]
+    theta[6] = max(theta[6] + damping * step[6], 0.02 * theta[6])
+    theta[7] = max(theta[7] + damping * step[7], 0.02 * theta[7])
+    return largest
+
+
+@part()
+def _fit_one(
+    counts: Any, origin: Any, model: Any, steps: Any, centre: Any, outcome: Any, plan: Any, scratch: Any
+) -> None:  # pragma: no cover - compiled
+    """Fit one pattern: its windows, its centre beforehand, its part of the outcome."""
+    scratch.place[:] = -(10**6)
+    scratch.pooled_scatter[:] = 0.0
+    for iteration in range(steps.iterations + 1):
+        last = iteration == steps.iterations
+        if last and steps.tolerance > 0:
+            break
+        scratch.pooled[:] = 0.0
+        scratch.pooled_score[:] = 0.0
+        for g in range(counts.shape[0]):
+            scratch.seen[g] = _report(g, counts, origin, model, steps, outcome, plan, scratch)
+            if scratch.seen[g]:
+                _add_report(g, last, model, outcome, plan, scratch)
+        _assemble(outcome.parameters, steps, centre, scratch)
+        if last:
+            _conclude(outcome, scratch)
+            break
+        if not cholesky_solve(scratch.hessian, scratch.step, N_PARAMETERS, 1):
+            break
+        if _advance(model, steps, outcome, plan, scratch) < steps.tolerance:
+            break
+
+
 @nb.njit(forceinline=True, error_model="numpy")
 def _fit_some(
-    first: int, last: int, counts: Any, origin: Any, model: Any, steps: Any, centre: Any, outcome: Any
+    first: int, last: int, windows: Any, model: Any, steps: Any, centre: Any, outcome: Any
 ) -> None:  # pragma: no cover - compiled
     """Fit patterns `first` to `last`, see `fit_patterns`, one after another in the same scratch space."""
-    n_reflections = counts.shape[1]
-    tables, grid, profile, reflections, intensity, spread, radius, floor, half = model
-    centre_precision, scale, robust, max_shift, iterations, tolerance = steps
-    parameters, local, covariance, misfit, shift_score, shift_information, prior = outcome
-    n_pixels, size, stack = grid.shape[1], 2 * half + 1, counts.shape[2]
-    margin = (stack - size) // 2
-    support = grid[4]
-    places = np.empty(n_pixels, np.int64)
-    for k in range(n_pixels):
-        places[k] = (half + int(grid[0, k])) * stack + half + int(grid[1, k])
-    textured, sloped = spread[:, 5:].max() > 0, spread[:, 2:4].max() > 0
-    n_local = N_LOCAL if textured else (N_PLAIN if sloped else 2)
-    free, reach = np.empty(n_reflections, np.bool_), 1.0
-    for g in range(n_reflections):
-        reach = max(reach, np.hypot(reflections[g, 0], reflections[g, 1]))
-        free[g] = spread[g, :4].max() > 0 or spread[g, 5:].max() > 0
-    pixels = np.empty((n_reflections, 3, n_pixels), np.float32)
-    shape, extra = np.empty((3, n_pixels), np.float32), np.zeros((9, n_pixels), np.float32)
-    blended = shape.reshape(-1)
-    place = np.empty((n_reflections, 2), np.int64)
-    sums = np.zeros((N_COLUMNS, N_COLUMNS + 1), np.float32)
-    normal, score = np.zeros((N_COLUMNS, N_COLUMNS)), np.zeros(N_COLUMNS)
-    work, coupling = np.empty((n_local, n_local)), np.empty((n_local, 4))
-    gains, precision = np.zeros((n_reflections, n_local, 5)), np.empty(N_LOCAL)
-    pooled, pooled_score = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
-    hessian, step = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty((N_PARAMETERS, 1))
-    seen = np.zeros(n_reflections, np.bool_)
-    scatter, to_score, nowhere = np.zeros((4, 4)), np.zeros((4, 2)), np.zeros(N_PARAMETERS)
-    pooled_scatter = np.zeros((N_PARAMETERS, N_PARAMETERS))
+    plan = make_plan(model, windows.size)
+    scratch = make_scratch(model.reflections.shape[0], model.grid.shape[1], plan.n_local)
     for n in range(first, last):
-        place[:] = -(10**6)
-        theta = parameters[n]
-        pooled_scatter[:] = 0.0
-        for iteration in range(iterations + 1):
-            if iteration == iterations and tolerance > 0:
-                break
-            pooled[:] = 0.0
-            pooled_score[:] = 0.0
-            for g in range(n_reflections):
-                gy, gx = reflections[g, 0], reflections[g, 1]
-                py = theta[4] + theta[0] * gy + theta[1] * gx
-                px = theta[5] + theta[2] * gy + theta[3] * gx
-                ry, rx = int(np.rint(py)) - origin[n, g, 0], int(np.rint(px)) - origin[n, g, 1]
-                ry, rx = min(max(ry, -margin), margin), min(max(rx, -margin), margin)
-                fy, fx = py - (origin[n, g, 0] + ry), px - (origin[n, g, 1] + rx)
-                seen[g] = abs(fy) < 1.0 and abs(fx) < 1.0
-                misfit[n, g] = 0.0
-                if not seen[g]:
-                    continue
-                if place[g, 0] != ry or place[g, 1] != rx:
-                    place[g, 0], place[g, 1] = ry, rx
-                    corner = (margin + ry) * stack + margin + rx
-                    load_window(counts[n, g].reshape(-1), corner, places, support, pixels[g, 0], pixels[g, 1])
-                    middle_y, middle_x = origin[n, g, 0] + ry - theta[4], origin[n, g, 1] + rx - theta[5]
-                    radial(profile, middle_y, middle_x, grid, pixels[g, 2])
-                brightness = theta[6] * intensity[g] + local[n, g, 0]
-                blend(tables, fy, fx, blended)
-                if textured:
-                    add_contrast(local[n, g], fy, fx, radius, grid, shape, extra)
-                chi, n_seen, inverse = core_products(
-                    pixels[g], shape, grid, local[n, g], brightness, theta[7], floor, sums
-                )
-                if n_local > 2:
-                    other_products(
-                        pixels[g], shape, extra, grid, local[n, g], brightness, theta[7], floor, 2 + n_local, sums
-                    )
-                misfit[n, g, 0], misfit[n, g, 1], misfit[n, g, 2] = chi, n_seen, inverse
-                if n_seen < 0.4 * size * size * 0.78:
-                    seen[g] = False
-                    continue
-                # Prior widths are relative to the shared intensity; information is in units of the noise scale.
-                weight = 1.0 / scale
-                # Pearson's chi-square of Poisson counts has variance sum(2 + 1 / expected).
-                if robust and chi > scale * (n_seen + 4.0 * np.sqrt(2.0 * n_seen + inverse * scale)):
-                    weight = n_seen / chi
-                if textured:  # constants let the compiler unroll the loops
-                    scale_sums(sums, weight, brightness, theta[7], 2 + N_LOCAL, normal, score)
-                elif sloped:
-                    scale_sums(sums, weight, brightness, theta[7], 2 + N_PLAIN, normal, score)
-                else:
-                    scale_sums(sums, weight, brightness, theta[7], 4, normal, score)
-                if free[g]:
-                    for i in range(n_local):
-                        width = spread[g, _WIDTH[i]] * (theta[6] * intensity[g] if i == 0 else 1.0)
-                        precision[i] = 1.0 / (width * width) if width > 0 else np.inf
-                    if textured:
-                        _eliminate(normal, score, precision, local[n, g], N_LOCAL, work, coupling, gains[g])
-                    elif sloped:
-                        _eliminate(normal, score, precision, local[n, g], N_PLAIN, work, coupling, gains[g])
-                    else:
-                        _eliminate(normal, score, precision, local[n, g], 2, work, coupling, gains[g])
-                for i in range(2):
-                    shift_score[n, g, i] = score[i]
-                    for j in range(2):
-                        shift_information[n, g, i, j] = normal[i, j]
-                if iteration == iterations and (free[g] or spread[g, 4] > 0):
-                    n_free = n_local if free[g] else 0
-                    _from_priors(normal, precision, gains[g], n_free, spread[g, 4], to_score, scatter)
-                    _pool(gy, gx, intensity[g], theta[7], scatter, nowhere, pooled_scatter, nowhere)
-                if spread[g, 4] > 0:
-                    _soften(normal, score, spread[g, 4])
-                _pool(gy, gx, intensity[g], theta[7], normal, score, pooled, pooled_score)
-            for a in range(N_PARAMETERS):
-                step[_POOLED[a], 0] = pooled_score[a]
-                for b in range(a, N_PARAMETERS):
-                    hessian[_POOLED[a], _POOLED[b]] = hessian[_POOLED[b], _POOLED[a]] = pooled[a, b]
-            for i in range(2):
-                hessian[4 + i, 4 + i] += centre_precision
-                step[4 + i, 0] += centre_precision * (centre[n, i] - theta[4 + i])
-            # A vanishing ridge keeps parameters that the data do not see (no background, no disk) at rest.
-            for a in range(N_PARAMETERS):
-                hessian[a, a] = hessian[a, a] * (1.0 + 1e-9) + 1e-12
-            if iteration == iterations:
-                for a in range(N_PARAMETERS):
-                    for b in range(a, N_PARAMETERS):
-                        prior[n, _POOLED[a], _POOLED[b]] = prior[n, _POOLED[b], _POOLED[a]] = pooled_scatter[a, b]
-                for a in range(N_PARAMETERS):
-                    for b in range(N_PARAMETERS):
-                        covariance[n, a, b] = 1.0 if a == b else 0.0
-                if not cholesky_solve(hessian, covariance[n], N_PARAMETERS, N_PARAMETERS):
-                    covariance[n] = np.nan
-                break
-            if not cholesky_solve(hessian, step, N_PARAMETERS, 1):
-                break
-            largest = max(abs(step[4, 0]), abs(step[5, 0]))
-            for i in range(4):
-                largest = max(largest, abs(step[i, 0]) * reach)
-            damping = min(1.0, max_shift / largest) if largest > 0 else 1.0
-            for g in range(n_reflections):
-                if seen[g] and free[g]:
-                    _move_deviations(
-                        local[n, g], gains[g], step[:, 0], damping, reflections[g, 0], reflections[g, 1],
-                        intensity[g], theta,
-                    )  # fmt: skip
-            for a in range(6):
-                theta[a] += damping * step[a, 0]
-            theta[6] = max(theta[6] + damping * step[6, 0], 0.02 * theta[6])
-            theta[7] = max(theta[7] + damping * step[7, 0], 0.02 * theta[7])
-            if largest < tolerance:
-                break
+        own = Outcome(
+            outcome.parameters[n], outcome.local[n], outcome.covariance[n], outcome.misfit[n], outcome.shift_score[n],
+            outcome.shift_information[n], outcome.prior[n],
+        )  # fmt: skip
+        _fit_one(windows.counts[n], windows.origin[n], model, steps, centre[n], own, plan, scratch)
 
 
 @nb.njit(parallel=True, cache=True)
-def fit_patterns(
-    counts: Any, origin: Any, model: Any, steps: Any, centre: Any, outcome: Any
-) -> None:  # pragma: no cover - compiled
-    """Fisher-scoring steps for many patterns, see `Outcome` and `cyclestrain.pattern.refine`."""
-    n = len(counts)
+def fit_patterns(windows: Any, model: Any, steps: Any, centre: Any, outcome: Any) -> None:  # pragma: no cover
+    """Fisher-scoring steps for many patterns, see `cyclestrain.pattern.refine`.
+
+    Parameters
+    ----------
+    windows, model, steps
+        `Windows`, `Model` and `Steps`.
+    centre
+        Beam centre known beforehand, shape ``(n, 2)``.
+    outcome
+        `Outcome`: where the fits start, and what they write.
+    """
+    n = len(windows.counts)
     for block in nb.prange((n + _TOGETHER - 1) // _TOGETHER):
-        _fit_some(block * _TOGETHER, min((block + 1) * _TOGETHER, n), counts, origin, model, steps, centre, outcome)
+        _fit_some(block * _TOGETHER, min((block + 1) * _TOGETHER, n), windows, model, steps, centre, outcome)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cyclestrain.affine import rotation
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.pattern.dictionary import Entry
-from cyclestrain.pattern.likelihood import N_PARAMETERS, Model, Outcome, Steps, fit_patterns
+from cyclestrain.pattern.elimination import N_PARAMETERS
+from cyclestrain.pattern.likelihood import Model, Outcome, Steps, Windows, fit_patterns
 from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
 from cyclestrain.pattern.windows import WindowStack, gather
@@ -212,7 +213,8 @@ def refine(
     steps = Steps(
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), robust, float(max_shift), iterations, float(tolerance)
     )
-    fit_patterns(stack.counts, stack.origin, model, steps, np.ascontiguousarray(centre, float), outcome)
+    windows = Windows(stack.counts.reshape(n, n_reflections, -1), stack.origin, stack.counts.shape[-1])
+    fit_patterns(windows, model, steps, np.ascontiguousarray(centre, float), outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
     return PatternFit(

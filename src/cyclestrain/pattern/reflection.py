@@ -5,17 +5,19 @@ The model of the expected counts is that of `cyclestrain.pattern.likelihood`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 
+from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.windows import LEAST_VALUE
 
 __all__ = [
     "N_COLUMNS",
     "N_LOCAL",
     "N_PLAIN",
+    "Expected",
+    "Window",
     "add_contrast",
     "blend",
     "core_products",
@@ -27,25 +29,50 @@ __all__ = [
 
 N_LOCAL = 9
 """Deviations of one reflection: intensity, level, slope y, x, and contrast: slope y, x, bowl, two saddles."""
-
-
 N_PLAIN = 4
 """Those that are fitted where disks are flat inside."""
-
-
+N_COLUMNS = 2 + N_LOCAL
+"""Shift y, x, and the deviations."""
 _MODES = np.array(
     [[0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [-0.5, 0, 0, 1, 1, 0], [0, 0, 0, 1, -1, 0], [0, 0, 0, 0, 0, 2]], np.float32
 )
 """Modes of contrast: their coefficients of 1, u, v, u^2, v^2 and uv."""
 
 
-N_COLUMNS = 2 + N_LOCAL
-"""Shift y, x, and the deviations."""
+class Window(NamedTuple):
+    """The pixels of one reflection that are compared, in rows of single precision."""
+
+    pixels: Any  # counts, 1 for those that are used (else 0), background: (3, pixel)
+    shape: Any  # the disk and its derivatives with respect to its position y, x: (3, pixel)
+    extra: Any  # what the modes of contrast add to the disk, and scratch space: (9, pixel)
+    polynomial: Any  # coefficients of the contrast, see `_MODES`: (6,)
+    grid: Any  # offsets y, x from the middle, in pixels and in half widths: (5, pixel)
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+class Expected(NamedTuple):
+    """What makes expected counts of the shapes in a `Window`."""
+
+    local: Any  # deviations of the reflection
+    amplitude: float  # counts in the disk
+    level: float  # of the background
+    floor: float  # least variance of a pixel
+
+
+@part(fastmath=True)
 def load_window(window: Any, start: int, places: Any, support: Any, values: Any, used: Any) -> None:  # pragma: no cover
-    """Copy the pixels of a flat stack window that are compared; masked pixels get no weight."""
+    """Copy the pixels that are compared; masked pixels get no weight.
+
+    Parameters
+    ----------
+    window
+        Window of a stack, flat.
+    start, places
+        Its element from which, and the offsets at which, pixels are taken.
+    support
+        1 for a pixel, 0 for padding.
+    values, used
+        Receive counts and weights.
+    """
     for k in range(support.shape[0]):
         values[k] = window[start + places[k]]
     for k in range(support.shape[0]):
@@ -54,9 +81,21 @@ def load_window(window: Any, start: int, places: Any, support: Any, values: Any,
         values[k] = max(values[k], LEAST_VALUE) * used[k]
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def radial(profile: Any, oy: float, ox: float, grid: Any, out: Any) -> None:  # pragma: no cover
-    """Radial profile (1 px steps) at the pixels of a window whose middle is ``(oy, ox)`` from the centre."""
+    """Radial profile at the pixels of a window.
+
+    Parameters
+    ----------
+    profile
+        In steps of one pixel.
+    oy, ox
+        Middle of the window relative to the centre.
+    grid
+        As in `Window`.
+    out
+        Receives the values.
+    """
     last = np.float32(profile.shape[0] - 1.001)
     rows, columns, y0, x0 = grid[0], grid[1], np.float32(oy), np.float32(ox)
     for k in range(out.shape[0]):
@@ -68,9 +107,19 @@ def radial(profile: Any, oy: float, ox: float, grid: Any, out: Any) -> None:  # 
         out[k] = low + (out[k] - np.float32(i)) * (high - low)
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def blend(tables: Any, fy: float, fx: float, out: Any) -> None:  # pragma: no cover
-    """Disk and its derivatives with the disk ``(fy, fx)`` off the central pixel, between four phases of the tables."""
+    """Disk and its derivatives, between four phases of the tables.
+
+    Parameters
+    ----------
+    tables
+        Of `cyclestrain.pattern.Probe.compared`.
+    fy, fx
+        How far the disk is off the central pixel.
+    out
+        Receives the three rows one after the other.
+    """
     phases = tables.shape[0]
     ty = min(max((fy + 0.5) * (phases - 1), 0.0), phases - 1.001)
     tx = min(max((fx + 0.5) * (phases - 1), 0.0), phases - 1.001)
@@ -84,7 +133,7 @@ def blend(tables: Any, fy: float, fx: float, out: Any) -> None:  # pragma: no co
         out[k] = w00 * t00[k] + w01 * t01[k] + w10 * t10[k] + w11 * t11[k]
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def _quadratic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any) -> None:  # pragma: no cover
     """Second-order polynomial of the offset from the disk's middle in units of its radius."""
     scale, y, x = np.float32(1.0 / radius), np.float32(fy), np.float32(fx)
@@ -95,14 +144,27 @@ def _quadratic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any)
         out[k] = c0 + u * (c1 + c3 * u + c5 * v) + v * (c2 + c4 * v)
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
-def add_contrast(
-    local: Any, fy: float, fx: float, radius: float, grid: Any, shape: Any, extra: Any
-) -> None:  # pragma: no cover
-    """Give the disk and its derivatives, rows of `shape`, a contrast, and put what its modes add into `extra`."""
+@part(fastmath=True)
+def add_contrast(window: Any, local: Any, fy: float, fx: float, radius: float) -> None:  # pragma: no cover
+    """Give the disk and its derivatives a contrast, and keep what its modes add.
+
+    Parameters
+    ----------
+    window
+        `Window`, of which `shape` and `extra` are filled.
+    local
+        Deviations of the reflection.
+    fy, fx
+        How far the disk is off the central pixel.
+    radius
+        Of the disk.
+    """
+    shape, extra, grid = window.shape, window.extra, window.grid
     disk, texture = shape[0], extra[5]
-    coefficients = np.zeros(6, np.float32)
+    coefficients = window.polynomial
     coefficients[0] = 1.0
+    for i in range(1, 6):
+        coefficients[i] = 0.0
     for m in range(N_LOCAL - N_PLAIN):
         mode = extra[m]
         _quadratic(_MODES[m], grid, fy, fx, radius, mode)
@@ -117,15 +179,27 @@ def add_contrast(
             part[k] *= texture[k]
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
-def core_products(
-    pixels: Any, shape: Any, grid: Any, local: Any, amplitude: float, level: float, floor: float, sums: Any
-) -> Any:  # pragma: no cover
-    """Products of shift y, x, intensity, level and residual over the variance, summed over pixels, into `sums`.
+@part(fastmath=True)
+def core_products(window: Any, expected: Any, sums: Any) -> Any:  # pragma: no cover
+    """Products of shift y, x, intensity, level and residual over the variance, summed over pixels.
 
-    Returns (Pearson chi-square, pixels, sum of 1 / expected counts). All sums in one loop: with fewer, loads and
-    horizontal sums would take most of the time. Nothing is stored in the loop: it would not be vectorised.
+    All sums in one loop: with fewer, loads and horizontal sums would take most of the time. Nothing is stored in the
+    loop: it would not be vectorised.
+
+    Parameters
+    ----------
+    window, expected
+        `Window` and `Expected`.
+    sums
+        Receives the sums, those with the residual in its last column, shape ``(N_COLUMNS, N_COLUMNS + 1)``.
+
+    Returns
+    -------
+    chi_square, pixels, inverse
+        Pearson's chi-square, number of pixels, and sum of 1 / expected counts.
     """
+    pixels, shape, _, _, grid = window
+    local, amplitude, level, floor = expected
     values, used, background = pixels[0], pixels[1], pixels[2]
     disk, dy, dx = shape[0], shape[1], shape[2]
     u, v = grid[2], grid[3]
@@ -135,9 +209,9 @@ def core_products(
     yr = xr = dr = br = chi = seen = inverse = np.float32(0.0)
     for k in range(values.shape[0]):
         y, x, d, b = dy[k], dx[k], disk[k], background[k]
-        expected = b * (l0 + u[k] * l1 + v[k] * l2) + bright * d
-        weight = used[k] / max(expected, least)
-        r = values[k] - expected
+        mean = b * (l0 + u[k] * l1 + v[k] * l2) + bright * d
+        weight = used[k] / max(mean, least)
+        r = values[k] - mean
         wy, wx, wd, wb = weight * y, weight * x, weight * d, weight * b
         yy += wy * y
         yx += wy * x
@@ -163,13 +237,13 @@ def core_products(
     return chi, seen, inverse
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def _plane(local: Any, level: float) -> Any:  # pragma: no cover
     """Background over its radial profile: middle of the window, and slopes towards its edges."""
     return np.float32(level * (1.0 + local[1])), np.float32(level * local[2]), np.float32(level * local[3])
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def _pair(a: Any, b: Any, weights: Any, others: Any) -> Any:  # pragma: no cover
     """Products of two rows with seven others, times `weights`, summed over pixels; see `core_products`."""
     r0, r1, r2, r3, r4, r5, r6 = others
@@ -193,20 +267,19 @@ def _pair(a: Any, b: Any, weights: Any, others: Any) -> Any:  # pragma: no cover
     return (a0, a1, a2, a3, a4, a5, a6), (b0, b1, b2, b3, b4, b5, b6)
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
-def other_products(
-    pixels: Any,
-    shape: Any,
-    extra: Any,
-    grid: Any,
-    local: Any,
-    amplitude: float,
-    level: float,
-    floor: float,
-    n_columns: int,
-    sums: Any,
-) -> None:  # pragma: no cover
-    """Products of the other derivatives with all, see `core_products`."""
+@part(fastmath=True)
+def other_products(window: Any, expected: Any, n_columns: int, sums: Any) -> None:  # pragma: no cover
+    """Products of the other derivatives with all.
+
+    Parameters
+    ----------
+    window, expected, sums
+        As for `core_products`; needs what `add_contrast` made of the window where there are more than the slopes.
+    n_columns
+        Derivatives there are, with the four of `core_products`.
+    """
+    pixels, shape, extra, _, grid = window
+    local, amplitude, level, floor = expected
     values, used, background = pixels[0], pixels[1], pixels[2]
     disk, u, v = shape[0], grid[2], grid[3]
     weights, residual, slope_y, slope_x = extra[5], extra[6], extra[7], extra[8]
@@ -235,11 +308,25 @@ def other_products(
                 sums[min(m + 6, i), max(m + 6, i)], sums[min(m + 6, j), max(m + 6, j)] = of_a[m], of_b[m]
 
 
-@nb.njit(forceinline=True, error_model="numpy")
+@part()
 def scale_sums(
     sums: Any, weight: float, amplitude: float, level: float, n_columns: int, normal: Any, score: Any
 ) -> None:  # pragma: no cover
-    """Information and score of one reflection from sums of products; background is relative to `level` from here on."""
+    """Information and score of one reflection from sums of products; background is relative to `level` from here on.
+
+    Parameters
+    ----------
+    sums
+        Of `core_products` and `other_products`.
+    weight
+        One over the noise scale, less where the reflection is misfitted.
+    amplitude, level
+        Counts in the disk, and level of the background.
+    n_columns
+        Derivatives there are.
+    normal, score
+        Receive information and score.
+    """
     for i in range(n_columns):
         one = weight * _unit(i, amplitude, level)
         score[i] = one * sums[i, N_COLUMNS]
@@ -247,7 +334,7 @@ def scale_sums(
             normal[i, j] = normal[j, i] = one * _unit(j, amplitude, level) * sums[i, j]
 
 
-@nb.njit(forceinline=True, error_model="numpy")
+@part()
 def _unit(column: int, amplitude: float, level: float) -> float:  # pragma: no cover
     """Factor between a derivative and its row."""
     if column == 2:

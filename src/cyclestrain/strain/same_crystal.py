@@ -92,9 +92,20 @@ class Lattices(NamedTuple):
 
 @nb.njit(cache=True)
 def is_same_crystal(one: Any, two: Any, variance: float, label: int, lattices: Any) -> bool:  # pragma: no cover
-    """Whether two affines of one entry, with the summed variance, may be of one crystal in any labelling; compiled.
+    """Whether two affines of one entry may be of one crystal in any labelling; compiled, for one pair.
 
     That is where their disks lie on top of each other, or are no farther apart than the uncertainties allow.
+
+    Parameters
+    ----------
+    one, two
+        Affines, shape ``(2, 2)``.
+    variance
+        Sum of the largest variances of their elements.
+    label
+        Their dictionary entry.
+    lattices
+        Those of the dictionary, `Lattices`.
     """
     moment, d = lattices.moment[label], np.empty((2, 2))
     limit = max(lattices.apart[label] ** 2, DIFFERENT**2 * variance * (moment[0, 0] + moment[1, 1]))
@@ -113,7 +124,15 @@ def is_same_crystal(one: Any, two: Any, variance: float, label: int, lattices: A
 
 
 def is_same_lattice(one: FloatArray, two: FloatArray, tolerance: float = 0.025) -> bool:
-    """Whether two reduced bases span lattices that are turned copies of each other within a strain `tolerance`."""
+    """Whether two reduced bases span lattices that are turned copies of each other.
+
+    Parameters
+    ----------
+    one, two
+        Lattice vectors as columns, pixels, shape ``(2, 2)``.
+    tolerance
+        Strain within which they are.
+    """
     lengths = [np.sort(np.hypot(*basis)) for basis in (one, two)]
     areas = [abs(np.linalg.det(basis)) for basis in (one, two)]
     alike = np.abs(lengths[0] / lengths[1] - 1).max() < tolerance

@@ -1,0 +1,98 @@
+"""What a thread that fits patterns prepares once, before it looks at any."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+
+from cyclestrain.pattern.elimination import N_PARAMETERS
+from cyclestrain.pattern.reflection import N_COLUMNS, N_LOCAL, N_PLAIN
+
+__all__ = ["make_plan", "make_scratch"]
+
+
+class Plan(NamedTuple):
+    """What follows from the model before any pattern is looked at."""
+
+    places: Any  # pixels that are compared, in a flat window of the stack whose first pixel is that of the window
+    stack: int  # size of the windows of the stack
+    margin: int  # how far a window can be off the middle of that of the stack
+    free: Any  # reflections that have deviations, (reflection,)
+    n_local: int  # deviations that are fitted: `N_LOCAL`, `N_PLAIN` or 2
+    reach: float  # length of the longest reflection
+
+
+class Scratch(NamedTuple):
+    """What one thread works on, used again for every pattern, and for every reflection where it has no such axis."""
+
+    seen: Any  # reflections that take part, (reflection,)
+    place: Any  # where their pixels were copied from, relative to the middle of the stack's window, (reflection, 2)
+    pixels: Any  # those of `Window`, (reflection, 3, pixel)
+    shape: Any
+    blended: Any  # shape in one row
+    extra: Any
+    polynomial: Any
+    sums: Any
+    normal: Any
+    score: Any
+    precision: Any  # of the priors of the deviations
+    work: Any
+    coupling: Any
+    gains: Any  # of every reflection, see `eliminate`
+    to_score: Any
+    scatter: Any
+    pooled: Any  # information, its score and its variance by the priors, parameters in the order of `POOLED`
+    pooled_score: Any
+    pooled_scatter: Any
+    hessian: Any  # parameters in their own order from here on
+    step: Any
+
+
+@nb.njit(forceinline=True, error_model="numpy")
+def make_plan(model: Any, stack: int) -> Any:  # pragma: no cover - compiled
+    """Prepare to fit patterns.
+
+    Parameters
+    ----------
+    model
+        `cyclestrain.pattern.likelihood.Model`.
+    stack
+        Size of the windows of the stack.
+    """
+    grid, reflections, spread, half = model.grid, model.reflections, model.spread, model.half
+    n_reflections, n_pixels = reflections.shape[0], grid.shape[1]
+    places = np.empty(n_pixels, np.int64)
+    for k in range(n_pixels):
+        places[k] = (half + int(grid[0, k])) * stack + half + int(grid[1, k])
+    textured, sloped = spread[:, 5:].max() > 0, spread[:, 2:4].max() > 0
+    n_local = N_LOCAL if textured else (N_PLAIN if sloped else 2)
+    free, reach = np.empty(n_reflections, np.bool_), 1.0
+    for g in range(n_reflections):
+        reach = max(reach, np.hypot(reflections[g, 0], reflections[g, 1]))
+        free[g] = spread[g, :4].max() > 0 or spread[g, 5:].max() > 0
+    return Plan(places, stack, (stack - (2 * half + 1)) // 2, free, n_local, reach)
+
+
+@nb.njit(forceinline=True, error_model="numpy")
+def make_scratch(n_reflections: int, n_pixels: int, n_local: int) -> Any:  # pragma: no cover - compiled
+    """Empty scratch space.
+
+    Parameters
+    ----------
+    n_reflections, n_pixels
+        Reflections of the entry, and pixels (with padding) that are compared in each window.
+    n_local
+        Deviations that are fitted.
+    """
+    shape = np.empty((3, n_pixels), np.float32)
+    return Scratch(
+        np.zeros(n_reflections, np.bool_), np.empty((n_reflections, 2), np.int64),
+        np.empty((n_reflections, 3, n_pixels), np.float32), shape, shape.reshape(-1),
+        np.zeros((9, n_pixels), np.float32), np.zeros(6, np.float32), np.zeros((N_COLUMNS, N_COLUMNS + 1), np.float32),
+        np.zeros((N_COLUMNS, N_COLUMNS)), np.zeros(N_COLUMNS), np.empty(N_LOCAL), np.empty((n_local, n_local)),
+        np.empty((n_local, 4)), np.zeros((n_reflections, n_local, 5)), np.zeros((4, 2)), np.zeros((4, 4)),
+        np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS), np.zeros((N_PARAMETERS, N_PARAMETERS)),
+        np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty((N_PARAMETERS, 1)),
+    )  # fmt: skip

@@ -1,0 +1,68 @@
+"""Bad pixels: defects are found, disks and scarce counts are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cyclestrain.calibration.pixels import find_bad_pixels
+from cyclestrain.simulation import polycrystal, uniform
+
+SMALL = {"scan": (12, 12), "detector": (128, 128), "grain_size": 40.0}
+
+
+class TestBadPixels:
+    def bad(self, patterns: np.ndarray) -> np.ndarray:
+        flat = patterns.reshape(-1, *patterns.shape[-2:]).astype(float)
+        return find_bad_pixels(flat.mean(0), flat.var(0), len(flat))
+
+    def test_hot_and_dead_ones_are_found_and_no_others(self) -> None:
+        made = polycrystal(**SMALL, background=0.4, seed=4)  # type: ignore[arg-type]
+        patterns = np.asarray(made.scan.source).copy()
+        rng = np.random.default_rng(0)
+        place = rng.choice(128 * 128, 30, replace=False)
+        ys, xs = np.unravel_index(place, (128, 128))
+        near = np.hypot(ys - 63.5, xs - 63.5)
+        ys, xs = ys[near > 12], xs[near > 12]
+        hot = np.arange(len(ys)) % 2 == 0
+        local = patterns.reshape(-1, 128, 128).mean(0)
+        dead_seen = local[ys, xs] > 2.0  # a dead pixel shows only where there is something to miss
+        patterns[..., ys[hot], xs[hot]] += 60
+        patterns[..., ys[~hot], xs[~hot]] = 0
+        expected = np.zeros((128, 128), bool)
+        expected[ys[hot], xs[hot]] = True
+        expected[ys[~hot & dead_seen], xs[~hot & dead_seen]] = True
+        found = self.bad(patterns)
+        assert expected.sum() > 15
+        assert found[expected].all()
+        found[ys, xs] = False  # the dead ones in the dark may be found or not
+        assert not found.any()
+
+    def test_a_hot_column_or_pair_does_not_hide_itself(self) -> None:
+        made = uniform(scan=(8, 8), detector=(128, 128), background=0.5)
+        patterns = np.asarray(made.scan.source).copy()
+        patterns[..., 30, 40:42] += 200
+        found = self.bad(patterns)
+        assert found[30, 40:42].all()
+        assert found.sum() == 2
+
+    @pytest.mark.parametrize("radius", [1.5, 2.5, 8.0])
+    @pytest.mark.parametrize("lattice", ["hexagonal", "oblique"])
+    @pytest.mark.parametrize("noise_free", [False, True])
+    def test_real_disks_are_never_masked(self, radius: float, lattice: str, noise_free: bool) -> None:
+        """One crystal everywhere, nothing averaged away: sharp, bright, still disks are no defects."""
+        made = uniform(
+            scan=(8, 8), detector=(128, 128), radius=radius, background=0.05, lattice=lattice, noise_free=noise_free,
+            counts=1e6,
+        )  # fmt: skip
+        assert not self.bad(np.asarray(made.scan.source)).any()
+
+    @pytest.mark.parametrize("per_pixel", [0.001, 0.03, 0.3])
+    @pytest.mark.parametrize("n", [16, 400])
+    def test_scarce_counts_are_no_defects(self, per_pixel: float, n: int) -> None:
+        rng = np.random.default_rng(1)
+        patterns = rng.poisson(per_pixel, (n, 128, 128))
+        assert not self.bad(patterns).any()
+        y, x = np.indices((128, 128))
+        falling = 10 * per_pixel / (1 + np.hypot(y - 64, x - 64) / 8)
+        assert not self.bad(rng.poisson(falling, (n, 128, 128))).any()
