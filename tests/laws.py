@@ -16,6 +16,7 @@ from cyclestrain.simulation import Acquisition, SimulatedScan
 from cyclestrain.simulation.patterns import make_pattern_model
 from cyclestrain.simulation.sample import Sample, make_truth
 from cyclestrain.simulation.source import SimulatedPatterns
+from cyclestrain.strain import Lattices
 
 
 def numerical_jacobian(function: Callable[[FloatArray], FloatArray], at: FloatArray, step: float = 1e-6) -> FloatArray:
@@ -27,6 +28,12 @@ def numerical_jacobian(function: Callable[[FloatArray], FloatArray], at: FloatAr
 def random_gradient(rng: np.random.Generator, strain: float = 0.02, turn: float = np.pi) -> FloatArray:
     """A deformation gradient: random strain of up to `strain`, random rotation of up to `turn` radians."""
     return (np.eye(2) + rng.uniform(-strain, strain, (2, 2))) @ rotation(rng.uniform(-turn, turn))
+
+
+def lattices_seen(field: AffineField, reach: float = 30.0, apart: float = 1.0) -> Lattices:
+    """Entries with reflections all around at one length, whose disks are two from a distance `apart`, pixels."""
+    table, n = field.operator_table, len(field.operators)
+    return Lattices(table.operators, table.order, np.tile(reach**2 / 2 * np.eye(2), (n, 1, 1)), np.full(n, apart))
 
 
 def one_class_field(

@@ -11,14 +11,14 @@ from scipy.special import ndtr
 from cyclestrain.affine import rotation, symmetric
 from cyclestrain.boundaries import Mixtures, Sides, find_sides
 from cyclestrain.boundaries.sides import MOST
-from cyclestrain.data import AffineField, Fields, FloatArray, StrainMaps
+from cyclestrain.data import AffineField, Doubt, Fields, FloatArray, StrainMaps
 from cyclestrain.pattern import Candidates, Decomposition
 from cyclestrain.strain import Reference, relative_strain
-from laws import one_class_field
+from laws import lattices_seen, one_class_field
 
 SIXFOLD = rotation(np.pi / 3 * np.arange(6))
 SHAPE = (12, 20)
-CERTAIN = np.full(SHAPE, 100.0)
+CERTAIN, FITTING = np.full(SHAPE, 100.0), np.ones(SHAPE)
 
 
 def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineField:
@@ -30,7 +30,7 @@ def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineFiel
 
 
 def sides_of(field: AffineField, gain: FloatArray | None = None) -> Sides:
-    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN)
+    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN, FITTING, lattices_seen(field))
 
 
 def columns(sides: Sides) -> set[int]:
@@ -100,6 +100,11 @@ class TestMixtures:
         several.flat[mixtures.position[mixtures.changed]] = True
         np.testing.assert_allclose(told.share[several], 0.6)
         assert (told.share[~several] == 1).all()
+        assert told.doubt is not None
+        np.testing.assert_array_equal((told.doubt & Doubt.MIXTURE) != 0, several)
+        beside = np.zeros(SHAPE, bool)
+        beside.flat[mixtures.position] = True
+        np.testing.assert_array_equal((told.doubt & Doubt.BOUNDARY) != 0, beside & ~several)
         np.testing.assert_allclose(told.share_sigma[several], np.hypot(0.4, 0.6) * 0.05, rtol=1e-6)
         np.testing.assert_allclose(told.confidence, 0.9)  # both are of one class
         wrong = ndtr(-0.1 / told.share_sigma[several])  # 60 % +- so much are less than half

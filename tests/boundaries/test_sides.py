@@ -10,11 +10,11 @@ import pytest
 from cyclestrain.affine import rotation, symmetric
 from cyclestrain.boundaries import Sides, find_sides
 from cyclestrain.data import AffineField, FloatArray
-from laws import one_class_field
+from laws import lattices_seen, one_class_field
 
 SIXFOLD = rotation(np.pi / 3 * np.arange(6))
 SHAPE = (12, 20)
-CERTAIN = np.full(SHAPE, 100.0)
+CERTAIN, FITTING = np.full(SHAPE, 100.0), np.ones(SHAPE)
 
 
 def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineField:
@@ -26,7 +26,7 @@ def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineFiel
 
 
 def sides_of(field: AffineField, gain: FloatArray | None = None) -> Sides:
-    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN)
+    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN, FITTING, lattices_seen(field))
 
 
 def columns(sides: Sides) -> set[int]:
@@ -89,3 +89,30 @@ class TestSides:
             nothing = np.zeros((len(part), 2))
             found = sides.candidates(np.zeros(len(part), int), affine, np.full(len(part), 1e-8), nothing)
             assert found.like.tolist() == [wanted[c] for c in (sides.position % SHAPE[1]).tolist()]
+
+    @pytest.mark.parametrize(("strain", "expected"), [(0.02, set()), (0.06, {9, 10})])
+    def test_only_disks_apart_are_two_crystals(self, strain: float, expected: set[int]) -> None:
+        """A step of 2 % moves disks 30 px away by 0.4 px on the average, one of 6 % by 1.3 px."""
+        field = halves(turn=0.0)
+        field.affine[:, 10:] = symmetric(1.0, 1.0 + strain, 0.0) @ field.affine[:, 10:]
+        assert columns(sides_of(field)) == expected
+
+    def test_the_distance_is_that_of_the_bright_reflections(self) -> None:
+        affine = np.tile(np.eye(2), (*SHAPE, 1, 1))
+        affine[:, 10:] = symmetric(1.0, 1.06, 0.0)
+        field = one_class_field(affine)
+        seen = lattices_seen(field)
+        along = seen._replace(moment=np.array([[[900.0, 0.0], [0.0, 1.0]]]))  # all on the axis that is not strained
+        assert len(find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, along).position) == 0
+        assert len(find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, seen).position) > 0
+
+    def test_what_is_explained_badly_may_hold_crystals_from_afar(self) -> None:
+        """Two crystals lie above each other over eight columns; the edge that single fits show is in the middle."""
+        misfit = np.where((np.arange(SHAPE[1]) >= 6) & (np.arange(SHAPE[1]) < 14), 3.0, 1.0) * np.ones(SHAPE)
+        misfit += 0.01 * np.random.default_rng(0).standard_normal(SHAPE)
+        field = halves()
+        sides = find_sides(field, np.ones(SHAPE), CERTAIN, misfit, lattices_seen(field))
+        assert columns(sides) == set(range(6, 14))
+        of = np.sort(sides.source[:, :2] % SHAPE[1], 1)
+        assert (of == [5, 14]).all()
+        assert (sides.source[:, 2] == -1).all()

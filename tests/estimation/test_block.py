@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cyclestrain.boundaries import find_sides
+from cyclestrain.boundaries import find_sides, lattices_of
 from cyclestrain.context import smooth
 from cyclestrain.data import Block, Scan
 from cyclestrain.estimation import (
@@ -87,7 +87,9 @@ def test_blocks_run_in_any_order_and_anywhere(faint: tuple[Scan, Knowledge]) -> 
         fit = fit_alone(block, first_look(block, known), known)
         alone.append(elsewhere(fit_sums(wide, first_look(wide, known), fit, known, shape))[0])
     same(BlockFit.gathered(alone, n), first)
-    sides = find_sides(context, first.gain.reshape(shape), first.significance.reshape(shape))
+    lattices = lattices_of(knowledge.dictionary, context.operator_table)
+    gain, significance, misfit = (part.reshape(shape) for part in (first.gain, first.significance, first.misfit))
+    sides = find_sides(context, gain, significance, misfit, lattices)
     starts, palette, shares = find_starts(first, context, knowledge), Palette.of(knowledge.dictionary), []
     for block in reversed(blocks):
         ends = int(block.positions[0]), int(block.positions[-1])

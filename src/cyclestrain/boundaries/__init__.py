@@ -5,6 +5,6 @@ their shares.
 """
 
 from cyclestrain.boundaries.mixtures import Mixtures
-from cyclestrain.boundaries.sides import Sides, find_sides
+from cyclestrain.boundaries.sides import Sides, find_sides, lattices_of
 
-__all__ = ["Mixtures", "Sides", "find_sides"]
+__all__ = ["Mixtures", "Sides", "find_sides", "lattices_of"]

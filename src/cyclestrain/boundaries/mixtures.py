@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 from cyclestrain.affine import wrap_angle
 from cyclestrain.boundaries.sides import MOST, Sides
-from cyclestrain.data import AffineField, BoolArray, Fields, FloatArray, IntArray, StrainMaps
+from cyclestrain.data import AffineField, BoolArray, Doubt, Fields, FloatArray, IntArray, StrainMaps
 from cyclestrain.pattern import Candidates, Decomposition
 
 __all__ = ["Mixtures"]
@@ -147,7 +147,7 @@ class Mixtures:
         return replace(context, **out)
 
     def with_dominant_crystal(self, found: Fields) -> Fields:
-        """Fields whose context has, at every mixture, the dominant crystal or vacuum, with its share and confidence."""
+        """Fields whose context has the dominant crystal of every mixture, or vacuum; with shares, confidence, doubt."""
         context, n, first = self._dominated(found.context), np.arange(len(self.position)), self.dominant
         share, confidence = (context.label.ravel() >= 0).astype(float), found.confidence.ravel().copy()
         sigma, weight, filled = np.zeros(share.shape), self.weight[n, first], self.filled
@@ -165,7 +165,12 @@ class Mixtures:
             replace(field, label=np.where(mostly_vacuum, -1, field.label), valid=field.valid & ~mostly_vacuum)
             for field in (found.affine, context)
         )
-        return replace(found, affine=affine, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
+        found = replace(found, affine=affine, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
+        several = np.zeros(context.label.shape, bool)
+        several.flat[self.position[(self.amplitude > 0).sum(1) > 1]] = True
+        beside = np.zeros(context.label.shape, bool)
+        beside.flat[self.position] = True
+        return found.doubted(several, Doubt.MIXTURE).doubted(beside & ~several & ~mostly_vacuum, Doubt.BOUNDARY)
 
     def blend(self, maps: StrainMaps, context: AffineField) -> StrainMaps:
         """Strain maps in which a mixture has the mean strain of its crystals and the rotation of the dominant one.

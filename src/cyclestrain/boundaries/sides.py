@@ -4,7 +4,8 @@ Near a change of crystal each pattern is explained as a mixture of the crystals 
 (`cyclestrain.pattern.decompose`). What these look like is known from clean positions of each side, much better than
 from the pattern itself. A mixture has to explain the pattern better than its own single fit does, so that a smooth
 field, where neighbours differ as well, has none. How far from an edge mixtures are looked for is read off the gain,
-which is smaller where a part of the probe is elsewhere.
+which is smaller where a part of the probe is elsewhere. Crystals that lie above each other have no edge nearby; there a
+single fit explains the pattern badly, and the crystals of a wider neighbourhood are tried.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
-from scipy.ndimage import distance_transform_cdt
+from scipy.ndimage import binary_dilation, distance_transform_cdt
+from scipy.special import ndtri
 
 from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
-from cyclestrain.pattern import Candidates
-from cyclestrain.strain import is_same_crystal
+from cyclestrain.pattern import Candidates, Dictionary
+from cyclestrain.strain import Lattices, is_same_crystal
 
-__all__ = ["COST", "MOST", "Sides", "find_sides"]
+__all__ = ["COST", "MOST", "Sides", "find_sides", "lattices_of"]
 
 MOST = 3
 """Most crystals of the surroundings that a pattern is explained with."""
@@ -28,8 +30,14 @@ COST = np.array([13.0, *[1.0] * MOST])
 """Chi-square that a crystal costs: the pattern's own fit, with a transform of its own, and known ones."""
 AGREEING = 3
 """Neighbours of its own kind that make a position a source where there is no clean one."""
+APART, LEAST_APART = 0.3, 0.5
+"""Disks farther apart are two, in disk radii and at least in pixels: nearer ones a single fit sees as one."""
 FURTHEST = 4
 """Largest distance from an edge at which mixtures are looked for, positions."""
+FARTHEST_SOURCE = 16.0
+"""Largest distance of the crystals that may lie above each other at a position that is explained badly."""
+ODD, LEAST_ODD = 6.0, 0.15
+"""A misfit stands out by so many standard deviations of its entry and by this part of it; by half beside one."""
 LACKING = 0.01
 """Share of the gain that has to be lacking at some distance from an edge for mixtures to be looked for there."""
 UNKNOWN, VACUUM = -2, -1
@@ -44,17 +52,15 @@ class _Flat(NamedTuple):
     label: IntArray
     affine: FloatArray
     variance: FloatArray  # largest of the elements of the affine
-    operators: FloatArray
-    order: IntArray
+    lattices: Lattices
 
     @classmethod
-    def of(cls, field: AffineField) -> _Flat:
+    def of(cls, field: AffineField, lattices: Lattices) -> _Flat:
         label = np.where(field.valid | (field.label < 0), field.label, UNKNOWN).ravel().astype(np.int64)
         variance = np.nan_to_num(np.einsum("...ii->...i", field.covariance).max(-1)).ravel()
-        table = field.operator_table
         affine = np.nan_to_num(field.affine).reshape(-1, 2, 2)
         rows, columns = field.label.shape
-        return cls(rows, columns, label, affine, variance, table.operators, table.order)
+        return cls(rows, columns, label, affine, variance, lattices)
 
 
 @nb.njit(cache=True)
@@ -62,7 +68,7 @@ def _same(field: Any, i: int, j: int) -> bool:  # pragma: no cover
     if field.label[i] != field.label[j]:
         return False
     variance = field.variance[i] + field.variance[j]
-    return is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], field.operators, field.order)
+    return bool(is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], field.lattices))
 
 
 @nb.njit(cache=True)
@@ -86,16 +92,23 @@ def _compare_neighbours(field: Any, agreeing: Any, differing: Any) -> None:  # p
 
 @nb.njit(cache=True)
 def _find_sources(
-    field: Any, gain: Any, rank: Any, offsets: Any, position: Any, source: Any, mean_gain: Any
+    field: Any, gain: Any, rank: Any, offsets: Any, near: int, seen: Any, position: Any, source: Any, mean_gain: Any
 ) -> None:  # pragma: no cover
-    """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only."""
+    """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only.
+
+    Of the `offsets`, nearest first, `near` are looked at, and as many as `seen` tells where those hold fewer than two
+    crystals of rank 2.
+    """
     rows, columns = field.rows, field.columns
     for n in range(len(position)):
         y, x = position[n] // columns, position[n] % columns
         found, count = 0, np.zeros(source.shape[1])
-        for wanted in (2, 1):
-            before = found
-            for k in range(len(offsets)):
+        for part in range(3):
+            if part == 1 and found >= 2:
+                continue
+            before, wanted = (found, 1) if part == 2 else (0, 2)
+            first, last = (near, seen[n]) if part == 1 else (0, near)
+            for k in range(first, last):
                 v, u = y + offsets[k, 0], x + offsets[k, 1]
                 j = v * columns + u
                 if v < 0 or u < 0 or v >= rows or u >= columns or rank[j] != wanted:
@@ -115,16 +128,14 @@ def _find_sources(
 
 
 @nb.njit(cache=True)
-def _own_likeness(
-    label: Any, affine: Any, variance: Any, operators: Any, order: Any, like: Any
-) -> None:  # pragma: no cover
+def _own_likeness(label: Any, affine: Any, variance: Any, lattices: Any, like: Any) -> None:  # pragma: no cover
     """Number of the candidate that the first one is a copy of, -1 for none."""
     for n in range(len(label)):
         like[n] = -1
         for k in range(1, label.shape[1]):
             if label[n, 0] >= 0 and label[n, 0] == label[n, k] and like[n] < 0:
                 both = variance[n, 0] + variance[n, k]
-                if is_same_crystal(affine[n, 0], affine[n, k], both, label[n, 0], operators, order):
+                if is_same_crystal(affine[n, 0], affine[n, k], both, label[n, 0], lattices):
                     like[n] = k
 
 
@@ -147,8 +158,8 @@ class Sides:
     label, affine, variance
         Dictionary entry (-1 for none), affine and largest variance of its elements at each source, shapes
         ``(n, MOST)``, ``(n, MOST, 2, 2)`` and ``(n, MOST)``.
-    operators
-        Equivalent labellings of every entry.
+    lattices
+        Of every entry.
     """
 
     position: IntArray
@@ -159,7 +170,7 @@ class Sides:
     label: IntArray
     affine: FloatArray
     variance: FloatArray
-    operators: OperatorTable
+    lattices: Lattices
 
     def within(self, first: int, last: int) -> Sides:
         """Those of a block of consecutive positions.
@@ -190,12 +201,32 @@ class Sides:
         affines = np.concatenate([np.where(finite[:, None, None], affine, np.eye(2))[:, None], self.affine], 1)
         variances = np.column_stack([np.where(finite, variance, 0.0), self.variance])
         like = np.empty(len(labels), np.int64)
-        _own_likeness(labels, affines, variances, self.operators.operators, self.operators.order, like)
+        _own_likeness(labels, affines, variances, self.lattices, like)
         nearest = np.take_along_axis(self.gain, np.maximum(like - 1, 0)[:, None], 1)
         return Candidates(labels, affines, np.concatenate([nearest, self.gain], 1), like, centre)
 
 
-def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray) -> Sides:
+def lattices_of(dictionary: Dictionary, operators: OperatorTable) -> Lattices:
+    """Lattices of a dictionary, with how far apart their disks have to be to be told apart.
+
+    Parameters
+    ----------
+    dictionary
+        The entries.
+    operators
+        Equivalent labellings of each.
+    """
+    moment = [
+        np.einsum("g,gi,gj->ij", e.intensity, e.reflections, e.reflections) / e.intensity.sum()
+        for e in dictionary.entries
+    ]
+    apart = [max(APART * e.probe.radius, LEAST_APART) for e in dictionary.entries]
+    return Lattices(operators.operators, operators.order, np.array(moment), np.array(apart))
+
+
+def find_sides(
+    context: AffineField, gain: FloatArray, significance: FloatArray, misfit: FloatArray, lattices: Lattices
+) -> Sides:
     """Find positions that may hold several crystals, and the crystals around each.
 
     Parameters
@@ -204,19 +235,28 @@ def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray)
         Smoothed affine of every position; label -1 where there is no crystal.
     gain, significance
         Brightness of every position and its own over its standard deviation, shape ``(ry, rx)``.
+    misfit
+        Chi-square per degree of freedom of the single fits, shape ``(ry, rx)``: where it stands out, another crystal
+        may lie above or below however far away the next edge is.
+    lattices
+        Those of the dictionary, see `lattices_of`.
     """
-    field = _Flat.of(context)
+    field = _Flat.of(context, lattices)
     shape, n = context.label.shape, context.label.size
     agreeing, differing = np.zeros(n, np.int64), np.zeros(n, np.int64)
     _compare_neighbours(field, agreeing, differing)
     crystal = (field.label >= 0).reshape(shape)
     distance = _distance(differing.reshape(shape) > 0)
     reach = _reach(distance, crystal, gain)
-    clean = crystal & (distance > reach)
-    position = np.flatnonzero(((distance <= reach) & crystal).ravel() | (field.label == UNKNOWN))
+    odd = _stands_out(misfit, context.label) & crystal
+    clean = crystal & (distance > reach) & ~odd
+    position = np.flatnonzero(((distance <= reach) & crystal | odd).ravel() | (field.label == UNKNOWN))
     rank = np.where(clean.ravel(), 2, (agreeing >= AGREEING).astype(np.int64))
     source, brightness = np.full((len(position), MOST), -1), np.zeros((len(position), MOST))
-    _find_sources(field, np.nan_to_num(gain).ravel(), rank, _offsets(reach + 1.9), position, source, brightness)
+    offsets = _offsets(FARTHEST_SOURCE)
+    near = int(((offsets**2).sum(1) <= (reach + 1.9) ** 2).sum())
+    seen = np.where(odd.ravel()[position], len(offsets), near)
+    _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, near, seen, position, source, brightness)
     some = source[:, 0] >= 0
     scatter = _scatter(gain, significance, clean)
     vacuum = _distance((field.label == VACUUM).reshape(shape)).ravel() <= reach + 2
@@ -224,8 +264,29 @@ def find_sides(context: AffineField, gain: FloatArray, significance: FloatArray)
     label = np.where(source >= 0, field.label[source], -1)
     return Sides(
         position, source, brightness, vacuum[position], scatter,
-        label, field.affine[source], field.variance[source], context.operator_table,
+        label, field.affine[source], field.variance[source], lattices,
     )  # fmt: skip
+
+
+def _stands_out(misfit: FloatArray, label: IntArray) -> BoolArray:
+    """Positions whose misfit is far above that of their entry, whose better half tells what is usual.
+
+    Parameters
+    ----------
+    misfit
+        Chi-square per degree of freedom, shape ``(ry, rx)``.
+    label
+        Entry of every position, shape ``(ry, rx)``.
+    """
+    out = np.zeros(label.shape, bool)
+    for k in np.unique(label[(label >= 0) & np.isfinite(misfit)]):
+        here = (label == k) & np.isfinite(misfit)
+        low, quarter = np.quantile(misfit[here], (0.05, 0.25))
+        width = (quarter - low) / (ndtri(0.25) - ndtri(0.05))
+        usual = quarter - ndtri(0.25) * width
+        above = np.where(here, misfit - usual, 0.0) / max(ODD * width, LEAST_ODD * usual)
+        out |= (above > 1.0) | ((above > 0.5) & binary_dilation(above > 1.0, np.ones((3, 3), bool)))
+    return out
 
 
 def _distance(near: BoolArray) -> IntArray:

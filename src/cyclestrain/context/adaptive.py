@@ -22,9 +22,9 @@ from cyclestrain.context.local_fits import (
     mix,
     start_planes,
 )
-from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 
-__all__ = ["Smoothed", "adapt"]
+__all__ = ["Smoothed", "adapt", "find_edges"]
 
 RADII_SQUARED = (2, 5, 10, 18, 36, 64)
 """Squared radii of the growing neighbourhoods: each holds about twice as many positions as the last."""
@@ -115,6 +115,13 @@ def _prepare(data: Data) -> tuple[FloatArray, FloatArray]:
     everywhere(start_planes, data, raw, planes)
     everywhere(mark_edges, data, planes)
     return raw, planes
+
+
+def find_edges(chart: Chart) -> BoolArray:
+    """Positions that disagree with two or more of their eight neighbours, shape ``(n,)``."""
+    data = _reach(chart)
+    _prepare(data)
+    return data.edge
 
 
 def _noise_scale(data: Data) -> float:

@@ -6,7 +6,7 @@ unwrapped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba as nb
@@ -56,6 +56,11 @@ class Chart:
     metric: FloatArray
     variant: FloatArray
 
+    def with_covariance(self, covariance: FloatArray) -> Chart:
+        """The same with other covariances, shape ``(n, 4, 4)``."""
+        precision, metric = _metric(covariance)
+        return replace(self, covariance=covariance, precision=precision, metric=metric)
+
     def to_affine(self, value: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Affine in the labelling of the input, shape ``(n, 2, 2)``, and its covariance, shape ``(n, 4, 4)``.
 
@@ -92,12 +97,17 @@ def to_chart(field: AffineField) -> Chart:
     variant = table.operators[np.maximum(label, 0), which]
     jac = jacobian(affine @ variant) @ _relabelling(variant)
     covariance = jac @ covariance @ jac.swapaxes(-1, -2) + FLOOR**2 * np.eye(4)
+    value = _coordinates(affine @ variant)
+    value[:, 3] += turn
+    return Chart(field.label.shape, label, value, covariance, *_metric(covariance), variant)
+
+
+def _metric(covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Precision and metric of a chart, see `Chart`."""
     information = np.linalg.inv(covariance)
     precision = np.linalg.det(information) ** 0.25
     metric = (information / precision[:, None, None])[:, UPPER[0], UPPER[1]]
-    value = _coordinates(affine @ variant)
-    value[:, 3] += turn
-    return Chart(field.label.shape, label, value, covariance, precision, np.ascontiguousarray(metric), variant)
+    return precision, np.ascontiguousarray(metric)
 
 
 def _usable(field: AffineField) -> BoolArray:

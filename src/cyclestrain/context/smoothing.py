@@ -30,8 +30,10 @@ from __future__ import annotations
 import numpy as np
 
 from cyclestrain.context.adaptive import adapt
-from cyclestrain.context.chart import to_chart
-from cyclestrain.data import AffineField
+from cyclestrain.context.blends import measure_blends
+from cyclestrain.context.chart import Chart, to_chart
+from cyclestrain.context.scatter import measure_scatter
+from cyclestrain.data import AffineField, FloatArray
 
 __all__ = ["smooth"]
 
@@ -50,12 +52,9 @@ def smooth(field: AffineField) -> AffineField:
         Affine and covariance, in the labelling of the input; positions that are not valid are as they were.
     """
     chart = to_chart(field)
-    result = adapt(chart)
-    variance = result.variance
-    if field.shared is not None:
-        variance = variance + field.shared.ravel() * np.clip(1.0 - variance, 0.0, None)
-    covariance = chart.covariance * variance[:, None, None] + result.bias
-    affine, own = chart.to_affine(result.value, covariance)
+    shared = np.zeros(len(chart.label)) if field.shared is None else field.shared.ravel()
+    value, covariance = _combine(chart, shared)
+    affine, own = chart.to_affine(value, covariance)
     good = (chart.label >= 0).reshape(field.label.shape)[..., None, None]
     return AffineField(
         affine=np.where(good, affine.reshape(field.affine.shape), field.affine),
@@ -64,3 +63,35 @@ def smooth(field: AffineField) -> AffineField:
         valid=field.valid,
         operators=field.operators,
     )
+
+
+def _combine(chart: Chart, shared: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Values in the chart and their covariance, shapes ``(n, 4)`` and ``(n, 4, 4)``.
+
+    Parameters
+    ----------
+    chart
+        Estimates of every position from its own pattern.
+    shared
+        Share of each covariance that neighbours have in common, shape ``(n,)``.
+    """
+    own = chart.covariance * (1.0 - shared)[:, None, None]
+    scatter = measure_scatter(chart, own)
+    mosaic = scatter is not None and bool(scatter.signal.any())
+    spread = own + scatter.signal if scatter is not None and mosaic else chart.covariance
+    result = adapt(chart.with_covariance(spread) if mosaic else chart)
+    blend = measure_blends(chart, spread, result)
+    unknown = np.zeros(()) if scatter is None else scatter.unknown
+    if not mosaic and blend is None:
+        variance = result.variance + shared * np.clip(1.0 - result.variance, 0.0, None)
+        return result.value, chart.covariance * variance[:, None, None] + result.bias + unknown
+    signal, error = (np.zeros_like(own), np.zeros_like(own)) if scatter is None else (scatter.signal, scatter.error)
+    if blend is not None:
+        signal, error = signal + blend[0], error + blend[1]
+    around = (own + signal) * result.variance[:, None, None] + result.bias + error
+    keep = signal @ np.linalg.inv(own + signal)
+    lose = np.eye(4) - keep
+    value = result.value + np.einsum("nij,nj->ni", keep, chart.value - result.value)
+    covariance = keep @ own + lose @ around @ lose.swapaxes(1, 2)
+    covariance += unknown + chart.covariance * shared[:, None, None]
+    return value, 0.5 * (covariance + covariance.swapaxes(1, 2))

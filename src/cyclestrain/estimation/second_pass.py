@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from cyclestrain.boundaries import Mixtures, Sides, find_sides
+from cyclestrain.boundaries import Mixtures, Sides, find_sides, lattices_of
 from cyclestrain.boundaries.sides import COST
 from cyclestrain.data import (
     AffineField,
@@ -63,7 +63,9 @@ def second_pass(
         Outcome of every position, and what the probe holds near changes of crystal.
     """
     shape, palette = scan.scan_shape, Palette.of(knowledge.dictionary)
-    sides = find_sides(context, first.gain.reshape(shape), first.significance.reshape(shape))
+    lattices = lattices_of(knowledge.dictionary, context.operator_table)
+    gain, significance, misfit = (part.reshape(shape) for part in (first.gain, first.significance, first.misfit))
+    sides = find_sides(context, gain, significance, misfit, lattices)
     starts = find_starts(first, context, knowledge)
     fits, mixtures = [], []
     for block in scan.blocks():

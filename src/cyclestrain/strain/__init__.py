@@ -10,10 +10,11 @@ from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
 from cyclestrain.strain.maps import relative_strain, turn_axes
 from cyclestrain.strain.reference import Reference
-from cyclestrain.strain.same_crystal import is_same_crystal, is_same_lattice, same_crystal
+from cyclestrain.strain.same_crystal import Lattices, is_same_crystal, is_same_lattice, same_crystal
 
 __all__ = [
     "Ellipse",
+    "Lattices",
     "Reference",
     "Wanted",
     "agreeing_neighbours",

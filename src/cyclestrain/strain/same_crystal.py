@@ -1,23 +1,25 @@
 """Whether two positions, or two lattices, are of the same crystal: asked in many places, answered here.
 
 Two affines of one dictionary entry are of the same crystal where ``A_1^-1 A_2`` is, in some labelling of the lattice,
-close to one: within a tolerance (strain, or rotation in radians) or what their uncertainties allow.
+close to one: within a tolerance (strain, or rotation in radians) or what their uncertainties allow. Where a pattern may
+hold both, the tolerance is a distance of their disks: what a single fit sees as one crystal, a blend of nearly equal
+lattices, is one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
 
-from cyclestrain.data import AffineField, BoolArray, FloatArray
+from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray
 
-__all__ = ["is_same_crystal", "is_same_lattice", "same_crystal", "variant_distance"]
+__all__ = ["Lattices", "is_same_crystal", "is_same_lattice", "same_crystal", "variant_distance"]
 
 TOLERANCE = 0.01
-"""Difference in any element of ``A_1^-1 A_2`` that is no change of crystal: the disks still overlap almost wholly."""
+"""Difference in any element of ``A_1^-1 A_2`` that is no change of crystal."""
 DIFFERENT = 4.0
 """Standard deviations of such a difference that are no change either."""
 
@@ -69,11 +71,30 @@ def variant_distance(a: FloatArray, b: FloatArray, label: Any, operators: Sequen
     return out
 
 
+class Lattices(NamedTuple):
+    """Every dictionary entry as compiled loops ask whether two affines of it are of one crystal.
+
+    Attributes
+    ----------
+    operators, order
+        Equivalent labellings of every entry and how many each has, see `cyclestrain.data.OperatorTable`.
+    moment
+        Mean of ``g g^T`` over the reflections, weighted by their intensity, pixels squared, shape ``(entry, 2, 2)``.
+    apart
+        Root mean square distance of their disks above which two crystals are different, pixels, shape ``(entry,)``.
+    """
+
+    operators: FloatArray
+    order: IntArray
+    moment: FloatArray
+    apart: FloatArray
+
+
 @nb.njit(cache=True)
-def is_same_crystal(
-    one: Any, two: Any, variance: float, label: int, operators: Any, order: Any
-) -> bool:  # pragma: no cover
+def is_same_crystal(one: Any, two: Any, variance: float, label: int, lattices: Any) -> bool:  # pragma: no cover
     """Whether two affines of one entry may be of one crystal in any labelling; compiled, for one pair.
+
+    That is where their disks lie on top of each other, or are no farther apart than the uncertainties allow.
 
     Parameters
     ----------
@@ -83,18 +104,21 @@ def is_same_crystal(
         Sum of the largest variances of their elements.
     label
         Their dictionary entry.
-    operators, order
-        Table of equivalent labellings, see `cyclestrain.data.OperatorTable`.
+    lattices
+        Those of the dictionary, `Lattices`.
     """
-    limit = max(TOLERANCE, DIFFERENT * np.sqrt(variance))
-    a, b, c, d = one[0, 0], one[0, 1], one[1, 0], one[1, 1]
-    determinant = a * d - b * c
-    for k in range(order[label]):
-        furthest = 0.0
-        for j in range(2):
-            up, low = (d * two[0, j] - b * two[1, j]) / determinant, (a * two[1, j] - c * two[0, j]) / determinant
-            furthest = max(furthest, abs(up - operators[label, k, 0, j]), abs(low - operators[label, k, 1, j]))
-        if furthest <= limit:
+    moment, d = lattices.moment[label], np.empty((2, 2))
+    limit = max(lattices.apart[label] ** 2, DIFFERENT**2 * variance * (moment[0, 0] + moment[1, 1]))
+    for k in range(lattices.order[label]):
+        s = lattices.operators[label, k]
+        for i in range(2):
+            for j in range(2):
+                d[i, j] = two[i, j] - one[i, 0] * s[0, j] - one[i, 1] * s[1, j]
+        square = 0.0
+        for i in range(2):
+            square += d[i, 0] * d[i, 0] * moment[0, 0] + d[i, 1] * d[i, 1] * moment[1, 1]
+            square += 2.0 * d[i, 0] * d[i, 1] * moment[0, 1]
+        if square <= limit:
             return True
     return False
 

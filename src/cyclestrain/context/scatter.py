@@ -1,0 +1,273 @@
+r"""Scatter from position to position that noise does not explain: mosaic, which is signal, or understated noise.
+
+Fourth differences see white scatter whole, and neither bends nor ripples of ten positions. Their covariance less that
+of their noise is the covariance `X` of the scatter. The mixed one, the kernel
+:math:`(1, -2, 1) \otimes (1, -2, 1) / 6`, does not see an edge along a row or a column either; those along the rows and
+along the columns are taken as well where they say the same. `X` is measured with the outliers clipped, for every
+dictionary entry, and anew in squares of the scan that differ from the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.ndimage import binary_dilation
+from scipy.special import gammainc, gammaincinv
+
+from cyclestrain.context.adaptive import find_edges
+from cyclestrain.context.chart import Chart
+from cyclestrain.data import BoolArray, FloatArray, IntArray
+
+__all__ = ["Scatter", "measure_scatter"]
+
+SECOND, FOURTH = np.array([1.0, -2.0, 1.0]), np.array([1.0, -4.0, 6.0, -4.0, 1.0])
+KEPT = 0.975
+"""Share of normal differences that are not clipped."""
+CLIP = 2 * float(gammaincinv(2.0, KEPT))
+"""Squared distance beyond which a difference is an outlier (chi-square, four degrees)."""
+OUTLIER = 25.0
+"""Squared distance beyond which the windows around take no part either; chance exceeds it 5 times in 100 000."""
+SHRUNK = float(gammainc(3.0, CLIP / 2)) / KEPT
+"""Variance of normal differences that are so clipped."""
+MEDIAN = 2 * float(gammaincinv(2.0, 0.5))
+"""Median of chi-square with four degrees of freedom."""
+TURNS = 3
+"""Turns of scatter and edges."""
+ROUNDS = 15
+"""Rounds of clipping, which settle within a per cent."""
+SURE, ALSO, APART = 3.0, 1.5, 4.0
+"""Standard errors from which a component scatters: the first, others beside it, and a square against the whole."""
+LEAST = 0.1
+"""Least variance of the scatter over that of noise: stated variances of noise are not known better."""
+MOST_NOISE = 1.8
+"""Largest factor of variance, alike in all components, that counts as understated noise."""
+ALIKE = 11.34
+"""Chi-square (three degrees) below which four variances are alike; chance exceeds it once in a hundred."""
+SAME = 1.0
+"""Standard errors by which all differences may exceed the mixed ones to say the same."""
+FEWEST = 60
+"""Differences below which scatter is not measured."""
+SQUARE = 16
+"""Positions along the side of a square in which scatter is measured anew."""
+RIDGE = 1e-9
+"""Added to covariances, relative to their trace."""
+TOO_NOISY = 3.0
+"""Differences noisier than the median by this factor of variance take no part."""
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Covariances of what positions differ by, in the chart.
+
+    Attributes
+    ----------
+    signal
+        Of mosaic, shape ``(n, 4, 4)``.
+    error
+        Variances by which `signal` may be too small, shape ``(n, 4, 4)``.
+    unknown
+        Of what is alike in all components as noise is, which may be either, shape ``(n, 4, 4)``.
+    """
+
+    signal: FloatArray
+    error: FloatArray
+    unknown: FloatArray
+
+
+@dataclass(frozen=True)
+class _Differences:
+    """Mixed second differences of the chart.
+
+    Attributes
+    ----------
+    value
+        In units of the standard deviation of their noise, shape ``(m, 4)``.
+    noise
+        Correlation of their noise, shape ``(m, 4, 4)``.
+    variance
+        Variances of their noise, shape ``(m, 4)``.
+    position
+        Flat index of the middle, shape ``(m,)``.
+    kernel
+        Number of the kernel, 0 the mixed one, shape ``(m,)``.
+    inflation
+        How many of them tell as much as one that is independent: those of the mixed kernel, and all.
+    shape
+        Of the scan.
+    """
+
+    value: FloatArray
+    noise: FloatArray
+    variance: FloatArray
+    position: IntArray
+    kernel: IntArray
+    inflation: tuple[float, float]
+    shape: tuple[int, int]
+
+    def only(self, which: BoolArray) -> _Differences:
+        """Some of them."""
+        return replace(
+            self, value=self.value[which], noise=self.noise[which], variance=self.variance[which],
+            position=self.position[which], kernel=self.kernel[which],
+        )  # fmt: skip
+
+    def beside(self, which: BoolArray) -> BoolArray:
+        """Those whose middle is within two positions of the middle of some, shape ``(m,)``."""
+        at = np.zeros(self.shape, bool)
+        at.flat[self.position[which]] = True
+        return np.asarray(binary_dilation(at, np.ones((5, 5), bool)).ravel()[self.position])
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Covariance of some differences and of their noise, in units of `scale`, and the relative error of a variance."""
+
+    total: FloatArray
+    noise: FloatArray
+    scale: FloatArray
+    error: float
+
+    def parts(self, sure: float) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+        """Covariances of signal, its error and the unknown, shape ``(4, 4)``; None where there is nothing."""
+        variance = np.diagonal(self.total)
+        found = variance - 1 > max(LEAST, sure * self.error)
+        if not found.any():
+            return None
+        nothing, units = np.zeros((4, 4)), np.outer(self.scale, self.scale)
+        logarithm = np.log(variance)
+        if found.all() and variance.mean() < MOST_NOISE:
+            if ((logarithm - logarithm.mean()) ** 2).sum() < ALIKE * self.error**2:
+                return nothing, nothing, np.diag(variance - 1) * units
+        found = variance - 1 > max(LEAST, ALSO * self.error)
+        values, vectors = np.linalg.eigh((self.total - self.noise) * np.outer(found, found))
+        signal = (vectors * np.maximum(values, 0.0)) @ vectors.T
+        return signal * units, np.diag(self.error * variance * found) * units, nothing
+
+
+def measure_scatter(chart: Chart, own: FloatArray) -> Scatter | None:
+    """Scatter between positions beyond their noise, None where there is none.
+
+    Edges are what stands out of the scatter found so far, so that both are found in turn.
+
+    Parameters
+    ----------
+    chart
+        Estimates of all positions.
+    own
+        Covariance of the errors that neighbours do not share, shape ``(n, 4, 4)``.
+    """
+    found = _measure_between(chart, own, np.zeros(len(chart.label), bool))
+    for _ in range(TURNS):
+        if found is None:
+            break
+        found = _measure_between(chart, own, find_edges(chart.with_covariance(own + found.signal + found.unknown)))
+    return found
+
+
+def _measure_between(chart: Chart, own: FloatArray, edge: BoolArray) -> Scatter | None:
+    """Scatter between positions that are no edge, shape ``(n,)``; see `measure_scatter`."""
+    inside = replace(chart, label=np.where(edge, -1, chart.label))
+    differences, square = _differences(inside, own), _squares(chart.shape)
+    out = np.zeros((3, len(chart.label), 4, 4))
+    for k in np.unique(chart.label[differences.position]):
+        mine = differences.only(chart.label[differences.position] == k)
+        whole = _measure(mine)
+        if whole is None:
+            continue
+        for part in np.unique(square[chart.label == k]):
+            here = (chart.label == k) & (square == part)
+            local, found = _measure(mine.only(here[mine.position])), whole.parts(SURE)
+            if local is not None and _differ(local, whole):
+                found = local.parts(APART)
+            if found is not None:
+                out[:, here] = np.stack(found)[:, None]
+    return Scatter(*out) if out.any() else None
+
+
+def _squares(shape: tuple[int, int]) -> IntArray:
+    """Number of the square of every position, flat; those at the far ends are larger than `SQUARE`."""
+    rows, columns = (np.minimum(np.arange(size) // SQUARE, max(size // SQUARE - 1, 0)) for size in shape)
+    return np.asarray((rows[:, None] * (columns.max() + 1) + columns).ravel())
+
+
+def _differ(one: _Measured, other: _Measured) -> bool:
+    """Whether a component scatters differently here and there."""
+    ratio = np.log(np.diagonal(one.total) * one.scale**2 / (np.diagonal(other.total) * other.scale**2))
+    return bool(np.abs(ratio).max() > APART * np.hypot(one.error, other.error))
+
+
+def _differences(chart: Chart, own: FloatArray) -> _Differences:
+    """Differences of all windows that lie within one dictionary entry; along a line of positions fourth ones only."""
+    rows, columns = chart.shape
+    kernels = [np.outer(SECOND, SECOND), FOURTH[:, None], FOURTH[None]]
+    kernels = [kernel for kernel in kernels if kernel.shape[0] <= rows and kernel.shape[1] <= columns]
+    parts: list[list[FloatArray]] = [[np.empty((0, 4)), np.empty((0, 4, 4)), np.empty(0)]]
+    parts += [_windows(chart, own, kernel / np.sqrt((kernel**2).sum())) for kernel in kernels]
+    value, noise, place = (np.concatenate(part) for part in zip(*parts, strict=True))
+    which = np.repeat(np.arange(len(parts)) - 1, [len(part[0]) for part in parts])
+    variance = np.einsum("nii->ni", noise)
+    root = np.sqrt(variance)
+    noise = noise / (root[:, :, None] * root[:, None, :])
+    inflation = (_inflation(kernels[:1]), _inflation(kernels)) if kernels else (1.0, 1.0)
+    found = _Differences(value / root, noise, variance, place.astype(np.int64), which, inflation, chart.shape)
+    clear = variance <= TOO_NOISY * np.median(variance, 0) if len(variance) else variance > 0
+    return found.only(clear.all(1))
+
+
+def _windows(chart: Chart, own: FloatArray, kernel: FloatArray) -> list[FloatArray]:
+    """Difference of every window, covariance of its noise and its middle, for windows within one entry."""
+    (rows, columns), (tall, wide) = chart.shape, kernel.shape
+    high, along = rows + 1 - tall, columns + 1 - wide
+    label, value = chart.label.reshape(rows, columns), chart.value.reshape(rows, columns, 4)
+    covariance = own.reshape(rows, columns, 4, 4)
+    middle = np.s_[tall // 2 : tall // 2 + high, wide // 2 : wide // 2 + along]
+    total, noise, whole = np.zeros((high, along, 4)), np.zeros((high, along, 4, 4)), label[middle] >= 0
+    for (y, x), weight in np.ndenumerate(kernel):
+        window = np.s_[y : y + high, x : x + along]
+        total += weight * value[window]
+        noise += weight**2 * covariance[window]
+        whole &= label[window] == label[middle]
+    place = np.arange(rows * columns).reshape(rows, columns)[middle]
+    return [total[whole], noise[whole], place[whole]]
+
+
+def _inflation(kernels: Sequence[FloatArray]) -> float:
+    """How many squares of differences with some kernels tell as much as one independent one, for each kernel."""
+    power = np.zeros((32, 32))
+    for kernel in kernels:
+        power += np.abs(np.fft.fft2(kernel, power.shape)) ** 2 / (kernel**2).sum()
+    return float((power**2).mean() / power.mean() ** 2) * len(kernels)
+
+
+def _measure(differences: _Differences) -> _Measured | None:
+    """Covariance of differences: of all, if they scatter as the mixed ones do, else of those; None if too few."""
+    mixed = _robust(differences.only(differences.kernel == 0), differences.inflation[0])
+    whole = _robust(differences, differences.inflation[1])
+    if mixed is None or whole is None:
+        return None
+    more = np.diagonal(whole.total) - np.diagonal(mixed.total)
+    return whole if (more < SAME * mixed.error * np.diagonal(mixed.total)).all() else mixed
+
+
+def _robust(differences: _Differences, inflation: float) -> _Measured | None:
+    """Covariance of differences without the outliers among them; None where they are too few."""
+    value = differences.value
+    if len(value) < FEWEST:
+        return None
+    total = np.eye(4) * max(float(np.median((value**2).sum(1))) / MEDIAN, RIDGE)
+    far = np.zeros(len(value), bool)
+    for step in range(ROUNDS):
+        distance = np.einsum("ni,ij,nj->n", value, np.linalg.inv(total), value)
+        if step == ROUNDS // 2:
+            far = differences.beside(distance > OUTLIER)  # the windows around hold the outlier as well
+            far &= far.mean() < 0.5
+        kept = (distance < CLIP) & ~far
+        if kept.sum() < FEWEST:
+            return None
+        total = value[kept].T @ value[kept] / (kept.sum() * SHRUNK)
+        total += RIDGE * (1.0 + np.trace(total)) * np.eye(4)
+    scale = 1 / np.sqrt((1 / differences.variance[kept]).mean(0))
+    error = float(np.sqrt(2 * inflation / kept.sum()))
+    return _Measured(total, differences.noise[kept].mean(0), scale, error)

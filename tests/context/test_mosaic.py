@@ -1,0 +1,150 @@
+"""Laws of scatter from position to position: mosaic is signal, smooth fields and edges are not mosaic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from cyclestrain.affine import left_polar, rotation, symmetric
+from cyclestrain.context import smooth
+from cyclestrain.context.chart import to_chart
+from cyclestrain.context.scatter import measure_scatter
+from cyclestrain.data import AffineField, FloatArray
+from cyclestrain.strain import jacobian
+
+SIGMA = np.array([1.8e-3, 1.8e-3, 1.3e-3, 1.3e-3])
+"""Standard deviations of (V_yy, V_xx, V_yx, theta) of each pattern alone."""
+STATE = np.array([0.01, -0.01, 0.005, 0.3])
+
+
+def noisy(truth: FloatArray, seed: int, sigma: FloatArray = SIGMA) -> AffineField:
+    """Field with normal noise whose covariance it states."""
+    values = truth + sigma * np.random.default_rng(seed).standard_normal(truth.shape)
+    affine = symmetric(1 + values[..., 0], 1 + values[..., 1], values[..., 2]) @ rotation(values[..., 3])
+    inverse = np.linalg.inv(jacobian(affine))
+    covariance = inverse @ np.diag(sigma**2) @ inverse.swapaxes(-1, -2)
+    shape = truth.shape[:2]
+    return AffineField(affine, covariance, np.zeros(shape, int), np.ones(shape, bool), (np.eye(2)[None],))
+
+
+def values_of(field: AffineField) -> FloatArray:
+    stretch, theta = left_polar(field.affine)
+    return np.stack([stretch[..., 0, 0] - 1, stretch[..., 1, 1] - 1, stretch[..., 0, 1], theta], -1)
+
+
+def sigma_of(field: AffineField) -> FloatArray:
+    jac = jacobian(field.affine)
+    return np.sqrt(np.einsum("...ij,...jk,...ik->...i", jac, field.covariance, jac))
+
+
+def scattered(size: tuple[float, ...], seed: int, shape: tuple[int, int] = (32, 32)) -> FloatArray:
+    """One crystal whose state scatters by multiples of the raw standard deviations."""
+    return STATE + np.array(size) * SIGMA * np.random.default_rng(100 + seed).standard_normal((*shape, 4))
+
+
+def has_mosaic(field: AffineField) -> bool:
+    chart = to_chart(field)
+    return measure_scatter(chart, chart.covariance) is not None
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        (0, 0, 0, 0.7), (0, 0, 0, 1), (0, 0, 0, 2), (0, 0, 0, 5), (0, 1, 0, 0), (0, 3, 0, 0), (1, 1, 0.7, 0),
+        (3, 3, 2, 0), (1, 1, 0.7, 1.5),
+    ],
+)  # fmt: skip
+def test_mosaic_is_kept_and_sigma_tells_the_error(size: tuple[float, ...]) -> None:
+    z, gained, error = [], [], []
+    for seed in range(6):
+        truth = scattered(size, seed)
+        field = noisy(truth, seed)
+        raw, got = values_of(field), smooth(field)
+        best = values_of(got)
+        z.append((best - truth) / sigma_of(got))
+        error.append((best - truth) / SIGMA)
+        for k in np.flatnonzero(size):
+            alone, final = (np.corrcoef(truth[..., k].ravel(), v[..., k].ravel())[0, 1] for v in (raw, best))
+            gained.append(final - alone)
+    there = np.array(size) > 0
+    spread = np.std(z, axis=(0, 1, 2))
+    assert (np.abs(spread - 1)[there] < 0.2).all()
+    assert (spread[~there] < 1.3).all()
+    assert (np.sqrt(np.mean(np.square(error), (0, 1, 2))) < 1.03).all()  # never worse than each pattern alone
+    assert np.mean(gained) > -0.02
+
+
+def test_weak_mosaic_is_seen_in_large_scans() -> None:
+    truth = scattered((0, 0.5, 0, 0), 1, (64, 64))
+    got = smooth(noisy(truth, 1))
+    assert np.std((values_of(got) - truth)[..., 1] / sigma_of(got)[..., 1]) == pytest.approx(1.0, abs=0.2)
+
+
+def test_what_is_not_scattered_keeps_its_gain() -> None:
+    truth = scattered((0, 0, 0, 3), 2)
+    error = (values_of(smooth(noisy(truth, 2))) - truth) / SIGMA
+    assert error[..., :3].std() < 0.2
+
+
+def test_a_layer_with_mosaic_on_a_perfect_crystal() -> None:
+    truth = np.tile(STATE, (64, 64, 1))
+    truth[:32] = scattered((0, 0, 0, 4), 3, (32, 64))
+    got = smooth(noisy(truth, 3))
+    error = values_of(got)[..., 3] - truth[..., 3]
+    z = error / sigma_of(got)[..., 3]
+    assert z[:32].std() == pytest.approx(1.0, abs=0.2)
+    assert z[33:].std() < 1.3
+    assert error[36:].std() < 0.25 * SIGMA[3]
+
+
+@pytest.mark.parametrize("shape", [(1, 200), (200, 1)])
+def test_mosaic_along_a_line(shape: tuple[int, int]) -> None:
+    truth = scattered((0, 0, 0, 2), 4, shape)
+    got = smooth(noisy(truth, 4))
+    assert np.std((values_of(got) - truth)[..., 3] / sigma_of(got)[..., 3]) == pytest.approx(1.0, abs=0.25)
+
+
+def fields_without_mosaic() -> dict[str, FloatArray]:
+    y, x = np.mgrid[:48, :48]
+    out = {name: np.tile(STATE, (48, 48, 1)) for name in ("flat", "ripple", "bend", "step", "oblique step", "spots")}
+    out["ripple"][..., 1] += 0.01 * np.sin(2 * np.pi / 10 * (0.9 * x + 0.44 * y))
+    out["bend"][..., 3] += 0.02 * x
+    out["step"][:, 24:, 1] += 4 * SIGMA[1]
+    out["oblique step"][x + 0.6 * y > 40, 1] += 8 * SIGMA[1]
+    out["spots"][4::8, 4::8, 1] += 10 * SIGMA[1]
+    return out
+
+
+@pytest.mark.parametrize("name", list(fields_without_mosaic()))
+def test_smooth_fields_and_features_are_no_mosaic(name: str) -> None:
+    truth = fields_without_mosaic()[name]
+    assert np.mean([has_mosaic(noisy(truth, seed)) for seed in range(20)]) <= 0.1
+
+
+def test_understated_noise_is_not_called_signal_but_is_in_sigma() -> None:
+    truth = np.tile(STATE, (48, 48, 1))
+    field = noisy(truth, 5, 1.2 * SIGMA)
+    stated = AffineField(field.affine, field.covariance / 1.2**2, field.label, field.valid, field.operators)
+    got = smooth(stated)
+    error = values_of(got) - truth
+    assert error.std() < 0.25 * SIGMA.max()
+    assert (sigma_of(got).mean((0, 1)) > 0.6 * SIGMA).all()  # 20 % of the noise may as well be signal
+
+
+def test_the_estimate_is_the_same_in_every_labelling() -> None:
+    truth = scattered((0, 0, 0, 3), 6)
+    field = noisy(truth, 6)
+    half = AffineField(field.affine @ -np.eye(2), field.covariance, field.label, field.valid, field.operators)
+    both = np.stack([np.eye(2), -np.eye(2)])
+    one, two = (smooth(AffineField(f.affine, f.covariance, f.label, f.valid, (both,))) for f in (field, half))
+    np.testing.assert_allclose(two.affine, -one.affine, atol=1e-10)
+
+
+def test_positions_that_are_not_valid_stay() -> None:
+    field = noisy(scattered((0, 0, 0, 3), 7), 7)
+    valid = field.valid.copy()
+    valid[5:9, 5:30] = False
+    got = smooth(AffineField(field.affine, field.covariance, field.label, valid, field.operators))
+    assert_array_equal(got.affine[~valid], field.affine[~valid])
+    assert np.isfinite(got.covariance).all()
