@@ -28,6 +28,8 @@ CUT, CUT_SPACING = 2.4, 0.48
 """Disks are cut where their soft mask reaches zero: at so many radii, but within this part of the lattice spacing."""
 STANDS_OUT = 6.0
 """How many times the noise a reflection rises above its surroundings."""
+BAD = 1.5
+"""How many times brighter or darker than all its neighbours a bad pixel is."""
 FAINTEST, STRONG = 0.02, 0.15
 """Smallest height of a reflection, and of one off the lattice, in units of the fifth highest."""
 SMALLEST_SHARE = 1e-3
@@ -163,7 +165,7 @@ def take_apart(pattern: np.ndarray, radius: float) -> Apart:
     pattern = np.clip(pattern - np.percentile(pattern, 0.5), 0, None)
     typical = ndimage.median_filter(pattern, 3)
     beam = np.array(np.unravel_index(ndimage.gaussian_filter(typical, radius / 2).argmax(), pattern.shape), float)
-    defects = find_defects(pattern, typical, beam, radius)
+    defects = find_defects(pattern, typical)
     clean = np.where(np.isfinite(defects), typical, pattern)
     beam = centre_of_disk(clean, beam, radius)
     places, height = find_peaks(clean, beam, radius)
@@ -185,12 +187,14 @@ def take_apart(pattern: np.ndarray, radius: float) -> Apart:
     return Apart(places - beam, disks, side, whole - beam, rest, beam, defects, radius, lattice)
 
 
-def find_defects(pattern: np.ndarray, typical: np.ndarray, beam: np.ndarray, radius: float) -> np.ndarray:
-    """Values of single pixels that are far from the median of their surroundings, NaN elsewhere."""
-    off = np.abs(pattern - typical)
-    far = off > 8 * 1.48 * ndimage.median_filter(off, 11)
-    far &= off > 0.6 * np.maximum(ndimage.median_filter(typical, 5), np.median(typical))
-    return np.where(far & (distance(pattern.shape, beam) > radius), pattern, np.nan)
+def find_defects(pattern: np.ndarray, typical: np.ndarray) -> np.ndarray:
+    """Values of single pixels that are far brighter or darker than all eight around them, NaN elsewhere."""
+    around = np.ones((3, 3), bool)
+    around[1, 1] = False
+    noise = pixel_noise(pattern, 11)
+    hot = pattern > BAD * ndimage.maximum_filter(pattern, footprint=around) + STANDS_OUT * noise
+    dead = BAD * pattern < ndimage.minimum_filter(pattern, footprint=around) - STANDS_OUT * noise
+    return np.where((hot & (pattern > np.median(typical))) | dead, pattern, np.nan)
 
 
 def distance(shape: tuple[int, ...], centre: np.ndarray) -> np.ndarray:
