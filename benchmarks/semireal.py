@@ -303,9 +303,7 @@ def fill_in(image: np.ndarray, places: np.ndarray, beam: np.ndarray, radius: flo
     return core * ndimage.gaussian_filter(image, DENOISE) + (1 - core) * smooth
 
 
-def cut_out(
-    excess: np.ndarray, places: np.ndarray, corners: np.ndarray, half: int, reach: float
-) -> np.ndarray:
+def cut_out(excess: np.ndarray, places: np.ndarray, corners: np.ndarray, half: int, reach: float) -> np.ndarray:
     """Every disk with a soft round mask, its pixel of `corners` in the middle, shape ``(n, 2 half + 1, 2 half + 1)``.
 
     What several masks cover is shared.
@@ -321,7 +319,7 @@ def cut_out(
 
 
 def placed(taken: Apart, main: Apart, affine: np.ndarray, tone: np.ndarray) -> Iterator[tuple[Window, np.ndarray]]:
-    """Every disk at ``affine @ g``, its brightness times `tone`: where it goes on the detector of `main`, its pixels."""
+    """Every disk at ``affine @ g``, its brightness times `tone`: its window on the detector of `main`, its pixels."""
     half, shape = taken.side // 2, main.rest.shape
     target = main.beam + taken.offset + taken.g @ (affine - np.eye(2)).T
     whole = np.rint(target).astype(int)

@@ -204,7 +204,7 @@ def overlap(pattern: str, side: int, rng: np.random.Generator) -> Specimen:
 
 
 def precipitates(pattern: str, side: int, rng: np.random.Generator, second: str) -> Specimen:
-    """A bent matrix and islands of 3 x 3 positions of another structure, 7.5 % of the scan, strained by up to 0.5 %.
+    """A bent matrix and islands of 3 x 3 positions of another structure, some 7 % of the scan, strained by up to 0.5 %.
 
     The first island is unstrained and the reference of its structure.
     """
