@@ -56,6 +56,8 @@ class Set:
         Part of the counts from an amorphous film, at the first and at the last column.
     ellipse
         Ratio of the axes of the detector's distortion, its long axis at 30 degrees.
+    turned
+        Whether disks turn with their crystal, their reflections put onto their lattice (see `ABOUT`).
     """
 
     name: str
@@ -66,6 +68,7 @@ class Set:
     tilt: float = 0.2
     film: tuple[float, float] = (0.0, 0.0)
     ellipse: float = 1.0
+    turned: bool = False
 
 
 SETS = (
@@ -76,19 +79,19 @@ SETS = (
     Set("bend-merlin", "bend", "merlin", (1e4, 1e5)),
     Set("film-uneven", "bend", "uneven", (1e4, 1e5), film=(0.1, 0.6)),
     Set("film-merlin", "bend", "merlin", (1e4, 1e5), film=(0.1, 0.6)),
-    Set("grains-spots", "grains", "spots", (1e5, 1e6)),
-    Set("grains-uneven", "grains", "uneven", (1e4, 1e5)),
-    Set("grains-merlin", "grains", "merlin", (1e4, 1e5)),
-    Set("overlap-disks", "overlap", "disks", (1e4, 1e5)),
-    Set("overlap-merlin", "overlap", "merlin", (1e4, 1e5)),
+    Set("grains-spots", "grains", "spots", (1e5, 1e6), turned=True),
+    Set("grains-uneven", "grains", "uneven", (1e4, 1e5), turned=True),
+    Set("grains-merlin", "grains", "merlin", (1e4, 1e5), turned=True),
+    Set("overlap-disks", "overlap", "disks", (1e4, 1e5), turned=True),
+    Set("overlap-merlin", "overlap", "merlin", (1e4, 1e5), turned=True),
     Set("second-uneven", "precipitates", "uneven", (1e4, 1e5), second="disks"),
     Set("second-merlin", "precipitates", "merlin", (1e4, 1e5), second="spots"),
     Set("mosaic-disks", "mosaic", "disks", (1e4, 1e5)),
     Set("mosaic-merlin", "mosaic", "merlin", (1e4, 1e5)),
     Set("step-disks", "step", "disks", (1e4, 1e5)),
     Set("step-uneven", "step", "uneven", (1e4, 1e5)),
-    Set("ellipse-uneven", "grains", "uneven", (1e4, 1e5), ellipse=1.02),
-    Set("ellipse-merlin", "grains", "merlin", (1e4, 1e5), ellipse=1.02),
+    Set("ellipse-uneven", "grains", "uneven", (1e4, 1e5), ellipse=1.02, turned=True),
+    Set("ellipse-merlin", "grains", "merlin", (1e4, 1e5), ellipse=1.02, turned=True),
 )
 OTHERS = "scan_32"
 """The set of a scan that others simulated, taken as it is."""
@@ -113,11 +116,16 @@ ABOUT = """\
 reflections and a smooth rest; at every position each reflection, its measured shape unchanged, is put where
 ``g' = F^-T g`` of that position has it, and Poisson counts are drawn (`benchmarks/semireal.py`). *raw* is each pattern
 alone, *final* the result of `cyclestrain map` with untouched settings but for the reference region, a corner of the
-scan. The peers, in their fast modes, are told lattice, rotation, beam centre and disk radius, but no ellipse. Strain and rotation (rad)
-in units of 1e-3; electrons are per pattern. Every scan is drawn twice with independent noise; errors are those of both
-draws, of the first alone for the peers. On a position with several crystals *final* is compared with the mean of their
-strains weighted by their shares, every other method with the dominant crystal; rotation with the dominant crystal,
-where its share leads by at least 0.1.
+scan. The peers, in their fast modes, are told lattice, rotation, beam centre and disk radius, but no ellipse. Strain
+and rotation (rad) are in units of 1e-3; electrons are per pattern. Every scan is drawn twice with independent noise;
+errors are those of both draws, of the first alone for the peers. On a position with several crystals *final* is
+compared with the mean of their strains weighted by their shares, every other method with the dominant crystal; rotation
+with the dominant crystal, where its share leads by at least 0.1.
+
+Where grains are turned by any angle (*turned*), what a disk holds turns with its crystal, about the centre of the disk,
+and the reflections are put onto the lattice of the recorded pattern. Unturned contrast would move the apparent place of
+a disk, and grains that lose reflections at the detector's edge would have another mean lattice, since recorded ones are
+up to a pixel off it: both would fault the truth by up to 1e-3.
 """
 ABOUT_VALID = """\
 Per cent. *Wrong*: of the valid positions, those with an error of any component above 6 stated sigmas. *Entries*: number
@@ -326,6 +334,7 @@ def specimen_of(one: Set, side: int, seed: int) -> Specimen:
         crystals=tuple(replace(crystal, tilt=one.tilt) for crystal in made.crystals),
         film=np.broadcast_to(np.linspace(*one.film, side), (side, side)),
         distortion=turned @ stretch @ turned.T,
+        turned=one.turned,
     )
 
 
@@ -594,6 +603,7 @@ def sets_table() -> str:
         first_line = (LAYOUTS[one.layout].__doc__ or "").splitlines()[0]
         extra = f" Film: {one.film[0]:.0%} to {one.film[1]:.0%} of the counts." if any(one.film) else ""
         extra += f" Ellipse {one.ellipse:g}." if one.ellipse != 1 else ""
+        extra += " Turned." if one.turned else ""
         pattern = " + ".join(filter(None, (one.pattern, one.second)))
         lines.append([one.name, pattern, first_line + extra])
     lines.append([OTHERS, "none", "A scan simulated by others, as it is (300), and dealt into two halves (150)."])

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
-from specimens import Specimen
+from specimens import Specimen, parts, turn
 
 import cyclestrain as cs
 
@@ -134,8 +134,14 @@ def load(path: Path) -> np.ndarray:
 
 
 @cache
-def apart(name: str, radius: float | None = None) -> Apart:
-    """A pattern of `RECORDED` taken apart, magnified so that its disks have the radius that is asked for."""
+def apart(name: str, radius: float | None = None, degrees: float | None = None) -> Apart:
+    """A pattern of `RECORDED` taken apart.
+
+    It is magnified so that its disks have the `radius` that is asked for. With `degrees`, its reflections are put onto
+    their lattice, and every disk, not its place, is turned by this angle.
+    """
+    if degrees is not None:
+        return with_turned_disks(straightened(apart(name, radius)), degrees)
     recorded = RECORDED[name]
     pattern, n = load(folder() / recorded.file), recorded.bin
     ny, nx = (size // n for size in pattern.shape)
@@ -144,6 +150,27 @@ def apart(name: str, radius: float | None = None) -> Apart:
     if radius is not None:
         pattern, own = ndimage.zoom(pattern, radius / own, order=3), radius
     return take_apart(pattern, own)
+
+
+def straightened(taken: Apart) -> Apart:
+    """Every reflection that belongs to a lattice point, put onto it."""
+    points = np.rint(taken.g @ np.linalg.inv(taken.lattice)) @ taken.lattice
+    g = np.where(on_lattice(taken.g, taken.lattice)[:, None], points, taken.g)
+    return replace(taken, g=g, offset=taken.offset + g - taken.g)
+
+
+def with_turned_disks(taken: Apart, degrees: float) -> Apart:
+    """Every disk turned about its own centre."""
+    if degrees == 0:
+        return taken
+    back, half = turn(np.deg2rad(-degrees)), taken.side // 2
+    disks = np.fft.fftshift(np.fft.irfft2(taken.disks, s=(taken.side,) * 2), axes=(1, 2))
+    centres = half + taken.g - taken.offset
+    turned = [
+        ndimage.affine_transform(disk, back, centre - back @ centre, order=5)
+        for disk, centre in zip(disks, centres, strict=True)
+    ]
+    return replace(taken, disks=np.fft.rfft2(np.fft.ifftshift(np.clip(turned, 0, None), axes=(1, 2))))
 
 
 @cache
@@ -169,11 +196,13 @@ def take_apart(pattern: np.ndarray, radius: float) -> Apart:
     clean = np.where(np.isfinite(defects), typical, pattern)
     beam = centre_of_disk(clean, beam, radius)
     places, height = find_peaks(clean, beam, radius)
-    places = np.array([centre_of_disk(clean, place, radius) for place in places])
-    lattice = find_lattice(places[:FOR_LATTICE] - beam)
-    beam = origin(places, beam, lattice)
-    reach = min(CUT * radius, CUT_SPACING * np.hypot(*lattice.T).min())
-    rest = fill_in(clean, places, beam, radius, reach)
+    rest = np.zeros(pattern.shape)
+    for _ in range(2):  # the second time without the slope of the rest, which pulls centres
+        places = np.array([centre_of_disk(clean - rest, place, radius) for place in places])
+        lattice = find_lattice(places[:FOR_LATTICE] - beam)
+        beam = origin(places, beam, lattice)
+        reach = min(CUT * radius, CUT_SPACING * np.hypot(*lattice.T).min())
+        rest = fill_in(clean, places, beam, radius, reach)
     half = int(np.ceil(reach)) + 2
     strong = height > STRONG * height[4]
     whole = np.rint(places).astype(int)
@@ -341,11 +370,13 @@ def expected(specimen: Specimen, position: tuple[int, int], counts: float) -> np
     total = main.rest.sum() + main.flux
     pattern = main.rest.copy()
     for crystal in specimen.crystals:
-        share = crystal.share[position]
+        share, gradient = crystal.share[position], crystal.gradient[position]
         if share < SMALLEST_SHARE:
             continue
-        taken = apart(specimen.patterns[crystal.structure], None if crystal.structure == 0 else main.radius)
-        affine = specimen.distortion @ np.linalg.inv(crystal.gradient[position]).T
+        radius = None if crystal.structure == 0 else main.radius
+        degrees = round(float(np.rad2deg(parts(gradient)["rotation"])), 1) if specimen.turned else None
+        taken = apart(specimen.patterns[crystal.structure], radius, degrees)
+        affine = specimen.distortion @ np.linalg.inv(gradient).T
         tone = share * main.flux / taken.flux * crystal.tone(position, len(taken.g))
         for window, disk in placed(taken, main, affine, tone):
             pattern[window] += disk

@@ -71,6 +71,9 @@ class Specimen:
         Part of the counts that comes from an amorphous film, shape ``(ry, rx)``.
     distortion
         Of the detector, acts on ``(y, x)`` from the beam.
+    turned
+        Whether disks turn with their crystal, their reflections on the lattice of the recorded pattern and not where
+        they were recorded: for crystals turned by any angle.
     dilates
         Whether patterns are scaled by factors nobody knows: the isotropic part of the strain then has no truth.
     """
@@ -82,6 +85,7 @@ class Specimen:
     reference: np.ndarray
     film: np.ndarray
     distortion: np.ndarray = field(default_factory=lambda: np.eye(2))
+    turned: bool = False
     dilates: bool = False
 
     @property
