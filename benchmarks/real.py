@@ -5,7 +5,8 @@
     python benchmarks/real.py --quick                          # 16 x 16 positions, the higher dose, into ./real-quick
 
 The recorded patterns are third-party data, in the folder that CYCLESTRAIN_REAL_DATA names (`../shared/data/real` beside
-the repository); how a pattern becomes a scan of known truth is in `semireal.py`, the specimens are in `specimens.py`.
+the repository); how a pattern becomes a scan of known truth is in `semireal.py`, the specimens are in `specimens.py`,
+what is measured in `real_errors.py`.
 The peers are told lattice, rotation, beam centre and disk radius; a position of a second structure is taken from a run
 that is told that structure. Writes `real.md` and `real.csv` into the output folder after every scan.
 """
@@ -13,21 +14,21 @@ that is told that structure. Writes `real.md` and `real.csv` into the output fol
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import xarray as xr
 from measuring import markdown
-from scipy.optimize import linear_sum_assignment
+from real_errors import Found, Row, errors, measures, read, save
+from real_page import EVERYWHERE, FINAL, PEER_NAMES, RAW, text
 from semireal import apart, folder, record, recorded_lattice, take_apart
-from specimens import COMPONENTS, LAYOUTS, PURE, Crystal, Specimen, parts, turn
+from specimens import LAYOUTS, PURE, Crystal, Specimen, parts, turn
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
@@ -57,7 +58,7 @@ class Set:
     ellipse
         Ratio of the axes of the detector's distortion, its long axis at 30 degrees.
     turned
-        Whether disks turn with their crystal, their reflections put onto their lattice (see `ABOUT`).
+        Whether disks turn with their crystal, their reflections put onto their lattice (see `real_page.ABOUT`).
     """
 
     name: str
@@ -99,56 +100,6 @@ OTHERS_COUNTS = 300.0
 OTHERS_RADIUS = 2.2
 """Of its spots, pixels: twice the standard deviation of their Gaussian."""
 ELLIPSE_ANGLE = 30.0
-SURELY_WRONG = 6.0
-"""Stated sigmas beyond which a valid value is wrong."""
-EVEN = 0.1
-"""Where the two largest shares differ by less, which crystal is the dominant one, and so the rotation, has no truth."""
-EVERYWHERE = "everywhere"
-RAW, FINAL = "raw", "final"
-PEER_NAMES = {"py4dstem": "py4DSTEM", "quantem": "quantem"}
-METHODS = (RAW, FINAL, *PEER_NAMES.values())
-
-
-ABOUT = """\
-# Recorded patterns at known strain
-
-`python benchmarks/real.py`: scans of {sides} positions, seeds: {seeds}. A recorded pattern is taken apart into its
-reflections and a smooth rest; at every position each reflection, its measured shape unchanged, is put where
-``g' = F^-T g`` of that position has it, and Poisson counts are drawn (`benchmarks/semireal.py`). *raw* is each pattern
-alone, *final* the result of `cyclestrain map` with untouched settings but for the reference region, a corner of the
-scan. The peers, in their fast modes, are told lattice, rotation, beam centre and disk radius, but no ellipse. Strain
-and rotation (rad) are in units of 1e-3; electrons are per pattern. Every scan is drawn twice with independent noise;
-errors are those of both draws, of the first alone for the peers. On a position with several crystals *final* is
-compared with the mean of their strains weighted by their shares, every other method with the dominant crystal; rotation
-with the dominant crystal, where its share leads by at least 0.1.
-
-Where grains are turned by any angle (*turned*), what a disk holds turns with its crystal, about the centre of the disk,
-and the reflections are put onto the lattice of the recorded pattern. Unturned contrast would move the apparent place of
-a disk, and grains that lose reflections at the detector's edge would have another mean lattice, since recorded ones are
-up to a pixel off it: both would fault the truth by up to 1e-3.
-"""
-ABOUT_VALID = """\
-Per cent. *Wrong*: of the valid positions, those with an error of any component above 6 stated sigmas. *Entries*: number
-of dictionary entries in each draw, of how many structures. *Class right*: of the valid positions. Seconds of a run, all
-included.
-"""
-ABOUT_Z = """\
-## Error over stated sigma, from two draws
-
-Standard deviation over positions of ``(e1 - e2) / sqrt(s1^2 + s2^2)``, `e` the errors of the two draws and `s` their
-stated sigmas: 1 if sigma is right. What the truth lacks, because the reflections of a recorded pattern do not sit
-exactly on a lattice, is the same in both draws and drops out; so does every error that does not come from noise."""
-ABOUT_PULL = """\
-## Error over stated sigma, against the truth
-
-Standard deviation of ``e / s``: as above, with bias that varies over the scan and the faults of the truth in it."""
-ABOUT_COMMON = """\
-## Error that both draws share, 1e-3
-
-Root of the mean over positions of ``e1 e2``: bias and imperfect truth, without noise."""
-ABOUT_PARTS = """\
-Valid and wrong in per cent, errors in 1e-3.
-"""
 
 
 @dataclass(frozen=True)
@@ -178,95 +129,6 @@ class Case:
     lattices: list[np.ndarray]
     beam: np.ndarray
     radius: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method in one part of one scan; strain as a fraction, rotation in radians, NaN where a measure has no value.
-
-    Attributes
-    ----------
-    set, counts, side, seed, method, region
-        Which.
-    valid
-        Share of the positions that are valid, mean over the draws.
-    mae_*
-        Mean absolute error of the valid positions, the draws pooled.
-    z_*
-        Standard deviation of ``(e1 - e2) / sqrt(s1^2 + s2^2)`` over positions valid in both draws, where `e` are the
-        errors and `s` the stated sigmas: what the truth lacks is the same in both and drops out.
-    pull_*
-        Standard deviation of ``e / s`` of both draws together: as `z_*`, but with all errors in it.
-    common_*
-        Root of the mean of ``e1 e2``, zero where that is negative: the error that both draws share.
-    wrong
-        Share of the valid positions with an error of any component above 6 sigma, the draws pooled.
-    right_class
-        Share of the valid positions in the right structure, structures named by the best assignment.
-    found
-        Number of dictionary entries in each draw, and how many structures there are.
-    seconds
-        Of one run, everything included.
-    failure
-        What a run said that gave no result.
-    """
-
-    set: str
-    counts: float
-    side: int
-    seed: int
-    method: str
-    region: str
-    valid: float = np.nan
-    mae_exx: float = np.nan
-    mae_eyy: float = np.nan
-    mae_exy: float = np.nan
-    mae_rotation: float = np.nan
-    z_exx: float = np.nan
-    z_eyy: float = np.nan
-    z_exy: float = np.nan
-    z_rotation: float = np.nan
-    pull_exx: float = np.nan
-    pull_eyy: float = np.nan
-    pull_exy: float = np.nan
-    pull_rotation: float = np.nan
-    common_exx: float = np.nan
-    common_eyy: float = np.nan
-    common_exy: float = np.nan
-    common_rotation: float = np.nan
-    wrong: float = np.nan
-    right_class: float = np.nan
-    found: str = ""
-    seconds: float = np.nan
-    failure: str = ""
-
-    @property
-    def condition(self) -> tuple[str, float, int]:
-        """Set, dose and seed: what one measurement replaces."""
-        return self.set, self.counts, self.seed
-
-
-@dataclass(frozen=True)
-class Found:
-    """Errors of one method on one draw.
-
-    Attributes
-    ----------
-    error, sigma
-        By component, NaN where not valid or without truth, shape ``(ry, rx)``.
-    valid
-        Where there is a value that is meant to be used.
-    label
-        Class found.
-    entries
-        Number of dictionary entries.
-    """
-
-    error: dict[str, np.ndarray]
-    sigma: dict[str, np.ndarray]
-    valid: np.ndarray
-    label: np.ndarray
-    entries: int
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -426,55 +288,6 @@ def sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def errors(specimen: Specimen, maps: xr.Dataset, suffix: str, *, blend: bool) -> Found:
-    """Errors of an estimate; with `blend` against the mean strain of all crystals, else that of the dominant one."""
-    values = {name: maps[name + suffix].values for name in COMPONENTS}
-    valid = maps["valid"].values.astype(bool) & np.isfinite(values["exx"])
-    label = np.where(valid, maps["class"].values, -1).astype(int)
-    order = np.atleast_1d(maps.attrs.get("symmetry", [1] * len(specimen.patterns)))
-    truth = relative_truth(specimen, values["rotation"], np.where(valid, order[label], 1), blend=blend)
-    if specimen.dilates:
-        lost = (values["exx"] + values["eyy"] - truth["exx"] - truth["eyy"]) / 2
-        truth |= {name: truth[name] + lost for name in ("exx", "eyy")}
-    error = {name: np.where(valid, values[name] - truth[name], np.nan) for name in COMPONENTS}
-    error["rotation"] = wrapped(error["rotation"])
-    unknown = np.full(valid.shape, np.nan)
-    sigma = {name: np.where(valid, maps.get(f"{name}{suffix}_sigma", unknown), np.nan) for name in COMPONENTS}
-    return Found(error, sigma, valid, label, len(order))
-
-
-def wrapped(angle: np.ndarray) -> np.ndarray:
-    """Angle between minus pi and pi."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
-
-
-def relative_truth(
-    specimen: Specimen, rotation: np.ndarray, order: np.ndarray, *, blend: bool
-) -> dict[str, np.ndarray]:
-    """Truth relative to the reference region, modulo the `order`-fold symmetry: the variant nearest to `rotation`."""
-    shares, dominant = specimen.shares, specimen.shares.argmax(0)
-    each = [variant(specimen, crystal, rotation, order) for crystal in specimen.crystals]
-    weight = shares / shares.sum(0) if blend else dominant == np.arange(len(each))[:, None, None]
-    truth = {name: (weight * np.stack([one[name] for one in each])).sum(0) for name in COMPONENTS[:3]}
-    turned = np.take_along_axis(np.stack([one["rotation"] for one in each]), dominant[None], 0)[0]
-    ranked = np.sort(np.concatenate([shares, np.zeros((1, *dominant.shape))]), 0)
-    return truth | {"rotation": np.where(ranked[-1] - ranked[-2] < EVEN, np.nan, turned)}
-
-
-def variant(specimen: Specimen, crystal: Crystal, rotation: np.ndarray, order: np.ndarray) -> dict[str, np.ndarray]:
-    """One crystal relative to the reference of its structure, turned by symmetry to be nearest to `rotation`."""
-    region = specimen.reference & (specimen.structure == crystal.structure)
-    reference = np.linalg.inv(specimen.gradient[region].mean(0))
-    candidates = []
-    for step in range(int(order.max())):
-        same = crystal.gradient @ turn(2 * np.pi * np.minimum(step, order - 1) / order) @ reference
-        candidates.append(np.stack(list(parts(same).values())))
-    stacked = np.stack(candidates)
-    nearest = np.abs(wrapped(stacked[:, COMPONENTS.index("rotation")] - rotation))
-    best = np.where(np.isfinite(nearest), nearest, np.inf).argmin(0)
-    return dict(zip(COMPONENTS, np.take_along_axis(stacked, best[None, None], 0)[0], strict=True))
-
-
 def rows_of(case: Case, method: str, found: list[Found], seconds: float, said: list[str]) -> Iterator[Row]:
     """A row for the whole scan and one for each of its regions; where there is no result, one that says why."""
     failure = "; ".join(dict.fromkeys(said))
@@ -483,117 +296,15 @@ def rows_of(case: Case, method: str, found: list[Found], seconds: float, said: l
         regions |= {name: case.specimen.region == k for k, name in enumerate(case.specimen.regions)}
     for region, mask in regions.items():
         row = Row(case.set, case.counts, case.side, case.seed, method, region, seconds=seconds, failure=failure)
-        yield replace(row, **measures(case, found, mask)) if found else replace(row, valid=0.0)
-
-
-def measures(case: Case, found: list[Found], mask: np.ndarray) -> dict[str, float | str]:
-    """Fields of a row that are measured."""
-    made: dict[str, float | str] = {"valid": float(np.mean([one.valid[mask] for one in found]))}
-    for name in COMPONENTS:
-        error = np.stack([one.error[name][mask] for one in found])
-        sigma = np.stack([one.sigma[name][mask] for one in found])
-        made[f"mae_{name}"] = mean(np.abs(error))
-        made[f"pull_{name}"] = spread(error / sigma)
-        if len(found) == 2:
-            made[f"z_{name}"] = spread((error[0] - error[1]) / np.hypot(*sigma))
-            made[f"common_{name}"] = np.sqrt(max(mean(error[0] * error[1]), 0.0))
-    ratio = [np.stack([np.abs(one.error[n] / one.sigma[n])[mask & one.valid] for n in COMPONENTS]) for one in found]
-    worst = np.concatenate([np.where(np.isfinite(r), r, 0.0).max(0) for r in ratio])
-    has_sigma = np.isfinite(found[0].sigma["exx"]).any()
-    made["wrong"] = mean((worst > SURELY_WRONG).astype(float)) if has_sigma else np.nan
-    made["right_class"] = mean(np.concatenate([right_class(case, one)[mask & one.valid] for one in found]))
-    entries = ", ".join(str(one.entries) for one in found)
-    made["found"] = f"{entries} of {len(case.specimen.patterns)}"
-    return made
-
-
-def mean(values: np.ndarray) -> float:
-    """Mean of the values there are, NaN where there is none."""
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if values.size else np.nan
-
-
-def spread(values: np.ndarray) -> float:
-    """Standard deviation of the values there are, NaN where there are fewer than two."""
-    values = values[np.isfinite(values)]
-    return float(values.std()) if values.size > 1 else np.nan
-
-
-def right_class(case: Case, found: Found) -> np.ndarray:
-    """Whether a position is in the class that best stands for its structure, 1 or 0."""
-    structure = case.specimen.structure
-    table = np.zeros((len(case.specimen.patterns), found.entries))
-    np.add.at(table, (structure[found.valid], found.label[found.valid]), 1)
-    row, column = linear_sum_assignment(-table)
-    named = np.full(len(case.specimen.patterns), -2)
-    named[row] = column
-    return (named[structure] == found.label).astype(float)
-
-
-def read(path: Path) -> list[Row]:
-    """Rows of earlier runs, none where there is no file."""
-    if not path.exists():
-        return []
-    types = {f.name: {"str": str, "int": int}.get(str(f.type), float) for f in fields(Row)}
-    with path.open(newline="") as file:
-        return [Row(**{name: types[name](text) for name, text in row.items()}) for row in csv.DictReader(file)]
+        yield replace(row, **measures(case.specimen, found, mask)) if found else replace(row, valid=0.0)
 
 
 def write(rows: list[Row], output: Path) -> None:
     """Every row into `real.csv`, means over seeds into `real.md`."""
     order = [s.name for s in SETS] + [OTHERS]
-    rows = sorted(rows, key=lambda row: (order.index(row.set), row.counts, row.side, row.seed))
-    with (output / "real.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    (output / "real.md").write_text(text(rows))
-
-
-def text(rows: list[Row]) -> str:
-    """The page: a table for every quantity."""
-    whole = [row for row in rows if row.region == EVERYWHERE]
-    sides = ", ".join(f"{side} x {side}" for side in sorted({row.side for row in rows}))
-    seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows}))
-    parts_of_page = [ABOUT.format(sides=sides, seeds=seeds), "## The sets", sets_table()]
-    parts_of_page += ["## Validity, classes, time", ABOUT_VALID, validity_table(whole)]
-    for name in COMPONENTS:
-        columns = [(method, lambda row, name=name: getattr(row, f"mae_{name}"), method) for method in METHODS]
-        parts_of_page += [f"## Mean absolute error of {name}, valid positions, 1e-3", table(whole, columns, 1e3)]
-    for field, title in (("z", ABOUT_Z), ("pull", ABOUT_PULL), ("common", ABOUT_COMMON)):
-        columns = [
-            (f"{method} {name}", lambda row, key=f"{field}_{name}": getattr(row, key), method)
-            for method in (RAW, FINAL)
-            for name in COMPONENTS
-        ]
-        parts_of_page += [title, table(whole, columns, 1e3 if field == "common" else 1.0)]
-    parts_of_page += ["## Parts of the scans", ABOUT_PARTS, region_table(rows)]
-    parts_of_page += ["## Failures", failure_table(whole)]
-    return "\n\n".join(parts_of_page) + "\n"
-
-
-Column = tuple[str, Callable[[Row], float], str]
-"""Heading, measure and method of a column."""
-
-
-def table(rows: list[Row], columns: list[Column], scale: float) -> str:
-    """Means over seeds, a line for every set and dose."""
-    lines = []
-    for key in dict.fromkeys((row.set, row.counts) for row in rows):
-        same = [row for row in rows if (row.set, row.counts) == key]
-        cells = [number(scale * mean_of(same, measure, method)) for _, measure, method in columns]
-        lines.append([key[0], f"{key[1]:g}", *cells])
-    return markdown(["set", "electrons", *(title for title, _, _ in columns)], lines)
-
-
-def mean_of(rows: list[Row], measure: Callable[[Row], float], method: str) -> float:
-    """Mean of a measure of one method over seeds."""
-    return mean(np.array([measure(row) for row in rows if row.method == method], float))
-
-
-def number(value: float) -> str:
-    """Three digits, a dash where there is nothing."""
-    return f"{value:.3g}" if np.isfinite(value) else "-"
+    rows = sorted(rows, key=lambda row: (order.index(row.set), row.counts, row.seed))
+    save(rows, output / "real.csv")
+    (output / "real.md").write_text(text(rows, sets_table()))
 
 
 def sets_table() -> str:
@@ -608,48 +319,6 @@ def sets_table() -> str:
         lines.append([one.name, pattern, first_line + extra])
     lines.append([OTHERS, "none", "A scan simulated by others, as it is (300), and dealt into two halves (150)."])
     return markdown(["set", "recorded pattern", "specimen"], lines)
-
-
-def validity_table(rows: list[Row]) -> str:
-    """Valid shares of all methods, wrong values, classes and seconds of ours."""
-    lines = []
-    for key in dict.fromkeys((row.set, row.counts) for row in rows):
-        same = [row for row in rows if (row.set, row.counts) == key]
-        cells = [number(100 * mean_of(same, lambda row: row.valid, method)) for method in (FINAL, *PEER_NAMES.values())]
-        cells += [number(100 * mean_of(same, lambda row: row.wrong, method)) for method in (RAW, FINAL)]
-        final = [row for row in same if row.method == FINAL]
-        cells.append("; ".join(dict.fromkeys(row.found for row in final if row.found)))
-        cells.append(number(100 * mean_of(same, lambda row: row.right_class, FINAL)))
-        cells += [number(mean_of(same, lambda row: row.seconds, method)) for method in (FINAL, *PEER_NAMES.values())]
-        lines.append([key[0], f"{key[1]:g}", *cells])
-    header = ["set", "electrons", "valid", "py4DSTEM", "quantem", "raw wrong", "final wrong", "entries", "class right"]
-    return markdown([*header, "seconds", "py4DSTEM s", "quantem s"], lines)
-
-
-def region_table(rows: list[Row]) -> str:
-    """A line for every part of every scan that has parts."""
-    lines = []
-    inner = [row for row in rows if row.region != EVERYWHERE]
-    for key in dict.fromkeys((row.set, row.counts, row.region) for row in inner):
-        same = [row for row in inner if (row.set, row.counts, row.region) == key]
-        cells = [number(100 * mean_of(same, lambda row: row.valid, FINAL))]
-        cells.append(number(100 * mean_of(same, lambda row: row.wrong, FINAL)))
-        for name in ("exx", "rotation"):
-            key_of = f"mae_{name}"
-            cells += [number(1e3 * mean_of(same, lambda row, k=key_of: getattr(row, k), m)) for m in METHODS]
-        lines.append([key[0], f"{key[1]:g}", key[2], *cells])
-    header = ["set", "electrons", "part", "valid", "final wrong"]
-    return markdown([*header, *(f"{name} {method}" for name in ("exx", "rotation") for method in METHODS)], lines)
-
-
-def failure_table(rows: list[Row]) -> str:
-    """What runs that gave no result said."""
-    failed = [row for row in rows if row.failure and row.method != RAW]
-    lines = [
-        [row.set, f"{row.counts:g}", str(row.seed), "cyclestrain" if row.method == FINAL else row.method, row.failure]
-        for row in failed
-    ]
-    return markdown(["set", "electrons", "seed", "method", "what it said"], lines) if lines else "None."
 
 
 if __name__ == "__main__":
