@@ -24,8 +24,8 @@ CERTAIN, OVERDETERMINED = 0.9, 6
 PAIRED, PAIRED_CERTAIN, LEAST_PAIRS = 0.6, 0.2, 3
 """Least share of the reflections that have a partner across the beam, of at least so many whose partner can be seen.
 
-The second is asked for where the lattice is beyond chance. Measured: 0 to 0.5 on spots at random places, 0 on the edges of
-bands that a dense lattice indexes whole, 0.76 to 1.00 on crystals, 0.38 to 0.56 on crystals tilted off their zone.
+The second is asked for where the lattice is beyond chance. Measured: 0 to 0.5 on spots at random places, 0 on the edges
+of bands that a dense lattice indexes whole, 0.76 to 1.00 on crystals, 0.38 to 0.56 on crystals tilted off their zone.
 """
 SIZE, SIZE_PIXELS = 1.4, 1.0
 """Largest ratio, either way, and difference (pixels) between the radii of the learned disk and of the direct beam's.
