@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from cyclestrain.data import Quantity, Scan
+from cyclestrain.data import Doubt, Quantity, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io import check_patterns, check_range, fingerprint, read, sample_patterns, sample_positions
-from cyclestrain.result import describe
+from cyclestrain.result import describe, describe_result
 
 
 @pytest.fixture
@@ -109,3 +110,12 @@ def test_values_that_are_no_numbers_are_found(counts, bad):
 def test_values_that_are_no_intensities(counts, make, match):
     with pytest.raises(InputError, match=match):
         check_range(check_patterns(make(counts).reshape(-1, 24, 20)), "scan")
+
+
+def test_reasons_for_doubt_are_told_in_words_with_their_share() -> None:
+    doubt = np.zeros((4, 5), np.uint16)
+    doubt[0, :2] = Doubt.MISFIT | Doubt.OTHER_STRUCTURE
+    doubt[1, 0] = Doubt.ENTRY
+    lines = [line for line in describe_result(xr.Dataset({"doubt": (("ry", "rx"), doubt)})) if "doubt," in line]
+    shares = {Doubt.MISFIT: 10.0, Doubt.OTHER_STRUCTURE: 10.0, Doubt.ENTRY: 5.0}
+    assert lines == [f"doubt, {share:.1f} % of the positions: {flag.meaning}" for flag, share in shares.items()]

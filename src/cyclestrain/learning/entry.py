@@ -11,16 +11,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from cyclestrain.affine import rotation
 from cyclestrain.data import Calibration, FloatArray
-from cyclestrain.learning.averages import average_turned, radial_median
 from cyclestrain.learning.deviations import measure_deviations
-from cyclestrain.learning.lattice import Lattice, find_lattice, lattice_operators, lattice_score
+from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_operators
 from cyclestrain.learning.lesson import Lesson
-from cyclestrain.learning.peaks import Peaks, find_peaks
+from cyclestrain.learning.peaks import find_peaks
 from cyclestrain.learning.plausibility import Plausibility, Unlearned
 from cyclestrain.learning.profiles import fit_profiles
-from cyclestrain.learning.reflections import disk_size, measure_reflections
+from cyclestrain.learning.reflections import measure_reflections
+from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, start_entry, window_half
 from cyclestrain.pattern import (
     Entry,
     PatternFit,
@@ -29,16 +28,13 @@ from cyclestrain.pattern import (
     Start,
     WindowStack,
     approach,
-    disk_profile,
     predicted_positions,
     refine,
 )
 from cyclestrain.pattern.elimination import N_PARAMETERS
 
-__all__ = ["MAX_PATTERNS", "OVERSAMPLING", "approached", "learn_entry", "retuned_entry", "start_entry"]
+__all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry"]
 
-OVERSAMPLING = 16
-"""Nodes of the probe per detector pixel; with 8, positions are off by up to 2e-4 pixels."""
 MAX_PATTERNS = 1024
 """Largest number of patterns an entry is learned from: more do not make it measurably better."""
 
@@ -72,12 +68,13 @@ def learn_entry(
     """
     if len(lesson.theta) > MAX_PATTERNS:
         lesson = lesson.only(np.sort(rng.choice(len(lesson.theta), MAX_PATTERNS, replace=False)))
-    entry = start_entry(lesson, calibration)
-    if entry is None:
+    found = start_entry(lesson, calibration)
+    if found is None:
         return Unlearned.NO_LATTICE
+    entry, crowded = found
     start = approached(lesson, entry)
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0)
-    entry, start = _look_again(lesson, calibration, entry, start)
+    entry, start = _look_again(lesson, calibration, entry, start, crowded=crowded)
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
     if refusal:
@@ -111,60 +108,6 @@ def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry
     return same, noise_scale
 
 
-def start_entry(lesson: Lesson, calibration: Calibration) -> Entry | None:
-    """First entry from coarsely turned patterns, or None where their average shows no lattice.
-
-    The direct beam may be saturated or have a halo, so disks of its size and smaller ones are tried, and the size that
-    explains most is kept.
-
-    Parameters
-    ----------
-    lesson
-        Patterns of one class with their coarse rotation.
-    calibration
-        Disk radius and ring.
-    """
-    outer = 1.12 * calibration.ring[1]
-    average, coverage = _average(lesson, rotation(lesson.theta), outer)
-    ring = (calibration.ring[0], outer)
-    found = _best_lattice(average, coverage, calibration.disk_radius, ring)
-    found = found or _best_lattice(average, coverage, calibration.disk_radius, ring, crowded=True)
-    if found is None:
-        return None
-    peaks, basis, radius = found
-    radius = disk_size(average, coverage, peaks, radius, limit=0.45 * float(np.hypot(*basis).min()))
-    lattice = measure_reflections(average, coverage, basis, radius=radius, ring=ring, others=peaks)
-    if not lattice.spans_plane:
-        return None
-    half = _window_half(radius, basis)
-    probe = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
-    return _entry(lattice, average, coverage, probe)
-
-
-def _best_lattice(
-    average: FloatArray, coverage: FloatArray, disk_radius: float, ring: tuple[float, float], *, crowded: bool = False
-) -> tuple[Peaks, FloatArray, float] | None:
-    """Peaks, lattice and the radius among several with which they explain most."""
-    best, best_score = None, 0.0
-    for radius in disk_radius * np.array([1.0, 0.65, 0.4, 0.25]):
-        if radius < 0.8 and best is not None:
-            break
-        peaks = find_peaks(average, coverage, max(radius, 0.8), ring, crowded=crowded)
-        basis = find_lattice(peaks, radius)
-        if basis is None:
-            continue
-        score = float(lattice_score(peaks, basis, radius))
-        if score > 1.15 * best_score:
-            best, best_score = (peaks, basis, radius), score
-    return best
-
-
-def _window_half(radius: float, basis: FloatArray, edge: float = 3.0) -> int:
-    """Half width of a window that holds a disk and its surround but no neighbouring disk."""
-    spacing = min(np.hypot(*basis[:, 0]), np.hypot(*basis[:, 1]), np.hypot(*(basis[:, 0] - basis[:, 1])))
-    return int(max(np.ceil(radius + 1.0), min(np.ceil(radius + edge), np.floor(spacing - radius - 1.0))))
-
-
 def approached(lesson: Lesson, entry: Entry) -> Start:
     """Fit of an entry to every pattern of a lesson, from the coarse rotation to within a fraction of a pixel.
 
@@ -185,22 +128,6 @@ def approached(lesson: Lesson, entry: Entry) -> Start:
     )
 
 
-def _average(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatArray, FloatArray]:
-    return average_turned(
-        lesson.patterns[lesson.members[:, 0]], lesson.good, lesson.centre, affine, int(np.ceil(outer))
-    )
-
-
-def _entry(lattice: Lattice, average: FloatArray, coverage: FloatArray, probe: Probe) -> Entry:
-    n = len(lattice.indices)
-    background = np.maximum(radial_median(average, coverage), 1e-9)
-    background = np.concatenate([background, np.full(32, background[-1])])
-    return Entry(
-        lattice.positions, lattice.intensity, lattice.basis, lattice.indices, np.eye(2)[None], background, probe,
-        Priors.none(n), average,
-    )  # fmt: skip
-
-
 def _alternate(
     lesson: Lesson, entry: Entry, start: Start, *, rounds: int, noise_scale: float
 ) -> tuple[Entry, Start, float]:
@@ -217,15 +144,19 @@ def _alternate(
     return entry, start, noise_scale
 
 
-def _look_again(lesson: Lesson, calibration: Calibration, entry: Entry, start: Start) -> tuple[Entry, Start]:
+def _look_again(
+    lesson: Lesson, calibration: Calibration, entry: Entry, start: Start, *, crowded: bool
+) -> tuple[Entry, Start]:
     """Average again with the fitted affines: sharper, it shows weaker reflections, and windows can shrink."""
     entry, affine = _regauged(entry, start.affine)
     outer = entry.average.shape[0] // 2
-    average, coverage = _average(replace(lesson, centre=start.centre), affine, outer)
+    average, coverage = average_of(replace(lesson, centre=start.centre), affine, outer)
     radius = entry.probe.radius
     ring = (calibration.ring[0], float(outer))
-    peaks = find_peaks(average, coverage, radius, ring)
+    peaks = find_peaks(average, coverage, radius, ring, crowded=crowded)
     found = find_lattice(peaks, radius)
+    if crowded and found is not None:
+        found = finer_lattice(peaks, found, radius)
     lattice = measure_reflections(average, coverage, entry.basis, radius=radius, ring=ring, others=peaks)
     if found is not None and abs(np.linalg.det(found) / np.linalg.det(entry.basis) - 1) > 0.05:
         # Another lattice, not a relabelled one: it has to explain more of the average.
@@ -233,9 +164,9 @@ def _look_again(lesson: Lesson, calibration: Calibration, entry: Entry, start: S
         lattice = max(lattice, other, key=lambda each: float(np.sqrt(each.intensity).sum()))
     if not lattice.spans_plane:
         lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
-    half = _window_half(radius, lattice.basis)
+    half = window_half(radius, lattice.basis)
     probe = Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
-    fresh = replace(_entry(lattice, average, coverage, probe), background=entry.background)
+    fresh = replace(entry_of(lattice, average, coverage, probe), background=entry.background)
     return fresh, replace(start, affine=affine)
 
 

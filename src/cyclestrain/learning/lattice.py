@@ -12,7 +12,10 @@ from cyclestrain.affine import left_polar
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.peaks import Peaks
 
-__all__ = ["Lattice", "find_lattice", "lattice_operators", "lattice_score", "nearest_node"]
+__all__ = ["Lattice", "find_lattice", "finer_lattice", "lattice_operators", "lattice_score", "nearest_node"]
+
+FINER = 1.1
+"""Least ratio of the scores of a finer lattice and of the one that the brightest peaks span."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,29 @@ def find_lattice(peaks: Peaks, radius: float) -> FloatArray | None:
             return None
         best = np.linalg.lstsq(indices[good] * w, peaks.positions[good] * w, rcond=None)[0].T
     return best
+
+
+def finer_lattice(peaks: Peaks, basis: FloatArray, radius: float) -> FloatArray:
+    """The lattice, or that of up to four times its nodes, which explains most of the peaks.
+
+    The brightest peaks alone, from which a lattice is found, may leave out the weak ones of a superstructure.
+
+    Parameters
+    ----------
+    peaks, radius
+        As for `find_lattice`.
+    basis
+        Lattice of the brightest peaks, vectors as columns, pixels.
+    """
+    cells = [np.array([[n // d, 0], [shift, d]]) for n in (1, 2, 3, 4) for d in _divisors(n) for shift in range(n // d)]
+    finer = np.stack([_reduced(basis @ np.linalg.inv(cell)) for cell in cells])
+    scores = lattice_score(peaks, finer, radius)
+    best = int(scores.argmax())
+    return finer[best] if scores[best] > FINER * scores[0] else basis
+
+
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
 
 
 def lattice_score(peaks: Peaks, basis: FloatArray, radius: float) -> Any:

@@ -27,6 +27,8 @@ SURE = 5.0
 """Significance above which a pattern shows a crystal."""
 SCARCE_SIGNIFICANCE = 12.0
 """Median significance below which single patterns show too little: the dictionary is then learned from sums."""
+MORE_REFLECTIONS = 1.5
+"""Ratio of the numbers of reflections from which an entry of the same bright lattice is a superstructure."""
 MAX_MISMATCH = 0.08
 """Largest strain of a crystal relative to a known one of the same kind, which is what the network can express."""
 
@@ -64,7 +66,8 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
         known = significance(other, replace(lesson, theta=theta).only(some))
         sure = np.maximum(own, known) > SURE  # the others may show no crystal at all
         better = sure.any() and np.median(own[sure]) >= 1.2 * np.median(known[sure])
-        if not better or is_same_lattice(entry.basis, other.basis):
+        richer = len(entry.indices) > MORE_REFLECTIONS * len(other.indices)
+        if not better or (is_same_lattice(entry.basis, other.basis) and not richer):
             return False
     return True
 

@@ -13,7 +13,7 @@ from cyclestrain.learning.averages import distance_from_centre
 from cyclestrain.learning.lattice import Lattice, nearest_node
 from cyclestrain.learning.peaks import Peaks, disk_mask, flattened, pixel_noise, ring_mask
 
-__all__ = ["disk_size", "measure_reflections"]
+__all__ = ["disk_size", "explained", "measure_reflections"]
 
 
 def disk_size(average: FloatArray, coverage: FloatArray, peaks: Peaks, radius: float, limit: float) -> float:
@@ -122,6 +122,31 @@ def measure_reflections(
         indices = np.concatenate([indices, np.full((int(good.sum()), 2), np.nan)])
         intensity = np.concatenate([intensity, extra_intensity[good]])
     return Lattice(basis, indices, positions, intensity)
+
+
+def explained(average: FloatArray, coverage: FloatArray, positions: FloatArray, radius: float) -> float:
+    """Part of the light of an average that disks at some positions hold, each pixel counted once.
+
+    Light is what stands out of the radial background, in units of the square root of that background, so that weak
+    reflections far out count; what the pixels scatter by is subtracted.
+
+    Parameters
+    ----------
+    average, coverage
+        Centred average and number of patterns behind each pixel.
+    positions
+        Middles of the disks relative to the centre, pixels, shape ``(n, 2)``.
+    radius
+        Radius of the disks, pixels.
+    """
+    flat = flattened(average, coverage)
+    y, x = np.indices(average.shape)
+    at = np.stack([y, x], -1) - (np.array(average.shape) - 1) / 2
+    inside = np.zeros(average.shape, bool)
+    for position in positions:
+        inside |= np.hypot(*np.moveaxis(at - position, -1, 0)) <= radius
+    light = flat / np.sqrt(np.maximum(average - flat, 1e-3 * average.max()))
+    return float(light[inside].sum())
 
 
 def _off_lattice(peaks: Peaks, basis: FloatArray, taken: FloatArray, radius: float) -> FloatArray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclestrain.data import Quantity, Scan
+from cyclestrain.data import Doubt, Quantity, Scan
 from cyclestrain.io import sample_patterns
 
 if TYPE_CHECKING:
@@ -182,6 +182,12 @@ def _share(dataset: xr.Dataset, name: str) -> str:
     return f"{name}: {100 * float(dataset[name].astype(bool).mean()):.1f} % of the positions"
 
 
+def _doubt_lines(doubt: NDArray[np.int_]) -> list[str]:
+    """A line for every reason for doubt that some position has."""
+    shares = {flag: float(np.mean((doubt & int(flag)) > 0)) for flag in Doubt}
+    return [f"doubt, {100 * share:.1f} % of the positions: {flag.meaning}" for flag, share in shares.items() if share]
+
+
 def _attribute_lines(attributes: Mapping[str, Any]) -> list[str]:
     lines = []
     for key, value in attributes.items():
@@ -202,6 +208,8 @@ def describe_result(dataset: xr.Dataset) -> list[str]:
     shape = " x ".join(f"{size} {dim}" for dim, size in dataset.sizes.items())
     lines = [f"maps of {shape}"]
     lines.extend(_share(dataset, name) for name in ("valid", "sample") if name in dataset)
+    if "doubt" in dataset:
+        lines.extend(_doubt_lines(dataset["doubt"].values.astype(int)))
     good = dataset["valid"].astype(bool) if "valid" in dataset else None
     for name, variable in dataset.data_vars.items():
         if variable.dtype.kind != "f" or variable.dims[:2] != ("ry", "rx"):

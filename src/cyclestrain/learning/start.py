@@ -1,0 +1,148 @@
+"""The first entry of a class: the lattice that explains the average of its coarsely turned patterns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cyclestrain.affine import rotation
+from cyclestrain.data import Calibration, FloatArray
+from cyclestrain.learning.averages import average_turned, radial_median
+from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_score
+from cyclestrain.learning.lesson import Lesson
+from cyclestrain.learning.peaks import Peaks, find_peaks
+from cyclestrain.learning.reflections import disk_size, explained, measure_reflections
+from cyclestrain.pattern import Entry, Priors, Probe, disk_profile
+
+__all__ = ["OVERSAMPLING", "average_of", "entry_of", "start_entry", "window_half"]
+
+OVERSAMPLING = 16
+"""Nodes of the probe per detector pixel; with 8, positions are off by up to 2e-4 pixels."""
+ON_LATTICE = 0.95
+"""Least share of the intensity on nodes of a lattice whose peaks were compared with the noise of pixels alone."""
+MORE, MORE_DISKS = 1.1, 1.3
+"""Least ratio of the light, or of the number of disks where the light is no less, by which a lattice explains more."""
+
+
+def start_entry(lesson: Lesson, calibration: Calibration) -> tuple[Entry, bool] | None:
+    """First entry from coarsely turned patterns, or None where their average shows no lattice.
+
+    The direct beam may be saturated or have a halo, so disks of its size and smaller ones are tried, and the size that
+    explains most is kept. Peaks are looked for above what the average scatters by at their distance from the beam, and
+    above the noise of its pixels: where disks fill the pattern, the first hides weak ones. The second is kept where it
+    explains clearly more.
+
+    Parameters
+    ----------
+    lesson
+        Patterns of one class with their coarse rotation.
+    calibration
+        Disk radius and ring.
+
+    Returns
+    -------
+    entry, crowded
+        The entry, and whether the peaks were compared with the noise of pixels.
+    """
+    outer = 1.12 * calibration.ring[1]
+    average, coverage = average_of(lesson, rotation(lesson.theta), outer)
+    ring = (calibration.ring[0], outer)
+    tried = []
+    for crowded in (False, True):
+        found = _best_lattice(average, coverage, calibration.disk_radius, ring, crowded=crowded)
+        if found is None:
+            continue
+        peaks, basis, radius = found
+        radius = disk_size(average, coverage, peaks, radius, limit=0.45 * float(np.hypot(*basis).min()))
+        lattice = measure_reflections(average, coverage, basis, radius=radius, ring=ring, others=peaks)
+        if lattice.spans_plane:
+            tried.append((crowded, lattice, radius))
+    if not tried:
+        return None
+    light = [explained(average, coverage, lattice.positions, radius) for _, lattice, radius in tried]
+    more = len(tried) > 1 and _explains_more(tried[1][1], tried[0][1], light[1], light[0])
+    crowded, lattice, radius = tried[int(more)]
+    half = window_half(radius, lattice.basis)
+    probe = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
+    return entry_of(lattice, average, coverage, probe), crowded
+
+
+def _explains_more(new: Lattice, old: Lattice, new_light: float, old_light: float) -> bool:
+    """Whether a lattice explains clearly more than another: more of the light, or no less of it in more disks."""
+    on_lattice = float(new.intensity[np.isfinite(new.indices).all(1)].sum() / new.intensity.sum())
+    if on_lattice < ON_LATTICE:  # what lies elsewhere is noise, bands or rings
+        return False
+    in_more = len(new.positions) > MORE_DISKS * len(old.positions)
+    return new_light > MORE * old_light or (new_light > old_light and in_more)
+
+
+def _best_lattice(
+    average: FloatArray, coverage: FloatArray, disk_radius: float, ring: tuple[float, float], *, crowded: bool = False
+) -> tuple[Peaks, FloatArray, float] | None:
+    """Peaks, lattice and the radius among several with which they explain most."""
+    best, best_score = None, 0.0
+    for radius in disk_radius * np.array([1.0, 0.65, 0.4, 0.25]):
+        if radius < 0.8 and best is not None:
+            break
+        peaks = find_peaks(average, coverage, max(radius, 0.8), ring, crowded=crowded)
+        basis = find_lattice(peaks, radius)
+        if basis is None:
+            continue
+        basis = finer_lattice(peaks, basis, radius) if crowded else basis
+        score = float(lattice_score(peaks, basis, radius))
+        if score > 1.15 * best_score:
+            best, best_score = (peaks, basis, radius), score
+    return best
+
+
+def window_half(radius: float, basis: FloatArray, edge: float = 3.0) -> int:
+    """Half width of a window that holds a disk and its surround but no neighbouring disk, pixels.
+
+    Parameters
+    ----------
+    radius
+        Radius of the disks, pixels.
+    basis
+        Lattice vectors as columns, pixels.
+    edge
+        Width of the surround, pixels.
+    """
+    spacing = min(np.hypot(*basis[:, 0]), np.hypot(*basis[:, 1]), np.hypot(*(basis[:, 0] - basis[:, 1])))
+    return int(max(np.ceil(radius + 1.0), min(np.ceil(radius + edge), np.floor(spacing - radius - 1.0))))
+
+
+def average_of(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatArray, FloatArray]:
+    """Average of the patterns of a lesson, see `average_turned`.
+
+    Parameters
+    ----------
+    lesson
+        Patterns; of sums the first one.
+    affine
+        Affine from the entry to each pattern, shape ``(n, 2, 2)``.
+    outer
+        Reach of the average, pixels.
+    """
+    return average_turned(
+        lesson.patterns[lesson.members[:, 0]], lesson.good, lesson.centre, affine, int(np.ceil(outer))
+    )
+
+
+def entry_of(lattice: Lattice, average: FloatArray, coverage: FloatArray, probe: Probe) -> Entry:
+    """Entry of a lattice that was found in an average, without symmetry or deviations.
+
+    Parameters
+    ----------
+    lattice
+        Reflections with their intensities.
+    average, coverage
+        Centred average and number of patterns behind each pixel.
+    probe
+        Shape of the disks.
+    """
+    n = len(lattice.indices)
+    background = np.maximum(radial_median(average, coverage), 1e-9)
+    background = np.concatenate([background, np.full(32, background[-1])])
+    return Entry(
+        lattice.positions, lattice.intensity, lattice.basis, lattice.indices, np.eye(2)[None], background, probe,
+        Priors.none(n), average,
+    )  # fmt: skip
