@@ -10,14 +10,14 @@ import pytest
 
 from cyclestrain.affine import reciprocal, rotation
 from cyclestrain.calibration import subset
-from cyclestrain.data import Scan
+from cyclestrain.data import Doubt, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.evaluation import compare, relative_truth
 from cyclestrain.pipeline import map_scan
 from cyclestrain.progress import SilentProgress
 from cyclestrain.result import MapResult
 from cyclestrain.settings import MapSettings
-from cyclestrain.simulation import SimulatedScan, polycrystal, ripple, uniform
+from cyclestrain.simulation import SimulatedScan, polycrystal, ripple, two_phase, uniform
 from cyclestrain.strain import Wanted, parse_reference, pick_reference, without_reference
 from laws import one_class_field
 
@@ -130,6 +130,31 @@ class TestReferencePicked:
         both = pick_reference(field, Wanted("region", label >= 0))
         assert both.text == "the region given: class 0: 10 positions; class 1: 10 positions"
         assert without_reference(field, both)[1] == ""
+
+
+class TestReferenceIsALattice:
+    def test_ideal_strain_is_the_truth_itself(self) -> None:
+        """Grains of any rotation and up to 2 % of strain, none of which is the reference."""
+        made = polycrystal(scan=(16, 16), detector=(128, 128), radius=3.0, background=0.2, grain_size=60.0, seed=2)
+        maps = run(made.scan, reference="ideal", ellipse=ROUND).maps
+        assert maps.attrs["reference_kind"] == "ideal"
+        found = compare(maps, made.truth, "raw")
+        for component in (found.exx, found.eyy, found.exy):
+            assert 0.8 < component.z_std < 1.25
+            assert component.bias_rms < 3e-4 or np.isnan(component.bias_rms)
+
+    def test_a_phase_without_reference_is_doubtful_and_told(self) -> None:
+        made = two_phase(scan=(16, 16), detector=(128, 128), radius=3.0, background=0.2, grain_size=50.0, seed=1)
+        label, progress = made.truth["class"].values, Notes()
+        here = np.argwhere((label == 0) & made.truth["interior"].values)[0]
+        maps = run(made.scan, progress, reference=f"{here[0]}:{here[0] + 1},{here[1]}:{here[1] + 1}").maps
+        other = maps["class"].values != maps["class"].values[tuple(here)]
+        blank = (maps["doubt"].values & Doubt.NO_REFERENCE.value) > 0
+        assert blank.any()
+        assert not blank[~other].any()
+        assert not (maps["valid"].values & other).any()
+        assert any(note.startswith("no reference for class") for note in progress.notes)
+        assert 0 in maps.attrs["reference_positions"]
 
 
 def test_every_choice_is_told_and_kept(made: SimulatedScan) -> None:

@@ -41,7 +41,7 @@ def moving() -> Mapped:
     made = polycrystal(
         **{**QUICK, "scan": (16, 16), "grain_size": 80.0}, background=0.25, seed=4, centre_offset=(5.0, -3.0), drift=3.0
     )
-    return Mapped(made, cs.map(made.scan), Path())
+    return Mapped(made, cs.map(made.scan, ellipse=ROUND), Path())
 
 
 class TestAccuracy:
@@ -159,7 +159,7 @@ def two() -> Mapped:
     made = two_phase(
         scan=(22, 22), detector=(128, 128), radius=3.0, background=0.2, seed=2, grain_size=70.0, sample_size=0.9
     )
-    return Mapped(made, cs.map(made.scan), Path())
+    return Mapped(made, cs.map(made.scan, ellipse=ROUND), Path())
 
 
 class TestVacuumAndPhases:

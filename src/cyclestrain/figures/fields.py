@@ -148,16 +148,16 @@ def wrap_map(values: Map, period: NDArray[np.float64]) -> Map:
 
 
 def reference_mask(ds: xr.Dataset) -> NDArray[np.bool_]:
-    """Mask of the reference region, shape ``(ry, rx)``; all false where the result has none."""
-    if "reference" not in ds:
+    """Mask of the reference region, shape ``(ry, rx)``; all false where there is none or it is the ideal lattice."""
+    if "reference" not in ds or ds.attrs.get("reference_kind") == "ideal":
         return np.zeros((ds.sizes["ry"], ds.sizes["rx"]), dtype=bool)
     return np.asarray(ds["reference"].transpose("ry", "rx").values, dtype=bool)
 
 
 def reference_masks(ds: xr.Dataset) -> dict[int, NDArray[np.bool_]]:
-    """Mask of the reference region of every class that has one, shape ``(ry, rx)`` each; none for a known lattice."""
+    """Mask of the reference region of every class that has one, see `reference_mask`."""
     mask = reference_mask(ds)
-    if ds.attrs.get("reference_kind") == "ideal" or not mask.any():
+    if not mask.any():
         return {}
     if "class" not in ds:
         return {0: mask}

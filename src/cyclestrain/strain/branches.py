@@ -123,7 +123,7 @@ def widened_by_branch(
     if not unsure.any():
         return maps, unsure
     next_one = np.where(unsure, maps.rotation - np.sign(maps.rotation) * periods(field), maps.rotation)
-    other = relative_strain(field, reference, next_one)
+    other = relative_strain(replace(field, valid=field.valid & unsure), reference, next_one)
     half = np.zeros(maps.covariance.shape[:-1])
     for k, name in enumerate(("eyy", "exx", "exy")):
         half[..., k] = np.where(unsure, getattr(other, name) - getattr(maps, name), 0.0) / 2

@@ -89,16 +89,20 @@ def followed(rotation: FloatArray, field: AffineField, graph: Any) -> tuple[Floa
     from scipy.sparse.csgraph import breadth_first_order, connected_components
 
     graph = graph + graph.T
-    theta = rotation.ravel().copy()
-    period = 2 * np.pi / field.operator_table.order[np.maximum(field.label.ravel(), 0)]
     areas = connected_components(graph, directed=False)[1]
     starts, sizes = np.unique(areas, return_index=True, return_counts=True)[1:]
-    for start in starts[sizes > 1]:
-        order, before = breadth_first_order(graph, start, directed=False)
-        step = period[start]
+    period = (2 * np.pi / field.operator_table.order[np.maximum(field.label.ravel(), 0)])[starts]
+    phase = np.exp(2j * np.pi * rotation.ravel() / period[areas])
+    mean = np.angle(np.bincount(areas, phase.real) + 1j * np.bincount(areas, phase.imag)) * period / (2 * np.pi)
+    away = wrap_angle(rotation.ravel() - mean[areas], period[areas])
+    theta, furthest = mean[areas] + away, np.zeros(len(starts))
+    np.maximum.at(furthest, areas, np.abs(away))
+    for area in np.flatnonzero(furthest > period / 4):  # others are all within half a turn of their symmetry
+        order, before = breadth_first_order(graph, starts[area], directed=False)
         for here in order[1:]:
-            theta[here] = theta[before[here]] + wrap_angle(theta[here] - theta[before[here]], step)
-        theta[order] -= step * np.round(np.mean(theta[order]) / step)
+            theta[here] = theta[before[here]] + wrap_angle(theta[here] - theta[before[here]], period[area])
+    mean = np.bincount(areas, theta) / sizes
+    theta -= (period * np.round(mean / period))[areas]
     return theta.reshape(rotation.shape), np.asarray(areas).reshape(rotation.shape)
 
 
