@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
-from scipy.ndimage import binary_dilation, distance_transform_cdt
+from scipy.ndimage import binary_dilation, binary_opening, distance_transform_cdt
 from scipy.special import ndtri
 
 from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
@@ -248,7 +248,7 @@ def find_sides(
     crystal = (field.label >= 0).reshape(shape)
     distance = _distance(differing.reshape(shape) > 0)
     reach = _reach(distance, crystal, gain)
-    odd = _stands_out(misfit, context.label) & crystal
+    odd = _odd(_stands_out(misfit, context.label) & crystal, distance > reach)
     clean = crystal & (distance > reach) & ~odd
     position = np.flatnonzero(((distance <= reach) & crystal | odd).ravel() | (field.label == UNKNOWN))
     rank = np.where(clean.ravel(), 2, (agreeing >= AGREEING).astype(np.int64))
@@ -287,6 +287,13 @@ def _stands_out(misfit: FloatArray, label: IntArray) -> BoolArray:
         above = np.where(here, misfit - usual, 0.0) / max(ODD * width, LEAST_ODD * usual)
         out |= (above > 1.0) | ((above > 0.5) & binary_dilation(above > 1.0, np.ones((3, 3), bool)))
     return out
+
+
+def _odd(odd: BoolArray, inside: BoolArray) -> BoolArray:
+    """Those that are explained badly over some width away from edges: small shares beside an edge change nothing."""
+    square = np.ones((3, 3), bool)
+    wide = binary_opening(odd & inside, square)
+    return np.asarray(odd & binary_dilation(wide, square, iterations=FURTHEST + 1))
 
 
 def _distance(near: BoolArray) -> IntArray:
