@@ -4,9 +4,10 @@ The functions take patterns, an entry and a start, and return fitted transforms 
 only.
 """
 
-from cyclestrain.pattern.decompose import Candidates, Decomposition, Palette, decompose
+from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import seen_edge
+from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
 from cyclestrain.pattern.refine import PatternFit, Start, approach, predicted_positions, refine
 from cyclestrain.pattern.windows import WindowStack, gather
