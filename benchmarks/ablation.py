@@ -27,8 +27,7 @@ from cyclestrain.calibration import calibrate, draw_sample
 from cyclestrain.data import AffineField, Scan
 from cyclestrain.evaluation import Accuracy, compare
 from cyclestrain.learning import Knowledge, centre_prior
-from cyclestrain.network import Course, Trained, TrainingSettings, infer, train, with_prior
-from cyclestrain.network.autoencoder import NetworkSettings
+from cyclestrain.network import Course, NetworkSettings, Trained, TrainingSettings, infer, train, with_prior
 from cyclestrain.network.imagine import ImaginedRange
 from cyclestrain.network.infer import Inferred
 from cyclestrain.network.losses import LossWeights
@@ -109,9 +108,9 @@ def prepare(phantom: str, options: Mapping[str, Any], seed: int) -> Case:
 def run(case: Case, variant: Variant, seed: int) -> tuple[Trained, Inferred, float]:
     """Train and infer; also the inference rate in patterns per second."""
     base = TrainingSettings()
-    training = replace(base, weights=replace(LossWeights(), **variant.weights), **variant.training)
+    training = replace(base, seed=seed, weights=replace(LossWeights(), **variant.weights), **variant.training)
     shape = replace(NetworkSettings(), **variant.shape)
-    trained = train(case.course, case.knowledge.dictionary, settings=training, shape=shape, seed=seed)
+    trained = train(case.course, case.knowledge.dictionary, settings=training, shape=shape)
     course = case.course
     start = time.perf_counter()
     inferred = infer(trained.network, course.patterns, course.good, course.theta, course.centre)

@@ -15,6 +15,7 @@ from cyclestrain.evaluation.bound import Bound, bound_of_entry, bound_of_pattern
 from cyclestrain.pattern import Entry, Priors, Probe, Start, gather, predicted_positions, refine
 from cyclestrain.simulation import Acquisition, SimulatedScan, polycrystal, two_phase, uniform
 from cyclestrain.simulation.patterns import background, draw_disk
+from laws import start_of
 
 COMPONENTS = ("eyy", "exx", "exy", "rotation")
 STATE = {"strain": (0.012, -0.008, 0.005), "rotation_deg": 23.0}
@@ -63,7 +64,7 @@ def test_bound_of_the_model_is_that_of_the_counts() -> None:
     direct = bound_of_pattern(truth)
     affine = reciprocal(truth["F"].values[0, 0])
     centre = np.array([truth["centre_y"].values[0, 0], truth["centre_x"].values[0, 0]])
-    model = bound_of_entry(true_entry(Acquisition(background=0.25)), affine, centre=centre, detector=(256, 256))
+    model = bound_of_entry(true_entry(Acquisition(background=0.25)), start_of(affine, centre), detector=(256, 256))
     np.testing.assert_allclose(bounds(model), bounds(direct), rtol=0.01)
     correlation = model.covariance / np.outer(bounds(model), bounds(model))
     np.testing.assert_allclose(correlation, direct.covariance / np.outer(bounds(direct), bounds(direct)), atol=0.01)

@@ -6,7 +6,7 @@ import torch
 from crystals import CENTRE, DETECTOR, expected_pattern, make_entry
 from cyclestrain.affine import rotation
 from cyclestrain.network.decoder import Decoder, expected_counts
-from cyclestrain.network.imagine import ImaginedRange, imagine
+from cyclestrain.network.imagine import ImaginedRange, Recording, imagine
 from cyclestrain.network.transform import affine_of
 from cyclestrain.network.views import Counts, cut
 
@@ -49,10 +49,8 @@ def test_expected_counts_are_those_of_disks_drawn_on_the_detector() -> None:
 
 def test_imagined_patterns_have_the_expected_counts() -> None:
     ranges = ImaginedRange(strain=0.02, rotation=0.0, factor=1.0, empty=0.0, faint=0.0)
-    dream = imagine(
-        ENTRY, 300, detector=DETECTOR, centre=CENTRE[None], centre_sigma=0.1, half=9, noise_scale=1.0, ranges=ranges,
-        rng=np.random.default_rng(0),
-    )  # fmt: skip
+    recording = Recording(DETECTOR, CENTRE[None], centre_sigma=0.1, noise_scale=1.0)
+    dream = imagine(ENTRY, 300, recording, half=9, ranges=ranges, rng=np.random.default_rng(0))
     affine = affine_of(torch.from_numpy(dream.theta), torch.from_numpy(dream.pose)).numpy()
     turn = rotation(dream.theta + dream.pose[:, 3])
     centre = dream.centre + np.einsum("nij,nj->ni", turn, dream.pose[:, 4:])

@@ -6,7 +6,8 @@ import torch
 
 from crystals import make_entry
 from cyclestrain.affine import rotation
-from cyclestrain.network.encoder import Gaze, Glance, Reports, Seen, k_sparse, pool
+from cyclestrain.network.encoder import Gaze, Glance, Seen, k_sparse
+from cyclestrain.network.pooling import Reports, pool
 from cyclestrain.network.transform import N_POSE, design, place
 from cyclestrain.pattern import Probe
 

@@ -16,8 +16,16 @@ from safetensors.torch import load_file, save_file
 from crystals import make_crystals, make_dictionary
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.learning import Material
-from cyclestrain.network import Course, Model, TrainingSettings, infer, load_model, save_model, train
-from cyclestrain.network.autoencoder import NetworkSettings
+from cyclestrain.network import (
+    Course,
+    Model,
+    NetworkSettings,
+    TrainingSettings,
+    infer,
+    load_model,
+    save_model,
+    train,
+)
 from cyclestrain.orientation import PolarGrid, Templates
 
 DICTIONARY = make_dictionary()

@@ -14,9 +14,8 @@ import torch
 
 from crystals import CENTRE, make_crystals, make_entry
 from cyclestrain.errors import InputError
-from cyclestrain.network import Autoencoder, encoder_graphs, save_graph
-from cyclestrain.network.autoencoder import NetworkSettings
-from cyclestrain.network.views import Counts, look
+from cyclestrain.network import Autoencoder, NetworkSettings, encoder_graphs, save_graph
+from cyclestrain.network.views import Counts, Cutting, look
 from cyclestrain.pattern import Dictionary
 
 onnx = pytest.importorskip("onnx")
@@ -55,8 +54,8 @@ class Program:
         )
         views = look(
             counts, np.arange(len(theta)), positions, np.broadcast_to(CENTRE, (len(theta), 2)), shown,
-            chosen=np.arange(len(g_y)), half=self.cutting["half"], rim=self.cutting["rim"],
-            noise_scale=self.cutting["noise_scale"],
+            chosen=np.arange(len(g_y)),
+            cutting=Cutting(self.cutting["half"], self.cutting["rim"], self.cutting["noise_scale"]),
         )  # fmt: skip
         return {name: getattr(views, name) for name in ("windows", "fraction", "contrast", "share")} | {
             "gain": views.gain

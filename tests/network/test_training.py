@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from crystals import make_crystals, make_dictionary
-from cyclestrain.network import Course, Trained, TrainingSettings, infer, train
-from cyclestrain.network.autoencoder import NetworkSettings
+from cyclestrain.network import Course, NetworkSettings, Trained, TrainingSettings, infer, train
 from cyclestrain.network.checkpoint import Checkpoint
 from cyclestrain.network.losses import LossWeights
 from test_pipeline import Notes
@@ -17,7 +16,7 @@ from test_pipeline import Notes
 DICTIONARY = make_dictionary()
 CRYSTALS = make_crystals(60, DICTIONARY.entries[0])
 COURSE = Course(CRYSTALS.patterns, CRYSTALS.good, CRYSTALS.theta[:, None], CRYSTALS.centre, 0.1)
-TINY = TrainingSettings(epochs=3, steps=2, batch=6, held_out=12)
+TINY = TrainingSettings(epochs=3, steps=2, batch=6, held_out=12, seed=4)
 SHAPE = NetworkSettings(gazes=1)
 
 
@@ -60,15 +59,15 @@ def assert_same_weights(one: Trained, two: Trained) -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path: Path, epochs: int) -> None:
-    whole = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4)
+    whole = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE)
     with pytest.raises(KilledError):
-        train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, checkpoint=tmp_path, progress=KilledAfter(epochs))
-    resumed = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, checkpoint=tmp_path, resume=True)
+        train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, checkpoint=tmp_path, progress=KilledAfter(epochs))
+    resumed = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, checkpoint=tmp_path, resume=True)
     assert_same_weights(whole, resumed)
 
 
 def test_the_seed_decides_everything() -> None:
-    one, two, other = (train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=seed) for seed in (1, 1, 2))
+    one, two, other = (train(COURSE, DICTIONARY, settings=replace(TINY, seed=seed), shape=SHAPE) for seed in (1, 1, 2))
     assert_same_weights(one, two)
     assert not torch.equal(one.network.glance.squeeze.weight, other.network.glance.squeeze.weight)
 
@@ -79,11 +78,9 @@ def test_checkpoints_hold_no_pickle_and_leave_no_parts(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
-    whole = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, checkpoint=tmp_path)
+    whole = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, checkpoint=tmp_path)
     (tmp_path / Checkpoint.FILE).write_bytes((tmp_path / Checkpoint.FILE).read_bytes()[:1000])
-    assert_same_weights(
-        whole, train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, checkpoint=tmp_path, resume=True)
-    )
+    assert_same_weights(whole, train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, checkpoint=tmp_path, resume=True))
 
 
 @pytest.mark.parametrize("n", [2, 6])
@@ -94,9 +91,9 @@ def test_a_few_patterns_are_enough_to_train(n: int) -> None:
 
 
 def test_training_starts_from_another_network() -> None:
-    first = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=1).network
-    still = replace(TINY, epochs=1, learning_rate=0.0)
-    second = train(COURSE, DICTIONARY, settings=still, shape=SHAPE, seed=2, init_from=first).network
+    first = train(COURSE, DICTIONARY, settings=replace(TINY, seed=1), shape=SHAPE).network
+    still = replace(TINY, seed=2, epochs=1, learning_rate=0.0)
+    second = train(COURSE, DICTIONARY, settings=still, shape=SHAPE, init_from=first).network
     torch.testing.assert_close(second.glance.squeeze.weight, first.glance.squeeze.weight)
 
 
@@ -127,8 +124,8 @@ def test_the_table_has_a_row_for_every_epoch_and_a_column_for_every_term() -> No
 
 
 def test_mixed_precision_is_close_and_stays_in_the_convolutions() -> None:
-    mixed = train(COURSE, DICTIONARY, settings=replace(TINY, mixed=True), shape=SHAPE, seed=4)
-    exact = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4)
+    mixed = train(COURSE, DICTIONARY, settings=replace(TINY, mixed=True), shape=SHAPE)
+    exact = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE)
     assert all(weight.dtype == torch.float32 for weight in mixed.network.parameters())
     assert mixed.log.kept.held_out == pytest.approx(exact.log.kept.held_out, rel=0.01)
     poses = {}
@@ -142,8 +139,8 @@ def test_mixed_precision_is_close_and_stays_in_the_convolutions() -> None:
 
 @pytest.mark.cuda
 def test_a_gpu_comes_to_the_same() -> None:
-    there = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4, device="cuda")
-    here = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, seed=4)
+    there = train(COURSE, DICTIONARY, settings=replace(TINY, device="cuda"), shape=SHAPE)
+    here = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE)
     assert there.network.glance.low_precision
     assert {weight.device.type for weight in there.network.state_dict().values()} == {"cuda"}
     assert there.log.kept.held_out == pytest.approx(here.log.kept.held_out, rel=0.01)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from crystals import CENTRE, DETECTOR, make_crystals, make_entry
-from cyclestrain.network.views import Counts, cut, look
+from cyclestrain.network.views import Counts, Cutting, cut, look
 from cyclestrain.pattern import gather
 
 ENTRY = make_entry()
 EVERY = np.arange(len(ENTRY.reflections))
 CRYSTALS = make_crystals(4, ENTRY)
 ROWS = np.array([2, 0, 3])
+CUTTING = Cutting(half=5, rim=5.0, noise_scale=1.0)
 
 
 def positions(rows: np.ndarray) -> np.ndarray:
@@ -18,7 +19,7 @@ def positions(rows: np.ndarray) -> np.ndarray:
 
 
 def views(source: Counts, at: np.ndarray, chosen: np.ndarray = EVERY):
-    return look(source, ROWS, at, CRYSTALS.centre[ROWS], ENTRY, chosen=chosen, half=5, rim=5.0, noise_scale=1.0)
+    return look(source, ROWS, at, CRYSTALS.centre[ROWS], ENTRY, chosen=chosen, cutting=CUTTING)
 
 
 def test_windows_are_cut_where_the_reflections_are() -> None:
@@ -50,7 +51,7 @@ def test_whitened_windows_have_unit_noise_and_no_background() -> None:
     crystals = make_crystals(60, dim, seed=1)
     at = crystals.centre[:, None] + np.einsum("nij,gj->ngi", crystals.affine, dim.reflections)
     source = Counts.of_patterns(crystals.patterns, crystals.good)
-    seen = look(source, np.arange(60), at, crystals.centre, dim, chosen=EVERY, half=5, rim=5.0, noise_scale=1.0)
+    seen = look(source, np.arange(60), at, crystals.centre, dim, chosen=EVERY, cutting=CUTTING)
     inside = seen.windows[..., 5, 5]
     assert abs(inside.mean()) < 4 / np.sqrt(inside.size)
     assert inside.std() == pytest.approx(1.0, abs=0.05)
@@ -62,7 +63,7 @@ def test_gain_and_level_are_those_of_the_pattern() -> None:
     crystals = make_crystals(60, bright, seed=2)
     at = crystals.centre[:, None] + np.einsum("nij,gj->ngi", crystals.affine, ENTRY.reflections)
     source = Counts.of_patterns(crystals.patterns, crystals.good)
-    seen = look(source, np.arange(60), at, crystals.centre, ENTRY, chosen=EVERY, half=5, rim=5.0, noise_scale=1.0)
+    seen = look(source, np.arange(60), at, crystals.centre, ENTRY, chosen=EVERY, cutting=CUTTING)
     assert seen.gain.mean() == pytest.approx(1.5, abs=0.05)
     assert (np.abs(seen.fraction) <= 0.5).all()
     assert ((seen.share > 0) & (seen.share < 1)).all()

@@ -8,20 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cyclestrain.context.chart import UPPER, Chart, full
-from cyclestrain.context.local_fits import (
-    EXPONENTS,
-    MISFIT,
-    SELF_WEIGHT,
-    VARIANCE,
-    Data,
-    blank,
-    compare,
-    everywhere,
-    fit_all,
-    mark_edges,
-    mix,
-    start_planes,
-)
+from cyclestrain.context.estimates import MISFIT, SELF_WEIGHT, VARIANCE, Data, blank, everywhere
+from cyclestrain.context.local_fits import EXPONENTS, fit_all, mark_edges, start_planes
+from cyclestrain.context.mixing import Mixed, compare, mix
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 
 __all__ = ["Smoothed", "adapt", "find_edges"]
@@ -49,20 +38,21 @@ class _Chain(NamedTuple):
 def _grow(data: Data, present: FloatArray, order: int, radii_squared: tuple[int, ...] = RADII_SQUARED) -> _Chain:
     """Let the neighbourhoods grow and keep what lowers the risk."""
     n = len(data.label)
-    old, new, out = blank(data), blank(data), blank(data)
-    taken, compared, share, excess = np.zeros(n, np.int64), np.zeros((n, 3)), np.zeros(n), np.zeros(n)
-    bias, kept = np.zeros((n, 10)), np.ones(n)
+    old, new, mixed = blank(data), blank(data), Mixed.blank(data)
+    taken, compared = np.zeros(n, np.int64), np.zeros((n, 3))
+    bias: FloatArray = np.zeros((n, 10))
+    kept: FloatArray = np.ones(n)
     squares = (data.offsets**2).sum(1)
     for step, radius_squared in enumerate(radii_squared):
         everywhere(fit_all, data, present, int((squares <= radius_squared).sum()), order, new, taken)
         everywhere(compare, data, old, new, compared)
-        everywhere(mix, data, taken, compared, old, new, out, share, excess)
+        everywhere(mix, data, taken, compared, old, new, mixed)
         if step > 0:
             d = new[:, :4] - old[:, :4]
-            refused = (BIAS_GROWTH * kept * excess)[:, None] * (d[:, UPPER[0]] * d[:, UPPER[1]])
-            bias = (1 - share)[:, None] * (bias + refused)
-        kept = share.copy()
-        old, out = out, old
+            refused = (BIAS_GROWTH * kept * mixed.excess)[:, None] * (d[:, UPPER[0]] * d[:, UPPER[1]])
+            bias = (1 - mixed.share)[:, None] * (bias + refused)
+        kept = mixed.share.copy()
+        old, mixed = mixed.fit, mixed._replace(fit=old)
         present = old
     return _Chain(old, bias, taken)
 
@@ -148,10 +138,10 @@ def adapt(chart: Chart) -> Smoothed:
     moved, dual = _perturbed(data)
     answer = _grow(moved, blank(moved), order=0).fit[:, :4] - flat.fit[:, :4]
     flat.fit[:, SELF_WEIGHT] = np.einsum("nc,nc->n", dual, answer) / 4
-    out, n = blank(data), len(data.label)
-    compared, share, excess = np.zeros((n, 3)), np.zeros(n), np.zeros(n)
+    mixed, compared = Mixed.blank(data), np.zeros((len(data.label), 3))
     everywhere(compare, data, smooth.fit, flat.fit, compared)
-    everywhere(mix, data, smooth.taken | flat.taken, compared, smooth.fit, flat.fit, out, share, excess)
+    everywhere(mix, data, smooth.taken | flat.taken, compared, smooth.fit, flat.fit, mixed)
+    out, share, excess = mixed
     d = flat.fit[:, :4] - smooth.fit[:, :4]
     apart = (share * (1 - share) * excess)[:, None] * (d[:, UPPER[0]] * d[:, UPPER[1]])  # either may be right
     bias = (1 - share)[:, None] * smooth.bias + share[:, None] * flat.bias + apart

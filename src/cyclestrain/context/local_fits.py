@@ -1,110 +1,34 @@
-"""Loops over positions and their neighbours: who agrees with whom, local fits, and the mixing of two fits.
-
-Flat arrays over positions, in the chart of `cyclestrain.context.chart`. A fit is one array, see `WIDTH`.
-"""
+"""Loops over positions and their neighbours: who agrees with whom, and local fits to those that do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba as nb
 import numpy as np
 
-from cyclestrain.context.chart import LIMIT
-from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.context.estimates import (
+    MISFIT,
+    SELF_WEIGHT,
+    SLOPE,
+    SLOPE_VARIANCE,
+    VARIANCE,
+    WIDTH,
+    agree,
+    square,
+)
 
-__all__ = [
-    "EXPONENTS",
-    "MISFIT",
-    "SELF_WEIGHT",
-    "VARIANCE",
-    "Data",
-    "blank",
-    "compare",
-    "everywhere",
-    "fit_all",
-    "mark_edges",
-    "mix",
-    "start_planes",
-]
+__all__ = ["EXPONENTS", "fit_all", "mark_edges", "start_planes"]
 
 RISK_RADIUS_SQUARED = 18
 """Neighbours within this squared radius share their risk; at most 63 positions, one bit each."""
-TEMPERATURE = 6.0
-"""Divides the log weight of a risk; 4 is optimal for independent samples, neighbouring risks are correlated."""
-BLOCK = 1024
-"""Positions of one piece of work."""
-
 EXPONENTS = [(total - x, x) for total in range(5) for x in range(total + 1)]
+"""Powers of y and x in the monomials up to fourth order."""
 N_BASIS, N_MOMENTS = 6, len(EXPONENTS)
 PAIRS = np.array(
     [[EXPONENTS.index((a[0] + b[0], a[1] + b[1])) for b in EXPONENTS[:N_BASIS]] for a in EXPONENTS[:N_BASIS]]
 )
-
-
-VALUE, SLOPE, VARIANCE, SLOPE_VARIANCE, SELF_WEIGHT, MISFIT, WIDTH = 0, 4, 12, 13, 14, 15, 16
-"""First columns of a fit, an array (n, 16): values, their slopes along y and x in turn, and
-
-- variances of both in units of the covariance's shape,
-- the derivative of the value with respect to the raw value of the same position,
-- the squared distance from that raw value."""
-
-
-class Data(NamedTuple):
-    """Raw estimates in the chart, flat over positions, and the neighbourhood."""
-
-    rows: int
-    columns: int
-    label: IntArray  # -1: no part in anything, (n,)
-    raw: FloatArray  # (n, 4)
-    metric: FloatArray  # inverse covariance over `precision`, upper triangle, (n, 10)
-    precision: FloatArray  # (n,)
-    edge: BoolArray  # (n,)
-    offsets: IntArray  # (neighbour, 2), nearest first
-    powers: FloatArray  # monomials of the offsets, (neighbour, 15)
-
-
-def blank(data: Data) -> FloatArray:
-    """Raw values as a fit."""
-    out = np.zeros((len(data.label), WIDTH))
-    out[:, :4] = data.raw
-    out[:, VARIANCE] = 1 / data.precision
-    out[:, SELF_WEIGHT] = 1.0
-    return out
-
-
-def everywhere(kernel: Callable[..., None], data: Data, *arguments: Any) -> None:
-    """Run a kernel, which releases the interpreter lock, over all positions in blocks, on as many threads as numba."""
-    n = len(data.label)
-    starts = range(0, n, BLOCK)
-    if len(starts) == 1:
-        kernel(data, *arguments, 0, n)
-        return
-    with ThreadPoolExecutor(nb.get_num_threads()) as pool:
-        list(pool.map(lambda start: kernel(data, *arguments, start, min(start + BLOCK, n)), starts))
-
-
-@nb.njit(inline="always", fastmath=True)
-def _square(metric: Any, i: int, a: float, b: float, c: float, d: float) -> Any:  # pragma: no cover
-    """Quadratic form of the symmetric matrix number `i`, given by its upper triangle."""
-    diagonal = metric[i, 0] * a * a + metric[i, 4] * b * b + metric[i, 7] * c * c + metric[i, 9] * d * d
-    mixed = a * (metric[i, 1] * b + metric[i, 2] * c + metric[i, 3] * d) + metric[i, 8] * c * d
-    return diagonal + 2 * (mixed + b * (metric[i, 5] * c + metric[i, 6] * d))
-
-
-@nb.njit(inline="always", fastmath=True)
-def _agree(metric: Any, fit: Any, i: int, j: int, y: int, x: int) -> Any:  # pragma: no cover
-    """Whether the estimates at `i` and at `j`, which lies ``(y, x)`` from it, belong to one smooth field."""
-    dy, dx = 0.5 * y, 0.5 * x
-    d0 = fit[j, 0] - fit[i, 0] - dy * (fit[i, 4] + fit[j, 4]) - dx * (fit[i, 5] + fit[j, 5])
-    d1 = fit[j, 1] - fit[i, 1] - dy * (fit[i, 6] + fit[j, 6]) - dx * (fit[i, 7] + fit[j, 7])
-    d2 = fit[j, 2] - fit[i, 2] - dy * (fit[i, 8] + fit[j, 8]) - dx * (fit[i, 9] + fit[j, 9])
-    d3 = fit[j, 3] - fit[i, 3] - dy * (fit[i, 10] + fit[j, 10]) - dx * (fit[i, 11] + fit[j, 11])
-    variance = fit[i, VARIANCE] + fit[j, VARIANCE]
-    variance += (dy * dy + dx * dx) * (fit[i, SLOPE_VARIANCE] + fit[j, SLOPE_VARIANCE])
-    return _square(metric, i, d0, d1, d2, d3) <= LIMIT * variance
+"""Which monomial is the product of two of second order."""
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
@@ -112,6 +36,15 @@ def start_planes(data: Any, raw: Any, fit: Any, start: int, stop: int) -> None: 
     """Put into `fit` the plane through the 3x3 neighbours where it explains them better than a mean with outliers.
 
     Both are charged 8 per free value of the four components (Akaike), an outlier being one such value.
+
+    Parameters
+    ----------
+    data
+        Raw estimates and neighbourhood.
+    raw, fit
+        Raw values as a fit, and the fit that is changed.
+    start, stop
+        Positions.
     """
     rows, columns, label, precision, metric = data.rows, data.columns, data.label, data.precision, data.metric
     for i in range(start, stop):
@@ -124,7 +57,7 @@ def start_planes(data: Any, raw: Any, fit: Any, start: int, stop: int) -> None: 
             dy, dx = k // 3 - 1, k % 3 - 1
             j = i + dy * columns + dx
             whole &= label[j] == label[i]
-            kept[k] = _agree(metric, raw, i, j, dy, dx)
+            kept[k] = agree(metric, raw, i, j, dy, dx)
             n += kept[k] > 0
             for c in range(4):
                 d = raw[j, c] - raw[i, c]
@@ -157,14 +90,24 @@ def _prefers_plane(
         for c in range(4):
             d[c] = raw[j, c] - raw[i, c] - flat[c]
             e[c] = raw[j, c] - raw[i, c] - total[c] - along[c, 0] * dy - along[c, 1] * dx
-        cost += kept[k] * data.precision[j] * _square(data.metric, i, d[0], d[1], d[2], d[3])
-        cost -= data.precision[j] * _square(data.metric, i, e[0], e[1], e[2], e[3])
+        cost += kept[k] * data.precision[j] * square(data.metric, i, d[0], d[1], d[2], d[3])
+        cost -= data.precision[j] * square(data.metric, i, e[0], e[1], e[2], e[3])
     return cost > 0
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
 def mark_edges(data: Any, fit: Any, start: int, stop: int) -> None:  # pragma: no cover
-    """Mark positions that disagree with two or more of their eight neighbours: they may hold two crystals."""
+    """Mark positions that disagree with two or more of their eight neighbours: they may hold two crystals.
+
+    Parameters
+    ----------
+    data
+        Raw estimates and neighbourhood, whose ``edge`` is marked.
+    fit
+        Estimates that are compared.
+    start, stop
+        Positions.
+    """
     rows, columns, label, metric, edge = data.rows, data.columns, data.label, data.metric, data.edge
     for i in range(start, stop):
         y, x, n = i // columns, i % columns, 0
@@ -174,7 +117,7 @@ def mark_edges(data: Any, fit: Any, start: int, stop: int) -> None:  # pragma: n
                 continue
             j = i + dy * columns + dx
             if label[j] >= 0:
-                n += label[j] != label[i] or not _agree(metric, fit, i, j, dy, dx)
+                n += label[j] != label[i] or not agree(metric, fit, i, j, dy, dx)
         edge[i] = n >= 2
 
 
@@ -182,9 +125,22 @@ def mark_edges(data: Any, fit: Any, start: int, stop: int) -> None:  # pragma: n
 def fit_all(
     data: Any, present: Any, n_offsets: int, order: int, fit: Any, taken: Any, start: int, stop: int
 ) -> None:  # pragma: no cover
-    """Fit every position to the neighbours that agree with it under the `present` estimates.
+    """Fit every position to the neighbours that agree with it.
 
-    ``taken`` receives, bit by bit, which of the nearest neighbours were used.
+    Parameters
+    ----------
+    data
+        Raw estimates and neighbourhood.
+    present
+        Estimates under which neighbours agree.
+    n_offsets
+        Size of the neighbourhood.
+    order
+        0 for means, above for polynomials up to second order.
+    fit, taken
+        Receive the fit and, bit by bit, which of the nearest neighbours were used.
+    start, stop
+        Positions.
     """
     rows, columns, label, raw, metric, precision, edge, offsets, powers = data
     moments, sums = np.zeros(N_MOMENTS), np.zeros((N_BASIS, 4))
@@ -200,7 +156,7 @@ def fit_all(
             if y + dy < 0 or y + dy >= rows or x + dx < 0 or x + dx >= columns:
                 continue
             j = i + dy * columns + dx
-            if label[j] != label[i] or edge[j] > edge[i] or (k > 0 and not _agree(metric, present, i, j, dy, dx)):
+            if label[j] != label[i] or edge[j] > edge[i] or (k > 0 and not agree(metric, present, i, j, dy, dx)):
                 continue
             if k < 64 and dy * dy + dx * dx <= RISK_RADIUS_SQUARED:
                 bits |= np.int64(1) << k
@@ -217,7 +173,7 @@ def fit_all(
         taken[i] = bits
         first, second = _solve(metric, moments, sums, order, low, pivot, unit, i)
         _expand(pivot, unit, sums, first, second, fit, i)
-        fit[i, MISFIT] = precision[i] * _square(metric, i, fit[i, 0], fit[i, 1], fit[i, 2], fit[i, 3])
+        fit[i, MISFIT] = precision[i] * square(metric, i, fit[i, 0], fit[i, 1], fit[i, 2], fit[i, 3])
         fit[i, SELF_WEIGHT] *= precision[i]
         for c in range(4):
             fit[i, c] += raw[i, c]
@@ -252,7 +208,7 @@ def _solve(
             for c in range(3):
                 unit[r, c] -= low[r, k] * unit[k, c]
         if r > 0 and pivot[r] > 0:
-            gain += _square(metric, i, sums[r, 0], sums[r, 1], sums[r, 2], sums[r, 3]) / (2 * pivot[r]) - 4
+            gain += square(metric, i, sums[r, 0], sums[r, 1], sums[r, 2], sums[r, 3]) / (2 * pivot[r]) - 4
         if r == 2 or r == 5:
             gains[(r + 1) // 3] = gain
     if order == 0:
@@ -282,62 +238,3 @@ def _expand(
                 for c in range(4):
                     fit[i, SLOPE + 2 * c] += part * unit[r, 1] * sums[r, c]
                     fit[i, SLOPE + 2 * c + 1] += part * unit[r, 2] * sums[r, c]
-
-
-@nb.njit(nogil=True, cache=True, fastmath=True)
-def compare(data: Any, old: Any, new: Any, out: Any, start: int, stop: int) -> None:  # pragma: no cover
-    r"""What two estimates say at each position, in units of the raw variance.
-
-    Columns of `out`:
-
-    0. difference of their squared biases; Stein's :math:`E |y - f|^2_J = 4 (1 - 2 l) + \text{risk}` (four components),
-       with `l` the self weight, and risk = 4 (variance + squared bias),
-    1. squared distance of the two, and
-    2. what noise alone would make it, the larger neighbourhood being the better estimate of what the smaller measures.
-    """
-    metric, precision = data.metric, data.precision
-    for i in range(start, stop):
-        q = precision[i]
-        out[i, 0] = (old[i, MISFIT] - new[i, MISFIT]) / 4 + 2 * (old[i, SELF_WEIGHT] - new[i, SELF_WEIGHT])
-        out[i, 0] -= q * (old[i, VARIANCE] - new[i, VARIANCE])
-        d0, d1, d2, d3 = new[i, 0] - old[i, 0], new[i, 1] - old[i, 1], new[i, 2] - old[i, 2], new[i, 3] - old[i, 3]
-        out[i, 1] = q * _square(metric, i, d0, d1, d2, d3)
-        out[i, 2] = 4 * q * max(old[i, VARIANCE] - new[i, VARIANCE], 0.0)
-
-
-@nb.njit(nogil=True, cache=True, fastmath=True)
-def mix(
-    data: Any, taken: Any, compared: Any, old: Any, new: Any, out: Any, share: Any, excess: Any, start: int, stop: int
-) -> None:  # pragma: no cover
-    """Mix two estimates with exponential weights of their risks, biases averaged over the neighbours taken in.
-
-    ``share`` receives the weight of the new one, ``excess`` the part of its departure from the old one that noise does
-    not explain.
-    """
-    columns, label, offsets, precision = data.columns, data.label, data.offsets, data.precision
-    for i in range(start, stop):
-        if label[i] < 0:
-            continue
-        n, k, bits = 0, 0, taken[i]
-        advantage, moved, noise = 0.0, 1e-30, 0.0
-        while bits:
-            if bits & 1:
-                j = i + offsets[k, 0] * columns + offsets[k, 1]
-                advantage += compared[j, 0]
-                moved += compared[j, 1]
-                noise += compared[j, 2]
-                n += 1
-            bits, k = bits >> 1, k + 1
-        advantage += n * precision[i] * (old[i, VARIANCE] - new[i, VARIANCE])
-        w = 1 / (1 + np.exp(-min(max(4 * advantage / TEMPERATURE, -500.0), 500.0)))
-        if new[i, MISFIT] > LIMIT * (1 - new[i, VARIANCE] * precision[i]) + 1e-9:
-            w = 0.0  # this position is not like its neighbours
-        share[i], excess[i] = w, max(0.0, 1 - noise / moved)
-        for c in range(WIDTH):
-            out[i, c] = (1 - w) * old[i, c] + w * new[i, c]
-        # the data of the better estimate contain the other's: its variance is their covariance
-        a, b = old[i, VARIANCE], new[i, VARIANCE]
-        out[i, VARIANCE] = (1 - w) ** 2 * a + w * w * b + 2 * w * (1 - w) * min(a, b)
-        d0, d1 = out[i, 0] - data.raw[i, 0], out[i, 1] - data.raw[i, 1]
-        d2, d3 = out[i, 2] - data.raw[i, 2], out[i, 3] - data.raw[i, 3]
-        out[i, MISFIT] = precision[i] * _square(data.metric, i, d0, d1, d2, d3)

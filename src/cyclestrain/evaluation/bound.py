@@ -42,6 +42,7 @@ DIRECT_BEAM = 2.0
 NEGLIGIBLE = 1e-9
 """Expected counts, relative to the largest, below which a pixel tells nothing."""
 UNKNOWN_CENTRE = 1e3
+"""Standard deviation in pixels of a centre that is not known."""
 MEAN_OVER_STD = float(np.sqrt(2 / np.pi))
 """Mean absolute error of a Gaussian in units of its standard deviation, 0.798."""
 
@@ -66,7 +67,17 @@ class Bound:
 
     @classmethod
     def from_affine(cls, affine: FloatArray, covariance: FloatArray, reference: FloatArray | None = None) -> Bound:
-        """Bound from the covariance of ``(A_yy, A_yx, A_xy, A_xx)``, ``A = F^-T``, relative to a known ``F_ref``."""
+        """Bound of the strain from that of the affine ``A = F^-T``.
+
+        Parameters
+        ----------
+        affine
+            Shape ``(2, 2)``.
+        covariance
+            Of ``(A_yy, A_yx, A_xy, A_xx)``, shape ``(4, 4)``.
+        reference
+            The known ``F_ref`` that strain is relative to; by default the unstrained lattice.
+        """
         field = AffineField(
             affine[None, None], covariance[None, None], np.zeros((1, 1), np.int64), np.ones((1, 1), bool),
             (np.eye(2)[None],),
@@ -167,12 +178,9 @@ def _derivatives(model: PatternModel) -> tuple[FloatArray, FloatArray]:
 
 def bound_of_entry(
     entry: Entry,
-    affine: FloatArray | None = None,
+    pattern: Start | None = None,
     *,
-    centre: FloatArray | None = None,
     detector: tuple[int, int] | None = None,
-    gain: float = 1.0,
-    level: float = 1.0,
     noise_scale: float = 1.0,
     centre_sigma: float = UNKNOWN_CENTRE,
     reference: FloatArray | None = None,
@@ -183,12 +191,11 @@ def bound_of_entry(
     ----------
     entry
         A learned (or made) entry; what its priors let deviate from pattern to pattern counts as unknown.
-    affine
-        The pattern's affine ``A``, shape ``(2, 2)``; by default the entry itself.
-    centre, detector
-        Beam centre ``(y, x)`` in pixels and detector size; by default the middle of one that holds every reflection.
-    gain, level
-        Brightness of reflections and background relative to the entry.
+    pattern
+        Affine, beam centre and brightness of the one pattern; by default the entry itself in the middle of the
+        detector.
+    detector
+        Its size ``(qy, qx)``; by default one that, about its middle, holds every reflection.
     noise_scale
         Variance of a pixel divided by its mean.
     centre_sigma
@@ -196,18 +203,17 @@ def bound_of_entry(
     reference
         Deformation gradient ``F_ref`` that strain is relative to, in the entry's frame; by default the entry.
     """
-    matrix = np.eye(2) if affine is None else np.asarray(affine, float)
-    margin = entry.probe.half + 4
+    matrix = np.eye(2) if pattern is None else pattern.affine[0]
     if detector is None:
-        extent = np.abs(entry.reflections @ matrix.T).max() + margin
+        extent = np.abs(entry.reflections @ matrix.T).max() + entry.probe.half + 4
         detector = (2 * int(np.ceil(extent)) + 1,) * 2
-    middle = (np.array(detector) - 1) / 2 if centre is None else np.asarray(centre, float)
-    start = Start(matrix[None], middle[None], np.array([gain]), np.array([level]))
+    middle = (np.array(detector) - 1) / 2
+    start = pattern or Start(matrix[None], middle[None], np.ones(1), np.ones(1))
     nothing: NDArray[np.float32] = np.zeros((1, *detector), np.float32)
     positions = predicted_positions(start, entry.reflections)
     stack = gather(nothing, positions, entry.probe.half + 1, np.ones(detector, bool))
     fit = refine(
-        stack, entry, start, centre=middle[None], centre_sigma=centre_sigma, iterations=0, noise_scale=noise_scale,
+        stack, entry, start, centre=start.centre, centre_sigma=centre_sigma, iterations=0, noise_scale=noise_scale,
         robust=False,
     )  # fmt: skip
     return Bound.from_affine(matrix, fit.affine_covariance[0], reference)

@@ -10,13 +10,15 @@ from cyclestrain.network.model_file import Model, file_fingerprint, load_model, 
 from cyclestrain.network.onnx_graphs import encoder_graphs, save_graph
 from cyclestrain.network.prior import with_prior
 from cyclestrain.network.scan import applied, train_on_scan
-from cyclestrain.network.training import Course, Trained, TrainingSettings, train
+from cyclestrain.network.settings import NetworkSettings, TrainingSettings
+from cyclestrain.network.training import Course, Trained, train
 
 __all__ = [
     "Autoencoder",
     "Course",
     "Epoch",
     "Model",
+    "NetworkSettings",
     "Trained",
     "TrainingLog",
     "TrainingSettings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,143 +12,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cyclestrain.network.decoder import Decoder
-from cyclestrain.network.encoder import AffineHead, Gaze, Glance, Pooled, Seen, k_sparse, pool
-from cyclestrain.network.transform import N_POSE, design, place
-from cyclestrain.network.views import Counts, look
-from cyclestrain.pattern import Dictionary, Entry
+from cyclestrain.network.encoder import AffineHead, Gaze, Glance, Seen, k_sparse
+from cyclestrain.network.encoding import Encoding, Glanced, Known, Look
+from cyclestrain.network.geometry import Geometry, glance_half
+from cyclestrain.network.pooling import Pooled, pool
+from cyclestrain.network.settings import NetworkSettings
+from cyclestrain.network.transform import N_POSE, place
+from cyclestrain.network.views import Counts, Cutting, look
+from cyclestrain.pattern import Dictionary
 
-__all__ = ["Autoencoder", "Encoding", "Look", "NetworkSettings"]
+__all__ = ["Autoencoder"]
 
 FloatArray = NDArray[np.floating[Any]]
 
-STRAIN_BOUND = 0.08
-ROTATION_BOUND = 0.06
+STRAIN_BOUND, ROTATION_BOUND = 0.08, 0.06
+"""Largest strain and shear, and rotation in radians, of a pose."""
 MAX_CONTRAST = 20.0
+"""Sigma by which disks stand out at most."""
 GLANCE_RIM, GAZE_RIM = 3.5, 1.8
 """Pixels from the edge of a disk on that show the background in a first and in a later look."""
-CAPTURE = 0.035
-"""Strain (or rotation in radians) up to which a reflection of the glance stays within its window."""
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """Shape of the network."""
-
-    glance_reflections: int = 12
-    """Windows of the first look: those that tell most about the affine."""
-    gazes: int = 2
-    """Looks after the first."""
-    channels: int = 8
-    """Of the first convolution."""
-    glance_features: int = 24
-    """Numbers kept of each window by the convolutions."""
-    gaze_features: int = 28
-    """Filters of the later looks."""
-    latent: int = 32
-    """Width of the fully connected latent."""
-    head: Literal["pooled", "connected"] = "pooled"
-    """Affine head: least squares over the windows, or the paper's fully connected layers."""
-    sparse: bool = True
-    """Whether one class is kept (K-sparse, top-1) or all are, by their probability."""
-    tied: bool = True
-    """Whether the filters of the later looks start from the decoder's disk."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """One look at a pattern.
-
-    Attributes
-    ----------
-    before
-        Pose before it, shape ``(n, 6)``.
-    step
-        What it adds, shape ``(n, 6)``.
-    information
-        Of the pose, prior included, in units of `Autoencoder.units`, shape ``(n, 6, 6)``.
-    pose
-        Pose after it, bounded, shape ``(n, 6)``.
-    """
-
-    before: Tensor
-    step: Tensor
-    information: Tensor
-    pose: Tensor
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What the encoder says about patterns.
-
-    Attributes
-    ----------
-    looks
-        The looks at the class that was kept, first to last.
-    gain, level
-        Intensity and background relative to the entry, shape ``(n,)``.
-    logits
-        Activity of each class, vacuum last, shape ``(n, class + 1)``.
-    one_hot
-        K-sparse: the class that was kept, with a straight-through gradient; or all by their probability; same shape.
-    candidates
-        Pose of every candidate class after the glance, shape ``(n, class, 6)``.
-    label
-        Entry whose pose is given: the most active one, vacuum left out, shape ``(n,)``.
-    """
-
-    looks: tuple[Look, ...]
-    gain: Tensor
-    level: Tensor
-    logits: Tensor
-    one_hot: Tensor
-    candidates: Tensor
-    label: Tensor
-
-    @property
-    def pose(self) -> Tensor:
-        """Final pose, shape ``(n, 6)``."""
-        return self.looks[-1].pose
-
-
-@dataclass(frozen=True)
-class Known:
-    """Looks at patterns of one class, and its activity in each, shape ``(n,)``."""
-
-    looks: tuple[Look, ...]
-    activity: Tensor
-
-
-@dataclass(frozen=True)
-class Glanced:
-    """What the glance says of one candidate class: pose, latent ``(n, latent)`` and activity ``(n,)``."""
-
-    pooled: Pooled
-    latent: Tensor
-    activity: Tensor
-
-
-class Geometry(nn.Module):
-    """Where the reflections of one entry are, and how they move."""
-
-    reflections: Tensor
-    directions: Tensor
-    units: Tensor
-    prior: Tensor
-
-    def __init__(self, entry: Entry, n_glance: int, centre_sigma: float) -> None:
-        super().__init__()
-        g = entry.reflections
-        leverage = np.asarray(entry.intensity) ** 2 * (g**2).sum(1)
-        self.glance: NDArray[np.intp] = np.sort(np.argsort(-leverage, kind="stable")[:n_glance])
-        self.every: NDArray[np.intp] = np.arange(len(g))
-        reach = float(np.sqrt((g**2).sum(1).mean()))
-        sigma = max(centre_sigma, 0.05)
-        self.register_buffer("reflections", torch.tensor(g, dtype=torch.float32))
-        self.register_buffer("directions", design(torch.tensor(g / reach, dtype=torch.float32)))
-        # Poses in units of these are pixels at the typical reflection.
-        self.register_buffer("units", torch.tensor([1 / reach] * 4 + [1.0, 1.0]))
-        widths = torch.tensor([0.03, 0.03, 0.03, 0.01, sigma, sigma])
-        self.register_buffer("prior", (self.units / widths) ** 2)
 
 
 class Autoencoder(nn.Module):
@@ -171,7 +53,7 @@ class Autoencoder(nn.Module):
         n_glance = min(settings.glance_reflections, *(len(entry.reflections) for entry in entries))
         self.geometry = nn.ModuleList([Geometry(entry, n_glance, centre_sigma) for entry in entries])
         self.radius = max(entry.probe.radius for entry in entries)
-        self.glance_half = max(6, _glance_half(entries, n_glance, self.radius))
+        self.glance_half = max(6, glance_half(entries, n_glance, self.radius))
         self.gaze_half = int(min(entries[0].probe.half, np.ceil(self.radius + 2.5)))
         # One pixel more than is compared, for the interpolation of the forward direction.
         self.decoder = Decoder(entries, min(entry.probe.half for entry in entries) + 1)
@@ -198,8 +80,21 @@ class Autoencoder(nn.Module):
         assert isinstance(geometry, Geometry)
         return geometry
 
+    def cutting(self, *, first: bool) -> Cutting:
+        """How windows of the first look, or of a later one, are cut."""
+        half, rim = (self.glance_half, GLANCE_RIM) if first else (self.gaze_half, GAZE_RIM)
+        return Cutting(half, self.radius + rim, self.noise_scale)
+
     def dream_half(self, k: int, strain: float) -> int:
-        """Reach of imagined windows about the true positions: whatever a look within reach of the truth may ask for."""
+        """Reach of imagined windows about the true positions: whatever a look within reach of the truth may ask for.
+
+        Parameters
+        ----------
+        k
+            Class.
+        strain
+            Largest strain that is imagined.
+        """
         geometry = self.of_class(k)
         length = float(torch.hypot(*geometry.reflections[geometry.glance].T).max())
         return max(self.glance_half + int(np.ceil((2 * strain + 0.02) * length)), self.gaze_half + 4) + 1
@@ -248,7 +143,17 @@ class Autoencoder(nn.Module):
         return Encoding(looks, gain, level, logits, one_hot, candidates, label)
 
     def encode_known(self, k: int, source: Counts, rows: NDArray[Any], theta: FloatArray, centre: FloatArray) -> Known:
-        """Look at patterns known to be of class `k`, `theta` of shape ``(n,)``; otherwise as `encode`."""
+        """Look at patterns whose class is known.
+
+        Parameters
+        ----------
+        k
+            The class.
+        source, rows, centre
+            As for `encode`.
+        theta
+            Coarse rotation to that class, radians, shape ``(n,)``.
+        """
         first = self._glance(k, source, rows, theta, centre)
         every = torch.arange(len(rows), device=first.gain.device)
         one_hot = torch.nn.functional.one_hot(torch.full_like(every, k), self.n_classes + 1).to(first.gain.dtype)
@@ -272,7 +177,17 @@ class Autoencoder(nn.Module):
         return _First(glanced, gain, level, candidate)
 
     def glanced(self, k: int, seen: Seen, turn: Tensor) -> Glanced:
-        """What windows of a first look say; `turn` is the rotation of each pattern, shape ``(n,)``."""
+        """What windows of a first look say.
+
+        Parameters
+        ----------
+        k
+            Class.
+        seen
+            The windows.
+        turn
+            Rotation of each pattern, radians, shape ``(n,)``.
+        """
         geometry = self.of_class(k)
         reports = self.glance(seen)
         start = turn.new_zeros(turn.shape[0], N_POSE)
@@ -280,7 +195,15 @@ class Autoencoder(nn.Module):
         return Glanced(pooled, *self.head.look(reports, pooled, turn))
 
     def gazed(self, k: int, seen: Seen, turn: Tensor, before: Tensor) -> Pooled:
-        """What windows of a later look say, cut where pose `before` expects the reflections, shape ``(n, 6)``."""
+        """What windows of a later look say.
+
+        Parameters
+        ----------
+        k, seen, turn
+            As for `glanced`.
+        before
+            Pose that expects the reflections where windows were cut, shape ``(n, 6)``.
+        """
         geometry = self.of_class(k)
         return pool(self.gaze(seen), turn, geometry.directions, geometry.prior, before / geometry.units)
 
@@ -304,7 +227,17 @@ class Autoencoder(nn.Module):
         return _Part(tuple(looks), gain * pooled.gain_factor, level)
 
     def look_after(self, k: int, before: Tensor, pooled: Pooled) -> Look:
-        """The pose after a look that began at pose `before`."""
+        """The pose after a look.
+
+        Parameters
+        ----------
+        k
+            Class.
+        before
+            Pose at which the look began, shape ``(n, 6)``.
+        pooled
+            What its windows say.
+        """
         step = pooled.step * self.of_class(k).units
         return Look(before, step, pooled.information, self._bounded(before, step))
 
@@ -328,11 +261,8 @@ class Autoencoder(nn.Module):
         angle = torch.as_tensor(theta, dtype=torch.float32, device=device)
         relative = place(angle, pose.detach(), geometry.reflections[chosen])
         positions = relative.cpu().numpy() + centre[:, None, :]
-        views = look(
-            source, rows, positions, centre, self.dictionary.entries[k], chosen=chosen,
-            half=self.glance_half if first else self.gaze_half,
-            rim=self.radius + (GLANCE_RIM if first else GAZE_RIM), noise_scale=self.noise_scale,
-        )  # fmt: skip
+        cutting = self.cutting(first=first)
+        views = look(source, rows, positions, centre, self.dictionary.entries[k], chosen=chosen, cutting=cutting)
         tensors = (views.windows, views.fraction, views.contrast, views.share, views.gain, views.level)
         windows, fraction, contrast, share, gain, level = (torch.from_numpy(t).to(device) for t in tensors)
         return Seen(windows, fraction, contrast, share), gain, level, angle + pose[:, 3].detach()
@@ -355,15 +285,3 @@ class _Part:
 
 _LOOK_FIELDS = ("before", "step", "information", "pose")
 _POOLED_FIELDS = ("step", "information", "gain_step", "evidence")
-
-
-def _glance_half(entries: Sequence[Entry], n_glance: int, radius: float) -> int:
-    """Windows wide enough to hold a displaced disk, but not its neighbours."""
-    half = 0
-    for entry in entries:
-        g = entry.reflections
-        leverage = np.asarray(entry.intensity) ** 2 * (g**2).sum(1)
-        length = np.hypot(*g[np.argsort(-leverage)[:n_glance]].T).max()
-        spacing = min(np.hypot(*entry.basis.T[0]), np.hypot(*entry.basis.T[1]))
-        half = max(half, min(int(np.ceil(radius + CAPTURE * length + 0.5)), int(spacing - radius - 1)))
-    return half

@@ -7,9 +7,9 @@ reflections where the previous look expects them (a spatial transformer applied 
 find is a fraction of a pixel.
 
 Every window reports a score :math:`s` and an information matrix :math:`J`, which are pooled by weighted least squares
-over the lattice (`pool`): the physics of one affine transform for all reflections is built in, not learned. The gaze
-is linear in the counts; its filters start as the derivatives of the decoder's own disk (tied weights) and are trained
-from there.
+over the lattice (`cyclestrain.network.pooling`): the physics of one affine transform for all reflections is built in,
+not learned. The gaze is linear in the counts; its filters start as the derivatives of the decoder's own disk (tied
+weights) and are trained from there.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cyclestrain.network.pooling import LEAST, Pooled, Reports
 from cyclestrain.network.transform import N_POSE
 from cyclestrain.pattern import Probe
 
-__all__ = ["AffineHead", "Gaze", "Glance", "Pooled", "Reports", "Seen", "k_sparse", "pool"]
-
-_LEAST = 1e-6
+__all__ = ["AffineHead", "Gaze", "Glance", "Seen", "k_sparse"]
 
 
 @dataclass(frozen=True)
@@ -36,26 +35,6 @@ class Seen:
     fraction: Tensor
     contrast: Tensor
     share: Tensor
-
-
-@dataclass(frozen=True)
-class Reports:
-    """What each window says about its own reflection.
-
-    Attributes
-    ----------
-    score
-        For (shift y, shift x, relative intensity), pixels and fractions, in detector axes, shape ``(n, reflection,
-        3)``.
-    information
-        ``(J_yy, J_yx, J_xx, J_intensity)``, shape ``(n, reflection, 4)``.
-    features
-        For the latent, shape ``(n, reflection, feature)``.
-    """
-
-    score: Tensor
-    information: Tensor
-    features: Tensor
 
 
 class ResidualBlock(nn.Module):
@@ -208,7 +187,7 @@ class Gaze(nn.Module):
         fisher = torch.einsum("asijp,bsijp->sijab", filters, slopes)
         yx = fisher[..., 0, 1] / (0.95 * (fisher[..., 0, 0] * fisher[..., 1, 1]).sqrt())
         raw = [fisher[..., 0, 0].log(), fisher[..., 1, 1].log(), torch.atanh(yx.clamp(-0.95, 0.95))]
-        raw += [fisher[..., 2, 2].clamp(min=_LEAST).log()]
+        raw += [fisher[..., 2, 2].clamp(min=LEAST).log()]
         targets = torch.cat(
             [weights.permute(1, 2, 3, 0, 4).flatten(3), offset.permute(1, 2, 3, 0), torch.stack(raw, -1)], -1
         )
@@ -217,77 +196,6 @@ class Gaze(nn.Module):
         terms = self._terms(grid, shares[:, None, None].expand(grid.shape[:-1]))
         solution = torch.linalg.lstsq(terms.flatten(0, 2).double(), targets.flatten(0, 2).double()).solution
         self.mix.weight.copy_(solution.T)
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Least-squares solution of all windows of a pattern.
-
-    Attributes
-    ----------
-    step
-        Change of the pose, strain and angle in units of ``1 / reach`` (so all are pixels), shape ``(n, 6)``.
-    information
-        In the same units, prior included, shape ``(n, 6, 6)``.
-    gain_step
-        Relative change of the intensity, shape ``(n,)``.
-    evidence
-        Log-likelihood that the solution is better than the start, shape ``(n,)``.
-    """
-
-    step: Tensor
-    information: Tensor
-    gain_step: Tensor
-    evidence: Tensor
-
-    @property
-    def gain_factor(self) -> Tensor:
-        """By what the intensity changes, between a tenth and twice, shape ``(n,)``."""
-        return 1 + 0.9 * torch.tanh(self.gain_step / 0.9)
-
-
-def pool(reports: Reports, turn: Tensor, directions: Tensor, prior: Tensor, pull: Tensor) -> Pooled:
-    r"""Pool the reports of all windows into one pose: :math:`H\,\delta = \sum_g X_g^T R^T s_g`.
-
-    Parameters
-    ----------
-    reports
-        Of every window.
-    turn
-        Rotation of the pattern, by which scores come into the axes of the entry, shape ``(n,)``.
-    directions
-        Derivative of the positions by the pose, `cyclestrain.network.transform.design`, shape ``(reflection, 2, 6)``.
-    prior
-        Precision of each component of the pose, shape ``(6,)``.
-    pull
-        Pose so far, in the units of the step; the prior is about zero pose, shape ``(n, 6)``.
-    """
-    cos, sin = turn.cos()[:, None], turn.sin()[:, None]
-    s_y, s_x, s_i = reports.score.unbind(-1)
-    yy, yx, xx, intensity = reports.information.unbind(-1)
-    score = torch.stack([cos * s_y - sin * s_x, sin * s_y + cos * s_x], -1)
-    turned = torch.stack(
-        [
-            cos**2 * yy - 2 * cos * sin * yx + sin**2 * xx,
-            cos * sin * (yy - xx) + (cos**2 - sin**2) * yx,
-            sin**2 * yy + 2 * cos * sin * yx + cos**2 * xx,
-        ],
-        -1,
-    )
-    x_y, x_x = directions[:, 0], directions[:, 1]
-    outer = torch.stack(
-        [_outer(x_y, x_y), _outer(x_y, x_x) + _outer(x_x, x_y), _outer(x_x, x_x)], 1
-    )  # (reflection, 3, 6, 6)
-    information = (turned.flatten(1) @ outer.reshape(-1, N_POSE**2)).reshape(-1, N_POSE, N_POSE) + torch.diag(prior)
-    right = score.flatten(1) @ directions.reshape(-1, N_POSE) - prior * pull
-    factor = torch.linalg.cholesky(information)
-    step = torch.cholesky_solve(right[..., None], factor)[..., 0]
-    gain_step = s_i.sum(1) / intensity.sum(1).clamp(min=_LEAST)
-    return Pooled(step, information, gain_step, 0.5 * (step * right).sum(-1))
-
-
-def _outer(a: Tensor, b: Tensor) -> Tensor:
-    return a[:, :, None] * b[:, None, :]
 
 
 class AffineHead(nn.Module):
@@ -324,7 +232,15 @@ class AffineHead(nn.Module):
             self.activity.weight[0, -1] = 1.0
 
     def look(self, reports: Reports, pooled: Pooled, turn: Tensor) -> tuple[Tensor, Tensor]:
-        """Latent ``(n, latent)`` and activity ``(n,)`` of one candidate class."""
+        """Latent ``(n, latent)`` and activity ``(n,)`` of one candidate class.
+
+        Parameters
+        ----------
+        reports, pooled
+            Of the windows of the glance, and what they say together.
+        turn
+            Rotation of each pattern, radians, shape ``(n,)``.
+        """
         around = torch.stack([turn.cos(), turn.sin()], -1)
         if self.kind == "connected":
             scale = reports.information[..., [0, 2, 3]].sqrt()
@@ -338,7 +254,17 @@ class AffineHead(nn.Module):
         return latent, self.activity(torch.cat([latent, known], -1))[:, 0]
 
     def forward(self, pooled: Pooled, latent: Tensor, one_hot: Tensor) -> Pooled:
-        """Affine parameters of the class that was kept; `one_hot` has one column for each entry."""
+        """Affine parameters of the class that was kept.
+
+        Parameters
+        ----------
+        pooled
+            What the windows of the glance say together.
+        latent
+            Shape ``(n, latent)``.
+        one_hot
+            The class, one column for each entry.
+        """
         raw = self.affine(torch.cat([latent, one_hot], -1))
         step, gain_step = raw[:, :N_POSE], pooled.gain_step + raw[:, N_POSE]
         if self.kind == "connected":

@@ -6,7 +6,7 @@ This closes the cycle in the other sense: pose -> pattern -> pose. Nothing but t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -19,7 +19,7 @@ from cyclestrain.network.views import Counts
 from cyclestrain.pattern import Entry, WindowStack
 from cyclestrain.pattern.windows import MASKED
 
-__all__ = ["Imagined", "ImaginedRange", "imagine"]
+__all__ = ["Imagined", "ImaginedRange", "Recording", "imagine"]
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -72,15 +72,34 @@ class Imagined:
     empty: BoolArray
 
 
+@dataclass(frozen=True)
+class Recording:
+    """How the patterns of a scan are recorded.
+
+    Attributes
+    ----------
+    detector
+        Shape of the detector; pixels beyond it are masked.
+    centre
+        Beam centres to draw from, shape ``(m, 2)``.
+    centre_sigma
+        Standard deviation of the true centre around those, pixels.
+    noise_scale
+        Variance over mean of a pixel.
+    """
+
+    detector: tuple[int, int]
+    centre: FloatArray
+    centre_sigma: float
+    noise_scale: float
+
+
 def imagine(
     entry: Entry,
     n: int,
+    recording: Recording,
     *,
-    detector: tuple[int, int],
-    centre: FloatArray,
-    centre_sigma: float,
     half: int,
-    noise_scale: float,
     ranges: ImaginedRange,
     rng: np.random.Generator,
 ) -> Imagined:
@@ -92,16 +111,10 @@ def imagine(
         The class.
     n
         How many.
-    detector
-        Shape of the detector; pixels beyond it are masked.
-    centre
-        Beam centres to draw from, shape ``(m, 2)``.
-    centre_sigma
-        Standard deviation of the true centre around those, pixels.
+    recording
+        How patterns are recorded.
     half
         Windows reach this many pixels from the reflection.
-    noise_scale
-        Variance over mean of a pixel.
     ranges
         Of strain, rotation, intensity and background.
     rng
@@ -112,14 +125,14 @@ def imagine(
         [
             rng.uniform(-ranges.strain, ranges.strain, (n, 3)),
             rng.normal(0, ranges.rotation, (n, 1)),
-            rng.normal(0, centre_sigma, (n, 2)),
+            rng.normal(0, recording.centre_sigma, (n, 2)),
         ],
         1,
     )
-    middle = centre[rng.integers(len(centre), size=n)] + rng.uniform(-0.5, 0.5, (n, 2))
+    middle = recording.centre[rng.integers(len(recording.centre), size=n)] + rng.uniform(-0.5, 0.5, (n, 2))
     width = np.log(ranges.factor)
     gain, level = np.exp(rng.uniform(-width, width, n)), np.exp(rng.uniform(-width, width, n))
-    luck = LUCK / _significance(entry, noise_scale)
+    luck = LUCK / _significance(entry, recording.noise_scale)
     empty = np.arange(n) < int(ranges.empty * n)
     faint = ~empty & (np.arange(n) < int((ranges.empty + ranges.faint) * n))
     gain[empty] = rng.uniform(0, luck, empty.sum())
@@ -131,12 +144,11 @@ def imagine(
     origin = np.rint(true).astype(np.int32)
     counts = np.empty((n, len(reflections), 2 * half + 1, 2 * half + 1), np.float32)
     deviation = 1 + np.asarray(entry.priors.spread)[:, 0] * rng.standard_normal((n, len(reflections)))
-    _draw(
-        counts, middle, origin, true, gain[:, None] * entry.intensity * np.maximum(deviation, 0.0), level,
-        entry.probe.values, entry.probe.oversampling, entry.background, detector, float(noise_scale), float(MASKED),
-        int(rng.integers(2**31)),
-    )  # fmt: skip
-    source = Counts.of_stack(WindowStack(counts, origin), np.ones(detector, bool))
+    brightness = gain[:, None] * entry.intensity * np.maximum(deviation, 0.0)
+    shapes = _Shapes(entry.probe.values, entry.probe.oversampling, entry.background)
+    scale, seed = float(recording.noise_scale), int(rng.integers(2**31))
+    _draw(counts, _Crystals(middle, origin, true, brightness, level), shapes, recording.detector, scale, seed)
+    source = Counts.of_stack(WindowStack(counts, origin), np.ones(recording.detector, bool))
     return Imagined(source, theta, middle, pose, gain, level, empty)
 
 
@@ -152,12 +164,31 @@ def _significance(entry: Entry, noise_scale: float) -> float:
     return float(np.sqrt((brightness**2 / variance).sum()))
 
 
+class _Crystals(NamedTuple):
+    """Where imagined crystals are, and how bright."""
+
+    centre: FloatArray  # of the beam, (n, 2)
+    origin: NDArray[np.int32]  # detector pixel at the middle of each window, (n, reflection, 2)
+    positions: FloatArray  # of the reflections, (n, reflection, 2)
+    brightness: FloatArray  # counts of each disk, (n, reflection)
+    level: FloatArray  # of the background, (n,)
+
+
+class _Shapes(NamedTuple):
+    """Disk, so many nodes to a pixel, and radial profile of the background."""
+
+    disk: FloatArray
+    oversampling: int
+    background: FloatArray
+
+
 @nb.njit(parallel=True, cache=True)
 def _draw(
-    counts: Any, centre: Any, origin: Any, positions: Any, brightness: Any, level: Any, shape: Any, oversampling: int,
-    background: Any, detector: tuple[int, int], scale: float, masked: float, seed: int,
-) -> None:  # fmt: skip # pragma: no cover - compiled
+    counts: Any, crystals: Any, shapes: Any, detector: tuple[int, int], scale: float, seed: int
+) -> None:  # pragma: no cover - compiled
     """Poisson counts of imagined patterns, in windows; `counts` is the result, ``(n, reflection, size, size)``."""
+    centre, origin, positions, brightness, level = crystals
+    shape, oversampling, background = shapes
     size, half = counts.shape[2], counts.shape[2] // 2
     m = shape.shape[0] // 2
     for n in nb.prange(counts.shape[0]):
@@ -168,7 +199,7 @@ def _draw(
                 for j in range(size):
                     x = origin[n, g, 1] - half + j
                     if y < 0 or x < 0 or y >= detector[0] or x >= detector[1]:
-                        counts[n, g, i, j] = masked
+                        counts[n, g, i, j] = MASKED
                         continue
                     r = np.hypot(y - centre[n, 0], x - centre[n, 1])
                     k = min(int(r), background.shape[0] - 2)

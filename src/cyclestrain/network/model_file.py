@@ -18,8 +18,9 @@ from torch import Tensor
 from cyclestrain.errors import InputError
 from cyclestrain.io import write_whole
 from cyclestrain.learning import Material
-from cyclestrain.network.autoencoder import Autoencoder, NetworkSettings
+from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.log import Epoch, TrainingLog
+from cyclestrain.network.settings import NetworkSettings
 from cyclestrain.orientation import PolarGrid, Templates
 from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
 from cyclestrain.storage import decode, encode

@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from cyclestrain.errors import InputError
 from cyclestrain.io import write_whole
-from cyclestrain.network.autoencoder import GAZE_RIM, GLANCE_RIM, Autoencoder
+from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.encoder import Seen
 from cyclestrain.network.transform import N_POSE
 
@@ -134,10 +135,10 @@ class GlanceGraph(nn.Module):
         return *_example(shape, network.glance_half), torch.zeros(shape[:2])
 
     def windows(self) -> dict[str, Any]:
-        """Parameters with which a caller cuts the windows, see `cyclestrain.network.views.look`."""
+        """How windows are cut: fields of `cyclestrain.network.views.Cutting`, and what `look` reads of each entry."""
         network = self.network
         entries = [_entry(network, k, network.of_class(k).glance) for k in range(network.n_classes)]
-        return _cutting(network, network.glance_half, GLANCE_RIM, entries)
+        return {**asdict(network.cutting(first=True)), "entries": entries}
 
 
 class GazeGraph(nn.Module):
@@ -175,10 +176,10 @@ class GazeGraph(nn.Module):
         return *_example(shape, self.network.gaze_half), torch.zeros(n), torch.zeros(n, N_POSE)
 
     def windows(self) -> dict[str, Any]:
-        """Parameters with which a caller cuts the windows, see `cyclestrain.network.views.look`."""
+        """How windows are cut: fields of `cyclestrain.network.views.Cutting`, and what `look` reads of each entry."""
         network = self.network
         entries = [_entry(network, self.k, network.of_class(self.k).every)]
-        return _cutting(network, network.gaze_half, GAZE_RIM, entries)
+        return {**asdict(network.cutting(first=False)), "entries": entries}
 
 
 def _of_pose(network: Autoencoder, k: int, information: Tensor) -> Tensor:
@@ -192,12 +193,8 @@ def _example(shape: tuple[int, ...], half: int) -> tuple[Tensor, ...]:
     return torch.zeros(*shape, size, size), torch.zeros(*shape, 2), torch.ones(shape), torch.full(shape, 0.5)
 
 
-def _cutting(network: Autoencoder, half: int, rim: float, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Parameters of `cyclestrain.network.views.look`."""
-    return {"half": half, "rim": network.radius + rim, "noise_scale": network.noise_scale, "entries": entries}
-
-
 def _entry(network: Autoencoder, k: int, chosen: NDArray[Any]) -> dict[str, Any]:
+    """What `cyclestrain.network.views.look` reads of an entry."""
     entry = network.dictionary.entries[k]
     return {
         "reflections": entry.reflections[chosen].tolist(),

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyclestrain.network.autoencoder import Autoencoder, Encoding
+from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.decoder import Base, expected_counts
+from cyclestrain.network.encoding import Encoding
 from cyclestrain.network.losses import forward_error, half_deviance
 from cyclestrain.network.transform import disk, place
 from cyclestrain.network.views import Counts, cut

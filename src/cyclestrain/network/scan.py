@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cyclestrain.calibration import draw_sample
 from cyclestrain.data import Scan
 from cyclestrain.learning import Knowledge, centre_prior
 from cyclestrain.network.autoencoder import Autoencoder
-from cyclestrain.network.training import Course, Trained, TrainingSettings, default_device, placed, train
+from cyclestrain.network.settings import TrainingSettings
+from cyclestrain.network.training import Course, Trained, default_device, placed, train
 from cyclestrain.orientation import look
 from cyclestrain.progress import Progress
 from cyclestrain.settings import LearnSettings
@@ -51,12 +54,11 @@ def train_on_scan(
     calibration = knowledge.calibration
     smooth = calibration.centre[sample.rows, sample.columns]
     seen = look(sample.patterns, calibration, smooth, knowledge.templates)
+    training = TrainingSettings(seed=settings.seed, device=_device(settings))
     return train(
         Course(sample.patterns, calibration.good, seen.alignment.thetas, seen.centre, centre_prior(calibration)),
         knowledge.dictionary,
-        settings=TrainingSettings() if epochs is None else TrainingSettings(epochs=epochs),
-        seed=settings.seed,
-        device=_device(settings),
+        settings=training if epochs is None else replace(training, epochs=epochs),
         init_from=init_from,
         progress=progress,
         checkpoint=run.path if run else None,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,49 +20,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from cyclestrain.data import BoolArray, FloatArray
-from cyclestrain.network.autoencoder import Autoencoder, NetworkSettings
+from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.checkpoint import Checkpoint
-from cyclestrain.network.imagine import Imagined, ImaginedRange, imagine
+from cyclestrain.network.imagine import Imagined, Recording, imagine
 from cyclestrain.network.log import Epoch, TrainingLog
 from cyclestrain.network.losses import LossTerms, LossWeights, hinges, pose_error
 from cyclestrain.network.reconstruct import Batch, class_gains, reconstruct
+from cyclestrain.network.settings import NetworkSettings, TrainingSettings
 from cyclestrain.network.views import Counts
 from cyclestrain.pattern import Dictionary
 from cyclestrain.progress import Progress, SilentProgress, Task
 
-__all__ = ["Course", "Trained", "TrainingSettings", "default_device", "placed", "train"]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How the network is trained."""
-
-    epochs: int = 10
-    """Largest number of epochs."""
-    steps: int = 16
-    """Steps in an epoch."""
-    batch: int = 64
-    """Patterns of the scan, and as many imagined ones, in a step."""
-    learning_rate: float = 5e-3
-    """Peak rate of the convolutions; tied filters learn at a tenth of it, the dictionary at a five hundredth."""
-    patience: int = 6
-    """Epochs without a better held-out likelihood before training stops."""
-    held_out: int = 256
-    """Patterns of the scan kept for that, at least one and at most a fifth of all."""
-    max_patterns: int = 2048
-    """Patterns of the scan used at most."""
-    forward: Literal["unbiased", "plain"] = "unbiased"
-    """Forward comparison: free of the bias of interpolated noise, or the plain squared error (to show the bias)."""
-    shrink: bool = True
-    """Whether the masks around the reflections shrink as the poses get surer."""
-    dictionary: bool = True
-    """Whether the dictionary is trained together with the encoder."""
-    mixed: bool | None = None
-    """Whether convolutions run in bfloat16, all else in float32; None: on a CUDA device made for it."""
-    weights: LossWeights = field(default_factory=LossWeights)
-    """Weight of each term of the loss."""
-    imagined: ImaginedRange = field(default_factory=ImaginedRange)
-    """From what imagined patterns are drawn."""
+__all__ = ["Course", "Trained", "default_device", "placed", "train"]
 
 
 @dataclass(frozen=True)
@@ -118,8 +87,6 @@ def train(
     *,
     settings: TrainingSettings | None = None,
     shape: NetworkSettings | None = None,
-    seed: int = 0,
-    device: str = "cpu",
     init_from: Autoencoder | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
@@ -135,10 +102,6 @@ def train(
         Entries to start from.
     settings, shape
         Of the training and of the network.
-    seed
-        Of every random choice.
-    device
-        Where torch computes.
     init_from
         A trained network of another scan whose weights to start from.
     progress
@@ -150,9 +113,9 @@ def train(
     """
     settings, shape, progress = settings or TrainingSettings(), shape or NetworkSettings(), progress or SilentProgress()
     begin = time.perf_counter()
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    network = placed(Autoencoder(dictionary, shape, course.centre_sigma), device, settings.mixed)
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    network = placed(Autoencoder(dictionary, shape, course.centre_sigma), settings.device, settings.mixed)
     if init_from is not None:
         network.load_encoder(init_from)
     optimizer = torch.optim.AdamW(_parameter_groups(network, settings), weight_decay=1e-3)
@@ -161,25 +124,13 @@ def train(
     state = Checkpoint(network, optimizer, rng)
     if resume and checkpoint is not None:
         state.load(checkpoint)
-    steps = settings.epochs * settings.steps
     with progress.stage("train network", settings.epochs) as task:
         task.advance(state.epoch)
         for done in range(state.epoch):
             _tell(state.log, done, settings.weights, task, progress)
         while state.epoch < settings.epochs and not state.is_stale(settings.patience):
             dreams = [_dream(network, k, course, settings, rng) for k in range(network.n_classes)]
-            network.train()
-            log: list[dict[str, float]] = []
-            for step in range(settings.steps):
-                _set_rate(optimizer, (state.epoch * settings.steps + step) / steps)
-                rows = rng.choice(train_rows, min(settings.batch, len(train_rows)), replace=False)
-                terms = _losses(network, source, rows, course, dreams, state.mask_radius, settings, rng)
-                optimizer.zero_grad()
-                torch.autograd.backward(terms.total(settings.weights))
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 50.0)
-                optimizer.step()
-                log.append(terms.log())
-            mean = {name: float(np.mean([entry[name] for entry in log])) for name in log[0]}
+            mean = _epoch(state, source, train_rows, course, dreams, settings)
             judged = _validate(network, source, held_out_rows, course, state.mask_radius)
             state.record(Epoch(mean, judged.per_pixel, state.mask_radius), judged.misfit)
             state.mask_radius = judged.mask_radius if settings.shrink else state.mask_radius
@@ -193,6 +144,27 @@ def train(
     progress.note(f"network: epoch {state.best + 1} of {state.epoch} kept")
     seen = 2 * settings.batch * settings.steps * state.epoch
     return Trained(network.eval(), state.log, seconds, seen / seconds)
+
+
+def _epoch(
+    state: Checkpoint, source: Counts, train_rows: NDArray[Any], course: Course, dreams: list[Imagined],
+    settings: TrainingSettings,
+) -> dict[str, float]:  # fmt: skip
+    """One epoch of steps; mean of each term of the loss over them."""
+    network, optimizer, rng = state.network, state.optimizer, state.rng
+    steps = settings.epochs * settings.steps
+    network.train()
+    log: list[dict[str, float]] = []
+    for step in range(settings.steps):
+        _set_rate(optimizer, (state.epoch * settings.steps + step) / steps)
+        rows = rng.choice(train_rows, min(settings.batch, len(train_rows)), replace=False)
+        terms = _losses(network, source, rows, course, dreams, state.mask_radius, settings, rng)
+        optimizer.zero_grad()
+        torch.autograd.backward(terms.total(settings.weights))
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 50.0)
+        optimizer.step()
+        log.append(terms.log())
+    return {name: float(np.mean([entry[name] for entry in log])) for name in log[0]}
 
 
 def _tell(log: TrainingLog, index: int, weights: LossWeights, task: Task, progress: Progress) -> None:
@@ -211,7 +183,15 @@ def default_device() -> str:
 
 
 def placed(network: Autoencoder, device: str, mixed: bool | None = None) -> Autoencoder:
-    """Move a network to a device; `mixed` as in `TrainingSettings`."""
+    """Move a network to a device.
+
+    Parameters
+    ----------
+    network
+        The network.
+    device, mixed
+        As in `TrainingSettings`.
+    """
     if mixed is None:
         mixed = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     network.glance.low_precision = mixed
@@ -252,17 +232,11 @@ def _dream(
     network: Autoencoder, k: int, course: Course, settings: TrainingSettings, rng: np.random.Generator
 ) -> Imagined:
     """Imagined patterns of class `k` for one epoch."""
-    return imagine(
-        network.dictionary.entries[k],
-        max(8, settings.steps * settings.batch // (2 * network.n_classes)),
-        detector=(course.good.shape[0], course.good.shape[1]),
-        centre=course.centre,
-        centre_sigma=course.centre_sigma,
-        half=network.dream_half(k, settings.imagined.strain),
-        noise_scale=network.noise_scale,
-        ranges=settings.imagined,
-        rng=rng,
-    )
+    n = max(8, settings.steps * settings.batch // (2 * network.n_classes))
+    detector = (course.good.shape[0], course.good.shape[1])
+    recording = Recording(detector, course.centre, course.centre_sigma, network.noise_scale)
+    half = network.dream_half(k, settings.imagined.strain)
+    return imagine(network.dictionary.entries[k], n, recording, half=half, ranges=settings.imagined, rng=rng)
 
 
 def _losses(

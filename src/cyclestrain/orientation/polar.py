@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -17,9 +17,8 @@ __all__ = ["LEAST_SHARE", "PolarGrid", "to_polar"]
 
 LEAST_SHARE = 0.3
 """Least share of good pixels in the box around a polar sample."""
-
-
 _UNSEEN = np.float32(-1e30)
+"""Marks samples that no pixel shows."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,18 @@ class PolarGrid:
         return cls(radii, scipy.fft.next_fast_len(n_angles, real=True), box)
 
 
+class _Pixels(NamedTuple):
+    """Pixels of the detector."""
+
+    good: BoolArray  # (qy, qx)
+    norm: NDArray[np.float32]  # one over the number of good ones in the box around each, 0 where too few are
+    known: BoolArray  # where the four from here on have a `norm`, (qy - 1, qx - 1)
+    box: int
+
+
 @nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _blur(pattern: Any, good: Any, norm: Any, box: int, column: Any, out: Any) -> None:  # pragma: no cover
-    """Mean of the good pixels of the box around each pixel; `norm` is one over their number, 0 where too few are."""
+    """Mean of the good pixels of the box around each pixel, see `_Pixels`."""
     n_y, n_x = good.shape
     half = box // 2
     inner = column[half : half + n_x]
@@ -68,10 +76,9 @@ def _blur(pattern: Any, good: Any, norm: Any, box: int, column: Any, out: Any) -
 
 
 @nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
-def _polar(
-    patterns: Any, good: Any, norm: Any, known: Any, centres: Any, radii: Any, turns: Any, box: int, out: Any
-) -> None:  # pragma: no cover
-    """Sample blurred patterns; `known` says where the four pixels from here on have a `norm`, see `_blur`."""
+def _polar(patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out: Any) -> None:  # pragma: no cover
+    """Sample blurred patterns at `radii` in the directions `turns`, shape ``(2, angle)``."""
+    good, norm, known, box = pixels
     n_y, n_x = good.shape
     n_angles = turns.shape[1]
     for n in nb.prange(patterns.shape[0]):
@@ -102,12 +109,25 @@ def _polar(
 
 
 def to_polar(patterns: NDArray[Any], good: BoolArray, centres: FloatArray, grid: PolarGrid) -> NDArray[np.float32]:
-    """Patterns in polar coordinates about their beam centres, shape ``(n, radius, angle)``."""
+    """Patterns in polar coordinates about their beam centres, shape ``(n, radius, angle)``.
+
+    Parameters
+    ----------
+    patterns
+        Shape ``(n, qy, qx)``.
+    good
+        Detector pixels that can be trusted.
+    centres
+        Shape ``(n, 2)``.
+    grid
+        Where they are sampled.
+    """
     out = np.empty((len(patterns), len(grid.radii), grid.n_angles), np.float32)
     count = ndimage.uniform_filter(good.astype(float), grid.box, mode="constant") * grid.box**2
     norm = np.where(count > LEAST_SHARE * grid.box**2, 1.0 / np.maximum(count, 1.0), 0.0).astype(np.float32)
     known = (norm[:-1, :-1] > 0) & (norm[:-1, 1:] > 0) & (norm[1:, :-1] > 0) & (norm[1:, 1:] > 0)
     angles = 2.0 * np.pi * np.arange(grid.n_angles) / grid.n_angles
     turns = np.stack([np.sin(angles), np.cos(angles)])
-    _polar(patterns, good, norm, known, np.ascontiguousarray(centres), grid.radii, turns, grid.box, out)
+    pixels = _Pixels(good, norm, known, grid.box)
+    _polar(patterns, pixels, np.ascontiguousarray(centres), grid.radii, turns, out)
     return out

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +28,39 @@ IntArray = NDArray[np.integer[Any]]
 EDGE = 0.2
 """Standard deviation in pixels of the blur of the disk edge; with the pixel's own width the edge is 1 px wide."""
 EDGE_REACH = 4 * EDGE
+"""Pixels from the edge on which its blur is seen."""
 EDGE_STEPS = 1000.0
 """Points per pixel at which the profile of the edge is tabulated."""
 EDGE_PROFILE = 0.5 * erfc((np.arange(2 * EDGE_REACH * EDGE_STEPS + 1) / EDGE_STEPS - EDGE_REACH) / (np.sqrt(2) * EDGE))
 SUBPIXELS = 4
+"""Points along each side of a pixel at the edge of a disk."""
 FRINGES = 0.8
 """Fringes of the inner structure per disk radius, along the reciprocal vector as in a convergent-beam disk."""
 NEGLIGIBLE = 1e-7
 """Share of a crystal below which its reflections are not drawn."""
+
+
+class _Row(NamedTuple):
+    """The positions of one scan row."""
+
+    centres: FloatArray  # of the beam, (rx, 2)
+    crystal: IntArray  # those at each position, -1 for none, (rx, k)
+    share: FloatArray  # of each, (rx, k)
+
+
+class _Crystals(NamedTuple):
+    """All crystals of the sample."""
+
+    affine: FloatArray  # (n, 2, 2)
+    phase: IntArray  # (n,)
+    grain: IntArray  # (n,)
+
+
+class _Phases(NamedTuple):
+    """Reflections of all phases, see `PatternModel`."""
+
+    reflections: FloatArray
+    first: IntArray
 
 
 @dataclass(frozen=True)
@@ -72,16 +97,12 @@ class PatternModel:
     def expected_row(self, row: int) -> NDArray[np.float32]:
         """Draw the expected counts of one scan row, shape ``(rx, qy, qx)``."""
         image = np.zeros((self.sample.crystal.shape[1], *self.acquisition.detector), np.float32)
+        sample = self.sample
         _draw_row(
             image,
-            self.centres[row],
-            self.sample.crystal[row],
-            self.sample.share[row],
-            self.affine,
-            self.sample.phase,
-            self.sample.grain,
-            self.reflections,
-            self.first,
+            _Row(self.centres[row], sample.crystal[row], sample.share[row]),
+            _Crystals(self.affine, sample.phase, sample.grain),
+            _Phases(self.reflections, self.first),
             self.optics,
             self.acquisition.background,
             self.acquisition.counts,
@@ -99,7 +120,15 @@ class PatternModel:
 
 
 def make_pattern_model(sample: Sample, acquisition: Acquisition) -> PatternModel:
-    """Bring a sample and an acquisition into the form the drawing loop reads."""
+    """Bring a sample and an acquisition into the form the drawing loop reads.
+
+    Parameters
+    ----------
+    sample
+        What is scanned.
+    acquisition
+        How it is recorded.
+    """
     distortion = acquisition.distortion()
     blocks = [np.column_stack([la.vectors, la.intensity, la.structure_phase]) for la in sample.lattices]
     return PatternModel(
@@ -118,6 +147,13 @@ def background(shape: tuple[int, int], centre_y: float, centre_x: float) -> Floa
     """Radial background ``1 / (1 + q^2 / 0.01^2)``, shape `shape`, summing to 1.
 
     `q` is the distance from the beam centre divided by the smaller side of the detector.
+
+    Parameters
+    ----------
+    shape
+        Of the detector.
+    centre_y, centre_x
+        Beam centre, pixels.
     """
     image = np.empty(shape)
     scale = 1.0 / (0.01 * min(shape)) ** 2
@@ -174,9 +210,22 @@ def draw_disk(
     direction_x: float,
     phase: float,
 ) -> float:
-    """Add a disk around ``(y, x)`` that holds `amount` if it lies wholly on the image; return what was added.
+    """Add a disk to an image; return what was added.
 
-    `optics` is that of `PatternModel`; the fringe inside runs along the unit vector ``(direction_y, direction_x)``.
+    Parameters
+    ----------
+    image
+        Shape ``(qy, qx)``.
+    y, x
+        Middle of the disk, pixels.
+    amount
+        What it holds if it lies wholly on the image.
+    optics
+        That of `PatternModel`.
+    direction_y, direction_x
+        Unit vector along which the fringe inside runs.
+    phase
+        Of the fringe, radians.
     """
     radius, texture = optics[0], optics[1]
     half = (radius + EDGE_REACH + 1.0) * (abs(optics[2]) + abs(optics[3]) + abs(optics[4]) + abs(optics[5])) / 2 + 1.0
@@ -224,19 +273,16 @@ def _draw_crystal(
 @compiled
 def _draw_row(
     image: NDArray[np.float32],
-    centres: FloatArray,
-    crystal: IntArray,
-    share: FloatArray,
-    affine: FloatArray,
-    crystal_phase: IntArray,
-    crystal_grain: IntArray,
-    reflections: FloatArray,
-    first: IntArray,
+    row: _Row,
+    crystals: _Crystals,
+    phases: _Phases,
     optics: FloatArray,
     background_share: float,
     counts: float,
 ) -> None:
     """Draw the patterns of one scan row into `image`, shape ``(rx, qy, qx)``, zero before."""
+    centres, crystal, share = row
+    reflections, first = phases
     shape = (image.shape[1], image.shape[2])
     flat = optics.copy()
     flat[1] = 0.0
@@ -246,9 +292,12 @@ def _draw_row(
         for k in range(crystal.shape[1]):
             c = crystal[x, k]
             if c >= 0 and share[x, k] > NEGLIGIBLE:
-                one_phase = reflections[first[crystal_phase[c]] : first[crystal_phase[c] + 1]]
-                thickness = 2.4 * crystal_grain[c]  # fringes differ from grain to grain, as with thickness
-                scattered += _draw_crystal(image[x], centres[x], share[x, k], affine[c], one_phase, optics, thickness)
+                phase = crystals.phase[c]
+                one_phase = reflections[first[phase] : first[phase + 1]]
+                thickness = 2.4 * crystals.grain[c]  # fringes differ from grain to grain, as with thickness
+                scattered += _draw_crystal(
+                    image[x], centres[x], share[x, k], crystals.affine[c], one_phase, optics, thickness
+                )
         probe = np.zeros(shape, np.float64)
         drawn = draw_disk(probe, centres[x, 0], centres[x, 1], 1.0, flat, 0.0, 0.0, 0.0)
         if x > 0 and (centres[x, 0] != centres[x - 1, 0] or centres[x, 1] != centres[x - 1, 1]):
