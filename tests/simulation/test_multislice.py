@@ -12,7 +12,9 @@ from cyclestrain.simulation import SimulatedScan, record
 pytestmark = pytest.mark.filterwarnings("ignore")
 pytest.importorskip("abtem")
 
-from cyclestrain.simulation.multislice import MATERIALS, VOLTAGE, Crystal, diffract, heterostructure, silicon  # noqa: E402
+from cyclestrain.simulation.materials import MATERIALS  # noqa: E402
+from cyclestrain.simulation.multislice import heterostructure, silicon  # noqa: E402
+from cyclestrain.simulation.propagation import VOLTAGE, Crystal, diffract  # noqa: E402
 
 MRAD = 1e-3
 

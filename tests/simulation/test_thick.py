@@ -13,7 +13,8 @@ from cyclestrain.simulation.lattice import make_lattice
 pytestmark = pytest.mark.filterwarnings("ignore")
 pytest.importorskip("abtem")
 
-from cyclestrain.simulation.multislice import Library, cubic, diffract  # noqa: E402
+from cyclestrain.simulation.materials import cubic  # noqa: E402
+from cyclestrain.simulation.propagation import Library, diffract  # noqa: E402
 from cyclestrain.simulation.thick import SETS, Background, ThickSet  # noqa: E402
 
 NAMES = sorted(SETS)
@@ -55,7 +56,7 @@ def test_layers_are_stretched_along_their_growth() -> None:
 @pytest.mark.parametrize("tilt", [(0.0, 0.0), (2.13e-3, -1.37e-3)])
 def test_a_library_holds_what_a_single_wave_gives(tilt: tuple[float, float]) -> None:
     """Between the directions it was computed for: cubic interpolation of rocking curves 30 nm thick."""
-    from cyclestrain.simulation.multislice import _between
+    from cyclestrain.simulation.propagation import between
 
     crystal = cubic("diamond", "110", ["Si"], 5.431, 0.46).crystal
     library = Library.computed(
@@ -68,7 +69,7 @@ def test_a_library_holds_what_a_single_wave_gives(tilt: tuple[float, float]) -> 
         np.unravel_index(np.hypot(*np.moveaxis(crystal.waves - b, -1, 0)).argmin(), exact.shape) for b in library.beams
     ]
     middle = (library.intensity.shape[-1] - 1) / 2 + incident / library.spacing
-    ours = [_between(image, *middle) for image in library.at(300.0)]
+    ours = [between(image, *middle) for image in library.at(300.0)]
     np.testing.assert_allclose(ours, [exact[at] for at in shown], atol=2e-3)
 
 

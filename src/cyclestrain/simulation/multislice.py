@@ -21,345 +21,30 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from cyclestrain.affine import reciprocal, rotation, symmetric
-from cyclestrain.data import Scan
+from cyclestrain.data import FloatArray, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.simulation._compiled import compiled
 from cyclestrain.simulation.acquisition import Acquisition
+from cyclestrain.simulation.materials import MATERIALS, Material
 from cyclestrain.simulation.patterns import EDGE
+from cyclestrain.simulation.propagation import VOLTAGE, Crystal, Library, between
 from cyclestrain.simulation.sample import VACUUM, Sample, SimulatedScan, make_truth
 
 if TYPE_CHECKING:
-    from ase import Atoms
+    pass
 
-__all__ = [
-    "MATERIALS",
-    "ORIENTATIONS",
-    "VOLTAGE",
-    "Crystal",
-    "Library",
-    "Material",
-    "Specimen",
-    "cubic",
-    "diffract",
-    "heterostructure",
-    "silicon",
-    "simulate",
-    "smooth_step",
-    "unit_square",
-]
+__all__ = ["Specimen", "heterostructure", "silicon", "simulate", "smooth_step", "unit_square"]
 
-FloatArray = NDArray[np.floating[Any]]
 
-VOLTAGE = 200e3
-"""Acceleration voltage, volts."""
-SAMPLING = 0.17
-"""Pixel of the projected unit cell, at most, in Angstrom."""
-MOST_APART = 0.4e-3
-"""Directions of the plane waves of a library, radians apart; contrast is smooth between them."""
-KNOTS = 10
-"""Plane waves along each axis of the aperture, at the least."""
 SUBPIXELS = 4
 FAINTEST = 1e-7
 """Largest share of the beam in a disk that is not drawn."""
-
-
-@dataclass(frozen=True)
-class Crystal:
-    """One projected unit cell, seen along the beam.
-
-    Attributes
-    ----------
-    transmission
-        Factor by which each slice multiplies the wave, shape ``(slice, y, x)``, complex.
-    cell
-        Size of the cell ``(y, x)``, Angstrom.
-    step
-        Thickness of a slice, Angstrom.
-    wavelength
-        Wavelength of the electrons, Angstrom.
-    """
-
-    transmission: NDArray[np.complex64]
-    cell: FloatArray
-    step: float
-    wavelength: float
-
-    @classmethod
-    def from_atoms(cls, atoms: Atoms, slices: int, vibration: float) -> Crystal:
-        """Project an orthogonal unit cell.
-
-        Parameters
-        ----------
-        atoms
-            The unit cell, with the beam along its third axis.
-        slices
-            Number of slices.
-        vibration
-            Debye-Waller factor `B`, square Angstrom.
-        """
-        return cls.from_alloy([(1.0, atoms)], slices, vibration)
-
-    @classmethod
-    def from_alloy(cls, parts: Sequence[tuple[float, Atoms]], slices: int, vibration: float) -> Crystal:
-        """Project the mean of some unit cells of one size, each with its share."""
-        from abtem.core.energy import energy2sigma, energy2wavelength
-
-        x, y, depth = (float(length) for length in parts[0][1].cell.lengths())
-        projected = np.sum([share * _project(atoms, slices) for share, atoms in parts], axis=0)
-        cell = np.array([y, x])
-        waves = _wave_vectors(projected.shape[1:], cell)
-        damping = np.exp(-0.25 * vibration * (waves**2).sum(-1)) * _inside(waves)
-        projected = fft.ifft2(fft.fft2(projected) * damping).real
-        transmission = np.exp(1j * energy2sigma(VOLTAGE) * projected).astype(np.complex64)
-        return cls(transmission, cell, depth / slices, float(energy2wavelength(VOLTAGE)))
-
-    @property
-    def waves(self) -> FloatArray:
-        """Wave vectors ``(y, x)`` of the beams, 1/Angstrom, shape ``(y, x, 2)``."""
-        return _wave_vectors(self.transmission.shape[1:], self.cell)
-
-
-def _project(atoms: Atoms, slices: int) -> FloatArray:
-    """Projected potential of every slice of an orthogonal unit cell, shape ``(slice, y, x)``."""
-    import abtem
-
-    x, y, depth = (float(length) for length in atoms.cell.lengths())
-    potential = abtem.Potential(
-        atoms,
-        gpts=(2 * round(x / SAMPLING / 2), 2 * round(y / SAMPLING / 2)),
-        slice_thickness=depth / slices,
-        parametrization="lobato",
-        projection="infinite",
-    )
-    return np.asarray(potential.build(lazy=False).array, float).transpose(0, 2, 1)
-
-
-def _wave_vectors(shape: tuple[int, ...], cell: FloatArray) -> FloatArray:
-    y, x = (fft.fftfreq(n, length / n) for n, length in zip(shape, cell, strict=True))
-    return np.stack(np.meshgrid(y, x, indexing="ij"), -1)
-
-
-def _inside(waves: FloatArray) -> NDArray[np.bool_]:
-    """Beams within two thirds of the largest wave vector: products of two do not wrap around."""
-    largest = np.abs(waves).max((0, 1)).min()
-    return np.asarray(np.hypot(waves[..., 0], waves[..., 1]) < 2 / 3 * largest)
-
-
-def diffract(crystal: Crystal, deformation: FloatArray, depths: Sequence[int], incident: FloatArray) -> FloatArray:
-    """Intensity of every beam behind a strained crystal.
-
-    Parameters
-    ----------
-    crystal
-        Unit cell.
-    deformation
-        Deformation gradient from that cell, shape ``(2, 2)``.
-    depths
-        Thicknesses in slices, ascending.
-    incident
-        Transverse wave vectors ``(y, x)`` of plane waves relative to the zone axis, 1/Angstrom, shape ``(n, 2)``.
-
-    Returns
-    -------
-    intensity
-        Share of each plane wave in each beam, shape ``(depth, n, y, x)``, beams ordered as `Crystal.waves`.
-    """
-    waves = crystal.waves @ reciprocal(deformation).T
-    square = ((waves + incident[:, None, None]) ** 2).sum(-1)
-    propagator = np.exp(-1j * np.pi * crystal.wavelength * crystal.step * square) * _inside(crystal.waves)
-    propagator = propagator.astype(np.complex64)
-    wave = np.zeros(propagator.shape, np.complex64)
-    wave[:, 0, 0] = 1.0
-    out = np.empty((len(depths), *wave.shape), np.float32)
-    for k in range(depths[-1]):
-        wave = fft.ifft2(wave, overwrite_x=True, workers=-1) * crystal.transmission[k % len(crystal.transmission)]
-        wave = fft.fft2(wave, overwrite_x=True, workers=-1) * propagator
-        if k + 1 in depths:
-            out[depths.index(k + 1)] = np.abs(wave) ** 2
-    return out
-
-
-@dataclass(frozen=True)
-class Library:
-    """Intensity of the beams of one material over thickness and direction of the incident wave.
-
-    Attributes
-    ----------
-    beams
-        Wave vectors of the beams in the unstrained cell, 1/Angstrom, shape ``(beam, 2)``.
-    thickness
-        Ascending, Angstrom, shape ``(depth,)``.
-    spacing
-        Between neighbouring transverse wave vectors of the grid, whose middle is the zone axis, 1/Angstrom.
-    wavelength
-        Of the electrons, Angstrom.
-    intensity
-        Share of the plane wave, shape ``(depth, beam, y, x)``.
-    """
-
-    beams: FloatArray
-    thickness: FloatArray
-    spacing: float
-    wavelength: float
-    intensity: NDArray[np.float32]
-
-    @classmethod
-    def computed(
-        cls, crystal: Crystal, deformation: FloatArray, *,
-        thickness: FloatArray, aperture: float, tilt: float, largest: float,
-    ) -> Library:  # fmt: skip
-        """Compute what a scan needs.
-
-        Parameters
-        ----------
-        crystal, deformation
-            The strained cell.
-        thickness
-            All thicknesses that will be asked for, Angstrom.
-        aperture
-            Largest angle in the beam, radians.
-        tilt
-            Largest tilt of the crystal, radians.
-        largest
-            Length of the longest wave vector that reaches the detector, 1/Angstrom.
-        """
-        period = len(crystal.transmission)
-        unit = period * crystal.step
-        ends = np.maximum(np.rint(np.array([thickness.min(), thickness.max()]) / unit).astype(int), 1)
-        depths = (period * np.arange(ends[0], ends[1] + 1)).tolist()
-        spacing = min(MOST_APART, 2 * aperture / KNOTS) / crystal.wavelength
-        n = int(np.ceil((aperture + tilt) / crystal.wavelength / spacing)) + 2  # two more to interpolate
-        axis = spacing * np.arange(-n, n + 1)
-        incident = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
-        shown = _inside(crystal.waves) & (np.hypot(*np.moveaxis(crystal.waves, -1, 0)) < largest)
-        rows = [diffract(crystal, deformation, depths, row)[..., shown] for row in incident]
-        intensity = np.stack(rows).transpose(1, 3, 0, 2)  # (row, depth, column, beam) before
-        return cls(
-            crystal.waves[shown], crystal.step * np.array(depths), spacing, crystal.wavelength,
-            np.ascontiguousarray(intensity),
-        )  # fmt: skip
-
-    def at(self, thickness: float) -> NDArray[np.float32]:
-        """Intensity at the nearest thickness, shape ``(beam, y, x)``."""
-        return self.intensity[int(np.abs(self.thickness - thickness).argmin())]
-
-
-@dataclass(frozen=True)
-class Material:
-    """A crystal and its orientation.
-
-    Attributes
-    ----------
-    crystal
-        Unit cell.
-    lattice
-        Name of its lattice in `cyclestrain.simulation.LATTICES`.
-    turn
-        Angle from that lattice, whose first vector is along +x, to the unit cell, radians.
-    first
-        Length of the shortest reciprocal vector, 1/Angstrom.
-    """
-
-    crystal: Crystal
-    lattice: str
-    turn: float
-    first: float
-
-
-ZONES = {"110": [[-1, 1, 0], [0, 0, 1], [1, 1, 0]], "100": np.eye(3, dtype=int).tolist(), "111": [
-    [1, -1, 0], [1, 1, -2], [1, 1, 1],
-]}  # fmt: skip
-"""Directions of x, y and the beam."""
-RHOMBIC = ("rhombic", -math.atan(math.sqrt(0.5)), math.sqrt(3.0))
-ORIENTATIONS = {
-    ("diamond", "110"): RHOMBIC,
-    ("zincblende", "110"): RHOMBIC,
-    ("fcc", "110"): RHOMBIC,
-    ("diamond", "100"): ("square", np.pi / 4, math.sqrt(8.0)),
-    ("fcc", "100"): ("square", 0.0, 2.0),
-    ("bcc", "100"): ("square", np.pi / 4, math.sqrt(2.0)),
-    ("perovskite", "100"): ("square", 0.0, 1.0),
-    ("diamond", "111"): ("hexagonal", 0.0, math.sqrt(8.0)),
-    ("zincblende", "111"): ("hexagonal", 0.0, math.sqrt(8.0)),
-    ("fcc", "111"): ("hexagonal", 0.0, math.sqrt(8.0)),
-    ("bcc", "111"): ("hexagonal", 0.0, math.sqrt(2.0)),
-}
-"""Name of the lattice, angle from it to the cell, and shortest reciprocal vector in units of 1/a."""
-
-
-def cubic(
-    structure: str, zone: str, symbols: Sequence[str], constant: float, vibration: float, alloy: float | None = None
-) -> Material:
-    """A cubic crystal along a zone axis.
-
-    Parameters
-    ----------
-    structure, zone
-        ``diamond``, ``zincblende``, ``fcc``, ``bcc`` or ``perovskite`` along ``110``, ``100`` or ``111``, where that
-        lattice is one of `cyclestrain.simulation.LATTICES`.
-    symbols
-        Elements; of an alloy the two that share the places.
-    constant
-        Lattice constant, Angstrom.
-    vibration
-        Debye-Waller factor `B`, square Angstrom.
-    alloy
-        Share of the second element of an alloy.
-    """
-    lattice, turn, first = ORIENTATIONS[structure, zone]
-    directions = ZONES[zone]
-    parts = [(1.0, symbols)] if alloy is None else [(1 - alloy, symbols[:1]), (alloy, symbols[1:2])]
-    cells: list[tuple[float, Any]] = [(share, _cell(structure, directions, of, constant)) for share, of in parts]
-    depths = np.unique(np.round(cells[0][1].positions[:, 2], 3))
-    slices = 3 if zone == "111" else len(depths)  # the double layers of diamond along [111] stay together
-    for _, atoms in cells:
-        atoms.translate([0.0, 0.0, atoms.cell.lengths()[2] * (5 / 24 if len(depths) == 6 else 0.5 / slices)])
-        atoms.wrap()
-    return Material(Crystal.from_alloy(cells, slices, vibration), lattice, turn, first / constant)
-
-
-def _cell(structure: str, directions: list[list[int]], symbols: Sequence[str], constant: float) -> Atoms:
-    from ase.lattice import compounds
-    from ase.lattice import cubic as elements
-
-    class Perovskite(elements.SimpleCubicFactory):
-        bravais_basis = ((0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5))
-        element_basis = (0, 1, 2, 2, 2)
-
-    make = {
-        "diamond": elements.Diamond,
-        "fcc": elements.FaceCenteredCubic,
-        "bcc": elements.BodyCenteredCubic,
-        "zincblende": compounds.B3,
-        "perovskite": Perovskite(),
-    }[structure]
-    symbol = symbols[0] if len(symbols) == 1 else tuple(symbols)
-    return make(directions=directions, symbol=symbol, latticeconstant=constant)
-
-
-def _monolayer(formula: str, thickness: float) -> Material:
-    """Monolayer on the lattice of WS2, from which truth is measured, a zigzag row of tungsten along x."""
-    import abtem
-    from ase import build
-
-    a, make = 3.18, cast("Any", build.mx2)
-    atoms = abtem.orthogonalize_cell(make(formula, kind="2H", a=a, thickness=thickness, vacuum=1.0))
-    return Material(Crystal.from_atoms(atoms, 3, 0.4), "hexagonal", np.pi / 6, 2 / (np.sqrt(3) * a))
-
-
-MATERIALS: dict[str, Callable[[], Material]] = {
-    "Si": lambda: cubic("diamond", "110", ["Si"], 5.431, 0.46),
-    "WS2": lambda: _monolayer("WS2", 3.19),
-    "WSe2": lambda: _monolayer("WSe2", 3.36),
-}
-"""Functions that make the crystals, by name."""
 
 
 @dataclass(frozen=True)
@@ -555,22 +240,6 @@ def _reach(radius: float) -> float:
 
 
 @compiled
-def _between(values: NDArray[np.float32], y: float, x: float) -> float:
-    """Value between the samples of an image, by cubic convolution along both axes."""
-    row, column = min(max(int(y), 1), values.shape[0] - 3), min(max(int(x), 1), values.shape[1] - 3)
-    v, u = y - row, x - column
-    total = 0.0
-    for j in range(4):
-        a = abs(v - (j - 1))
-        weight_y = (1.5 * a - 2.5) * a * a + 1.0 if a < 1 else ((-0.5 * a + 2.5) * a - 4.0) * a + 2.0
-        for i in range(4):
-            b = abs(u - (i - 1))
-            weight_x = (1.5 * b - 2.5) * b * b + 1.0 if b < 1 else ((-0.5 * b + 2.5) * b - 4.0) * b + 2.0
-            total += weight_y * weight_x * values[row + j - 1, column + i - 1]
-    return max(total, 0.0)
-
-
-@compiled
 def _draw(
     image: FloatArray,
     places: FloatArray,
@@ -600,5 +269,5 @@ def _draw(
                     outside = math.hypot(dy, dx) - radius
                     if outside < reach:
                         share = 0.5 * math.erfc(outside / (math.sqrt(2.0) * edge)) if outside > -reach else 1.0
-                        total += share * _between(intensity[n], middle[0] + step * dy, middle[1] + step * dx)
+                        total += share * between(intensity[n], middle[0] + step * dy, middle[1] + step * dx)
                 image[j, i] += total / (SUBPIXELS * SUBPIXELS * area)

@@ -24,15 +24,8 @@ from numpy.typing import NDArray
 
 from cyclestrain.affine import rotation, symmetric
 from cyclestrain.simulation.acquisition import Acquisition
-from cyclestrain.simulation.multislice import (
-    ORIENTATIONS,
-    Material,
-    Specimen,
-    cubic,
-    simulate,
-    smooth_step,
-    unit_square,
-)
+from cyclestrain.simulation.materials import ORIENTATIONS, Material, cubic
+from cyclestrain.simulation.multislice import Specimen, simulate, smooth_step, unit_square
 from cyclestrain.simulation.sample import SimulatedScan
 
 __all__ = ["SETS", "Background", "Layer", "ThickSet"]
