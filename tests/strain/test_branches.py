@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -145,3 +145,16 @@ class TestBentCrystals:
         smallest = relative_strain(field, Reference.known(np.eye(2)[None]))
         assert np.ptp(smallest.rotation) > 0.9
         assert np.ptp(grain_rotation(smallest, field)) < 0.1
+
+
+def test_a_class_without_reference_stays_blank_and_harms_no_other() -> None:
+    affine = reciprocal(np.broadcast_to(rotation(np.deg2rad(20.0)), (6, 8, 2, 2)))
+    label = np.repeat([0, 1], 4)[None] * np.ones((6, 8), int)
+    field = one_class_field(affine, 1e-4, label=label)
+    field = replace(field, operators=(n_fold(6), n_fold(4)))
+    reference = Reference.known(np.stack([np.eye(2), np.full((2, 2), np.nan)]))
+    near = grain_rotation(relative_strain(field, reference), field)
+    maps, unsure = strain_in_grains(field, reference, near)
+    np.testing.assert_array_equal(np.isnan(maps.exx), label == 1)
+    np.testing.assert_allclose(np.rad2deg(maps.rotation[label == 0]), 20.0)
+    assert not unsure.any()

@@ -101,8 +101,8 @@ def branch_unsure(maps: StrainMaps, field: AffineField) -> BoolArray:
     field
         The affine they were made from.
     """
-    margin = np.maximum(DIFFERENT * np.sqrt(maps.covariance[..., 3, 3]), SAME_GRAIN)
     with np.errstate(invalid="ignore"):
+        margin = np.maximum(DIFFERENT * np.sqrt(maps.covariance[..., 3, 3]), SAME_GRAIN)
         return np.asarray(np.abs(maps.rotation) > periods(field) / 2 - margin)
 
 

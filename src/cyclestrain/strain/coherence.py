@@ -96,7 +96,7 @@ def followed(rotation: FloatArray, field: AffineField, graph: Any) -> tuple[Floa
     mean = np.angle(np.bincount(areas, phase.real) + 1j * np.bincount(areas, phase.imag)) * period / (2 * np.pi)
     away = wrap_angle(rotation.ravel() - mean[areas], period[areas])
     theta, furthest = mean[areas] + away, np.zeros(len(starts))
-    np.maximum.at(furthest, areas, np.abs(away))
+    np.maximum.at(furthest, areas, np.nan_to_num(np.abs(away)))  # NaN where a class has no reference
     for area in np.flatnonzero(furthest > period / 4):  # others are all within half a turn of their symmetry
         order, before = breadth_first_order(graph, starts[area], directed=False)
         for here in order[1:]:
