@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_opening, distance_transform_cdt
-from scipy.special import ndtri
+from scipy.ndimage import distance_transform_cdt
 
+from cyclestrain.boundaries.overlaps import find_overlaps
 from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
 from cyclestrain.pattern import Candidates, Dictionary
 from cyclestrain.strain import Lattices, is_same_crystal
@@ -36,8 +36,6 @@ FURTHEST = 4
 """Largest distance from an edge at which mixtures are looked for, positions."""
 FARTHEST_SOURCE = 16.0
 """Largest distance of the crystals that may lie above each other at a position that is explained badly."""
-ODD, LEAST_ODD = 6.0, 0.15
-"""A misfit stands out by so many standard deviations of its entry and by this part of it; by half beside one."""
 LACKING = 0.01
 """Share of the gain that has to be lacking at some distance from an edge for mixtures to be looked for there."""
 UNKNOWN, VACUUM = -2, -1
@@ -92,12 +90,12 @@ def _compare_neighbours(field: Any, agreeing: Any, differing: Any) -> None:  # p
 
 @nb.njit(cache=True)
 def _find_sources(
-    field: Any, gain: Any, rank: Any, offsets: Any, near: int, seen: Any, position: Any, source: Any, mean_gain: Any
+    field: Any, gain: Any, rank: Any, offsets: Any, seen: Any, position: Any, source: Any, mean_gain: Any
 ) -> None:  # pragma: no cover
     """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only.
 
-    Of the `offsets`, nearest first, `near` are looked at, and as many as `seen` tells where those hold fewer than two
-    crystals of rank 2.
+    Of the `offsets`, nearest first, as many are looked at as `seen` tells for each position: its second number where
+    the first ones hold fewer than two crystals of rank 2.
     """
     rows, columns = field.rows, field.columns
     for n in range(len(position)):
@@ -107,7 +105,7 @@ def _find_sources(
             if part == 1 and found >= 2:
                 continue
             before, wanted = (found, 1) if part == 2 else (0, 2)
-            first, last = (near, seen[n]) if part == 1 else (0, near)
+            first, last = (seen[n, 0], seen[n, 1]) if part == 1 else (0, seen[n, 0])
             for k in range(first, last):
                 v, u = y + offsets[k, 0], x + offsets[k, 1]
                 j = v * columns + u
@@ -248,15 +246,15 @@ def find_sides(
     crystal = (field.label >= 0).reshape(shape)
     distance = _distance(differing.reshape(shape) > 0)
     reach = _reach(distance, crystal, gain)
-    odd = _odd(_stands_out(misfit, context.label) & crystal, distance > reach)
+    odd = find_overlaps(misfit, context.label, distance > reach)
     clean = crystal & (distance > reach) & ~odd
     position = np.flatnonzero(((distance <= reach) & crystal | odd).ravel() | (field.label == UNKNOWN))
     rank = np.where(clean.ravel(), 2, (agreeing >= AGREEING).astype(np.int64))
     source, brightness = np.full((len(position), MOST), -1), np.zeros((len(position), MOST))
     offsets = _offsets(FARTHEST_SOURCE)
     near = int(((offsets**2).sum(1) <= (reach + 1.9) ** 2).sum())
-    seen = np.where(odd.ravel()[position], len(offsets), near)
-    _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, near, seen, position, source, brightness)
+    seen = np.column_stack([np.full(len(position), near), np.where(odd.ravel()[position], len(offsets), near)])
+    _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, seen, position, source, brightness)
     some = source[:, 0] >= 0
     scatter = _scatter(gain, significance, clean)
     vacuum = _distance((field.label == VACUUM).reshape(shape)).ravel() <= reach + 2
@@ -266,34 +264,6 @@ def find_sides(
         position, source, brightness, vacuum[position], scatter,
         label, field.affine[source], field.variance[source], lattices,
     )  # fmt: skip
-
-
-def _stands_out(misfit: FloatArray, label: IntArray) -> BoolArray:
-    """Positions whose misfit is far above that of their entry, whose better half tells what is usual.
-
-    Parameters
-    ----------
-    misfit
-        Chi-square per degree of freedom, shape ``(ry, rx)``.
-    label
-        Entry of every position, shape ``(ry, rx)``.
-    """
-    out = np.zeros(label.shape, bool)
-    for k in np.unique(label[(label >= 0) & np.isfinite(misfit)]):
-        here = (label == k) & np.isfinite(misfit)
-        low, quarter = np.quantile(misfit[here], (0.05, 0.25))
-        width = (quarter - low) / (ndtri(0.25) - ndtri(0.05))
-        usual = quarter - ndtri(0.25) * width
-        above = np.where(here, misfit - usual, 0.0) / max(ODD * width, LEAST_ODD * usual)
-        out |= (above > 1.0) | ((above > 0.5) & binary_dilation(above > 1.0, np.ones((3, 3), bool)))
-    return out
-
-
-def _odd(odd: BoolArray, inside: BoolArray) -> BoolArray:
-    """Those that are explained badly over some width away from edges: small shares beside an edge change nothing."""
-    square = np.ones((3, 3), bool)
-    wide = binary_opening(odd & inside, square)
-    return np.asarray(odd & binary_dilation(wide, square, iterations=FURTHEST + 1))
 
 
 def _distance(near: BoolArray) -> IntArray:
