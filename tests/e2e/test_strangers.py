@@ -1,0 +1,62 @@
+"""Scans that nobody simulated for us: what is called valid is right, or says how doubtful it is.
+
+Every test states a law of one kind of failure that scans of others have shown. Those that do not hold yet are marked
+with the figure measured; whoever mends the cause removes the mark.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cyclestrain as cs
+import strangers as st
+from strangers import Stranger, deformed, stranger
+
+SIMPLE = st.square(17.0, reach=45.0, seed=1)
+
+
+def failing(*arguments: object, figure: str) -> object:
+    """A case in which the law does not hold yet, with what was measured."""
+    return pytest.param(*arguments, marks=pytest.mark.xfail(strict=True, reason=figure))
+
+
+def mosaic(degrees: float, strain: float, seed: int) -> Stranger:
+    """One crystal whose rotation and strain scatter from position to position."""
+    rng, shape = np.random.default_rng(seed), (20, 20)
+    noise = rng.normal(size=(4, *shape))
+    gradient = deformed(strain * noise[0], strain * noise[1], 0.5 * strain * noise[2], 20 + degrees * noise[3])
+    return stranger(
+        [SIMPLE], st.field(gradient), probe=st.disk(3.2), background=st.lorentzian(12), dose=1e4, detector=(100, 100),
+        seed=seed,
+    )  # fmt: skip
+
+
+class TestMosaic:
+    """Failure 5: what differs from position to position beyond the noise is signal."""
+
+    @pytest.mark.parametrize(
+        ("degrees", "strain"),
+        [
+            (0.0, 0.0),
+            failing(0.05, 0.0, figure="z of the rotation is 9.6"),
+            failing(0.1, 0.0, figure="z of the rotation is 7.3"),
+            failing(0.3, 0.0, figure="z of the rotation is 2.3"),
+            failing(0.0, 0.001, figure="z of the strain is 6.7"),
+            failing(0.0, 0.003, figure="z of the strain is 1.8"),
+        ],
+    )
+    def test_scatter_is_kept_and_sigma_tells_the_error(self, degrees: float, strain: float) -> None:
+        made = mosaic(degrees, strain, seed=4)
+        maps = cs.map(made.counts, reference=":,:")
+        raw, final = made.z(maps, "_raw").std(1), made.z(maps).std(1)
+        scattered = [3] if degrees else [0, 1, 2]
+        assert (np.abs(raw - 1) < 0.2).all()
+        assert (final < 1.6).all()  # errors of neighbours are alike: few are independent
+        if degrees or strain:
+            assert (np.abs(final[scattered] - 1) < 0.2).all()
+            truth, valid = made.truth(maps["reference"].values)[scattered], maps["valid"].values
+            for k, true in zip(scattered, truth, strict=True):
+                name = st.COMPONENTS[k]
+                alone, best = (np.corrcoef(true[valid], maps[n].values[valid])[0, 1] for n in (f"{name}_raw", name))
+                assert best > alone - 0.01
