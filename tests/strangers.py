@@ -314,10 +314,14 @@ def stranger(
     offset: tuple[float, float] = (0.3, -0.4),
     descan: float = 0.0,
     jitter: float = 0.0,
+    contrast: float = 0.0,
     dead_quadrant: bool = False,
     seed: int = 0,
 ) -> Stranger:
-    """Draw a scan: the counts of a pattern are `dose`, of which `backgrounds` is background."""
+    """Draw a scan: the counts of a pattern are `dose`, of which `backgrounds` is background.
+
+    With `contrast`, the brightness of every reflection scatters from position to position by that share.
+    """
     rng = np.random.default_rng(seed)
     shape = sample.phase.shape[:2]
     ramp = np.stack([np.linspace(-0.5, 0.5, n)[i] for n, i in zip(shape, np.indices(shape), strict=True)], -1)
@@ -327,9 +331,10 @@ def stranger(
     y, x = np.einsum("ij,j...->i...", np.linalg.inv(distortion), np.indices(detector) - middle[:, None, None])
     below = (background or flat())(y, x)
     below = dose * backgrounds * below / below.sum()
-    counts = np.empty((*shape, *detector), np.uint16)
+    counts, reciprocal = np.empty((*shape, *detector), np.uint16), np.linalg.inv(sample.F).swapaxes(-1, -2)
     for at in np.ndindex(*shape):
-        crystal = _pattern(phases, sample, at, distortion, centre[at], table, detector)
+        bright = [one.intensity * rng.lognormal(-0.5 * contrast**2, contrast, len(one.intensity)) for one in phases]
+        crystal = _pattern(phases, bright, sample, at, distortion @ reciprocal[at], centre[at], table, detector)
         thick = 1 + wedge * 2 * ramp[at][1]
         counts[at] = rng.poisson(dose * (1 - backgrounds) * crystal + thick * below)
     if dead_quadrant:
@@ -341,23 +346,22 @@ def stranger(
 
 
 def _pattern(
-    phases: Sequence[Phase], sample: Sample, at: tuple[int, ...], distortion: FloatArray, centre: FloatArray,
-    table: FloatArray, detector: tuple[int, int],
+    phases: Sequence[Phase], intensity: Sequence[FloatArray], sample: Sample, at: tuple[int, ...], affine: FloatArray,
+    centre: FloatArray, table: FloatArray, detector: tuple[int, int],
 ) -> FloatArray:  # fmt: skip
     """Expected crystal of one position, of unit sum."""
     places, much = [np.zeros((1, 2))], [np.array([1.0])]
-    for gradient, label, share in zip(sample.F[at], sample.phase[at], sample.share[at], strict=True):
+    for matrix, label, share in zip(affine, sample.phase[at], sample.share[at], strict=True):
         if share > 0 and label >= 0:
-            one = phases[label]
-            places.append(one.reflections @ (distortion @ np.linalg.inv(gradient).T).T)
-            much.append(share * one.intensity)
-            much[0] = much[0] - share * one.intensity.sum()
+            places.append(phases[label].reflections @ matrix.T)
+            much.append(share * intensity[label])
+            much[0] = much[0] - share * intensity[label].sum()
     position, bright, margin = np.concatenate(places) + centre, np.concatenate(much), table.shape[-1] + 2
     whole = np.rint(position).astype(int)
     step = (position - whole + 0.5) * PHASES
     low = np.minimum(step.astype(int), PHASES - 1)
     part = (step - low)[..., None, None]
-    patch = 0.0
+    patch: FloatArray | float = 0.0
     for v, u in product((0, 1), repeat=2):
         weight = (part[:, 0] if v else 1 - part[:, 0]) * (part[:, 1] if u else 1 - part[:, 1])
         patch = patch + weight * table[low[:, 0] + v, low[:, 1] + u]

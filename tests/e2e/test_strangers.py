@@ -60,3 +60,41 @@ class TestMosaic:
                 name = st.COMPONENTS[k]
                 alone, best = (np.corrcoef(true[valid], maps[n].values[valid])[0, 1] for n in (f"{name}_raw", name))
                 assert best > alone - 0.01
+
+
+def step(strain: float, blur: float, contrast: float, backgrounds: float) -> tuple[Stranger, np.ndarray]:
+    """A coherent step of exx between two columns, blended over `blur` positions, and exx of each blend."""
+    number = np.broadcast_to((np.arange(16) >= 8).astype(int), (40, 16))
+    sample = st.grains(number, np.stack([deformed(0, degrees=20), deformed(strain, degrees=20)]), blur=blur)
+    made = stranger(
+        [SIMPLE], sample, probe=st.disk(3.2), background=st.lorentzian(12), backgrounds=backgrounds,
+        detector=(100, 100), contrast=contrast, seed=1,
+    )  # fmt: skip
+    return made, sample.share[..., 1] * strain
+
+
+class TestStep:
+    """Failure 6: an interface stays as sharp as it is; blends of nearly equal lattices are fits, not mixtures."""
+
+    @pytest.mark.parametrize(
+        ("strain", "blur", "contrast", "backgrounds"),
+        [
+            (0.012, 0.0, 0.0, 0.25),
+            (0.02, 0.0, 0.0, 0.6),
+            (0.02, 0.6, 0.0, 0.25),
+            failing(0.005, 0.6, 0.0, 0.25, figure="38 % beyond 3 sigma, up to 13; the blend is smoothed away"),
+            failing(0.012, 0.6, 0.0, 0.25, figure="errors of up to 5.8 sigma"),
+            failing(0.012, 0.35, 0.3, 0.25, figure="11 % beyond 3 sigma, .0081 +- .0007 instead of .0118"),
+            failing(0.02, 0.35, 0.3, 0.25, figure="29 % beyond 3 sigma"),
+            failing(0.02, 0.35, 0.3, 0.6, figure="31 % beyond 3 sigma"),
+        ],
+    )
+    def test_both_columns_are_right(self, strain: float, blur: float, contrast: float, backgrounds: float) -> None:
+        made, truth = step(strain, blur, contrast, backgrounds)
+        maps = cs.map(made.counts, reference=":,0:5")
+        both, valid = np.s_[:, 7:9], maps["valid"].values[:, 7:9]
+        assert valid.mean() > 0.95
+        final, alone = ((maps[name].values - truth)[both][valid] for name in ("exx", "exx_raw"))
+        sigma = maps["exx_sigma"].values[both][valid]
+        assert (np.abs(final) > 3 * sigma).mean() <= 0.01
+        assert np.sqrt(np.mean(final**2)) < 1.1 * np.sqrt(np.mean(alone**2))
