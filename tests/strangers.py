@@ -270,9 +270,7 @@ class Stranger:
         return out
 
     def _relative(self, gradient: FloatArray, members: FloatArray, fold: int) -> FloatArray:
-        _, apart = split(members @ np.linalg.inv(members[0]))
-        stretch = (turn(-apart) @ members).mean(0)
-        inverse = np.linalg.inv(turn(apart.mean()) @ stretch)
+        inverse = np.linalg.inv(_mean_crystal(members, fold))
         variants = gradient[:, None] @ turn(2 * np.pi * np.arange(fold) / fold) @ inverse
         stretch, theta = split(variants)
         best = np.abs(theta).argmin(1)
@@ -297,6 +295,18 @@ class Stranger:
         """Share of valid positions where some component of the strain is wrong by more than some sigmas."""
         z = self.z(maps, suffix, where)[:3]
         return float((np.abs(z) > sigmas).any(0).mean()) if z.size else 0.0
+
+
+def _mean_crystal(members: FloatArray, fold: int) -> FloatArray:
+    """Mean of what most of some gradients are, without those of other grains, in one variant of the lattice."""
+    stretch, theta = split(members)
+    turned = [np.cos(fold * theta) / fold, np.sin(fold * theta) / fold]
+    place = np.stack([stretch[:, 0, 0], stretch[:, 1, 1], stretch[:, 0, 1], *turned], 1)
+    away = np.abs(place - np.median(place, 0)).max(1)
+    near, first = away < 0.04, theta[away.argmin()]
+    period = 2 * np.pi / fold
+    apart = (theta[near] - first + period / 2) % period - period / 2
+    return np.asarray(stretch[near].mean(0) @ turn(first + apart.mean()))
 
 
 def stranger(

@@ -98,3 +98,83 @@ class TestStep:
         sigma = maps["exx_sigma"].values[both][valid]
         assert (np.abs(final) > 3 * sigma).mean() <= 0.01
         assert np.sqrt(np.mean(final**2)) < 1.1 * np.sqrt(np.mean(alone**2))
+
+
+HEXAGONAL = st.hexagonal(18.0, reach=50.0, seed=1)
+
+
+def polycrystal(
+    number: np.ndarray, strain: float, seed: int, *, crystal: st.Phase = HEXAGONAL, **options: object
+) -> Stranger:
+    """Grains of any rotation and strains of about `strain`."""
+    rng, n = np.random.default_rng(seed), int(number.max()) + 1
+    gradients = deformed(*(strain * rng.uniform(-1, 1, (3, n))), rng.uniform(0, 360, n))
+    options = {"backgrounds": 0.25, "detector": (108, 108), "seed": seed} | options
+    sample = st.grains(number, gradients, blur=0.5)
+    return stranger([crystal], sample, probe=st.disk(3.0), background=st.lorentzian(10), **options)  # type: ignore[arg-type]
+
+
+def of_grains(made: Stranger, maps: object, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median error of exx, eyy, exy of each grain, and how many of its own sigmas that is, shape ``(grain, 3)``."""
+    error, truth = made.errors(maps)[:3], made.truth(maps["reference"].values)  # type: ignore[index, arg-type]
+    sigma = np.stack([maps[f"{name}_sigma"].values for name in st.COMPONENTS[:3]])  # type: ignore[index]
+    inside, out = (made.share > 0.999) & maps["valid"].values, []  # type: ignore[index]
+    for k in range(int(number.max()) + 1):
+        mine = inside & (number == k)
+        limit = np.pi / made.fold[0] - np.deg2rad(0.5)  # beyond it the variant is a matter of noise
+        if mine.sum() >= 6 and np.abs(truth[3][mine]).max() < limit:
+            out.append((np.median(error[:, mine], 1), np.median(error[:, mine] / sigma[:, mine], 1)))
+    errors, sigmas = zip(*out, strict=True)
+    return np.array(errors), np.array(sigmas)
+
+
+ORIENTATIONS = {2: (np.arange(16) // 8)[None].repeat(16, 0), **{n: st.voronoi((20, 20), n, 2) for n in (3, 4, 5)}}
+
+
+class TestEllipse:
+    """Failure 3: a distortion of the detector is no strain between grains, or is in sigma."""
+
+    @pytest.mark.parametrize(
+        ("grains", "ratio", "fold", "strain"),
+        [
+            (4, 1.0, 4, 0.003),
+            failing(4, 1.0155, 4, 0.0, figure="false strain of 5e-3, 141 sigmas; 'ellipse: none'"),
+            failing(2, 1.01, 4, 0.0, figure="121 sigmas"),
+            failing(2, 1.03, 6, 0.002, figure="155 sigmas"),
+            failing(3, 1.02, 6, 0.002, figure="214 sigmas"),
+            failing(5, 1.01, 6, 0.002, figure="97 sigmas"),
+            failing(5, 1.03, 4, 0.002, figure="366 sigmas"),
+        ],
+    )
+    def test_no_false_strain_between_grains(self, grains: int, ratio: float, fold: int, strain: float) -> None:
+        crystal, number = SIMPLE if fold == 4 else HEXAGONAL, ORIENTATIONS[grains]
+        made = polycrystal(number, strain, seed=grains, crystal=crystal, ellipse=(ratio, 35.0))
+        maps = cs.map(made.counts)
+        _, sigmas = of_grains(made, maps, number)
+        assert np.abs(sigmas).max() < 3
+        if grains == 5:
+            assert float(maps["exx_sigma"].where(maps["valid"]).median()) < 2e-3
+
+
+class TestBranches:
+    """Failure 10: of the variants of a lattice, strain is that of the one that turns least."""
+
+    @staticmethod
+    def judge(seed: int, backgrounds: float) -> None:
+        number = st.voronoi((28, 28), 10, seed)
+        made = polycrystal(number, 0.012, seed, backgrounds=backgrounds)
+        maps = cs.map(made.counts, ellipse=(1.0, 0.0))
+        errors, sigmas = of_grains(made, maps, number)
+        off = (np.abs(sigmas) > 5) & (np.abs(errors) > 1e-3)  # strain of the blend around it is another failure
+        assert not off.any(), errors[off.any(1)]
+
+    @pytest.mark.parametrize("seed", [1, failing(2, figure="three grains off by 7e-3, 130 sigmas, turned by 60 deg")])
+    def test_strain_is_that_of_the_least_turned_variant(self, seed: int) -> None:
+        self.judge(seed, 0.25)
+
+    @pytest.mark.slow
+    @pytest.mark.xfail(strict=False, reason="4 % of the grains are off")
+    @pytest.mark.parametrize("backgrounds", [0.25, 0.7])
+    @pytest.mark.parametrize("seed", range(11, 41))
+    def test_in_many_polycrystals(self, seed: int, backgrounds: float) -> None:
+        self.judge(seed, backgrounds)
