@@ -178,3 +178,42 @@ class TestBranches:
     @pytest.mark.parametrize("seed", range(11, 41))
     def test_in_many_polycrystals(self, seed: int, backgrounds: float) -> None:
         self.judge(seed, backgrounds)
+
+
+OTHERS = {
+    "square": st.square(17.0, reach=50.0, seed=5),
+    "rectangular": st.phase((0.0, 22.0), (14.0, 0.0), 2, reach=50.0, seed=6),
+    "larger cell": st.hexagonal(20.5, reach=50.0, seed=9),
+    "superstructure": st.hexagonal(18.0 / np.sqrt(3), reach=50.0, seed=1, form=lambda h, k: 1.0 if (h - k) % 3 == 0 else 0.25),
+}  # fmt: skip
+
+
+class TestOtherStructure:
+    """Failure 4: what is another crystal has an entry of its own or is not valid."""
+
+    @pytest.mark.parametrize(
+        ("other", "part", "together"),
+        [
+            ("square", 0.06, True),
+            ("rectangular", 0.04, False),
+            failing("square", 0.04, False, figure="all valid with the host's entry, log-likelihood -6, exx 1.6e-2"),
+            failing("larger cell", 0.04, True, figure="all valid, log-likelihood -4.3, exx .12 at a sigma of 4e-4"),
+            failing("superstructure", 0.10, True, figure="all valid, log-likelihood -1.9"),
+        ],
+    )
+    def test_it_is_never_the_host(self, other: str, part: float, together: bool) -> None:
+        shape, rng = (24, 24), np.random.default_rng(1)
+        n, label = int(part * 576), np.zeros(shape, int)
+        distance = (
+            np.hypot(*(np.indices(shape) - np.array([9.6, 14.4])[:, None, None])) if together else rng.random(shape)
+        )
+        label.flat[np.argsort(distance.ravel())[:n]] = 1
+        sample = st.field(deformed(0.002, degrees=np.where(label == 1, -41.0, 17.0)), label)
+        made = stranger(
+            [HEXAGONAL, OTHERS[other]], sample, probe=st.disk(3.0), background=st.lorentzian(10), detector=(108, 108)
+        )
+        maps = cs.map(made.counts)
+        valid, entry = maps["valid"].values, maps["class"].values
+        host = np.bincount(entry[valid & (label == 0)]).argmax()
+        assert valid[label == 0].mean() > 0.95
+        assert np.mean((valid & (entry == host))[label == 1]) < 0.05
