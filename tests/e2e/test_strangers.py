@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import cyclestrain as cs
 import strangers as st
@@ -114,11 +115,11 @@ def polycrystal(
     return stranger([crystal], sample, probe=st.disk(3.0), background=st.lorentzian(10), **options)  # type: ignore[arg-type]
 
 
-def of_grains(made: Stranger, maps: object, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def of_grains(made: Stranger, maps: xr.Dataset, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median error of exx, eyy, exy of each grain, and how many of its own sigmas that is, shape ``(grain, 3)``."""
-    error, truth = made.errors(maps)[:3], made.truth(maps["reference"].values)  # type: ignore[index, arg-type]
-    sigma = np.stack([maps[f"{name}_sigma"].values for name in st.COMPONENTS[:3]])  # type: ignore[index]
-    inside, out = (made.share > 0.999) & maps["valid"].values, []  # type: ignore[index]
+    error, truth = made.errors(maps)[:3], made.truth(maps["reference"].values)
+    sigma = np.stack([maps[f"{name}_sigma"].values for name in st.COMPONENTS[:3]])
+    inside, out = (made.share > 0.999) & maps["valid"].values, []
     for k in range(int(number.max()) + 1):
         mine = inside & (number == k)
         limit = np.pi / made.fold[0] - np.deg2rad(0.5)  # beyond it the variant is a matter of noise
@@ -184,8 +185,10 @@ OTHERS = {
     "square": st.square(17.0, reach=50.0, seed=5),
     "rectangular": st.phase((0.0, 22.0), (14.0, 0.0), 2, reach=50.0, seed=6),
     "larger cell": st.hexagonal(20.5, reach=50.0, seed=9),
-    "superstructure": st.hexagonal(18.0 / np.sqrt(3), reach=50.0, seed=1, form=lambda h, k: 1.0 if (h - k) % 3 == 0 else 0.25),
-}  # fmt: skip
+    "superstructure": st.hexagonal(
+        18.0 / np.sqrt(3), reach=50.0, seed=1, form=lambda h, k: 1.0 if (h - k) % 3 == 0 else 0.25
+    ),
+}
 
 
 class TestOtherStructure:
@@ -217,3 +220,45 @@ class TestOtherStructure:
         host = np.bincount(entry[valid & (label == 0)]).argmax()
         assert valid[label == 0].mean() > 0.95
         assert np.mean((valid & (entry == host))[label == 1]) < 0.05
+
+
+def trusted(maps: xr.Dataset) -> np.ndarray:
+    """Positions that are valid without any doubt."""
+    doubt = maps["doubt"].values != 0 if "doubt" in maps else False
+    return np.asarray(maps["valid"].values & ~np.asarray(doubt))
+
+
+NO_CRYSTAL = st.Phase(np.array([[0.0, 3.0]]), np.array([0.0]), 1)
+STATIC = {
+    "smooth rings": st.rings((18, 26, 31, 37)),
+    "bands": st.bands(5, seed=1),
+    "spots on rings": st.rings((18, 26, 31, 37, 45), spots=5, seed=1),
+    "few spots on rings": st.rings((20, 33), spots=3, seed=2),
+    "spots and bands": st.summed((0.5, st.rings((18, 26, 31, 37, 45), spots=5, seed=1)), (0.5, st.bands(5, seed=1))),
+}
+
+
+class TestFalseCrystal:
+    """Failure 12: spots that lie on no lattice are no crystal, or are told to be doubtful."""
+
+    @pytest.mark.parametrize(
+        "pattern",
+        [
+            "smooth rings",
+            "bands",
+            failing("spots on rings", figure="all valid: 11 reflections, 2 of them on the lattice, no Friedel pair"),
+            failing("few spots on rings", figure="all valid: 5 reflections, 2 of them on the lattice"),
+            failing("spots and bands", figure="all valid: 13 reflections, 7 of 36 nodes"),
+        ],
+    )
+    def test_static_patterns(self, pattern: str) -> None:
+        sample = st.field(deformed(np.zeros((16, 16))))
+        made = stranger(
+            [NO_CRYSTAL], sample, probe=st.disk(3.0), background=STATIC[pattern], backgrounds=0.7, detector=(108, 108)
+        )
+        try:
+            maps = cs.map(made.counts)
+        except cs.InputError as error:
+            assert "crystal" in str(error)
+        else:
+            assert trusted(maps).mean() < 0.01
