@@ -334,3 +334,36 @@ class TestFiles:
         if not path.is_file():
             pytest.skip(f"{path} is not here")
         assert trusted_or_refused(path) == 0
+
+
+class TestOverlap:
+    """Failure 7: where crystals lie above each other in depth, shares and strain are as right as stated."""
+
+    @pytest.mark.parametrize(
+        ("turned", "backgrounds"),
+        [
+            failing(11.0, 0.25, figure="43 % called pure; z of share 2.9, of the mean strain 20"),
+            failing(26.0, 0.7, figure="43 % called pure; z of share 2.7, of the mean strain 12"),
+        ],
+    )
+    def test_shares_and_strain(self, turned: float, backgrounds: float) -> None:
+        x = np.arange(30)
+        second = np.where(x < 8, 0.0, np.where(x >= 22, 1.0, 0.2 + 0.6 * (x - 8) / 13))
+        gradients = np.stack([deformed(0.0, degrees=17.0), deformed(0.01, -0.005, 0.003, 17.0 + turned)])
+        shape = (20, 30, 2)
+        sample = st.Sample(
+            np.broadcast_to(gradients, (*shape, 2, 2)), np.zeros(shape, np.int64),
+            np.broadcast_to(np.stack([1 - second, second], -1), shape),
+        )  # fmt: skip
+        made = stranger(
+            [HEXAGONAL], sample, probe=st.disk(3.0), background=st.lorentzian(10), backgrounds=backgrounds,
+            detector=(108, 108),
+        )  # fmt: skip
+        maps = cs.map(made.counts, reference=":,0:6")
+        stretch, _ = st.split(gradients[1] @ np.linalg.inv(gradients[0]))
+        overlap = trusted(maps) & (np.abs(second - 0.5) < 0.4) & (np.abs(second - 0.5) > 0.05)
+        for name, strain in (("exx", stretch[1, 1] - 1), ("eyy", stretch[0, 0] - 1), ("exy", stretch[0, 1])):
+            z = ((maps[name].values - second * strain) / maps[f"{name}_sigma"].values)[overlap]
+            assert np.sqrt(np.mean(z**2)) < 1.4, name
+        share = maps["share"].values - np.maximum(second, 1 - second)
+        assert np.sqrt(np.mean((share / np.maximum(maps["share_sigma"].values, 1e-3))[overlap] ** 2)) < 1.4
