@@ -413,17 +413,19 @@ class TestSuperlattice:
         assert (np.abs(made.z(maps, "_raw").std(1) - 1) < 0.4).all()
 
 
+@pytest.fixture(scope="module")
+def two() -> tuple[Stranger, np.ndarray]:
+    """A layer of another phase, and which positions it has."""
+    label = (np.indices((20, 20))[1] >= 13).astype(int)
+    sample = st.field(deformed(0.002, degrees=np.where(label == 1, -41.0, 17.0)), label)
+    made = stranger(
+        [HEXAGONAL, OTHERS["square"]], sample, probe=st.disk(3.0), background=st.lorentzian(10), detector=(108, 108)
+    )
+    return made, label
+
+
 class TestSecondPhase:
     """Failure 11: a phase does not vanish without a word, nor does one outline stand for two references."""
-
-    @pytest.fixture(scope="class")
-    def two(self) -> tuple[Stranger, np.ndarray]:
-        label = (np.indices((20, 20))[1] >= 13).astype(int)
-        sample = st.field(deformed(0.002, degrees=np.where(label == 1, -41.0, 17.0)), label)
-        made = stranger(
-            [HEXAGONAL, OTHERS["square"]], sample, probe=st.disk(3.0), background=st.lorentzian(10), detector=(108, 108)
-        )
-        return made, label
 
     @pytest.mark.xfail(strict=True, reason="the other phase is not valid, drawn like vacuum, and no word says so")
     def test_a_reference_in_one_phase(self, two: tuple[Stranger, np.ndarray]) -> None:
