@@ -450,6 +450,7 @@ class TestSecondPhase:
 class TestMemory:
     """Failure 13: results do not depend on the memory allowed."""
 
+    @pytest.mark.slow
     @pytest.mark.xfail(strict=True, reason="another sample is learned from: final exx and exy differ by up to 5 sigma")
     def test_a_little_and_much_give_the_same(self) -> None:
         number = st.voronoi((26, 26), 5, 3)
