@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measuring import StageClock, bound, markdown, simulated_file
+from measuring import ROUND, StageClock, bound, markdown, simulated_file
 
 import cyclestrain as cs
 from cyclestrain.evaluation import Accuracy, compare
@@ -112,7 +112,7 @@ def measure(folder: Path, name: str, background: float, seed: int, arguments: ar
     start = time.perf_counter()
     label = [name, f"{background:.0%}", str(seed)]
     try:
-        maps = cs.map(simulated.scan, reference=str(simulated.reference), seed=seed, progress=clock)
+        maps = cs.map(simulated.scan, reference=str(simulated.reference), seed=seed, progress=clock, ellipse=ROUND)
     except Exception:
         traceback.print_exc()
         return [*label, "failed!", *[""] * (len(HEADER) - 4)]

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from measuring import SimulatedFile, bound, markdown, simulated_file
+from measuring import ROUND, SimulatedFile, bound, markdown, simulated_file
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
@@ -214,7 +214,7 @@ def _methods(
             continue
         start = time.perf_counter()
         try:
-            maps = cs.map(simulated.scan, reference=str(simulated.reference), until=until, seed=condition.seed)
+            maps = cs.map(simulated.scan, reference=str(simulated.reference), until=until, seed=condition.seed, ellipse=ROUND)
         except cs.CyclestrainError:
             traceback.print_exc()
             continue
