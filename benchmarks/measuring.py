@@ -17,12 +17,11 @@ from cyclestrain.evaluation.bound import bound_of_pattern
 from cyclestrain.progress import SilentProgress, Task
 from cyclestrain.simulation import load_truth
 
-
 ROUND = (1.0, 0.0)
-"""Ellipse of the simulated detectors, as one who has calibrated a camera knows it.
+"""Ellipse of the simulated detectors, as one knows it who has calibrated a camera.
 
-Where it is not given, what a scan does not tell of it is in sigma: with grains that are strained by 1 to 2 % that is more
-than all noise.
+Where it is not given, what a scan does not tell of it is in sigma: with grains that are strained by 1 to 2 % that is
+more than all noise.
 """
 
 

@@ -214,7 +214,8 @@ def _methods(
             continue
         start = time.perf_counter()
         try:
-            maps = cs.map(simulated.scan, reference=str(simulated.reference), until=until, seed=condition.seed, ellipse=ROUND)
+            told = {"reference": str(simulated.reference), "ellipse": ROUND}
+            maps = cs.map(simulated.scan, until=until, seed=condition.seed, **told)
         except cs.CyclestrainError:
             traceback.print_exc()
             continue

@@ -312,7 +312,7 @@ class TestAxes:
 
 NAMES = [f"{name}{suffix}" for suffix in ("", "_raw", "_sigma", "_raw_sigma") for name in COMPONENTS] + [
     "class", "class_confidence", "share", "share_sigma", "sample", "valid", "reference", "centre_y", "centre_x", "gain",
-    "log_likelihood",
+    "log_likelihood", "doubt",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cyclestrain.affine import rotation
+from cyclestrain.data import Doubt
 from cyclestrain.estimation import BlockFit, to_fields
 
 SHAPE = (12, 12)
@@ -27,6 +28,26 @@ def sample(significance: np.ndarray, turn: np.ndarray | float = 0.0, summed: np.
         summed=np.broadcast_to(summed, SHAPE).ravel(),
     )
     return to_fields(fit, SHAPE, DICTIONARY).sample
+
+
+def test_doubts_of_a_fit_are_told() -> None:
+    """Faint, few of its reflections seen, strained beyond what was learned: each where it is, in crystal only."""
+    n = SHAPE[0] * SHAPE[1]
+    affine, seen, significance = np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.full(n, 40.0)
+    affine[3, 0, 0], seen[4], significance[5], significance[6] = 1.1, 0.5, 9.0, 0.0
+    fit = BlockFit.unknown(np.arange(n)).with_values(
+        np.arange(n),
+        affine=affine,
+        covariance=1e-6 * np.eye(4),
+        significance=significance,
+        gain=1.0,
+        label=0,
+        seen=seen,
+    )
+    doubt = to_fields(fit, SHAPE, DICTIONARY).doubt
+    assert doubt is not None
+    expected = {3: Doubt.STRAIN_RANGE, 4: Doubt.FEW_REFLECTIONS, 5: Doubt.FAINT}
+    assert {int(k): Doubt(int(doubt.flat[k])) for k in np.flatnonzero(doubt)} == expected
 
 
 @pytest.mark.parametrize(("significance", "expected"), [(2.0, True), (1.2, True), (0.3, False), (-1.0, False)])

@@ -63,6 +63,8 @@ class BlockFit:
         Dictionary entry and the probability that it is the right one, shape ``(n,)``.
     summed
         Significance of the sum with the neighbours where a position was fitted from one, shape ``(n,)``.
+    seen
+        Share of the entry's reflections that were compared with counts, shape ``(n,)``.
     shared
         Share of the covariance that neighbours have in common, see `AffineField`, shape ``(n,)``.
     """
@@ -78,6 +80,7 @@ class BlockFit:
     label: IntArray
     confidence: FloatArray
     summed: FloatArray
+    seen: FloatArray
     shared: FloatArray
 
     @classmethod
@@ -97,6 +100,7 @@ class BlockFit:
             label=np.full(n, -1),
             confidence=zero.copy(),
             summed=zero.copy(),
+            seen=zero.copy(),
             shared=zero.copy(),
         )
 
@@ -146,6 +150,7 @@ class BlockFit:
             "misfit": fit.misfit,
             "significance": fit.significance,
             "label": label,
+            "seen": (fit.n_pixels > 0).mean(1),
             "shared": fit.shared,
         }
         return self.with_values(index, **found)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cyclestrain.data import AffineField, BoolArray, Fields, FloatArray, IntArray, count_around, values_around
-from cyclestrain.estimation.block import MIN_GAIN, MIN_SIGNIFICANCE, BlockFit
+from cyclestrain.data import AffineField, BoolArray, Doubt, Fields, FloatArray, IntArray, count_around, values_around
+from cyclestrain.estimation.block import MIN_GAIN, MIN_SIGNIFICANCE, BlockFit, is_faint
 from cyclestrain.estimation.first_pass import SURE_SIGNIFICANCE
+from cyclestrain.learning.recognition import MAX_MISMATCH
 from cyclestrain.pattern import Dictionary
 from cyclestrain.strain import agreeing_neighbours
 
@@ -16,6 +17,8 @@ FAINT_SIGNIFICANCE = 2.5
 """Significance from which a pattern counts as crystal where three of its neighbours agree (5 where two do)."""
 ENCLOSING = 0.5
 """Share of the neighbours that have to be agreeing crystal for a position to lie within a crystal."""
+LEAST_SEEN = 0.7
+"""Share of an entry's reflections below which a fit rests on few: others left the detector, or their windows."""
 MAX_STRAIN = 0.15
 """Largest strain that counts as measured: a fit with more has found something else."""
 
@@ -37,7 +40,7 @@ def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> 
     stretch = np.linalg.svd(np.nan_to_num(fit.affine, nan=1.0), compute_uv=False)
     valid = sample & np.isfinite(sigma) & (sigma < MAX_STRAIN / 3) & (np.abs(stretch - 1).max(1) < MAX_STRAIN)
     field = _affine_field(fit, shape, dictionary, np.where(sample, fit.label, -1), valid)
-    return Fields(
+    fields = Fields(
         field,
         field,
         fit.centre.reshape(*shape, 2),
@@ -46,6 +49,14 @@ def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> 
         sample.reshape(shape),
         fit.confidence.reshape(shape),
     )
+    doubts = {
+        Doubt.FAINT: is_faint(fit),
+        Doubt.FEW_REFLECTIONS: fit.seen < LEAST_SEEN,
+        Doubt.STRAIN_RANGE: np.abs(stretch - 1).max(1) > MAX_MISMATCH,
+    }
+    for why, where in doubts.items():
+        fields = fields.doubted((sample & where).reshape(shape), why)
+    return fields
 
 
 def _affine_field(
