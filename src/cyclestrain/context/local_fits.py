@@ -25,6 +25,7 @@ RISK_RADIUS_SQUARED = 18
 EXPONENTS = [(total - x, x) for total in range(5) for x in range(total + 1)]
 """Powers of y and x in the monomials up to fourth order."""
 N_BASIS, N_MOMENTS = 6, len(EXPONENTS)
+"""Monomials up to second order, and up to fourth."""
 PAIRS = np.array(
     [[EXPONENTS.index((a[0] + b[0], a[1] + b[1])) for b in EXPONENTS[:N_BASIS]] for a in EXPONENTS[:N_BASIS]]
 )

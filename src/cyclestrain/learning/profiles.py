@@ -14,7 +14,7 @@ from cyclestrain.learning.window_sums import Fits, Normal, Shapes, add_windows
 from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge
 from cyclestrain.pattern.reflection import N_LOCAL
 
-__all__ = ["Deviations", "Profiles", "fit_profiles", "held_out_positions"]
+__all__ = ["Deviations", "fit_profiles", "held_out_positions"]
 
 
 def held_out_positions(fit: PatternFit, reflections: FloatArray) -> FloatArray:

@@ -71,7 +71,13 @@ class Normal(NamedTuple):
 
     @classmethod
     def parts(cls, n_probe: int, n_background: int) -> Normal:
-        """Empty sums, one for each of the `PARTS`."""
+        """Empty sums, one for each of the `PARTS`.
+
+        Parameters
+        ----------
+        n_probe, n_background
+            Nodes of the two profiles.
+        """
         shapes = ((PARTS, 2, n_probe), (PARTS, n_probe), (PARTS, 2, n_background), (PARTS, n_background))
         return cls(*(np.zeros(shape) for shape in shapes))
 

@@ -284,4 +284,6 @@ class _Part:
 
 
 _LOOK_FIELDS = ("before", "step", "information", "pose")
+"""Fields of a `Look`, each a tensor over patterns."""
 _POOLED_FIELDS = ("step", "information", "gain_step", "evidence")
+"""Those of `Pooled`."""

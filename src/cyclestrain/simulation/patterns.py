@@ -32,6 +32,7 @@ EDGE_REACH = 4 * EDGE
 EDGE_STEPS = 1000.0
 """Points per pixel at which the profile of the edge is tabulated."""
 EDGE_PROFILE = 0.5 * erfc((np.arange(2 * EDGE_REACH * EDGE_STEPS + 1) / EDGE_STEPS - EDGE_REACH) / (np.sqrt(2) * EDGE))
+"""Share of the intensity from `EDGE_REACH` inside the edge to as far outside."""
 SUBPIXELS = 4
 """Points along each side of a pixel at the edge of a disk."""
 FRINGES = 0.8
