@@ -115,7 +115,7 @@ def pick_reference(field: AffineField, wanted: Wanted, bases: FloatArray | None 
     reference = measure_reference(field, mask)
     if not reference.mask.any():
         raise InputError(f"the reference region ({words}) holds no valid position: choose another with --reference")
-    if reference.classes.sum() == 1:
+    if len(field.operators) == 1:
         text = f"{words}, {int(mask.sum())} positions"
     else:
         text = f"{words}{'' if wanted.region is not None else ' of each class'}: {_by_class(field, reference)}"
