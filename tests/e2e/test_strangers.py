@@ -293,12 +293,12 @@ class TestProbes:
     @pytest.mark.parametrize(
         "probe",
         [
-            "spot",
+            more("spot"),
             "disk",
-            "oval",
+            more("oval"),
             "fine bullseye",
-            "coarse bullseye",
-            "overlapping bullseyes",
+            more("coarse bullseye"),
+            more("overlapping bullseyes"),
             "overlapping disks",
         ],
     )

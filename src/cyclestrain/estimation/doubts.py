@@ -22,8 +22,8 @@ fitted with its entry lie 0.5 (70 % background) to 10 above it.
 ALONE, AREA = 1.0, 3
 """Part of the typical misfit that is asked of positions with fewer than so many of their like side by side.
 
-Where counts are few, chi-square has a heavy tail: 5 of 84 draws of a recorded CCD pattern at 1e4 counts, each by itself, lay
-0.3 to 0.6 above their class though the model is theirs.
+Where counts are few, chi-square has a heavy tail: 5 of 84 draws of a recorded CCD pattern at 1e4 counts, each by
+itself, lay 0.3 to 0.6 above their class though the model is theirs.
 """
 SMALLEST = 12
 """Least number of positions of a class from which its typical misfit is known."""
