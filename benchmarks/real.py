@@ -148,7 +148,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure every set, dose and seed; rows of earlier runs stay until they are measured again."""
+    """Measure every set, dose and seed; rows of earlier runs stay until their method is run on their set again."""
     given = parse_arguments()
     folder()
     given.output.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,8 @@ def main() -> None:
             case = make()
             print(case.set, f"{case.counts:g}", case.seed, file=sys.stderr, flush=True)
             new = list(measured(case, given.peers))
-            rows = [row for row in rows if row.condition != new[0].condition] + new
+            again = {row.method for row in new}
+            rows = [row for row in rows if row.condition != new[0].condition or row.method not in again] + new
             write(rows, given.output)
     print((given.output / "real.md").read_text())
 
