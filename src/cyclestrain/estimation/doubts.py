@@ -22,8 +22,8 @@ fitted with its entry lie 0.5 (70 % background) to 10 above it.
 ALONE, AREA = 1.0, 3
 """Part of the typical misfit that is asked of positions with fewer than so many of their like side by side.
 
-Where counts are few, chi-square has a heavy tail: 5 of 84 draws of a recorded CCD pattern at 1e4 counts, each by itself, lay
-0.3 to 0.6 above their class though the model is theirs.
+Where counts are few, chi-square has a heavy tail: 5 of 84 draws of a recorded CCD pattern at 1e4 counts, each by
+itself, lay 0.3 to 0.6 above their class though the model is theirs.
 """
 SMALLEST = 12
 """Least number of positions of a class from which its typical misfit is known."""
@@ -50,7 +50,8 @@ def with_doubts(fields: Fields, knowledge: Knowledge) -> Fields:
         Dictionary, whose entries may be doubtful.
     """
     entries = np.isin(fields.context.label, list(knowledge.doubts)) & (fields.context.label >= 0)
-    other = unexplained(fields)
+    noisy = np.isfinite(knowledge.pixel_noise)  # without noise every model misfits
+    other = unexplained(fields) & noisy
     affine, context = (replace(each, valid=each.valid & ~other) for each in (fields.affine, fields.context))
     fields = replace(fields, affine=affine, context=context)
     return fields.doubted(entries, Doubt.ENTRY).doubted(other, Doubt.MISFIT | Doubt.OTHER_STRUCTURE)
@@ -97,11 +98,8 @@ def _unlike_class(misfit: FloatArray, mine: BoolArray) -> BoolArray:
     alone = ndimage.sum_labels(suspect, area, count) < AREA
     faint = np.concatenate([[False], alone])[area] & (misfit < (1 + ALONE) * typical)
     sharp = ndimage.sum_labels(steep, area, count) >= 0.5 * ndimage.sum_labels(border, area, count)
-    return (
-        suspect
-        & ~faint
-        & (np.concatenate([[False], sharp])[area] | (misfit > limit(np.nan_to_num(around, nan=np.inf))))
-    )
+    spike = misfit > limit(np.nan_to_num(around, nan=np.inf))
+    return suspect & ~faint & (np.concatenate([[False], sharp])[area] | spike)
 
 
 def _median_around(values: FloatArray, where: BoolArray) -> FloatArray:
