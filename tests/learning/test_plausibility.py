@@ -123,3 +123,11 @@ def test_noise_without_a_model_is_the_variance_over_the_mean(gain: float) -> Non
 def test_without_noise_there_is_nothing_to_compare_with() -> None:
     sample = Sample(np.ones((4, 8, 8)), np.zeros(4, int), np.arange(4), True)
     assert np.isnan(counting_noise(sample, np.ones((8, 8), bool)))
+
+
+def test_noise_is_measured_where_most_pixels_are_empty() -> None:
+    rng = np.random.default_rng(0)
+    mean = np.where(rng.random((64, 64)) < 0.2, 0.5, 0.0)
+    rows, columns = np.divmod(np.arange(64), 8)
+    sample = Sample(rng.poisson(mean, (64, 64, 64)), rows, columns, True)
+    assert counting_noise(sample, np.ones((64, 64), bool)) == pytest.approx(1.0, rel=0.2)

@@ -50,7 +50,8 @@ def with_doubts(fields: Fields, knowledge: Knowledge) -> Fields:
         Dictionary, whose entries may be doubtful.
     """
     entries = np.isin(fields.context.label, list(knowledge.doubts)) & (fields.context.label >= 0)
-    other = unexplained(fields)
+    noisy = np.isfinite(knowledge.pixel_noise)  # without noise every model misfits
+    other = unexplained(fields) & noisy
     affine, context = (replace(each, valid=each.valid & ~other) for each in (fields.affine, fields.context))
     fields = replace(fields, affine=affine, context=context)
     return fields.doubted(entries, Doubt.ENTRY).doubted(other, Doubt.MISFIT | Doubt.OTHER_STRUCTURE)
@@ -97,11 +98,8 @@ def _unlike_class(misfit: FloatArray, mine: BoolArray) -> BoolArray:
     alone = ndimage.sum_labels(suspect, area, count) < AREA
     faint = np.concatenate([[False], alone])[area] & (misfit < (1 + ALONE) * typical)
     sharp = ndimage.sum_labels(steep, area, count) >= 0.5 * ndimage.sum_labels(border, area, count)
-    return (
-        suspect
-        & ~faint
-        & (np.concatenate([[False], sharp])[area] | (misfit > limit(np.nan_to_num(around, nan=np.inf))))
-    )
+    spike = misfit > limit(np.nan_to_num(around, nan=np.inf))
+    return suspect & ~faint & (np.concatenate([[False], sharp])[area] | spike)
 
 
 def _median_around(values: FloatArray, where: BoolArray) -> FloatArray:

@@ -164,7 +164,9 @@ def counting_noise(sample: Sample, seen: BoolArray) -> float:
     change = (one - two) ** 2 / 2
     alike = change.sum(1) <= np.median(change.sum(1))  # the others may straddle a boundary
     mean, variance = 0.5 * (one + two)[alike].mean(0), change[alike].mean(0)
-    dark = mean <= np.median(mean)
-    if mean[dark].sum() <= 0 or variance[dark].sum() <= NOISELESS * (mean[dark] ** 2).sum():
+    if not (mean > 0).any():
+        return float("nan")
+    dark = (mean > 0) & (mean <= np.median(mean[mean > 0]))
+    if variance[dark].sum() <= NOISELESS * (mean[dark] ** 2).sum():
         return float("nan")
     return float(variance[dark].sum() / mean[dark].sum())
