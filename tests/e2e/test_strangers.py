@@ -341,7 +341,7 @@ class TestFiles:
 
 
 class TestOverlap:
-    """Failure 7: where crystals lie above each other in depth, shares and strain are as right as stated."""
+    """Failure 7: where crystals lie above each other in depth, that is said, and what is valid is as right as told."""
 
     @pytest.mark.parametrize(
         ("turned", "backgrounds"),
@@ -365,7 +365,11 @@ class TestOverlap:
         )  # fmt: skip
         maps = cs.map(made.counts, reference=":,0:6")
         stretch, _ = st.split(gradients[1] @ np.linalg.inv(gradients[0]))
-        overlap = maps["valid"].values & (np.abs(second - 0.5) < 0.4) & (np.abs(second - 0.5) > 0.05)
+        overlap = np.broadcast_to((np.abs(second - 0.5) < 0.4) & (np.abs(second - 0.5) > 0.05), shape[:2])
+        assert (maps["doubt"].values[overlap] != 0).mean() > 0.9
+        overlap = overlap & maps["valid"].values
+        if not overlap.any():  # blank, and it says why
+            return
         for name, strain in (("exx", stretch[1, 1] - 1), ("eyy", stretch[0, 0] - 1), ("exy", stretch[0, 1])):
             z = ((maps[name].values - second * strain) / maps[f"{name}_sigma"].values)[overlap]
             assert np.sqrt(np.mean(z**2)) < 1.4, name

@@ -52,14 +52,14 @@ def test_raw_offset_order_and_inferred_number_of_patterns(raw):
         ({"shape": (4, 4, 37, 34), "dtype": "uint16"}, "holds 50320 bytes"),
         ({"shape": (10**6, 10**6, 512, 512), "dtype": "uint16"}, "needs"),
         ({"shape": (4, 5, 37, 34), "dtype": "uint16", "offset": 10**9}, "holds 0 bytes"),
-        ({"shape": (4, 5, 37, 34), "dtype": "uint16", "offset": -1}, "--offset"),
+        ({"shape": (4, 5, 37, 34), "dtype": "uint16", "offset": -1}, "offset"),
         ({"shape": (4, 5, 37, 34), "dtype": "u2,f4"}, "no type of numbers"),
         ({"shape": (4, 5, 37, 34), "dtype": "object"}, "no type of numbers"),
         ({"shape": (4, 5, 37, 34), "dtype": "complex64"}, "no type of numbers"),
         ({"shape": (4, 5, 37, 34), "dtype": "counts"}, "no type of numbers"),
         ({"shape": (0, 5, 37, 34), "dtype": "uint16"}, "at least 1"),
         ({"shape": (37,), "dtype": "uint16"}, "--shape is"),
-        ({"shape": (37, 34), "dtype": "uint16", "order": "Z"}, "--order"),
+        ({"shape": (37, 34), "dtype": "uint16", "order": "Z"}, "order"),
     ],
 )
 def test_raw_layouts_that_do_not_fit(raw, options, match):
@@ -168,10 +168,10 @@ def test_flyback_columns_are_left_out():
         ({"detector_roi": "0:99,0:2"}, "--detector-roi"),
         ({"detector_roi": "0:15,0:30"}, "15x30 pixels left"),
         ({"bin": 3}, "12x11 pixels left"),
-        ({"bin": 0}, "--bin"),
+        ({"bin": 0}, "bin"),
         ({"bin": 10**9}, "0x0 pixels left"),
         ({"flyback": 5}, "leaves nothing"),
-        ({"flyback": -1}, "--flyback"),
+        ({"flyback": -1}, "flyback"),
     ],
 )
 def test_parts_that_do_not_exist(options, match):
