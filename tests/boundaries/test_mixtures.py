@@ -8,33 +8,13 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from cyclestrain.affine import rotation, symmetric
-from cyclestrain.boundaries import Mixtures, Sides, find_sides
+from boundaries.halves import SHAPE, halves, sides_of
+from cyclestrain.affine import symmetric
+from cyclestrain.boundaries import Mixtures
 from cyclestrain.boundaries.sides import MOST
-from cyclestrain.data import AffineField, Doubt, Fields, FloatArray, StrainMaps
+from cyclestrain.data import AffineField, Doubt, Fields, StrainMaps
 from cyclestrain.pattern import Candidates, Decomposition
 from cyclestrain.strain import Reference, relative_strain
-from laws import lattices_seen, one_class_field
-
-SIXFOLD = rotation(np.pi / 3 * np.arange(6))
-SHAPE = (12, 20)
-CERTAIN, FITTING = np.full(SHAPE, 100.0), np.ones(SHAPE)
-
-
-def halves(turn: float = 0.3, edge: int = 10, sigma: float = 1e-4) -> AffineField:
-    """Two crystals side by side, every second position labelled in another, equivalent way."""
-    affine = np.broadcast_to(np.eye(2), (*SHAPE, 2, 2)).copy()
-    affine[:, edge:] = rotation(turn)
-    affine[::2, ::2] = affine[::2, ::2] @ SIXFOLD[2]
-    return one_class_field(affine, sigma, SIXFOLD)
-
-
-def sides_of(field: AffineField, gain: FloatArray | None = None) -> Sides:
-    return find_sides(field, np.ones(SHAPE) if gain is None else gain, CERTAIN, FITTING, lattices_seen(field))
-
-
-def columns(sides: Sides) -> set[int]:
-    return set((sides.position % SHAPE[1]).tolist())
 
 
 @pytest.fixture(scope="module")
