@@ -17,7 +17,7 @@ from cyclestrain.figures.maps import PATTERN
 from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, PAGE_WIDTH, TITLE_SIZE, Box, Page
 from cyclestrain.figures.panels import GAP, MARGIN, panel_title
 
-__all__ = ["RadialProfile", "dictionary_figure", "probe_radius", "radial_profile"]
+__all__ = ["RadialProfile", "circle", "dictionary_figure", "probe_radius", "radial_profile"]
 
 TOP, NOTE_BAND, TITLE_BAND = 11.0, 7.0, 5.0
 """Heights of the bands around the panels, millimetres."""
@@ -123,7 +123,18 @@ def _brightness(average: NDArray[np.float64], y: NDArray[np.float64], x: NDArray
     return low, high if high > low else low + 1.0
 
 
-def _circle(axes: Axes, y: NDArray[np.float64], x: NDArray[np.float64], radius: float) -> None:
+def circle(axes: Axes, y: NDArray[np.float64], x: NDArray[np.float64], radius: float) -> None:
+    """Draw circles of one radius.
+
+    Parameters
+    ----------
+    axes
+        Axes of an image.
+    y, x
+        Middles of the circles, in the coordinates of the axes, shape ``(n,)``.
+    radius
+        Their radius.
+    """
     diameters = np.full(y.size, 2 * radius)
     circles = EllipseCollection(
         diameters,
@@ -153,7 +164,7 @@ def _draw_entry(axes: Axes, entry: xr.Dataset, centre: tuple[float, float], radi
         interpolation="nearest",
         extent=(left, left + average.shape[1], top + average.shape[0], top),
     )
-    _circle(axes, y, x, radius)
+    circle(axes, y, x, radius)
     axes.plot(0, 0, "+", color=CIRCLE, ms=4, mew=0.7)
     half = _limits(average, y, x, 2.5 * radius)
     axes.set(xlim=(-half, half), ylim=(half, -half))
@@ -165,7 +176,7 @@ def _draw_probe(axes: Axes, probe: xr.DataArray, oversampling: float, radius: fl
     ny, nx = (n / oversampling / 2 for n in probe.shape)
     axes.imshow(probe.values, cmap=PATTERN, interpolation="nearest", extent=(-nx, nx, ny, -ny))
     if radius is not None:
-        _circle(axes, np.zeros(1), np.zeros(1), radius)
+        circle(axes, np.zeros(1), np.zeros(1), radius)
 
 
 def _draw_profile(axes: Axes, dictionary: xr.Dataset, profile: RadialProfile, radius: float | None) -> None:
