@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["StrainAccessor"]
 
 
-@xr.register_dataset_accessor("strain")
+@xr.register_dataset_accessor("strain")  # type: ignore[no-untyped-call]
 class StrainAccessor:
     """What a result can do: ``maps.strain.predicted(12, 30)``.
 

@@ -53,7 +53,8 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
     good
         Detector pixels that can be trusted, shape ``(qy, qx)``.
     """
-    entries, out = dictionary.entries, {}
+    entries = dictionary.entries
+    out: dict[str, Any] = {}
     for suffix, field in (("", fields.context), ("_raw", fields.affine)):
         out |= _transform(field, suffix)
     by_reflection, lengths = ("entry", "reflection"), [len(e.probe.values) for e in entries]
