@@ -24,7 +24,7 @@ simulated = cs.simulate("polycrystal", folder / "scan.h5", scan=(32, 32), backgr
 
 scan = cs.read(folder / "scan.h5")
 pattern = scan.source[16, 16]
-plt.imshow(np.sqrt(pattern), cmap="gray")
+plt.imshow(np.sqrt(pattern), cmap="gray_r", vmax=4)
 plt.title("one pattern, square root of counts")
 plt.axis("off")
 plt.show()
@@ -51,9 +51,10 @@ print(cs.info(folder / "strain.nc"))
 # %%
 # Can it be trusted?
 # ------------------
-# Here the truth is known. Errors divided by the uncertainty that the map states should have a standard deviation near
-# one. It is smaller here: what a few grains cannot tell about an elliptic distortion of the detector is part of sigma,
-# and this simulated detector has none. Who knows that theirs is round says so: ``ellipse=(1, 0)``.
+# Here the truth is known. Errors divided by the uncertainty that the map states should have a
+# standard deviation near one. It is smaller here: what a few grains cannot tell about an elliptic
+# distortion of the detector is part of sigma, and this simulated detector has none. Who knows
+# that theirs is round says so: ``ellipse=(1, 0)``.
 
 known = cs.map(folder / "scan.h5", ellipse=(1, 0))
 from cyclestrain.evaluation import relative_truth

@@ -16,10 +16,9 @@ simulated = cs.simulate("ripple", scan=(24, 24), background=0.2, seed=9)
 # What a HyperSpy user has: a signal whose axes know their steps.
 
 signal = hs.signals.Signal2D(np.asarray(simulated.scan.source))
-for axis, (scale, units, name) in zip(
-    signal.axes_manager._axes, [(0.8, "nm", "y"), (0.8, "nm", "x"), (0.05, "1/nm", "ky"), (0.05, "1/nm", "kx")], strict=True
-):
-    axis.scale, axis.units, axis.name = scale, units, name
+steps = [("y", 0.8, "nm"), ("x", 0.8, "nm"), ("ky", 0.05, "1/nm"), ("kx", 0.05, "1/nm")]
+for axis, (name, scale, units) in zip(signal.axes_manager._axes, steps, strict=True):
+    axis.name, axis.scale, axis.units = name, scale, units
 print(signal)
 
 # %%

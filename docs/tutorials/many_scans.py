@@ -24,13 +24,16 @@ model = cs.fit(folder / "clear.h5", folder / "model.safetensors", epochs=2)
 print(cs.info(folder / "model.safetensors"))
 
 # %%
-# Then each further scan is mapped with it: nothing is learned again, and the classes have the same numbers in every map.
+# Then each further scan is mapped with it: nothing is learned again, and the classes have the
+# same numbers in every map.
 
 maps = cs.map(folder / "noisy.h5", model=folder / "model.safetensors")
 alone = cs.map(folder / "noisy.h5")
 for name, result in (("with the model", maps), ("alone", alone)):
-    print(f"{name}: {int(result.valid.sum())} of {result.valid.size} valid, "
-          f"median sigma of exx {float(np.nanmedian(result.exx_sigma.where(result.valid))):.1e}")
+    print(
+        f"{name}: {int(result.valid.sum())} of {result.valid.size} valid, "
+        f"median sigma of exx {float(np.nanmedian(result.exx_sigma.where(result.valid))):.1e}"
+    )
 
 # %%
 # In a shell, for a night of scans::

@@ -18,8 +18,8 @@ folder = Path(tempfile.mkdtemp())
 simulated = cs.simulate("ripple", scan=(24, 24), background=0.2, seed=8)
 
 # %%
-# In: a file that ``py4DSTEM.save`` wrote is read as it is, with its calibration. So is a ``DataCube`` in memory, where
-# both are installed: ``cs.map(datacube)``.
+# In: a file that ``py4DSTEM.save`` wrote is read as it is, with its calibration. So is a
+# ``DataCube`` in memory, where both are installed: ``cs.map(datacube)``.
 
 maps = cs.map(simulated.scan)
 
@@ -46,5 +46,6 @@ with h5py.File(folder / "strain.emd") as file:
 # blank               0 where ``mask`` is 0          NaN
 # ==================  =============================  ===========================
 #
-# What you no longer choose: a probe template, its edge filter, correlation power, minimum intensity and spacing of
-# peaks, basis vectors, index limits. What you gain is an uncertainty for each number.
+# What you no longer choose: a probe template, its edge filter, correlation power, minimum
+# intensity and spacing of peaks, basis vectors, index limits. What you gain is an uncertainty for
+# each number.

@@ -33,8 +33,8 @@ figure.colorbar(image, ax=axes, label="strain")
 plt.show()
 
 # %%
-# Does sigma tell the truth? Here, where the strain is known, it can be asked: error over sigma should be a normal
-# distribution of width one.
+# Does sigma tell the truth? Here, where the strain is known, it can be asked: error over sigma
+# should be a normal distribution of width one.
 
 from cyclestrain.evaluation import relative_truth
 
@@ -52,9 +52,10 @@ plt.show()
 # %%
 # What sigma does not know
 # ------------------------
-# Sigma holds counting statistics, shares of overlapping crystals, scatter that neighbours show beyond their noise, and
-# what is not known of an elliptic distortion. It does not hold what all positions share: a wrong camera length, contrast
-# inside thick crystals' disks beyond what their neighbours disagree on. What else may be wrong is in ``doubt``:
+# Sigma holds counting statistics, shares of overlapping crystals, scatter that neighbours show
+# beyond their noise, and what is not known of an elliptic distortion. It does not hold what all
+# positions share: a wrong camera length, contrast inside thick crystals' disks beyond what their
+# neighbours disagree on. What else may be wrong is in ``doubt``:
 
 flags = dict(zip(maps.doubt.attrs["flag_meanings"].split(), maps.doubt.attrs["flag_masks"], strict=True))
 for name, bit in flags.items():
@@ -62,7 +63,8 @@ for name, bit in flags.items():
     print(f"{name:18s}{count:5d} positions")
 
 # %%
-# ``valid`` is the short answer: the estimate is meant to be used. ``doubt`` may be set where ``valid`` is true; then the
-# number is usable, and the reason to look twice is named. The sentences of ``cyclestrain info strain.nc`` say the same:
+# ``valid`` is the short answer: the estimate is meant to be used. ``doubt`` may be set where
+# ``valid`` is true; then the number is usable, and the reason to look twice is named. The sentences
+# of ``cyclestrain info strain.nc`` say the same:
 
 print(cs.info(folder / "strain.nc"))

@@ -15,8 +15,8 @@ import cyclestrain as cs
 from cyclestrain.simulation.thick import SETS
 
 # %%
-# A multislice simulation of strained Si/SiGe layers along [110], bent, on a peaked background. It shares nothing with
-# the model that fits it.
+# A multislice simulation of strained Si/SiGe layers along [110], bent, on a peaked background. It
+# shares nothing with the model that fits it.
 
 layers = SETS["SiGe multilayer [110]"]
 scan = layers.record(layers.make((16, 16)), background=0.25, seed=1)
@@ -40,9 +40,10 @@ truth = relative_truth(maps, scan.truth)
 good = maps.valid.values
 for name in ("exx", "eyy"):
     error = (maps[name] - truth[name]).values[good]
-    print(f"{name}: mean absolute error {np.abs(error).mean():.1e}, error over sigma {(error / maps[f'{name}_sigma'].values[good]).std():.1f}")
+    z = error / maps[f"{name}_sigma"].values[good]
+    print(f"{name}: mean absolute error {np.abs(error).mean():.1e}, error over sigma {z.std():.1f}")
 
 # %%
-# What to do where it is not enough: a smaller convergence angle (smaller disks hold less contrast), precession, or a
-# patterned aperture; and a look at ``doubt``. :doc:`/benchmark/dynamical` has errors for fourteen materials, zones and
-# thicknesses.
+# What to do where it is not enough: a smaller convergence angle (smaller disks hold less
+# contrast), precession, or a patterned aperture; and a look at ``doubt``.
+# :doc:`/benchmark/dynamical` has errors for fourteen materials, zones and thicknesses.

@@ -34,8 +34,9 @@ print(cs.info(folder / "mine.h5"))
 # %%
 # A stack of frames without a scan shape
 # --------------------------------------
-# Many detectors write frames one after the other. Where the number of frames is not a square, or the scan had flyback
-# frames, the shape has to be given: ``--scan-shape 16 16`` on the command line.
+# Many detectors write frames one after the other. Where the number of frames is not a square, or
+# the scan had flyback frames, the shape has to be given: ``--scan-shape 16 16`` on the command
+# line.
 
 with h5py.File(folder / "stack.h5", "w") as file:
     file["frames"] = patterns.reshape(256, 128, 128)[:240]
@@ -67,8 +68,8 @@ print(f"{int(maps.valid.sum())} of {maps.valid.size} positions valid")
 # %%
 # Counts, not intensities
 # -----------------------
-# Uncertainties come from counting statistics. Patterns that were scaled, filtered or background-subtracted have lost
-# them; give the file that the detector wrote. A constant gain, as of a scintillator camera, is measured from the scan
-# itself:
+# Uncertainties come from counting statistics. Patterns that were scaled, filtered or
+# background-subtracted have lost them; give the file that the detector wrote. A constant gain, as
+# of a scintillator camera, is measured from the scan itself:
 
 print(maps.attrs.get("noise", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -32,6 +33,8 @@ DESCRIPTION = (
     "axes in detector pixels."
 )
 CIRCLE = "#d1495b"
+LABELLED_UP_TO, LABEL_SIZE = 2, 4.5
+"""Number of entries whose panels are large enough for the indices of the reflections, and their font size, points."""
 # The counts of an averaged pattern span decades: their square root shows weak disks without lifting the noise.
 GAMMA = 0.5
 
@@ -123,7 +126,7 @@ def _brightness(average: NDArray[np.float64], y: NDArray[np.float64], x: NDArray
     return low, high if high > low else low + 1.0
 
 
-def circle(axes: Axes, y: NDArray[np.float64], x: NDArray[np.float64], radius: float) -> None:
+def circle(axes: Axes, y: NDArray[Any], x: NDArray[Any], radius: float) -> None:
     """Draw circles of one radius.
 
     Parameters
@@ -150,7 +153,18 @@ def circle(axes: Axes, y: NDArray[np.float64], x: NDArray[np.float64], radius: f
     axes.add_collection(circles, autolim=False)
 
 
-def _draw_entry(axes: Axes, entry: xr.Dataset, centre: tuple[float, float], radius: float) -> int:
+def _label(axes: Axes, reflections: NDArray[np.float64], radius: float) -> None:
+    """Write the indices of the reflections ``(y, x, h, k)`` under their disks, a bar over negative ones."""
+    for y, x, h, k in reflections:
+        if np.isfinite(h) and np.isfinite(k):
+            indices = (rf"\bar{{{-n:.0f}}}" if n < 0 else f"{n:.0f}" for n in (h, k))
+            style: dict[str, Any] = {"size": LABEL_SIZE, "color": CIRCLE, "ha": "center", "va": "top", "clip_on": True}
+            axes.text(x, y + 1.2 * radius, f"${''.join(indices)}$", **style)
+
+
+def _draw_entry(
+    axes: Axes, entry: xr.Dataset, centre: tuple[float, float], radius: float, *, labelled: bool = False
+) -> int:
     average = np.asarray(entry["average"].values, dtype=np.float64)
     y, x = (np.asarray(entry[name].values, dtype=np.float64) for name in ("reflection_y", "reflection_x"))
     found = np.isfinite(y) & np.isfinite(x)
@@ -166,6 +180,9 @@ def _draw_entry(axes: Axes, entry: xr.Dataset, centre: tuple[float, float], radi
     )
     circle(axes, y, x, radius)
     axes.plot(0, 0, "+", color=CIRCLE, ms=4, mew=0.7)
+    if labelled and "reflection_h" in entry:
+        h, k = (np.asarray(entry[f"reflection_{name}"].values, dtype=np.float64)[found] for name in ("h", "k"))
+        _label(axes, np.stack([y, x, h, k], -1), radius)
     half = _limits(average, y, x, 2.5 * radius)
     axes.set(xlim=(-half, half), ylim=(half, -half))
     axes.tick_params(direction="out")
@@ -226,7 +243,8 @@ def dictionary_figure(dictionary: xr.Dataset) -> Figure:
         box = _entry_box(entry, n)
         axes = page.axes(box)
         axes.set_label(f"class {entry}")
-        found = _draw_entry(axes, dictionary.isel({"class": entry}), (centre_y, centre_x), radius or 3.0)
+        own, centre = dictionary.isel({"class": entry}), (centre_y, centre_x)
+        found = _draw_entry(axes, own, centre, radius or 3.0, labelled=n <= LABELLED_UP_TO)
         fold = f", {symmetry[entry]}-fold" if entry < len(symmetry) else ""
         panel_title(page, box, entry, f"class {entry}{fold}, {found} reflections")
     _draw_probe_panels(page, dictionary, profile, boxes)

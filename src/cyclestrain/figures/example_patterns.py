@@ -19,7 +19,7 @@ from cyclestrain.figures.ranges import ColourScale
 
 __all__ = ["Example", "examples_figure"]
 
-TOP, BESIDE, GAP, BAR = 13.0, 34.0, 3.0, 2.0
+TOP, BESIDE, GAP, BAR = 16.5, 34.0, 3.0, 2.0
 """Height of the header, width of the text beside a row, gaps and height of the colour bar, millimetres."""
 SIDE = 44.0
 """Side of a panel, millimetres."""
@@ -29,8 +29,8 @@ GAMMA = 0.5
 """Square-root scale of counts: it shows weak disks without lifting the noise."""
 HEADINGS = ("recorded", "fitted", "(recorded \N{MINUS SIGN} fitted) / noise")
 DESCRIPTION = (
-    "Counts on a square-root scale, circles where the fit expects disks; beside them what the model draws, and the residual\n"
-    "in standard deviations of a pixel. Where the fit is right, the residual has no structure."
+    "Counts on a square-root scale, circles where the fit expects disks; beside them what the model draws, and the\n"
+    "residual in standard deviations of a pixel. Where the fit is right, the residual has no structure."
 )
 
 
@@ -87,14 +87,21 @@ def examples_figure(examples: Sequence[Example]) -> Figure:
     return page.figure
 
 
+def _brightest(example: Example) -> float:
+    """Counts at the end of the scale: those of the brightest disk, so that the foot of the beam does not set it."""
+    places = np.rint(example.disks).astype(int)
+    inside = (places >= 0).all(1) & (places < example.fitted.shape).all(1)
+    at_disks = example.fitted[tuple(places[inside].T)]
+    at_disks = at_disks[np.isfinite(at_disks)]
+    return max(float(at_disks.max()), 1.0) if at_disks.size else max(float(example.recorded.max()), 1.0)
+
+
 def _draw(panels: Sequence[Axes], example: Example) -> None:
     """The three panels of one example, cut to where its reflections are."""
     recorded, fitted = example.recorded.astype(float), example.fitted
-    seen = recorded[np.isfinite(fitted)]
-    low, high = (float(q) for q in np.quantile(seen, [0.02, 0.999])) if seen.size else (0.0, 1.0)
-    norm = PowerNorm(GAMMA, 0, max(high - low, 1e-9), clip=True)
+    norm = PowerNorm(GAMMA, 0, _brightest(example), clip=True)
     for axes, image in zip(panels, (recorded, fitted), strict=False):
-        axes.imshow(np.clip(image - low, 0, None), cmap=PATTERN, norm=norm, interpolation="nearest")
+        axes.imshow(np.clip(image, 0, None), cmap=PATTERN, norm=norm, interpolation="nearest")
     residual = (recorded - fitted) / example.noise
     panels[2].imshow(residual, cmap=DIVERGING, norm=Normalize(RESIDUAL.low, RESIDUAL.high), interpolation="nearest")
     if len(example.disks):
