@@ -1,6 +1,7 @@
 # Every target sets up what it needs in .venv, once; nothing has to be installed by hand but Python >= 3.11 and make.
 #   make demo    simulate a noisy scan, map it, compare with the truth, draw the figures
 #   make test    the whole check: lint, types, layers, tests (what CI runs)
+#   make docs    the documentation site in build/docs: every tutorial is run, a warning is an error
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
 
-.PHONY: demo test lint types layers pytest slow format docs-figures clean
+.PHONY: demo test lint types layers pytest slow format docs docs-figures clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -37,6 +38,9 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -W --keep-going -j 2 -b html docs build/docs
+
 docs-figures: $(VENV)/.installed
 	$(BIN)/cyclestrain demo build/docs-figures --force
 	mkdir -p docs/images
@@ -57,4 +61,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install -q -c constraints.txt -e ".[docs]"
 	touch $@

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, export, fit, info, map, show, simulate
+    from cyclestrain.api import benchmark, demo, export, fit, info, load, map, report, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -42,8 +42,10 @@ __all__ = [
     "export",
     "fit",
     "info",
+    "load",
     "map",
     "read",
+    "report",
     "show",
     "simulate",
 ]
@@ -63,8 +65,10 @@ _HOME = {
     "export": "api",
     "fit": "api",
     "info": "api",
+    "load": "api",
     "map": "api",
     "read": "io",
+    "report": "api",
     "show": "api",
     "simulate": "api",
     "__version__": "version",

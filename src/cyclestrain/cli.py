@@ -143,6 +143,11 @@ def _show(result: str, **options: Any) -> None:
     print(f"wrote {output}")
 
 
+@_command(api.report, output="Page to write; by default RESULT.html.")
+def _report(result: str, output: str | None = None, **options: Any) -> None:
+    print(f"wrote {api.report(result, output or f'{Path(result).stem}.html', **options)}")
+
+
 @_command(api.export, output="File to write; its extension names the target.")
 def _export(result: str, output: str, **options: Any) -> None:
     print(f"wrote {', '.join(map(str, api.export(result, output, **options)))}")
