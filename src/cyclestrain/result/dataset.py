@@ -13,7 +13,7 @@ from cyclestrain.pattern import Dictionary
 from cyclestrain.result.patterns import stacked
 from cyclestrain.strain import Reference
 
-__all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset"]
+__all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset", "strain_variables"]
 
 UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
 """Unit of each component."""
@@ -50,7 +50,16 @@ class MapResult:
         return {"dictionary": self.dictionary} | ({} if self.training is None else {"training": self.training})
 
 
-def _strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
+def strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
+    """Variables of a result for strain and rotation with their uncertainties.
+
+    Parameters
+    ----------
+    maps
+        Strain in the axes of the result.
+    suffix
+        ``""`` for the best estimate, ``_raw`` for each pattern alone.
+    """
     out: dict[str, Any] = {}
     sigma = maps.sigma
     for k, name in enumerate(("eyy", "exx", "exy", "rotation")):
@@ -81,7 +90,7 @@ def assemble(
     """
     dims = ("ry", "rx")
     order = ("exx", "eyy", "exy", "rotation")
-    variables = _strain_variables(estimate, "") | _strain_variables(raw, "_raw")
+    variables = strain_variables(estimate, "") | strain_variables(raw, "_raw")
     variables = {
         name: variables[name]
         for suffix in ("", "_raw", "_sigma", "_raw_sigma")
@@ -114,11 +123,10 @@ def assemble(
         )  # fmt: skip
     variables["doubt"] = (dims, _doubt(fields), DOUBT_ATTRIBUTES)
     coords: dict[str, Any] = {}
-    for dim, size in zip(dims, scan.scan_shape, strict=True):
+    for dim, size, first in zip(dims, scan.scan_shape, scan.metadata.get("scan_origin", (0, 0)), strict=True):
         step = scan.real_step
-        coords[dim] = (
-            (dim,), np.arange(size) * (step.value if step else 1.0), {"units": step.unit if step else "positions"}
-        )  # fmt: skip
+        places = (first + np.arange(size)) * (step.value if step else 1.0)
+        coords[dim] = ((dim,), places, {"units": step.unit if step else "positions"})
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 
