@@ -30,7 +30,7 @@ __all__ = ["MIN_GAIN", "MIN_SIGNIFICANCE", "BlockFit", "chunks", "fit_from_rotat
 
 CHUNK = 512
 """Patterns fitted at a time: their windows stay in the processor's cache and memory stays small."""
-SETTLING = (3, 2, 2)
+SETTLING = (4, 4, 12)
 """Steps before windows are cut again around where the reflections are now, where a start may be off by their size."""
 MIN_SIGNIFICANCE = 5.0
 """Significance from which a pattern whose neighbours agree counts as crystal.

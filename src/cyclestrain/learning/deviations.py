@@ -13,7 +13,7 @@ __all__ = ["measure_deviations"]
 
 
 def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
-    """Standard deviations of the deviations beyond noise, empirical-Bayes priors of shape ``(reflection, 8)``.
+    """Standard deviations of the deviations beyond noise, empirical-Bayes priors of shape ``(reflection, 9)``.
 
     Intensities, positions and contrast get one width per reflection, background level and slopes one for all
     reflections. A width that is not three times its own uncertainty above zero is zero: where nothing deviates nothing
@@ -42,7 +42,9 @@ def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, tr
     noise = np.where(trust > 0, 0.5 * np.trace(covariance, axis1=-2, axis2=-1), np.nan)
     squares = np.where(trust > 0, 0.5 * (shift**2).sum(-1), np.nan)
     spread[:, 4] = np.minimum(_spread(*_excess_variance(np.sqrt(squares), noise, axis=0)), 3.0)
-    for column, modes in ((5, slice(4, 6)), (6, slice(6, 7)), (7, slice(7, 9))):
+    for column, modes in ((5, slice(4, 6)), (6, slice(6, 7)), (7, slice(7, 9)), (8, slice(9, 13))):
+        if not np.isfinite(deviations.value[..., modes]).any():
+            continue
         spread[:, column] = _contrast_spread(deviations.value[..., modes], deviations.variance[..., modes])
     return spread
 

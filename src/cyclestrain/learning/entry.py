@@ -136,7 +136,8 @@ def _alternate(
         positions = predicted_positions(start, entry.reflections)
         stack = lesson.windows(positions, entry.probe.half + 2)
         fit = refine(
-            stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale
+            stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale,
+            iterations=12 if entry.has_contrast else 3,
         )
         noise_scale *= _misfit(fit)
         entry = _improved(stack, entry, fit, noise_scale, (lesson.members >= 0).sum(1), move=round_ > 0)

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.window_sums import Fits, Normal, Shapes, add_windows
 from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge
-from cyclestrain.pattern.reflection import N_LOCAL
+from cyclestrain.pattern.reflection import N_LOCAL, N_SMOOTH
 
 __all__ = ["Deviations", "fit_profiles", "held_out_positions"]
 
@@ -51,7 +51,7 @@ class Deviations:
     ----------
     value, variance
         Intensity (counts), background level and slopes, contrast inside the disk (relative), shape
-        ``(n, reflection, 9)``; NaN where not measured.
+        ``(n, reflection, 13)``; NaN where not measured.
     """
 
     value: FloatArray
@@ -106,7 +106,8 @@ def fit_profiles(
     )  # fmt: skip
     shapes = Shapes(profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support)
     parts = Normal.parts(len(profile), len(background))
-    add_windows(fits, shapes, parts, deviations)
+    # Modes of third order are only looked for where there is contrast: they cost time and tell a shift less well.
+    add_windows(fits, shapes, parts, deviations, N_LOCAL if entry.has_contrast else N_SMOOTH)
     normal = Normal(*(array.sum(0) for array in parts))
     new_probe = _fit_probe_profile(normal.probe / noise_scale, normal.probe_rhs / noise_scale, probe)
     seen = normal.background[0] > 0

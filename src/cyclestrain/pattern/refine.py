@@ -70,8 +70,8 @@ class PatternFit:
     covariance
         Covariance of ``(A_yy, A_yx, A_xy, A_xx, c_y, c_x, gain, level)``, corrected for misfit, shape ``(n, 8, 8)``.
     local
-        Deviations of each reflection, shape ``(n, reflection, 9)``: intensity (counts), background level and slopes,
-        and contrast inside the disk (slopes, bowl, saddles).
+        Deviations of each reflection, shape ``(n, reflection, 13)``: intensity (counts), background level and slopes,
+        and contrast inside the disk (slopes, bowl, saddles, third order).
     chi_square, n_pixels
         Pearson chi-square in units of the noise scale and number of pixels of each reflection, shape ``(n,
         reflection)``.
