@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cyclestrain.data import FloatArray
-from cyclestrain.learning.profiles import Deviations, shift_design
-from cyclestrain.pattern import Entry, PatternFit
+from cyclestrain.learning.profiles import Deviations
+from cyclestrain.pattern import Entry, PatternFit, shift_design
 from cyclestrain.pattern.elimination import STEEPEST
 
 __all__ = ["measure_deviations"]

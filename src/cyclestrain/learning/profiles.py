@@ -11,18 +11,10 @@ from scipy.optimize import minimize
 
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.window_sums import Fits, Normal, Shapes, add_windows
-from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge
+from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge, shift_design
 from cyclestrain.pattern.reflection import N_LOCAL, N_SMOOTH
 
-__all__ = ["Deviations", "fit_profiles", "held_out_positions", "shift_design"]
-
-
-def shift_design(reflections: FloatArray) -> FloatArray:
-    """Derivative of the position of every reflection with respect to a pattern's parameters, shape ``(g, 2, 8)``."""
-    design = np.zeros((len(reflections), 2, 8))
-    design[:, 0, 0:2] = design[:, 1, 2:4] = reflections
-    design[:, 0, 4] = design[:, 1, 5] = 1.0
-    return design
+__all__ = ["Deviations", "fit_profiles", "held_out_positions"]
 
 
 def held_out_positions(fit: PatternFit, reflections: FloatArray) -> FloatArray:

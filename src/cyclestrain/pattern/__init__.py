@@ -10,7 +10,7 @@ from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import seen_edge
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
-from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine
+from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine, shift_design
 from cyclestrain.pattern.windows import WindowStack, gather
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "predicted_positions",
     "refine",
     "seen_edge",
+    "shift_design",
 ]
