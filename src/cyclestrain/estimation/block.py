@@ -67,6 +67,8 @@ class BlockFit:
         Share of the entry's reflections that were compared with counts, shape ``(n,)``.
     shared
         Share of the covariance that neighbours have in common, see `AffineField`, shape ``(n,)``.
+    saturated
+        Share of the pixels at the end of the detector's scale in the disk that has most of them, shape ``(n,)``.
     """
 
     positions: IntArray
@@ -82,6 +84,7 @@ class BlockFit:
     summed: FloatArray
     seen: FloatArray
     shared: FloatArray
+    saturated: FloatArray
 
     @classmethod
     def unknown(cls, positions: IntArray) -> BlockFit:
@@ -102,6 +105,7 @@ class BlockFit:
             summed=zero.copy(),
             seen=zero.copy(),
             shared=zero.copy(),
+            saturated=zero.copy(),
         )
 
     @classmethod
@@ -152,6 +156,7 @@ class BlockFit:
             "label": label,
             "seen": (fit.n_pixels > 0).mean(1),
             "shared": fit.shared,
+            "saturated": fit.saturated,
         }
         return self.with_values(index, **found)
 
@@ -259,6 +264,7 @@ def fit_from_start(
         centre_sigma=centre_prior(calibration),
         noise_scale=knowledge.dictionary.noise_scale,
         iterations=iterations,
+        ceiling=calibration.ceiling if members is None else np.inf,
     )
 
 

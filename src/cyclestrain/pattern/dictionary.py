@@ -34,6 +34,11 @@ class Priors:
 
     spread: FloatArray
 
+    def __post_init__(self) -> None:
+        missing = N_SPREADS - self.spread.shape[1]
+        if missing > 0:  # learned before contrast of third order was
+            object.__setattr__(self, "spread", np.pad(self.spread, ((0, 0), (0, missing))))
+
     @property
     def of_deviations(self) -> FloatArray:
         """Width of every fitted deviation of each reflection, see `PatternFit.local`, shape ``(reflection, 13)``."""

@@ -85,6 +85,8 @@ class PatternFit:
     scatter
         Variance of the reflections about the common affine over what their noise and wandering explain, 1 where it is
         no more or where disks have no contrast, shape ``(n,)``.
+    saturated
+        Share of the pixels at the end of the detector's scale in the disk that has most of them, shape ``(n,)``.
     """
 
     start: Start
@@ -97,6 +99,7 @@ class PatternFit:
     shift_information: FloatArray
     prior: FloatArray
     scatter: FloatArray
+    saturated: FloatArray
 
     def only(self, which: Any) -> PatternFit:
         """Fits of some of the patterns, chosen by a mask, indices or a slice."""
@@ -187,6 +190,7 @@ def refine(
     max_shift: float = 1.5,
     robust: bool = True,
     tolerance: float = 0.0,
+    ceiling: float = np.inf,
 ) -> PatternFit:
     """Fit affine, centre, gain and background of every pattern by Fisher scoring.
 
@@ -212,6 +216,8 @@ def refine(
         Whether reflections that do not fit get less weight.
     tolerance
         If above zero, only the parameters are found, and steps end when no reflection moves by more, pixels.
+    ceiling
+        Value at which pixels stop counting.
     """
     probe = probe or entry.probe
     n, n_reflections = stack.counts.shape[:2]
@@ -240,6 +246,7 @@ def refine(
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior, scatter,
+        _saturated(stack, probe.radius, ceiling),
     )  # fmt: skip
 
 
@@ -273,3 +280,12 @@ def _scatter(entry: Entry, outcome: Outcome) -> FloatArray:
     freedom = 2.0 - np.einsum("ngij,ngji->ng", precision, predicted)
     ratio = (square * seen).sum(1) / np.maximum((np.maximum(freedom, 0.0) * seen).sum(1), 1.0)
     return np.maximum(ratio, 1.0)
+
+
+def _saturated(stack: WindowStack, radius: float, ceiling: float) -> FloatArray:
+    """Share of the pixels at the end of the scale in the disk of each pattern that has most of them, ``(n,)``."""
+    if not np.isfinite(ceiling):
+        return np.zeros(len(stack.counts))
+    y, x = np.mgrid[-stack.half : stack.half + 1, -stack.half : stack.half + 1]
+    inside = np.hypot(y, x) <= radius
+    return np.asarray((stack.counts[..., inside] >= ceiling).mean(-1).max(-1, initial=0.0))
