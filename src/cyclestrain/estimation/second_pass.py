@@ -178,7 +178,9 @@ def _one_step(
     ones = np.ones(len(part))
     # Where intensities are free, the gain is not that of a step: from that of the entry no step is too long.
     start = Start(affine, fit.beam[part], ones if entry.has_free_intensities else gain, ones)
-    again = fit_from_start(block.patterns[part], fit.beam[part], start, entry, knowledge, iterations=12 if entry.has_contrast else 1)
+    again = fit_from_start(
+        block.patterns[part], fit.beam[part], start, entry, knowledge, iterations=12 if entry.has_contrast else 1
+    )
     better = always | (again.significance > np.nan_to_num(fit.significance[part]) + 1.0)
     return fit.with_fits(part[better], again.only(better), k)
 

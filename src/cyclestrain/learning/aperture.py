@@ -10,32 +10,42 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 from scipy.optimize import least_squares
 
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.lesson import Lesson
-from cyclestrain.pattern import seen_edge
+from cyclestrain.pattern import pixelated_disk
 
 __all__ = ["edge_of_beam"]
 
 MOST = 512
 """Largest number of patterns that are averaged."""
-INSIDE, OUTSIDE = 2.5, 3.0
-"""Pixels on both sides of the edge that are looked at."""
-RINGS = 8
-"""Rings per pixel."""
-SHARPEST, SOFTEST = 0.12, 1.5
+OUTSIDE = 3.0
+"""Pixels beyond the edge that are looked at."""
+SHARPEST, SOFTEST = 0.12, 1.2
 """Least and largest standard deviation of the edge before pixels blur it, pixels."""
 NEAR, NEAR_SHARE = 0.6, 0.12
 """How far, pixels and share, the edge may be from the radius that is known."""
-CLEAR = 10.0
-"""Least height of the edge, in its standard deviations."""
+CLEAR = 0.25
+"""Largest standard deviation of the radius, pixels."""
 MOST_MISSING = 0.2
 """Share of bad pixels along the edge from which it is not looked for."""
+MOST_MOVED = 0.15
+"""Standard deviation of the beam's centres, pixels, above which their average blurs the edge."""
+MODEL_ERROR = 0.005
+"""Error of the model of a pixel, relative to the brightest."""
+WIDTHS, FALLS = (1.0, 2.0, 4.0, 8.0, 16.0), (1.0, 2.0)
+"""Pixels and exponents of the backgrounds ``(1 + (q / width)^2)^-fall`` that are summed."""
+OVERSAMPLING = 8
+"""Nodes per pixel of the disk that is compared."""
 
 
 def edge_of_beam(lesson: Lesson, radius: float) -> tuple[float, float] | None:
     """Radius of the direct beam's disk and standard deviation of its edge, pixels; None where it shows no clear edge.
+
+    The average pattern is compared with a disk on square pixels, with contrast of second order, on a background that
+    is smooth and round.
 
     Parameters
     ----------
@@ -44,54 +54,47 @@ def edge_of_beam(lesson: Lesson, radius: float) -> tuple[float, float] | None:
     radius
         Radius of the disk so far, pixels.
     """
-    found = _profile(lesson, radius)
-    if found is None:
+    some = np.linspace(0, len(lesson.theta) - 1, min(MOST, len(lesson.theta))).astype(int)
+    if lesson.centre[some].std(0).max() > MOST_MOVED:
         return None
-    r, values, error = found
+    mean = lesson.patterns[lesson.members[some, 0]].mean(0, dtype=np.float64)
+    reach = max(NEAR, NEAR_SHARE * radius)
+    y, x = np.indices(mean.shape)
+    offset = np.stack([y, x], -1) - lesson.centre[some].mean(0)
+    near = np.hypot(*np.moveaxis(offset, -1, 0)) < radius + OUTSIDE
+    if (near & ~lesson.good).sum() > MOST_MISSING * near.sum():
+        return None
+    used = near & lesson.good
+    values, offset = mean[used], offset[used]
+    error = np.sqrt(np.maximum(values, 0) / len(some) + (MODEL_ERROR * values.max()) ** 2 + 1e-12)
+    bounds: Any = ([max(radius - reach, 0.5), SHARPEST, -1.0, -1.0], [radius + reach, SOFTEST, 1.0, 1.0])
 
     def columns(shape: FloatArray) -> FloatArray:
-        edge, t = seen_edge(r, shape[0], shape[1]), (r - radius) / OUTSIDE
-        return np.stack([edge, edge * t, edge * t**2, np.ones_like(r), t, t**2], 1) / error[:, None]
+        return _columns(offset - shape[2:], shape[0], shape[1], radius) / error[:, None]
 
     def misfit(shape: FloatArray) -> FloatArray:
         matrix = columns(shape)
         return np.asarray(matrix @ np.linalg.lstsq(matrix, values / error, rcond=1e-10)[0] - values / error)
 
-    reach = max(NEAR, NEAR_SHARE * radius)
-    bounds: Any = ([max(radius - reach, 0.5), SHARPEST], [radius + reach, SOFTEST])
-    starts = [[radius + step, 0.3] for step in (-0.5 * reach, 0.0, 0.5 * reach)]
-    best = min((least_squares(misfit, start, bounds=bounds) for start in starts), key=lambda each: float(each.cost))
-    matrix = columns(best.x)
-    height = np.linalg.lstsq(matrix, values / error, rcond=1e-10)[0][0]
-    variance = float(np.linalg.pinv(matrix.T @ matrix)[0, 0]) * max(1.0, 2 * float(best.cost) / len(r))
+    starts = [[radius + step, 0.3, 0.0, 0.0] for step in (-0.6 * reach, 0.0, 0.6 * reach)]
+    found = [least_squares(misfit, start, bounds=bounds, diff_step=1e-3) for start in starts]
+    best = min(found, key=lambda each: float(each.cost))
+    scale = max(1.0, 2 * float(best.cost) / len(values))
+    sigma = np.sqrt(scale * float(np.linalg.pinv(best.jac.T @ best.jac)[0, 0]))
     at_end = min(best.x[0] - bounds[0][0], bounds[1][0] - best.x[0]) < 1e-3 * radius
-    if height < CLEAR * np.sqrt(variance) or at_end:
+    if sigma > CLEAR or at_end:
         return None
     return float(best.x[0]), float(best.x[1])
 
 
-def _profile(lesson: Lesson, radius: float) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-    """Radius, mean counts and standard error of rings about each pattern's own centre; None where many are bad."""
-    some = np.linspace(0, len(lesson.theta) - 1, min(MOST, len(lesson.theta))).astype(int)
-    first = max(radius - INSIDE, 0.0)
-    n_rings = int(RINGS * (radius + OUTSIDE - first))
-    total, square, pixels, bad = np.zeros(n_rings), np.zeros(n_rings), np.zeros(n_rings), 0
-    y, x = np.indices(lesson.good.shape)
-    for member, centre in zip(lesson.members[some, 0], lesson.centre[some], strict=True):
-        ring = (RINGS * (np.hypot(y - centre[0], x - centre[1]) - first)).astype(int)
-        near = (np.hypot(y - centre[0], x - centre[1]) >= first) & (ring < n_rings)
-        used = near & lesson.good
-        bad += int((near & ~lesson.good).sum())
-        counts = lesson.patterns[member][used].astype(float)
-        total += np.bincount(ring[used], counts, n_rings)
-        square += np.bincount(ring[used], counts**2, n_rings)
-        pixels += np.bincount(ring[used], minlength=n_rings)
-    if bad > MOST_MISSING * (bad + pixels.sum()):
-        return None
-    seen = pixels > 1
-    mean = total[seen] / pixels[seen]
-    if seen.sum() < 2 * RINGS or mean.max() <= 0:
-        return None
-    variance = np.maximum(square[seen] / pixels[seen] - mean**2, 1e-6 * mean.max())
-    r = first + (np.flatnonzero(seen) + 0.5) / RINGS
-    return r, mean, np.sqrt(variance / pixels[seen] + (1e-3 * mean.max()) ** 2)
+def _columns(offset: FloatArray, radius: float, edge: float, unit: float) -> FloatArray:
+    """What the pixels are made of: a disk, its slopes and curvatures, and a round background."""
+    m = int(np.ceil((np.abs(offset).max() + 1) * OVERSAMPLING))
+    disk = pixelated_disk(radius, edge, OVERSAMPLING, m)
+    at = map_coordinates(disk, (offset * OVERSAMPLING + m).T, order=1)
+    u, v = (offset / unit).T
+    square = u * u + v * v
+    inside = [np.ones_like(u), u, v, square - 1.0, u * u - v * v, u * v, square**2 - 1.0]
+    r = np.hypot(*offset.T)
+    background = [(1.0 + (r / width) ** 2) ** -fall for width in WIDTHS for fall in FALLS]
+    return np.stack([*(at * each for each in inside), *background, np.ones_like(r)], 1)

@@ -176,9 +176,7 @@ def _sharper(
         return entry, start, noise_scale
     r = np.arange((entry.probe.half + 3) * OVERSAMPLING) / OVERSAMPLING
     probe = Probe.from_profile(seen_edge(r, *edge), OVERSAMPLING, entry.probe.half)
-    other = _alternate(
-        lesson, replace(entry, probe=probe), start, rounds=rounds, noise_scale=noise_scale, edge=edge
-    )
+    other = _alternate(lesson, replace(entry, probe=probe), start, rounds=rounds, noise_scale=noise_scale, edge=edge)
     common = min(noise_scale, other[2])
     penalty = [
         float(_fitted(lesson, each, at, common)[1].penalty(each).sum()) for each, at in ((entry, start), other[:2])

@@ -7,7 +7,7 @@ only.
 from cyclestrain.pattern.approach import approach, approach_by_shells
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
-from cyclestrain.pattern.disk import seen_edge
+from cyclestrain.pattern.disk import pixelated_disk, seen_edge
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
 from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine, shift_design
@@ -29,6 +29,7 @@ __all__ = [
     "decompose",
     "disk_profile",
     "gather",
+    "pixelated_disk",
     "predicted_positions",
     "refine",
     "seen_edge",

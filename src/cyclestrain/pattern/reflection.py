@@ -171,7 +171,9 @@ def _cubic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any) -> 
 
 
 @part(fastmath=True)
-def add_contrast(window: Any, local: Any, fy: float, fx: float, radius: float, n_local: int) -> None:  # pragma: no cover
+def add_contrast(
+    window: Any, local: Any, fy: float, fx: float, radius: float, n_local: int
+) -> None:  # pragma: no cover
     """Give the disk and its derivatives a contrast, and keep what its modes add.
 
     Parameters
