@@ -68,7 +68,7 @@ def test_the_truth_is_a_fixed_point(entry: Entry) -> None:
     seen = slice(18, 32)
     np.testing.assert_allclose(profiles.background[seen], entry.background[seen], rtol=0.01)
     sigma = np.sqrt(deviations.variance)
-    assert np.abs(deviations.value / sigma).max() < 0.3
+    assert np.nanmax(np.abs(deviations.value / sigma)) < 0.3  # third order is not looked for without contrast
 
 
 @pytest.mark.parametrize("wrong", [-0.5, 0.4])

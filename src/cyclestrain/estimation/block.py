@@ -26,12 +26,24 @@ from cyclestrain.pattern import (
     refine,
 )
 
-__all__ = ["MIN_GAIN", "MIN_SIGNIFICANCE", "BlockFit", "chunks", "fit_from_rotation", "fit_from_start", "is_faint"]
+__all__ = [
+    "MIN_GAIN",
+    "MIN_SIGNIFICANCE",
+    "SETTLING",
+    "BlockFit",
+    "chunks",
+    "fit_from_rotation",
+    "fit_from_start",
+    "is_faint",
+]
 
 CHUNK = 512
 """Patterns fitted at a time: their windows stay in the processor's cache and memory stays small."""
 SETTLING = (4, 4, 12)
-"""Steps before windows are cut again around where the reflections are now, where a start may be off by their size."""
+"""Steps before windows are cut again around where the reflections are now, where a start may be off by their size.
+
+The last ones also have to find the contrast, which changes brightness by large factors, each step a part of it.
+"""
 MIN_SIGNIFICANCE = 5.0
 """Significance from which a pattern whose neighbours agree counts as crystal.
 

@@ -14,7 +14,7 @@ __all__ = ["Dictionary", "Entry", "Priors"]
 N_SPREADS = 9
 """Number of widths of each reflection, see `Priors`."""
 WIDTHS = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7, 8, 8, 8, 8])
-"""Column of the width of each deviation: intensity, level, slopes y and x; contrast: slopes y and x, bowl, saddles, third order."""
+"""Column of the width of each deviation: intensity, level, slopes y and x; contrast: slopes, bowl, saddles, cubic."""
 FIRST_CONTRAST = 5
 """Column of the first width of the contrast inside the disks."""
 

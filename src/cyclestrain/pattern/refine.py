@@ -245,8 +245,8 @@ def refine(
     scatter = _scatter(entry, outcome) if entry.has_contrast and tolerance == 0 else np.ones(n)
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
-        np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior, scatter,
-        _saturated(stack, probe.radius, ceiling),
+        np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior,
+        scatter, _saturated(stack, probe.radius, ceiling),
     )  # fmt: skip
 
 
