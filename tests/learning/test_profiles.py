@@ -148,7 +148,7 @@ def deviating(
 
 
 def test_where_nothing_deviates_no_spread_is_found(entry: Entry) -> None:
-    assert (deviating(entry, 400) < [0.03, 0.03, 0.03, 0.03, 0.05, 0.03, 0.03, 0.03]).all()
+    assert (deviating(entry, 400) < [0.03, 0.03, 0.03, 0.03, 0.05, 0.03, 0.03, 0.03, 0.03]).all()
 
 
 @pytest.mark.parametrize("brightness", [0.1, 0.3])

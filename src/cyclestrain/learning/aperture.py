@@ -77,7 +77,7 @@ def edge_of_beam(lesson: Lesson, radius: float) -> tuple[float, float] | None:
         return np.asarray(matrix @ np.linalg.lstsq(matrix, values / error, rcond=1e-10)[0] - values / error)
 
     starts = [[radius + step, 0.3, 0.0, 0.0] for step in (-0.6 * reach, 0.0, 0.6 * reach)]
-    found: list[Any] = [least_squares(misfit, start, bounds=bounds, diff_step=1e-3) for start in starts]
+    found: list[Any] = [least_squares(misfit, start, bounds=bounds, diff_step=[1e-3] * 4) for start in starts]
     best = min(found, key=lambda each: float(each.cost))
     scale = max(1.0, 2 * float(best.cost) / len(values))
     sigma = np.sqrt(scale * float(np.linalg.pinv(best.jac.T @ best.jac)[0, 0]))
