@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from cyclestrain.calibration.beam import Centres, check_direct_beam, find_beam, find_centres
+from cyclestrain.calibration.ceiling import find_ceiling
 from cyclestrain.calibration.hidden_beam import disk_radius
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, noise_scale
 from cyclestrain.calibration.subset import Sample
@@ -54,6 +55,9 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
     beam = find_beam(patterns, mean, saturated, ~bad)
     good = ~bad & ~beam.shadow
     choices = [f"bad pixels: {int(bad.sum())} masked" if bad.any() else "bad pixels: none found"]
+    ceiling = find_ceiling(patterns, ~bad, pedestal)
+    if np.isfinite(ceiling):
+        choices.append(f"detector: counts end at {ceiling:.6g}")
     if pedestal:
         choices.append(f"counts: above {pedestal:.4g}, where the detector's noise would vanish")
     if beam.shadow.any():
@@ -73,7 +77,7 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
     filled = fill_from_nearest(mean, good)
     return Calibration(
         good, centres.smooth, centres.sigma, beam.radius, (float(ring[0]), float(ring[1])), filled, tuple(choices),
-        pedestal, centres.jump,
+        pedestal, centres.jump, ceiling,
     )  # fmt: skip
 
 

@@ -34,6 +34,8 @@ class Calibration:
     beam_jump
         Distance of the centroid of a pattern's own direct disk from `centre`, pixels, beyond which the centroid is used
         instead.
+    ceiling
+        Value at which pixels stop counting, above `pedestal`; infinity where no pattern reaches it.
     """
 
     good: BoolArray
@@ -45,3 +47,4 @@ class Calibration:
     choices: tuple[str, ...] = ()
     pedestal: float = 0.0
     beam_jump: float = float("inf")
+    ceiling: float = float("inf")
