@@ -31,8 +31,8 @@ CLEAR = 0.25
 """Largest standard deviation of the radius, pixels."""
 MOST_MISSING = 0.2
 """Share of bad pixels along the edge from which it is not looked for."""
-MOST_MOVED = 0.15
-"""Standard deviation of the beam's centres, pixels, above which their average blurs the edge."""
+MOST_MOVED = 0.4
+"""Standard deviation of the measured centres, pixels, above which their average blurs the edge."""
 MODEL_ERROR = 0.005
 """Error of the model of a pixel, relative to the brightest."""
 WIDTHS, FALLS = (1.0, 2.0, 4.0, 8.0, 16.0), (1.0, 2.0)

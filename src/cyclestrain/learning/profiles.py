@@ -16,6 +16,9 @@ from cyclestrain.pattern.reflection import N_LOCAL, N_SMOOTH
 
 __all__ = ["Deviations", "fit_profiles", "held_out_positions"]
 
+LEAST_CUBIC = 4.0
+"""Radius of the disks, pixels, from which contrast of third order can be told from a shift and is looked for."""
+
 
 def held_out_positions(fit: PatternFit, reflections: FloatArray) -> FloatArray:
     r"""Where each reflection is according to all *other* reflections of its pattern, shape ``(n, reflection, 2)``.
@@ -111,8 +114,8 @@ def fit_profiles(
     )  # fmt: skip
     shapes = Shapes(profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support)
     parts = Normal.parts(len(profile), len(background))
-    # Modes of third order are only looked for where there is contrast: they cost time and tell a shift less well.
-    add_windows(fits, shapes, parts, deviations, N_LOCAL if entry.has_contrast else N_SMOOTH)
+    cubic = entry.has_contrast and probe.radius > LEAST_CUBIC
+    add_windows(fits, shapes, parts, deviations, N_LOCAL if cubic else N_SMOOTH)
     normal = Normal(*(array.sum(0) for array in parts))
     new_probe = _fit_probe_profile(normal.probe / noise_scale, normal.probe_rhs / noise_scale, probe, edge)
     seen = normal.background[0] > 0
