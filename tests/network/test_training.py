@@ -109,7 +109,7 @@ def test_the_head_of_the_paper_trains_too() -> None:
     assert all(np.isfinite(value) for value in trained.log.epochs[-1].terms.values())
 
 
-def test_the_table_has_a_row_for_every_epoch_and_a_column_for_every_term() -> None:
+def test_the_table_has_a_row_for_every_epoch_and_fits_a_terminal() -> None:
     notes = Notes()
     log = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, progress=notes).log
     assert [line.split()[0] for line in log.table()] == ["epoch", "1", "2", "3"]
