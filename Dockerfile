@@ -19,8 +19,8 @@ RUN grep -v '^torch==' /tmp/constraints.txt > /tmp/pins.txt \
     && wheel="$(echo /tmp/wheels/*.whl)" \
     && pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -c /tmp/pins.txt "${wheel}[${EXTRAS}]" \
     && rm -rf /tmp/wheels /tmp/constraints.txt /tmp/pins.txt
-RUN useradd --create-home user
-USER user
+RUN useradd --create-home --uid 1000 user
+USER 1000:1000
 WORKDIR /data
 ENTRYPOINT ["cyclestrain"]
 CMD ["--help"]

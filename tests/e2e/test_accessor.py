@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,9 @@ import xarray as xr
 
 import cyclestrain as cs
 from cyclestrain.errors import InputError
+from cyclestrain.pattern import Dictionary
 from cyclestrain.result import load_result, save_result
+from cyclestrain.result.patterns import stored_entries
 from e2e.conftest import ROUND, Mapped
 
 STRAINS = ("exx", "eyy", "exy", "rotation")
@@ -210,6 +213,13 @@ class TestShown:
         assert len(text.splitlines()) < 8
         assert "8 x 9 positions" in text
         assert "<table>" in small.made.scan._repr_html_()
+
+    def test_what_was_learned(self, small: Mapped) -> None:
+        (entry,) = stored_entries(small.maps)
+        dictionary = Dictionary((entry,), 1.0)
+        assert re.fullmatch(r".*Entry\(\d+ reflections, lattice .* px, symmetry 6-fold, .*", repr(dictionary))
+        assert len(repr(dictionary)) < 200
+        assert "radius 3.0" in repr(entry.probe) or "radius 2.9" in repr(entry.probe)
 
     def test_result(self, small: Mapped) -> None:
         text = repr(small.maps.strain)

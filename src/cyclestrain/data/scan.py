@@ -131,7 +131,7 @@ class Scan:
         rows = [
             ("scan", f"{ry} x {rx} positions (rows x columns){apart}"),
             ("detector", f"{qy} x {qx} pixels" + (f" of {pixel.value:g} {pixel.unit}" if pixel else "")),
-            ("values", f"{np.dtype(self.source.dtype)}, {self.n_positions * self.pattern_bytes / 1e9:.3g} GB"),
+            ("values", f"{np.dtype(self.source.dtype)}, {self.n_positions * self.pattern_bytes / 1e6:,.4g} MB"),
         ]
         return rows + ([("file", self.path)] if self.path else [])
 
