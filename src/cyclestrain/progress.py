@@ -155,7 +155,7 @@ class _BarTask:
 
 def _amount(done: float, total: float | None) -> str:
     """Units of a stage that are done, nothing where their number is not known."""
-    return "" if total is None else f"{int(done)}/{int(total)}"
+    return "" if total is None or total == 1 else f"{int(done)}/{int(total)}"
 
 
 def _times(elapsed: float | None, left: float | None) -> str:
@@ -236,7 +236,7 @@ class NotebookProgress:
     def note(self, text: str) -> None:
         """Keep a line to unfold."""
         self._notes.append(text)
-        self._draw()
+        self._draw(force=True)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Task]:

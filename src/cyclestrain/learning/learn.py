@@ -61,7 +61,7 @@ def learn(
     refused: list[Unlearned] = []
     order = np.argsort(-np.bincount(lessons.label[lessons.label >= 0], minlength=len(templates.spectra))).tolist()
     for step, k in enumerate(order, 1):
-        say(f"sharpen crystal {step} of {len(order)}{'; code compiles at its very first use' if step == 1 else ''}")
+        say(f"crystal {step} of {len(order)}{' (code compiles at the very first run)' if step == 1 else ''}")
         learned = _learn_class(lessons.of(k), calibration, rng, chosen.noise)
         if isinstance(learned, Unlearned):
             refused.append(learned)
