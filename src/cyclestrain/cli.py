@@ -16,7 +16,7 @@ from typing import Annotated, Any, Unpack, get_origin, get_type_hints
 from cyclopts import App, CycloptsError, Parameter
 
 from cyclestrain import api
-from cyclestrain.errors import CyclestrainError
+from cyclestrain.errors import CyclestrainError, printable
 from cyclestrain.memory import available_memory
 from cyclestrain.progress import RichProgress
 from cyclestrain.settings import FitSettings, MapSettings, ReadOptions, ReadSettings
@@ -113,7 +113,7 @@ def _simulate(phantom: str = "polycrystal", **options: Any) -> None:
     output = options.pop("output", None) or f"{phantom}.h5"
     spelled = {name.replace("-", "_"): _scalar(value) for name, value in options.items()}
     api.simulate(phantom, output, **spelled, progress=RichProgress())
-    print(f"wrote {output}")
+    _say(f"wrote {output}")
 
 
 @_command(api.map, output="File to write; by default SCAN_strain.nc, for a repeated run RESULT_again.nc.")
@@ -121,7 +121,7 @@ def _map(scan: str | None = None, **options: Any) -> None:
     again = f"{Path(options['config']).stem}_again.nc" if options.get("config") else "strain.nc"
     output = options.pop("output", None) or (f"{Path(scan).stem}_strain.nc" if scan else again)
     maps = api.map(scan, output, **options, progress=RichProgress())
-    print(f"wrote {output}: {int(maps['valid'].sum())} of {maps['valid'].size} positions valid")
+    _say(f"wrote {output}: {int(maps['valid'].sum())} of {maps['valid'].size} positions valid")
 
 
 @_command(api.fit, output="Model to write, a .safetensors file; by default SCAN_model.safetensors.")
@@ -129,7 +129,7 @@ def _fit(scan: str, **options: Any) -> None:
     output = options.pop("output", None) or f"{Path(scan).stem}_model.safetensors"
     model = api.fit(scan, output, **options, progress=RichProgress())
     kept = model.log.kept
-    print(f"wrote {output}: {len(model.material.dictionary.entries)} entries, held-out deviance {kept.held_out:.4f}")
+    _say(f"wrote {output}: {len(model.material.dictionary.entries)} entries, held-out deviance {kept.held_out:.4f}")
 
 
 @_command(
@@ -140,22 +140,28 @@ def _fit(scan: str, **options: Any) -> None:
 def _show(result: str, **options: Any) -> None:
     output = options.pop("output", None) or f"{Path(result).stem}.png"
     api.show(result, output, **options)
-    print(f"wrote {output}")
+    _say(f"wrote {output}")
 
 
 @_command(api.export, output="File to write; its extension names the target.")
 def _export(result: str, output: str, **options: Any) -> None:
-    print(f"wrote {', '.join(map(str, api.export(result, output, **options)))}")
+    _say(f"wrote {', '.join(map(str, api.export(result, output, **options)))}")
 
 
 @_command(api.info)
 def _info(file: str, **options: Any) -> None:
-    print(api.info(file, **options))
+    _say(api.info(file, **options))
 
 
 @_command(api.benchmark)
 def _benchmark(*arguments: Any, **options: Any) -> None:
-    print(api.benchmark(*arguments, **options))
+    _say(api.benchmark(*arguments, **options))
+
+
+def _say(text: object) -> None:
+    """Print text line by line, with whatever would steer the terminal spelled out."""
+    for line in str(text).split("\n"):
+        print(printable(line))
 
 
 def _scalar(value: Any) -> Any:
@@ -201,7 +207,7 @@ def _in_words(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError) and _asked(error) <= (available_memory() or math.inf):
         return "not enough memory; close other programs or use a machine with more"
-    return f"unexpected {type(error).__name__}: {error}; please report it with what --debug prints"
+    return f"unexpected {type(error).__name__}: {printable(str(error))}; please report it with what --debug prints"
 
 
 def _asked(error: MemoryError) -> int:

@@ -91,13 +91,12 @@ def fit(
     if output is not None:
         _check_name(Path(output))
     opened = open_large(scan, how, memory=memory, output=output, force=force)
+    shown = progress or SilentProgress()
     from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
 
-    with run_state(opened, settings, output, start, resume=resume) as folder:
-        model = fit_model(
-            opened, settings, progress or SilentProgress(), run=folder, init_from=start.model if start else None
-        )
+    with run_state(opened, settings, output, start, shown, resume=resume) as folder:
+        model = fit_model(opened, settings, shown, run=folder, init_from=start.model if start else None)
         model.about["reading"] = how.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})

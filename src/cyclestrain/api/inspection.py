@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from cyclestrain.api.arguments import PathLike, stored_run
 from cyclestrain.api.models import explain_model, export_encoder, is_model, model_figures
-from cyclestrain.errors import InputError
+from cyclestrain.errors import InputError, printable
 from cyclestrain.settings import ReadOptions, ReadSettings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def show(
         The maps, or the curves; a matplotlib figure.
     """
     from cyclestrain.figures import result_figures, save_figure, strain_figure, write_figures
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
 
     figures: Iterable[tuple[str, Figure]]
     if is_model(result):
@@ -102,7 +102,7 @@ def export(
     OutputError
         If the output cannot be written.
     """
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
     from cyclestrain.result import export_maps
 
     kind = format or Path(output).suffix.lower().lstrip(".")
@@ -156,8 +156,8 @@ def info(
         with suppress(InputError):  # not a result: a scan, or the reader says what is wrong
             return _explain(file)
     found = describe(read(file, reading, **options))
-    rows = [f"{label:<20}{value}" for label, value in found.rows()]
-    return "\n".join([*rows, "", *(f"- {sentence}" for sentence in found.assumptions)])
+    rows = [f"{label:<20}{printable(value)}" for label, value in found.rows()]
+    return "\n".join([*rows, "", *(f"- {printable(sentence)}" for sentence in found.assumptions)])
 
 
 def _explain(result: PathLike) -> str:
@@ -181,7 +181,11 @@ def _origin(result: PathLike, maps: xr.Dataset) -> list[str]:
         same = fingerprint(read(run.scan, run.reading)) == run.fingerprint
     except InputError as error:
         return [f"scan: {run.scan}, which can no longer be read: {error}"]
-    state = "the same as when it was mapped" if same else "NOT the one that was mapped: its content differs"
+    state = (
+        "the same as when it was mapped, as far as 64 patterns tell"
+        if same
+        else "NOT the one that was mapped: its content differs"
+    )
     return [f"scan: {run.scan}, {state}", f"repeat: cyclestrain map --config {os.fspath(result)}"]
 
 

@@ -18,6 +18,7 @@ from cyclestrain.figures.dictionary_view import dictionary_figure
 from cyclestrain.figures.strain_maps import strain_figure
 from cyclestrain.figures.training_curves import training_figure
 from cyclestrain.figures.uncertainty_maps import uncertainty_figure
+from cyclestrain.files import write_whole
 
 __all__ = [
     "FORMATS",
@@ -96,13 +97,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     (kind,) = _checked_formats([target.suffix])
-    partial = target.with_name(f".{target.name}.part")
-    try:
-        figure.savefig(partial, format=kind, dpi=PNG_DPI, metadata=METADATA[kind])
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    with write_whole(target, force=True) as temporary:
+        figure.savefig(temporary, format=kind, dpi=PNG_DPI, metadata=METADATA[kind])
 
 
 def save_figures(

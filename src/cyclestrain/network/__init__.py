@@ -6,7 +6,7 @@ The functions take a dictionary and patterns with their coarse rotation and retu
 from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.infer import encode_block, infer
 from cyclestrain.network.log import Epoch, TrainingLog
-from cyclestrain.network.model_file import Model, file_fingerprint, load_model, save_model
+from cyclestrain.network.model_file import Model, load_model, load_with_fingerprint, save_model
 from cyclestrain.network.onnx_graphs import encoder_graphs, save_graph
 from cyclestrain.network.prior import with_prior
 from cyclestrain.network.scan import applied, train_on_scan
@@ -25,9 +25,9 @@ __all__ = [
     "applied",
     "encode_block",
     "encoder_graphs",
-    "file_fingerprint",
     "infer",
     "load_model",
+    "load_with_fingerprint",
     "save_graph",
     "save_model",
     "train",
