@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from cyclestrain.data import PatternSource, Scan
+from cyclestrain.data import IntArray, PatternSource, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io.sources import Key, select, span
 
@@ -48,7 +48,7 @@ class Contents:
     name: str
     seen: Hashes
 
-    def record(self, positions: NDArray[np.int64], patterns: NDArray[Any]) -> None:
+    def record(self, positions: IntArray, patterns: NDArray[Any]) -> None:
         """Hash patterns that were just read.
 
         Parameters

@@ -101,7 +101,8 @@ def _objects(file: Any, most: int) -> Iterator[Any]:
     """External links and data sets of a file, found without following any link out of it."""
     import h5py
 
-    todo, seen = [file["/"]], set()
+    todo: list[Any] = [file["/"]]
+    seen: set[int] = set()
     while todo and len(seen) < most:
         group = todo.pop()
         for key in group:

@@ -7,6 +7,7 @@ through its name again. Only files of known names are ever removed.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -31,6 +32,8 @@ LOCK = "lock"
 """File that is locked while the folder is in use."""
 MARK = b"\ncyclestrain state 1\n"
 """What every file ends with, before its checksum."""
+_NOT_WHAT_IT_SHOULD_BE = (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EINVAL)
+"""Errors of opening a link, a socket, a folder, another user's file."""
 TRIES = 50
 """Attempts to open a folder that another process removes at the same time."""
 
@@ -112,23 +115,20 @@ class PrivateFolder:
 
         Raises
         ------
-        FileNotFoundError
-            If there is none.
         DamagedError
-            If it is not what `write` wrote, or cannot be read.
+            If it is not what `write` wrote.
+        OSError
+            If there is none, or the drive fails.
         """
         try:
             handle = self._open(name, _READ)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise DamagedError(error.strerror or str(error)) from error
-        try:
             with os.fdopen(handle, "rb") as stream:
                 _check_own(os.fstat(stream.fileno()), self._state())
                 stored = stream.read()
         except OSError as error:
-            raise DamagedError(error.strerror or str(error)) from error
+            if error.errno in _NOT_WHAT_IT_SHOULD_BE:
+                raise DamagedError(error.strerror or str(error)) from error
+            raise
         content, mark = stored[: -(len(MARK) + 16)], stored[-(len(MARK) + 16) :]
         if mark != MARK + _checksum(name, bound, content):
             raise DamagedError("its checksum does not fit")
