@@ -1,6 +1,7 @@
 # Every target sets up what it needs in .venv, once; nothing has to be installed by hand but Python >= 3.11 and make.
 #   make demo    simulate a noisy scan, map it, compare with the truth, draw the figures
 #   make test    the whole check: lint, types, layers, tests (what CI runs)
+#   make audit   known vulnerabilities of the pinned packages, and a bill of materials in build/
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
 
-.PHONY: demo test lint types layers pytest slow format docs-figures clean
+.PHONY: demo test lint types layers pytest slow format audit docs-figures clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -36,6 +37,13 @@ slow: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Tools of their own environment: they must not change the one that they look at.
+audit: $(VENV)/.installed
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip --disable-pip-version-check install -q pip-audit cyclonedx-bom
+	build/audit/bin/cyclonedx-py environment $(BIN)/python -o build/sbom.json
+	build/audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip
 
 docs-figures: $(VENV)/.installed
 	$(BIN)/cyclestrain demo build/docs-figures --force
