@@ -5,6 +5,7 @@ Every function makes one file in a folder from draws of `hypothesis`, and return
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import struct
@@ -55,7 +56,7 @@ ODD = [
     [3, 4, 16, 16], {"name": "gzip"}, [{"name": "bytes"}], *ODD_NUMBERS, *ODD_TEXTS,
 ]  # fmt: skip
 
-odd = st.sampled_from(ODD)
+odd = st.sampled_from(ODD).map(copy.deepcopy)  # what is put into a tree may be changed there
 small = st.integers(0, 5)
 
 
