@@ -119,3 +119,14 @@ def test_models_that_cannot_be_are_refused(model: Path, tmp_path: Path, name: st
 def test_models_of_before_have_no_checksum(model: Path, tmp_path: Path) -> None:
     path = rewritten(model, tmp_path / "m.safetensors", lambda tree, tensors: None, sign=False)
     assert load_model(path).about == load_model(model).about
+
+
+@pytest.mark.parametrize("value", [1e16, 1e38, 1e305, -1e300, 2.0**63])
+def test_values_that_no_detector_counts_are_refused(
+    tmp_path: Path, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patterns = np.random.default_rng(0).poisson(3.0, (4, 4, 32, 32)) * value
+    np.save(tmp_path / "scan.npy", patterns)
+    assert cli.main(["info", str(tmp_path / "scan.npy")]) == 0  # warnings are errors here
+    assert cli.main(["map", str(tmp_path / "scan.npy"), "-o", str(tmp_path / "strain.nc")]) == 1
+    assert "which no detector counts" in capsys.readouterr().err

@@ -47,7 +47,8 @@ def fit(
     """Learn a material from a scan: its dictionary, and a network that finds class and strain of any pattern of it.
 
     Other scans of the material are mapped with the model, `map` with ``model=``, at other doses and backgrounds as
-    well. A fit that was interrupted goes on where it was when it is started again, with the same outcome.
+    well. A fit that was interrupted goes on with the last finished epoch when it is started again, with the same
+    outcome, bit by bit where the number of threads is the same.
 
     Parameters
     ----------

@@ -150,6 +150,7 @@ def _assumptions(scan: Scan, step: float | None, negative_share: float, lowest: 
     return tuple(said)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of values that no detector counts, which are told as they are
 def describe(scan: Scan) -> ScanDescription:
     """Describe a scan from its header and at most 64 of its patterns."""
     patterns = sample_patterns(scan)
