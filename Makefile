@@ -2,6 +2,7 @@
 #   make demo    simulate a noisy scan, map it, compare with the truth, draw the figures
 #   make test    the whole check: lint, types, layers, tests (what CI runs)
 #   make audit   known vulnerabilities of the pinned packages, and a bill of materials in build/
+#   make docs    the documentation site in build/docs: every tutorial is run, a warning is an error
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +11,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
 
-.PHONY: demo test lint types layers pytest slow format audit docs-figures clean
+.PHONY: demo test lint types layers pytest slow format audit docs docs-figures clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -45,6 +46,9 @@ audit: $(VENV)/.installed
 	build/audit/bin/cyclonedx-py environment $(BIN)/python -o build/sbom.json
 	build/audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -W --keep-going -j 2 -b html docs build/docs
+
 docs-figures: $(VENV)/.installed
 	$(BIN)/cyclestrain demo build/docs-figures --force
 	mkdir -p docs/images
@@ -57,12 +61,17 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cyclestrain needs Python 3.11 or newer, $(PYTHON) is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 
-# torch first and alone: pip then takes the CPU build where the machine offers one (a local index or wheel folder).
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install -q "$(TORCH)"
 	$(PIP) install -q -c constraints.txt -e .
 	touch $@
 
+# torch first and alone: pip then takes the CPU build where the machine offers one (a local index or wheel folder).
 $(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install -q "$(TORCH)"
 	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install -q "$(TORCH)"
+	$(PIP) install -q -c constraints.txt -e ".[docs]"
 	touch $@

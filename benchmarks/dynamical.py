@@ -89,7 +89,7 @@ def main() -> None:
                 if specimen == "silicon" and background == BACKGROUNDS[1]:
                     maps[method] = xr.Dataset({name: found[_named(name, estimate)] for name in COMPONENTS})
     table = text(rows)
-    (given.output / "dynamical.md").write_text(table)
+    (given.output / "dynamical.md").write_text(f"# Thick crystals\n\n{table}")
     draw(maps, truth_of("silicon", BACKGROUNDS[1], given), given.output / "dynamical.png")
     print(table)
 

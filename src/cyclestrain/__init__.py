@@ -17,12 +17,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, export, fit, info, map, show, simulate
+    from cyclestrain.api import benchmark, demo, export, fit, info, load, map, report, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
     from cyclestrain.progress import RichProgress
-    from cyclestrain.settings import FitSettings, MapSettings, ReadSettings
+    from cyclestrain.settings import FitSettings, MapSettings, ReadSettings, ShowSettings
 
 # Before torch is loaded: its idle threads would otherwise spin, and starve numba's (measured: five times slower).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -37,13 +37,16 @@ __all__ = [
     "ReadSettings",
     "RichProgress",
     "Scan",
+    "ShowSettings",
     "benchmark",
     "demo",
     "export",
     "fit",
     "info",
+    "load",
     "map",
     "read",
+    "report",
     "show",
     "simulate",
 ]
@@ -58,13 +61,16 @@ _HOME = {
     "ReadSettings": "settings",
     "RichProgress": "progress",
     "Scan": "data",
+    "ShowSettings": "settings",
     "benchmark": "api",
     "demo": "api",
     "export": "api",
     "fit": "api",
     "info": "api",
+    "load": "api",
     "map": "api",
     "read": "io",
+    "report": "api",
     "show": "api",
     "simulate": "api",
     "__version__": "version",

@@ -11,12 +11,13 @@ from cyclestrain.api.arguments import (
     MODEL_SUFFIX,
     PathLike,
     check_device,
+    check_network,
     known_model,
     open_large,
     run_state,
 )
 from cyclestrain.errors import OutputError
-from cyclestrain.progress import Progress, SilentProgress
+from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import FitSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def fit(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     force: bool = False,
     reading: ReadSettings | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Unpack[ReadOptions],
 ) -> Model:
     """Learn a material from a scan: its dictionary, and a network that finds class and strain of any pattern of it.
@@ -53,8 +54,8 @@ def fit(
     Parameters
     ----------
     scan
-        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` or an opened
-        scan.
+        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` (NumPy, dask,
+        xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, ``.safetensors``; by default nothing is written.
     init_from, epochs
@@ -70,7 +71,7 @@ def fit(
     reading, **options
         How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
-        Where to report to; by default nowhere.
+        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
 
     Returns
     -------
@@ -87,17 +88,18 @@ def fit(
     arguments = {**locals(), "init_from": None if init_from is None else os.fspath(init_from)}
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
+    check_network()
     check_device(settings.device)
     start = known_model(settings.init_from, settings)
     if output is not None:
         _check_name(Path(output))
     opened = open_large(scan, how, memory=memory, output=output, force=force)
-    shown = progress or SilentProgress()
     from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
 
-    with run_state(opened, settings, output, start, shown, resume=resume) as folder:
-        model = fit_model(opened, settings, shown, run=folder, init_from=start.model if start else None)
+    telling = shown(progress)
+    with run_state(opened, settings, output, start, telling, resume=resume) as folder:
+        model = fit_model(opened, settings, telling, run=folder, init_from=start.model if start else None)
         model.about["reading"] = how.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})

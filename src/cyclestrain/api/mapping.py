@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cyclestrain.api.arguments import (
     KnownModel,
     PathLike,
+    Reference,
     Run,
     check_device,
+    check_network,
     known_model,
     open_large,
     overridden,
+    reference_words,
     run_state,
     stored_run,
 )
-from cyclestrain.errors import InputError
-from cyclestrain.progress import Progress, SilentProgress
+from cyclestrain.errors import InputError, OutputError
+from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import MapSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
@@ -28,14 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["map"]
 
+FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
+OTHER_FILES = (*FIGURES, ".tif", ".tiff", ".csv", ".mat", ".hspy", ".zspy", ".emd", ".txt", ".npy", ".xlsx")
+"""Extensions of files that a result is not."""
+
 
 def map(
     scan: PathLike | PatternSource | Scan | None = None,
     output: PathLike | None = None,
     *,
     config: PathLike | None = None,
-    reference: str = "auto",
+    reference: Reference = "auto",
     axes: Literal["detector", "scan", "crystal"] = "detector",
+    along: tuple[int, int] = (1, 0),
     scan_rotation: float | None = None,
     until: Literal["network", "refine", "context"] = "context",
     model: PathLike | None = None,
@@ -48,7 +57,7 @@ def map(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     force: bool = False,
     reading: ReadSettings | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Unpack[ReadOptions],
 ) -> xr.Dataset:
     """Map strain, shear, rotation and class over a 4D-STEM scan, with uncertainties.
@@ -56,16 +65,18 @@ def map(
     Parameters
     ----------
     scan
-        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` or an opened
-        scan.
+        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` (NumPy, dask,
+        xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, usually ``.nc``; by default nothing is written.
     config
         A result whose run is repeated: its settings hold wherever the arguments here are at their defaults, and its
         scan is mapped unless another one is given.
-    reference, axes, scan_rotation, until, model
-        What strain is relative to, in which axes (degrees from +x to +y), the last stage to run, and a model to apply
-        instead of learning from this scan: see `cyclestrain.MapSettings`.
+    reference
+        What strain is relative to, see `cyclestrain.MapSettings`; in Python also a mask of shape ``(ry, rx)``.
+    axes, along, scan_rotation, until, model
+        In which axes strain is given (degrees from +x to +y; ``crystal``: along which reflection), the last stage to
+        run, and a model to apply instead of learning from this scan: see `cyclestrain.MapSettings`.
     centre, ring, ellipse, classes, seed, device
         What is measured unless it is given here, see `cyclestrain.MapSettings`.
     memory
@@ -75,7 +86,7 @@ def map(
     reading, **options
         How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
-        Where to report to; by default nowhere.
+        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
 
     Returns
     -------
@@ -89,11 +100,26 @@ def map(
     OutputError
         If the output cannot be written.
     """
-    arguments = {**locals(), "model": None if model is None else os.fspath(model)}
+    arguments = {
+        **locals(),
+        "model": None if model is None else os.fspath(model),
+        "reference": reference_words(reference),
+    }
     given = {name: arguments[name] for name in MapSettings.model_fields}
+    _check_name(output)
     job = _job(scan, config, given, reading_given(reading, options))
     opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
-    return _map(opened, job, output, force, progress or SilentProgress())
+    return _map(opened, job, output, force, shown(progress))
+
+
+def _check_name(output: PathLike | None) -> None:
+    """Refuse a name that promises another kind of file than a result."""
+    suffix = Path(output).suffix.lower() if output is not None else ""
+    if suffix in OTHER_FILES:
+        raise OutputError(
+            f"a map is written as a result, .nc, not as {suffix}; give -o {Path(str(output)).with_suffix('.nc')}, then "
+            f"{'`cyclestrain show`' if suffix in FIGURES else '`cyclestrain export`'} makes a {suffix} of it"
+        )
 
 
 @dataclass(frozen=True)
@@ -127,10 +153,13 @@ def _job(
     if scan is None:
         raise InputError("there is nothing to map; give a scan, or a result to repeat with --config")
     check_device(settings.device)
+    if settings.until == "network":
+        check_network()
     return _Job(scan, settings, reading, known_model(settings.model, settings, config), config, before)
 
 
 def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: Progress) -> xr.Dataset:
+    import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
     from cyclestrain.io import contents_of, fingerprint
     from cyclestrain.pipeline import map_scan
     from cyclestrain.result import save_result

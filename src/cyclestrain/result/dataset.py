@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cyclestrain.data import Doubt, Fields, FloatArray, IntArray, Scan, StrainMaps
+from cyclestrain.data import Doubt, Fields, IntArray, Scan, StrainMaps
 from cyclestrain.pattern import Dictionary
+from cyclestrain.result.patterns import stacked
 from cyclestrain.strain import Reference
 
-__all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset"]
+__all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset", "strain_variables"]
 
 UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
 """Unit of each component."""
@@ -49,7 +50,16 @@ class MapResult:
         return {"dictionary": self.dictionary} | ({} if self.training is None else {"training": self.training})
 
 
-def _strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
+def strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
+    """Variables of a result for strain and rotation with their uncertainties.
+
+    Parameters
+    ----------
+    maps
+        Strain in the axes of the result.
+    suffix
+        ``""`` for the best estimate, ``_raw`` for each pattern alone.
+    """
     out: dict[str, Any] = {}
     sigma = maps.sigma
     for k, name in enumerate(("eyy", "exx", "exy", "rotation")):
@@ -80,7 +90,7 @@ def assemble(
     """
     dims = ("ry", "rx")
     order = ("exx", "eyy", "exy", "rotation")
-    variables = _strain_variables(estimate, "") | _strain_variables(raw, "_raw")
+    variables = strain_variables(estimate, "") | strain_variables(raw, "_raw")
     variables = {
         name: variables[name]
         for suffix in ("", "_raw", "_sigma", "_raw_sigma")
@@ -113,25 +123,15 @@ def assemble(
         )  # fmt: skip
     variables["doubt"] = (dims, _doubt(fields), DOUBT_ATTRIBUTES)
     coords: dict[str, Any] = {}
-    for dim, size in zip(dims, scan.scan_shape, strict=True):
+    for dim, size, first in zip(dims, scan.scan_shape, scan.metadata.get("scan_origin", (0, 0)), strict=True):
         step = scan.real_step
-        coords[dim] = (
-            (dim,), np.arange(size) * (step.value if step else 1.0), {"units": step.unit if step else "positions"}
-        )  # fmt: skip
+        places = (first + np.arange(size)) * (step.value if step else 1.0)
+        coords[dim] = ((dim,), places, {"units": step.unit if step else "positions"})
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 
 def _doubt(fields: Fields) -> IntArray:
     return np.zeros(fields.sample.shape, np.uint16) if fields.doubt is None else fields.doubt.astype(np.uint16)
-
-
-def _padded(arrays: list[FloatArray | IntArray], fill: float = np.nan) -> FloatArray:
-    """Stack arrays of different sizes, padded at the end of each axis."""
-    shape = np.max([a.shape for a in arrays], axis=0)
-    out = np.full((len(arrays), *shape), fill)
-    for k, a in enumerate(arrays):
-        out[k][tuple(slice(n) for n in a.shape)] = a
-    return out
 
 
 def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
@@ -146,18 +146,18 @@ def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
     by_reflection = ("class", "reflection")
     variables: dict[str, Any] = {
         "average": (("class", "y", "x"), np.stack(centred), {"long_name": "averaged pattern", "units": "counts"}),
-        "reflection_y": (by_reflection, _padded([e.reflections[:, 0] for e in entries]), {"units": "px"}),
-        "reflection_x": (by_reflection, _padded([e.reflections[:, 1] for e in entries]), {"units": "px"}),
-        "reflection_h": (by_reflection, _padded([e.indices[:, 0] for e in entries])),
-        "reflection_k": (by_reflection, _padded([e.indices[:, 1] for e in entries])),
-        "reflection_intensity": (by_reflection, _padded([e.intensity for e in entries]), {"units": "counts"}),
+        "reflection_y": (by_reflection, stacked([e.reflections[:, 0] for e in entries]), {"units": "px"}),
+        "reflection_x": (by_reflection, stacked([e.reflections[:, 1] for e in entries]), {"units": "px"}),
+        "reflection_h": (by_reflection, stacked([e.indices[:, 0] for e in entries])),
+        "reflection_k": (by_reflection, stacked([e.indices[:, 1] for e in entries])),
+        "reflection_intensity": (by_reflection, stacked([e.intensity for e in entries]), {"units": "counts"}),
         "reflection_spread": (
-            ("class", "reflection", "deviation"), _padded([e.priors.spread for e in entries]),
+            ("class", "reflection", "deviation"), stacked([e.priors.spread for e in entries]),
             {"long_name": "spread of intensity, level, slope y, x, position (px), contrast (slope, bowl, saddle)"},
         ),
         "basis": (("class", "row", "column"), np.stack([e.basis for e in entries]), {"units": "px"}),
         "symmetry": (("class",), np.array([e.symmetry for e in entries])),
-        "background": (("class", "radius"), _padded([e.background for e in entries]), {"units": "counts"}),
+        "background": (("class", "radius"), stacked([e.background for e in entries]), {"units": "counts"}),
         "probe": (
             ("py", "px"), entries[0].probe.values,
             {"oversampling": entries[0].probe.oversampling, "long_name": "disk of unit intensity"},

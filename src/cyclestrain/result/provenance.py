@@ -61,6 +61,7 @@ def provenance(
     out: dict[str, Any] = {
         "conventions": CONVENTIONS,
         "axes": settings.axes,
+        "along": list(settings.along),
         "symmetry": [e.symmetry for e in dictionary.entries],
         "calibration": json.dumps(
             {
@@ -69,6 +70,7 @@ def provenance(
                 "centre_sigma": calibration.centre_sigma,
                 "disk_radius": calibration.disk_radius,
                 "ring": calibration.ring,
+                "pedestal": calibration.pedestal,
                 "bad_pixels": int((~calibration.good).sum()),
                 "noise_scale": dictionary.noise_scale,
             }

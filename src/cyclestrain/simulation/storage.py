@@ -13,7 +13,7 @@ from cyclestrain.errors import InputError, OutputError
 from cyclestrain.files import check_writable, write_whole
 from cyclestrain.simulation.sample import SimulatedScan
 
-__all__ = ["load_truth", "save"]
+__all__ = ["has_truth", "load_truth", "save"]
 
 DATA, TRUTH = "data", "truth"
 """Names of the patterns and of the group of the truth in the file."""
@@ -54,6 +54,15 @@ def save(simulated: SimulatedScan, path: str | os.PathLike[str], force: bool = F
     with write_whole(target, force) as temporary:
         _write(simulated, temporary)
     return target
+
+
+def has_truth(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a simulated scan that holds its truth."""
+    try:
+        with h5py.File(path, "r") as file:
+            return TRUTH in file and DATA in file
+    except OSError:
+        return False
 
 
 def load_truth(path: str | os.PathLike[str]) -> xr.Dataset:
