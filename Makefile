@@ -1,6 +1,7 @@
 # Every target sets up what it needs in .venv, once; nothing has to be installed by hand but Python >= 3.11 and make.
 #   make demo    simulate a noisy scan, map it, compare with the truth, draw the figures
 #   make test    the whole check: lint, types, layers, tests (what CI runs)
+#   make audit   known vulnerabilities of the pinned packages, and a bill of materials in build/
 #   make docs    the documentation site in build/docs: every tutorial is run, a warning is an error
 #   make test-wheel    the tests on the wheel as it is released, without the repository
 
@@ -12,7 +13,7 @@ TORCH  := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
 EPOCH   := SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct 2>/dev/null || echo 1700000000)
 
-.PHONY: demo test lint types layers pytest slow format docs docs-figures dist test-wheel size clean
+.PHONY: demo test lint types layers pytest slow format audit docs docs-figures dist test-wheel size clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -39,6 +40,13 @@ slow: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Tools of their own environment: they must not change the one that they look at.
+audit: $(VENV)/.installed
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip --disable-pip-version-check install -q pip-audit cyclonedx-bom
+	build/audit/bin/cyclonedx-py environment $(BIN)/python -o build/sbom.json
+	build/audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -j 2 -b html docs build/docs

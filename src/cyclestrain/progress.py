@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cyclestrain.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichBars
@@ -99,7 +101,7 @@ class RichProgress:
 
     def note(self, text: str) -> None:
         """Print one line above the bars; brackets in it are printed as they are."""
-        self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"  {printable(text)}", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Task]:
