@@ -1,0 +1,127 @@
+"""Drags and clicks on a drawing, followed in the browser and told to Python when they mean something.
+
+The browser draws what is being drawn without asking. A position under a drag is told only when the answer to the one
+before has come, so that a slow line never runs behind the mouse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bokeh.models import ColumnDataSource, CustomJS, RadioButtonGroup
+from bokeh.plotting import figure
+
+__all__ = ["Gestures"]
+
+LOOK = "look"
+_CODE = """
+let start = null, busy = false, waiting = null, trail = []
+const quiet = {sync: false}
+function tell(message, kind, xs, ys) { message.data = {kind: [kind, String(Math.random())], x: [xs, []], y: [ys, []]} }
+function look(args, x, y) {
+  if (busy) { waiting = [x, y]; return }
+  busy = true
+  tell(args.message, "look", [x], [y])
+}
+function outline(kind, a, b) {
+  if (kind == "rectangle") return [[a[0], b[0], b[0], a[0], a[0]], [a[1], a[1], b[1], b[1], a[1]]]
+  if (kind == "line") return [[a[0], b[0]], [a[1], b[1]]]
+  const circle = (c, r) => {
+    const t = Array.from({length: 97}, (_, k) => k * Math.PI / 48)
+    return [t.map((v) => c[0] + r * Math.cos(v)), t.map((v) => c[1] + r * Math.sin(v))]
+  }
+  const off = (p, q) => Math.hypot(p[0] - q[0], p[1] - q[1])
+  if (kind == "disk") return circle(a, off(a, b))
+  return null
+}
+function preview(args, kind, here) {
+  let shape
+  if (kind == "lasso") { trail.push(here); shape = [[...trail, trail[0]].map(p => p[0]), [...trail, trail[0]].map(p => p[1])] }
+  else if (kind == "ring") {
+    const c = args.centre.data, o = [c.x[0], c.y[0]]
+    const r = (p) => Math.hypot(p[0] - o[0], p[1] - o[1])
+    const one = outline("disk", o, [o[0] + r(start), o[1]]), two = outline("disk", o, [o[0] + r(here), o[1]])
+    args.drawn.setv({data: {xs: [one[0], two[0]], ys: [one[1], two[1]]}}, quiet)
+    return
+  } else shape = outline(kind, start, here)
+  args.drawn.setv({data: {xs: [shape[0]], ys: [shape[1]]}}, quiet)
+}
+export default (args, event) => {
+  if (event.event_name === undefined) {  // the answer has come
+    busy = false
+    if (waiting != null) { const [x, y] = waiting; waiting = null; look(args, x, y) }
+    return
+  }
+  const {x, y} = event, kind = args.kinds[args.mode.active ?? 0]
+  if (event.event_name == "tap") {
+    if (kind == "look") look(args, x, y)
+    else if (kind == "pick") tell(args.message, "pick", [x], [y])
+    return
+  }
+  if (args.plot.toolbar.gestures.pan.active != null) return  // the tool that moves the picture is on
+  if (event.event_name == "panstart") { start = [x, y]; trail = [start] }
+  if (kind == "look") { if (event.event_name != "panend") look(args, x, y); return }
+  if (kind == "pick" || start == null) return
+  if (event.event_name == "pan") preview(args, kind, [x, y])
+  if (event.event_name == "panend") {
+    const points = kind == "lasso" ? trail : [start, [x, y]]
+    start = null
+    args.drawn.setv({data: {xs: [], ys: []}}, quiet)
+    tell(args.message, kind, points.map(p => p[0]), points.map(p => p[1]))
+  }
+}
+"""
+
+
+class Gestures:
+    """What a person does with the mouse on a drawing.
+
+    Parameters
+    ----------
+    plot
+        The drawing.
+    mode
+        Buttons that choose what a drag means.
+    kinds
+        For each button ``look``, ``rectangle``, ``lasso``, ``line``, ``disk``, ``ring`` or ``pick``.
+    done
+        Called with the kind and the points ``(x, y)`` of a gesture.
+    centre
+        Where rings are about: columns ``x`` and ``y`` of one value.
+    answer
+        Source whose new data mean that a position is shown; by default one of its own, see `answered`.
+    """
+
+    def __init__(
+        self,
+        plot: figure,
+        mode: RadioButtonGroup,
+        kinds: tuple[str, ...],
+        done: Callable[[str, list[tuple[float, float]]], None],
+        centre: ColumnDataSource | None = None,
+    ) -> None:
+        self._message = ColumnDataSource({"kind": [], "x": [], "y": []}, name="gesture")
+        self._answer = ColumnDataSource({"n": [0]}, name="answer")
+        self._done = done
+        drawn = ColumnDataSource({"xs": [], "ys": []})
+        plot.multi_line("xs", "ys", source=drawn, line_color="#e6007e", line_width=2, line_dash=[5, 3])
+        args: dict[str, Any] = {
+            "plot": plot, "mode": mode, "kinds": list(kinds), "message": self._message, "drawn": drawn,
+            "centre": centre or ColumnDataSource({"x": [0], "y": [0]}),
+        }  # fmt: skip
+        follow = CustomJS(args=args, code=_CODE)
+        for event in ("tap", "panstart", "pan", "panend"):
+            plot.js_on_event(event, follow)
+        self._answer.js_on_change("data", follow)
+        self._message.on_change("data", self._told)
+
+    def _told(self, _name: str, _old: Any, new: dict[str, Any]) -> None:
+        if not len(new["kind"]):
+            return
+        kind, xs, ys = new["kind"][0], new["x"][0], new["y"][0]
+        try:
+            self._done(str(kind), [(float(x), float(y)) for x, y in zip(xs, ys, strict=True)])
+        finally:
+            if kind == LOOK:
+                self._answer.data = {"n": [int(self._answer.data["n"][0]) + 1]}
