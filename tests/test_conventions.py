@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from cyclestrain.affine import deformation, left_polar, reciprocal, right_polar, rotation, symmetric, wrap_angle
-from cyclestrain.data import AffineField, Scan, StrainMaps
+from cyclestrain.data import AffineField, Fields, Scan, StrainMaps
+from cyclestrain.pattern import Dictionary
+from cyclestrain.result import pattern_variables, predicted
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulation import uniform
 from cyclestrain.strain import (
@@ -23,6 +26,7 @@ from cyclestrain.strain import (
     turn_axes,
     without_reference,
 )
+from laws import made_up_entry, one_class_field, ring_of_reflections
 
 X, Y = np.array([0.0, 1.0]), np.array([1.0, 0.0])
 UP_TO_ROUNDING = 1e-12
@@ -265,6 +269,20 @@ def test_c19_crystal_axes_turn_with_the_lattice() -> None:
     along = rotation(reflection) @ X
     expected = along @ (stretch - np.eye(2)) @ along
     assert turn_axes(maps, "crystal", reflection).exx[0, 0] == pytest.approx(expected)
+
+
+def test_c20_reflections_are_at_the_beam_centre_plus_the_affine_of_the_entry() -> None:
+    entry = made_up_entry(ring_of_reflections())
+    affine = np.broadcast_to(reciprocal(sheared()), (1, 2, 2, 2))
+    one = one_class_field(affine)
+    centre, ones = np.full((1, 2, 2), (63.0, 65.5)), np.ones((1, 2))
+    fields = Fields(one, one, centre, ones, ones, ones > 0, ones)
+    names = {"class": 0, "gain": 1.0, "centre_y": 63.0, "centre_x": 65.5}
+    maps = xr.Dataset({name: (("ry", "rx"), np.full((1, 2), value)) for name, value in names.items()})
+    maps = maps.assign(pattern_variables(fields, Dictionary((entry,), 1.0), np.ones((128, 128), bool)))
+    found = predicted(maps, 0, 1)
+    places = np.stack([found["y"], found["x"]], 1)
+    np.testing.assert_allclose(places, (63.0, 65.5) + entry.reflections @ reciprocal(sheared()).T, atol=1e-5)
 
 
 def test_torch_and_numpy_agree_and_keep_precision() -> None:

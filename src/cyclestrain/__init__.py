@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, export, fit, info, map, show, simulate
+    from cyclestrain.api import benchmark, demo, export, fit, info, load, map, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -42,6 +42,7 @@ __all__ = [
     "export",
     "fit",
     "info",
+    "load",
     "map",
     "read",
     "show",
@@ -63,6 +64,7 @@ _HOME = {
     "export": "api",
     "fit": "api",
     "info": "api",
+    "load": "api",
     "map": "api",
     "read": "io",
     "show": "api",

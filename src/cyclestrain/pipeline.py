@@ -21,7 +21,7 @@ from cyclestrain.learning import Knowledge, Material, describe, learn, transfer
 from cyclestrain.orientation import PolarGrid, Templates
 from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
 from cyclestrain.progress import Progress
-from cyclestrain.result import MapResult, assemble, dictionary_dataset, origin, provenance
+from cyclestrain.result import MapResult, assemble, dictionary_dataset, origin, pattern_variables, provenance
 from cyclestrain.settings import FitSettings, LearnSettings, MapSettings
 from cyclestrain.storage import RunFolder
 from cyclestrain.strain import (
@@ -247,6 +247,7 @@ def finish(
         If the scan does not hold the reference that is asked for.
     """
     ellipse = Ellipse.given(*settings.ellipse) if settings.ellipse else measure_ellipse(fields.affine)
+    recorded = pattern_variables(fields, knowledge.dictionary, knowledge.calibration.good)
     context = ellipse.corrected(fields.context)
     fields = replace(fields, affine=ellipse.corrected(fields.affine), context=context)
     bases = np.stack([entry.basis for entry in knowledge.dictionary.entries])
@@ -277,11 +278,12 @@ def finish(
         "strain_axes_angle_deg": float(np.degrees(angle)),
         "scan_rotation_deg": float(np.degrees(_scan_rotation(scan, settings))),
         "ellipse": [ellipse.ratio, ellipse.degrees],
+        "ellipse_covariance": ellipse.covariance.ravel().tolist(),
         "ellipse_sigma": 2 * ellipse.ratio * float(np.sqrt(np.linalg.eigvalsh(ellipse.covariance).max())),
         "stage": settings.until,
     }
     attrs["choices"] = "\n".join([attrs["choices"], *notes])
-    return assemble(fields, best, raw, reference, attrs, scan)
+    return assemble(fields, best, raw, reference, attrs, scan).assign(recorded)
 
 
 def _scan_rotation(scan: Scan, settings: MapSettings) -> float:

@@ -32,6 +32,7 @@ __all__ = [
     "open_large",
     "overridden",
     "run_state",
+    "stored_reading",
     "stored_run",
 ]
 
@@ -224,6 +225,20 @@ def stored_run(result: PathLike, maps: xr.Dataset) -> Run:
         str(maps.attrs.get("input_fingerprint", "")),
         str(maps.attrs.get("model_fingerprint", "")),
     )
+
+
+def stored_reading(maps: xr.Dataset) -> ReadSettings:
+    """How the file of the scan was read that a result was made from; the defaults where it does not say.
+
+    Raises
+    ------
+    InputError
+        If what it says is damaged.
+    """
+    try:
+        return validated(ReadSettings, json.loads(maps.attrs.get("reading", "{}")))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise InputError(f"the result says in a damaged way how its scan was read ({error}); map it again") from error
 
 
 def overridden(model: type[AnySettings], stored: AnySettings, given: dict[str, Any]) -> AnySettings:

@@ -1,4 +1,4 @@
-"""`show`, `export` and `info`: what to do with a result or a model, and what a file holds."""
+"""`load`, `show`, `export` and `info`: what to do with a result or a model, and what a file holds."""
 
 from __future__ import annotations
 
@@ -19,9 +19,33 @@ if TYPE_CHECKING:
 
     from cyclestrain.data import PatternSource, Scan
 
-__all__ = ["export", "info", "show"]
+__all__ = ["export", "info", "load", "show"]
 
 FIGURES = ("png", "svg", "pdf")
+
+
+def load(result: PathLike) -> xr.Dataset:
+    """Read the maps of a result file into memory, with what ``maps.strain`` can do.
+
+    Parameters
+    ----------
+    result
+        File that `map` wrote.
+
+    Returns
+    -------
+    maps
+        As from `map`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or no result.
+    """
+    import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
+    from cyclestrain.result import load_result
+
+    return load_result(result)
 
 
 def show(

@@ -131,6 +131,7 @@ def _job(
 
 
 def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: Progress) -> xr.Dataset:
+    import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
     from cyclestrain.io import fingerprint
     from cyclestrain.pipeline import map_scan
     from cyclestrain.result import save_result

@@ -8,6 +8,7 @@ from cyclestrain.pattern.approach import approach, approach_by_shells
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import seen_edge
+from cyclestrain.pattern.image import expected_image
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
 from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine
@@ -28,6 +29,7 @@ __all__ = [
     "approach_by_shells",
     "decompose",
     "disk_profile",
+    "expected_image",
     "gather",
     "predicted_positions",
     "refine",

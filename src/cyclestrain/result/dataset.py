@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cyclestrain.data import Doubt, Fields, FloatArray, IntArray, Scan, StrainMaps
+from cyclestrain.data import Doubt, Fields, IntArray, Scan, StrainMaps
 from cyclestrain.pattern import Dictionary
+from cyclestrain.result.patterns import stacked
 from cyclestrain.strain import Reference
 
 __all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset"]
@@ -125,15 +126,6 @@ def _doubt(fields: Fields) -> IntArray:
     return np.zeros(fields.sample.shape, np.uint16) if fields.doubt is None else fields.doubt.astype(np.uint16)
 
 
-def _padded(arrays: list[FloatArray | IntArray], fill: float = np.nan) -> FloatArray:
-    """Stack arrays of different sizes, padded at the end of each axis."""
-    shape = np.max([a.shape for a in arrays], axis=0)
-    out = np.full((len(arrays), *shape), fill)
-    for k, a in enumerate(arrays):
-        out[k][tuple(slice(n) for n in a.shape)] = a
-    return out
-
-
 def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
     """Data set of a dictionary: averages, reflections, lattice vectors, probe and background of every entry.
 
@@ -146,18 +138,18 @@ def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
     by_reflection = ("class", "reflection")
     variables: dict[str, Any] = {
         "average": (("class", "y", "x"), np.stack(centred), {"long_name": "averaged pattern", "units": "counts"}),
-        "reflection_y": (by_reflection, _padded([e.reflections[:, 0] for e in entries]), {"units": "px"}),
-        "reflection_x": (by_reflection, _padded([e.reflections[:, 1] for e in entries]), {"units": "px"}),
-        "reflection_h": (by_reflection, _padded([e.indices[:, 0] for e in entries])),
-        "reflection_k": (by_reflection, _padded([e.indices[:, 1] for e in entries])),
-        "reflection_intensity": (by_reflection, _padded([e.intensity for e in entries]), {"units": "counts"}),
+        "reflection_y": (by_reflection, stacked([e.reflections[:, 0] for e in entries]), {"units": "px"}),
+        "reflection_x": (by_reflection, stacked([e.reflections[:, 1] for e in entries]), {"units": "px"}),
+        "reflection_h": (by_reflection, stacked([e.indices[:, 0] for e in entries])),
+        "reflection_k": (by_reflection, stacked([e.indices[:, 1] for e in entries])),
+        "reflection_intensity": (by_reflection, stacked([e.intensity for e in entries]), {"units": "counts"}),
         "reflection_spread": (
-            ("class", "reflection", "deviation"), _padded([e.priors.spread for e in entries]),
+            ("class", "reflection", "deviation"), stacked([e.priors.spread for e in entries]),
             {"long_name": "spread of intensity, level, slope y, x, position (px), contrast (slope, bowl, saddle)"},
         ),
         "basis": (("class", "row", "column"), np.stack([e.basis for e in entries]), {"units": "px"}),
         "symmetry": (("class",), np.array([e.symmetry for e in entries])),
-        "background": (("class", "radius"), _padded([e.background for e in entries]), {"units": "counts"}),
+        "background": (("class", "radius"), stacked([e.background for e in entries]), {"units": "counts"}),
         "probe": (
             ("py", "px"), entries[0].probe.values,
             {"oversampling": entries[0].probe.oversampling, "long_name": "disk of unit intensity"},

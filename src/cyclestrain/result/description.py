@@ -212,7 +212,7 @@ def describe_result(dataset: xr.Dataset) -> list[str]:
         lines.extend(_doubt_lines(dataset["doubt"].values.astype(int)))
     good = dataset["valid"].astype(bool) if "valid" in dataset else None
     for name, variable in dataset.data_vars.items():
-        if variable.dtype.kind != "f" or variable.dims[:2] != ("ry", "rx"):
+        if variable.dtype.kind != "f" or variable.dims != ("ry", "rx"):
             continue
         values = variable.where(good) if good is not None else variable
         if not bool(np.isfinite(values).any()):

@@ -64,6 +64,7 @@ def provenance(
                 "centre_sigma": calibration.centre_sigma,
                 "disk_radius": calibration.disk_radius,
                 "ring": calibration.ring,
+                "pedestal": calibration.pedestal,
                 "bad_pixels": int((~calibration.good).sum()),
                 "noise_scale": dictionary.noise_scale,
             }

@@ -1,0 +1,150 @@
+"""The expected counts of one whole pattern, to be compared with it by eye.
+
+The transform is given; brightness is what the pattern itself says, within the priors of its entry, as in the fit
+(`cyclestrain.pattern.likelihood`). With the transform fixed, the model is linear in what is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from cyclestrain.data import BoolArray, FloatArray
+from cyclestrain.pattern.dictionary import Entry
+
+__all__ = ["expected_image"]
+
+ROUNDS = 3
+"""Alternations of the brightness of the whole pattern and that of its single reflections."""
+
+
+@dataclass(frozen=True)
+class _Disk:
+    """One reflection of the pattern: where it is, and what brightness may do to its pixels.
+
+    Attributes
+    ----------
+    place
+        Rows and columns of its window on the detector.
+    columns
+        Counts per unit of each deviation with a prior, shape ``(deviation, pixel)``: of the disk's intensity, of level
+        and slopes of the background, and of the contrast inside the disk. The first and the second are the disk and
+        the background themselves.
+    width
+        Standard deviation of each in the prior, shape ``(deviation,)``.
+    """
+
+    place: tuple[slice, slice]
+    columns: FloatArray
+    width: FloatArray
+
+
+def expected_image(
+    pattern: NDArray[Any],
+    good: BoolArray,
+    entry: Entry,
+    *,
+    affine: FloatArray,
+    centre: FloatArray,
+    noise_scale: float = 1.0,
+) -> FloatArray:
+    """Expected counts of a pattern whose transform is known, shape ``(qy, qx)``.
+
+    Parameters
+    ----------
+    pattern
+        Counts, shape ``(qy, qx)``.
+    good
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
+    entry
+        Dictionary entry of the pattern.
+    affine, centre
+        Affine from the entry to the pattern, shape ``(2, 2)``, and the beam centre ``(y, x)``, pixels.
+    noise_scale
+        Variance of a pixel over its mean.
+    """
+    y, x = np.indices(pattern.shape, float)
+    radii = np.hypot(y - centre[0], x - centre[1])
+    background = np.interp(radii, np.arange(len(entry.background)), entry.background)
+    disks = [
+        disk
+        for g in range(len(entry.reflections))
+        if (disk := _disk(entry, g, centre + affine @ entry.reflections[g], background)) is not None
+    ]
+    flat = np.zeros(pattern.shape)
+    for disk in disks:
+        flat[disk.place] += disk.columns[0].reshape(flat[disk.place].shape)
+    covered = np.zeros(pattern.shape, bool)
+    for disk in disks:
+        covered[disk.place] = True
+    used, own = covered & good, np.zeros(pattern.shape)
+    gain, level = 1.0, 1.0
+    for _ in range(ROUNDS):
+        variance = noise_scale * np.maximum(gain * flat + level * background + own, entry.variance_floor)
+        gain, level = _brightness(flat[used], background[used], (pattern - own)[used], variance[used])
+        own = np.zeros(pattern.shape)
+        for disk in disks:
+            there = disk.place
+            rest = (pattern - gain * flat - level * background)[there].ravel()
+            weight = (good[there] / variance[there]).ravel()
+            own[there] += _deviation(disk, gain, level, rest, weight).reshape(own[there].shape)
+    return np.asarray(gain * flat + level * background + own)
+
+
+def _brightness(flat: FloatArray, background: FloatArray, counts: FloatArray, variance: FloatArray) -> FloatArray:
+    """Gain of the reflections and level of the background, neither below zero, shape ``(2,)``."""
+    from scipy.optimize import nnls
+
+    if not counts.size:
+        return np.ones(2)
+    columns = np.stack([flat, background], 1) / np.sqrt(variance)[:, None]
+    return np.asarray(nnls(columns, counts / np.sqrt(variance))[0])
+
+
+def _deviation(disk: _Disk, gain: float, level: float, rest: FloatArray, weight: FloatArray) -> FloatArray:
+    """What one reflection has beyond its entry, in counts: the most probable deviations under their priors."""
+    factor = np.full(len(disk.columns), gain)
+    factor[1:4] = level
+    free = (disk.width > 0) & (factor > 0)
+    columns = disk.columns[free] * factor[free, None]
+    normal = (columns * weight) @ columns.T + np.diag(1.0 / disk.width[free] ** 2)
+    return np.asarray(np.linalg.solve(normal, columns @ (weight * rest)) @ columns) if free.any() else 0.0 * rest
+
+
+def _disk(entry: Entry, g: int, position: FloatArray, background: FloatArray) -> _Disk | None:
+    """Reflection `g` of an entry at a position ``(y, x)`` on the detector; None where it lies outside.
+
+    Parameters
+    ----------
+    entry
+        Dictionary entry.
+    g
+        Number of the reflection.
+    position
+        Of the middle of its disk, pixels.
+    background
+        Background of the entry about the beam centre of the pattern, shape ``(qy, qx)``.
+    """
+    probe, middle = entry.probe, np.rint(position).astype(int)
+    low, high = np.maximum(middle - probe.half, 0), np.minimum(middle + probe.half + 1, background.shape)
+    if (low >= high).any():
+        return None
+    place = (slice(low[0], high[0]), slice(low[1], high[1]))
+    rows, columns = np.mgrid[place]
+    v, u = (rows - position[0]).ravel(), (columns - position[1]).ravel()
+    table = len(probe.values) // 2
+    nodes = table + probe.oversampling * np.stack([v, u])
+    disk = entry.intensity[g] * map_coordinates(probe.values, nodes, order=1, mode="constant")
+    level = background[place].ravel()
+    slopes = [level * (axis - at).ravel() / probe.half for axis, at in ((rows, middle[0]), (columns, middle[1]))]
+    v, u = v / probe.radius, u / probe.radius
+    modes = [v, u, v**2 + u**2 - 0.5, v**2 - u**2, 2 * u * v]
+    return _Disk(
+        place,
+        np.stack([disk, level, *slopes, *(disk * mode for mode in modes)]),
+        entry.priors.of_deviations[g],
+    )

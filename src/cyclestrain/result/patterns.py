@@ -1,0 +1,266 @@
+"""From a result back to its patterns: where the fitted reflections are, and the counts that were expected.
+
+Beside the maps a result holds the whole transform of every position and the entries it belongs to, in the
+coordinates of the detector: a reflection `g` of entry `k` is at ``centre + affine @ g``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.data import AffineField, BoolArray, Fields, FloatArray, Scan
+from cyclestrain.errors import InputError
+from cyclestrain.pattern import Dictionary, Entry, Priors, Probe, expected_image
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["expected", "pattern_variables", "predicted", "recorded_pattern", "stored_entries"]
+
+PAIRS = np.triu_indices(4)
+"""Elements of a covariance of ``(yy, yx, xy, xx)`` that are stored: its upper triangle, row by row."""
+
+
+def stacked(arrays: list[FloatArray], fill: float = np.nan) -> FloatArray:
+    """Stack arrays of different sizes, padded at the end of each axis.
+
+    Parameters
+    ----------
+    arrays
+        At least one, all with the same number of axes.
+    fill
+        Value of the padding.
+    """
+    out = np.full((len(arrays), *np.max([a.shape for a in arrays], axis=0)), fill)
+    for k, a in enumerate(arrays):
+        out[k][tuple(slice(n) for n in a.shape)] = a
+    return out
+
+
+def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -> dict[str, Any]:
+    """Variables of a result from which its patterns can be drawn again.
+
+    Parameters
+    ----------
+    fields
+        What was found at every position, as it is on the detector: not corrected for an ellipse.
+    dictionary
+        Entries that were fitted.
+    good
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
+    """
+    entries, out = dictionary.entries, {}
+    for suffix, field in (("", fields.context), ("_raw", fields.affine)):
+        out |= _transform(field, suffix)
+    by_reflection, lengths = ("entry", "reflection"), [len(e.probe.values) for e in entries]
+    probes = [np.pad(e.probe.values, (max(lengths) - n) // 2) for e, n in zip(entries, lengths, strict=True)]
+    out |= {
+        "reflection_y": (by_reflection, stacked([e.reflections[:, 0] for e in entries]), {"units": "px"}),
+        "reflection_x": (by_reflection, stacked([e.reflections[:, 1] for e in entries]), {"units": "px"}),
+        "reflection_h": (by_reflection, stacked([e.indices[:, 0] for e in entries])),
+        "reflection_k": (by_reflection, stacked([e.indices[:, 1] for e in entries])),
+        "reflection_intensity": (by_reflection, stacked([e.intensity for e in entries]), {"units": "counts"}),
+        "reflection_spread": ((*by_reflection, "deviation"), stacked([e.priors.spread for e in entries])),
+        "basis": (("entry", "row", "column"), np.stack([e.basis for e in entries]), {"units": "px"}),
+        "operators": (("entry", "operator", "row", "column"), stacked([e.operators for e in entries])),
+        "background": (("entry", "radius"), stacked([e.background for e in entries]), {"units": "counts"}),
+        "probe": (
+            ("entry", "py", "px"), np.stack(probes).astype(np.float32),
+            {"oversampling": entries[0].probe.oversampling, "half": [e.probe.half for e in entries]},
+        ),
+        "good_pixel": (("qy", "qx"), good, {"long_name": "detector pixels that can be trusted"}),
+    }  # fmt: skip
+    return out
+
+
+def _transform(field: AffineField, suffix: str) -> dict[str, Any]:
+    """The affine of every position with its covariance."""
+    dims = ("ry", "rx")
+    text = "affine A of the pattern: a reflection g of the entry is at centre + A g"
+    pairs = "upper triangle of the covariance of (A_yy, A_yx, A_xy, A_xx), row by row"
+    covariance = field.covariance[..., PAIRS[0], PAIRS[1]].astype(np.float32)
+    affine = np.where(field.usable[..., None, None], field.affine, np.nan).astype(np.float32)
+    return {
+        f"affine{suffix}": ((*dims, "row", "column"), affine, {"units": "1", "long_name": text}),
+        f"affine{suffix}_covariance": ((*dims, "pair"), covariance, {"units": "1", "long_name": pairs}),
+    }
+
+
+def _checked(maps: xr.Dataset, ry: int, rx: int) -> None:
+    """Make sure that a result holds its transform, and the position.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    missing = [name for name in ("affine", "centre_y", "class", "reflection_y") if name not in maps]
+    if missing:
+        raise InputError(
+            f"this result holds no {missing[0]!r}, which older versions did not store: map the scan again, with "
+            "`cyclestrain map --config RESULT.nc`, to draw its fit over the patterns"
+        )
+    n_rows, n_columns = maps.sizes["ry"], maps.sizes["rx"]
+    if not (0 <= ry < n_rows and 0 <= rx < n_columns):
+        raise InputError(
+            f"there is no position ({ry}, {rx}): the maps have rows 0 to {n_rows - 1} and columns 0 to {n_columns - 1}"
+        )
+
+
+def _transform_at(maps: xr.Dataset, ry: int, rx: int) -> tuple[int, FloatArray, FloatArray]:
+    """Entry, affine and beam centre of a position; the entry is -1 where no crystal was fitted."""
+    here = maps.isel(ry=ry, rx=rx)
+    affine = here["affine"].values.astype(float)
+    centre = np.array([float(here["centre_y"]), float(here["centre_x"])])
+    entry = int(here["class"]) if np.isfinite(affine).all() and np.isfinite(centre).all() else -1
+    return entry, affine, centre
+
+
+def stored_entries(maps: xr.Dataset) -> tuple[Entry, ...]:
+    """The dictionary of a result, as far as its patterns need it: without the averaged patterns.
+
+    Parameters
+    ----------
+    maps
+        A result that holds its transform.
+    """
+    tables, about = maps["probe"].values.astype(float), maps["probe"].attrs
+    halves, oversampling = np.atleast_1d(about["half"]), int(about["oversampling"])
+    probes = [Probe(table, oversampling, int(half)) for table, half in zip(tables, halves, strict=True)]
+    return tuple(_entry(maps.isel(entry=k), probe) for k, probe in enumerate(probes))
+
+
+def _entry(one: xr.Dataset, probe: Probe) -> Entry:
+    here = np.isfinite(one["reflection_y"].values)
+    operators, background = one["operators"].values, one["background"].values
+
+    def pair(a: str, b: str) -> FloatArray:
+        return np.stack([one[f"reflection_{name}"].values[here] for name in (a, b)], 1)
+
+    return Entry(
+        reflections=pair("y", "x"),
+        intensity=one["reflection_intensity"].values[here],
+        basis=one["basis"].values,
+        indices=pair("h", "k"),
+        operators=operators[np.isfinite(operators).all((-1, -2))],
+        background=background[np.isfinite(background)],
+        probe=probe,
+        priors=Priors(one["reflection_spread"].values[here]),
+        average=np.zeros((1, 1)),
+    )
+
+
+def predicted(maps: xr.Dataset, ry: int, rx: int) -> xr.Dataset:
+    """Reflections of the fitted pattern of one position, in detector pixels.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    ry, rx
+        Row and column of the position, counted from 0.
+
+    Returns
+    -------
+    reflections
+        Dimension ``reflection``; `y`, `x` (pixels; pixel centres at integers), `h`, `k` (indices in the basis of the
+        entry, NaN off its lattice), `intensity` (expected counts in the disk: those of the entry times the gain of the
+        position). Attributes: `disk_radius`, `centre_y`, `centre_x` (pixels) and `class`. Empty, with class -1, where
+        no crystal was fitted.
+
+    Raises
+    ------
+    InputError
+        If there is no such position, or the result is of a version that did not store the transform.
+    """
+    import xarray as xr
+
+    _checked(maps, ry, rx)
+    entry, affine, centre = _transform_at(maps, ry, rx)
+    own = maps[[name for name in maps if str(name).startswith("reflection_")]].isel(entry=max(entry, 0))
+    here = np.isfinite(own["reflection_y"].values) & (entry >= 0)
+    g = np.stack([own["reflection_y"].values[here], own["reflection_x"].values[here]], 1)
+    places = centre + g @ affine.T
+    gain = float(maps["gain"].values[ry, rx])
+    variables: dict[str, Any] = {
+        "y": (("reflection",), places[:, 0], {"units": "px", "long_name": "detector row"}),
+        "x": (("reflection",), places[:, 1], {"units": "px", "long_name": "detector column"}),
+        "h": (("reflection",), own["reflection_h"].values[here]),
+        "k": (("reflection",), own["reflection_k"].values[here]),
+        "intensity": (("reflection",), gain * own["reflection_intensity"].values[here], {"units": "counts"}),
+    }
+    probe = stored_entries(maps)[max(entry, 0)].probe
+    attrs = {"class": entry, "disk_radius": probe.radius, "centre_y": centre[0], "centre_x": centre[1]}
+    return xr.Dataset(variables, attrs=attrs)
+
+
+def recorded_pattern(maps: xr.Dataset, scan: Scan, ry: int, rx: int) -> xr.DataArray:
+    """The recorded pattern of one position, as it is in the file, dimensions ``(qy, qx)``.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    scan
+        The scan it was made from, read as it was for the map.
+    ry, rx
+        Row and column of the position in the result, counted from 0.
+
+    Raises
+    ------
+    InputError
+        If there is no such position, or the scan is not the one that was mapped.
+    """
+    import xarray as xr
+
+    _checked(maps, ry, rx)
+    shape = (maps.sizes["ry"], maps.sizes["rx"], maps.sizes["qy"], maps.sizes["qx"])
+    if scan.shape != shape:
+        raise InputError(
+            f"the result is of a scan of shape {shape}, {scan.name} has {scan.shape}; give the scan that was mapped, "
+            "read with the same options (--scan-roi, --detector-roi, --bin)"
+        )
+    return xr.DataArray(np.asarray(scan.source[ry, rx]), dims=("qy", "qx"), name="pattern", attrs={"units": "counts"})
+
+
+def expected(maps: xr.Dataset, scan: Scan, ry: int, rx: int) -> xr.DataArray:
+    """Counts that the model expects at one position, dimensions ``(qy, qx)``, in the values of the file.
+
+    The fitted transform is drawn with its entry; brightness, background level and, where the entry lets them vary,
+    single intensities and contrast are the most probable ones of that pattern. What remains of ``pattern - expected``
+    is what no transform of the entry explains.
+
+    Parameters
+    ----------
+    maps, scan, ry, rx
+        As for `recorded_pattern`.
+
+    Returns
+    -------
+    counts
+        NaN inside the ring that is used, beyond the outermost reflection, at bad pixels, and everywhere if no crystal
+        was fitted.
+
+    Raises
+    ------
+    InputError
+        As for `recorded_pattern`.
+    """
+    pattern = recorded_pattern(maps, scan, ry, rx)
+    label, affine, centre = _transform_at(maps, ry, rx)
+    calibration = json.loads(maps.attrs["calibration"])
+    pedestal, good = float(calibration["pedestal"]), maps["good_pixel"].values.astype(bool)
+    image: NDArray[Any] = np.full(pattern.shape, np.nan)
+    if label >= 0:
+        entry, scale = stored_entries(maps)[label], float(calibration["noise_scale"])
+        above = pattern.values.astype(float) - pedestal
+        counts = expected_image(above, good, entry, affine=affine, centre=centre, noise_scale=scale)
+        y, x = np.indices(pattern.shape)
+        radii, inner = np.hypot(y - centre[0], x - centre[1]), calibration["ring"][0]
+        outer = np.hypot(*(affine @ entry.reflections.T)).max() + entry.probe.half
+        image = np.where(good & (radii >= inner) & (radii <= outer), counts + pedestal, np.nan)
+    return pattern.copy(data=image).rename("expected")
