@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, export, fit, info, load, map, show, simulate
+    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -39,6 +39,7 @@ __all__ = [
     "Scan",
     "benchmark",
     "demo",
+    "explore",
     "export",
     "fit",
     "info",
@@ -61,6 +62,7 @@ _HOME = {
     "Scan": "data",
     "benchmark": "api",
     "demo": "api",
+    "explore": "api",
     "export": "api",
     "fit": "api",
     "info": "api",

@@ -75,6 +75,8 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
         spelling |= {"name": ["--output", "-o"], "help": output}
     elif parameter.name == "scan_shape":
         spelling["name"] = "--scan"
+    elif parameter.name == "browser":
+        spelling["negative"] = "--no-browser"
     elif parameter.name in ("shape", "backgrounds"):
         spelling["consume_multiple"] = True
     elif kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
@@ -146,6 +148,11 @@ def _show(result: str, **options: Any) -> None:
 @_command(api.export, output="File to write; its extension names the target.")
 def _export(result: str, output: str, **options: Any) -> None:
     print(f"wrote {', '.join(map(str, api.export(result, output, **options)))}")
+
+
+@_command(api.explore)
+def _explore(*arguments: Any, **options: Any) -> None:
+    api.explore(*arguments, **options)
 
 
 @_command(api.info)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
+import logging
 import secrets
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from cyclestrain.errors import CyclestrainError, InputError
+from cyclestrain.explorer.guarding import LOCAL, guard
 from cyclestrain.explorer.opened import Opened
 from cyclestrain.explorer.session import Session
 from cyclestrain.explorer.state import View
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from bokeh.document import Document
     from bokeh.server.server import Server
 
-__all__ = ["LOCAL", "make_server", "window_of"]
+__all__ = ["make_server", "serve", "window_of"]
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
-"""Addresses that only this machine can reach."""
-COOKIE = "cyclestrain_token"
+PAGE = "{% block postamble %}<style>html, body { margin: 0; height: 100%; }</style>{% endblock %}"
+"""The page around a window, which it fills."""
 KEEP_UNUSED_MS = 60_000
 """Time after which a session without a browser is let go."""
 
@@ -51,7 +50,7 @@ def window_of(document: Document, opened: Opened, view: View) -> None:
     document.add_root(window.root)
     document.js_on_event("document_ready", window.keys_script())
     document.title = f"{opened.name} - cyclestrain"
-    document.template = _page()
+    document.template = PAGE
 
 
 def make_server(
@@ -81,13 +80,14 @@ def make_server(
 
     alone = address in LOCAL
     token = None if alone else token or secrets.token_urlsafe(24)
-    origins = ["localhost:*", "127.0.0.1:*"] if alone else ["*"]
     application = Application(FunctionHandler(lambda document: window_of(document, opened, view)))
-    options: dict[str, Any] = {} if token is None else {"auth_provider": _guard(token)}
+    _keep_quiet()
     try:
         server = Server(
-            {"/": application}, port=port, address=address, allow_websocket_origin=origins,
-            unused_session_lifetime_milliseconds=KEEP_UNUSED_MS, websocket_max_message_size=64 * 2**20, **options,
+            {"/": application},
+            port=port,
+            address=address, allow_websocket_origin=["*"], auth_provider=guard(token),
+            unused_session_lifetime_milliseconds=KEEP_UNUSED_MS, websocket_max_message_size=64 * 2**20,
         )  # fmt: skip
     except OSError as error:
         raise InputError(
@@ -106,62 +106,41 @@ def _asked(document: Document) -> dict[str, str]:
     return {name: values[0].decode("utf-8", "replace") for name, values in arguments.items() if values}
 
 
-def _page() -> Any:
-    """The page around a window, which it fills."""
-    from bokeh.core.templates import FILE
-    from jinja2 import Template
-
-    _page_text = (
-        "{% extends base %}{% block postamble %}<style>html, body { margin: 0; height: 100%; }</style>{% endblock %}"
-    )
-    return FILE.environment.from_string(_page_text) if hasattr(FILE, "environment") else Template(_page_text)
+def _keep_quiet() -> None:
+    """Bokeh warns of origins with wildcards; who may connect is decided by the guard."""
+    logging.getLogger("bokeh.server.util").setLevel(logging.ERROR)
 
 
-def _guard(token: str) -> Any:
-    """What lets a browser in that has the token in its address, or a cookie from a time when it had."""
-    from bokeh.server.auth_provider import AuthProvider
-    from tornado.web import RequestHandler
+def serve(opened: Opened, view: View, *, address: str, port: int, browser: bool) -> None:
+    """Serve windows until interrupted, and say where.
 
-    def known(handler: RequestHandler) -> str | None:
-        given = handler.get_argument("token", "") or handler.get_cookie(COOKIE, "") or ""
-        if not hmac.compare_digest(given.encode(), token.encode()):
-            return None
-        if handler.get_argument("token", ""):
-            handler.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
-        return "guest"
+    Parameters
+    ----------
+    opened, view
+        What is looked at, and what is looked at first.
+    address, port
+        Where to listen.
+    browser
+        Whether a browser is opened.
 
-    class Refusal(RequestHandler):  # type: ignore[misc]
-        def get(self) -> None:
-            self.set_status(403)
-            self.finish("Open the address with the token that `cyclestrain explore` printed.")
+    Raises
+    ------
+    InputError
+        If the port cannot be had.
+    """
+    server, where = make_server(opened, view, address=address, port=port)
+    print(f"explore {opened.name} at {where}", "stop with Ctrl+C", sep="\n", flush=True)
+    if address in LOCAL:
+        print(f"from another machine: ssh -L {server.port}:127.0.0.1:{server.port} THIS_MACHINE, then the same address",
+              flush=True)  # fmt: skip
+    server.start()
+    if browser:
+        import webbrowser
 
-    class Guard(AuthProvider):  # type: ignore[misc]
-        @property
-        def get_user(self) -> Callable[[RequestHandler], str | None]:
-            return known
-
-        @property
-        def get_user_async(self) -> None:
-            return None
-
-        @property
-        def login_url(self) -> str:
-            return "/refused"
-
-        @property
-        def get_login_url(self) -> None:
-            return None
-
-        @property
-        def login_handler(self) -> type[RequestHandler]:
-            return Refusal
-
-        @property
-        def logout_url(self) -> None:
-            return None
-
-        @property
-        def logout_handler(self) -> None:
-            return None
-
-    return Guard()
+        server.io_loop.add_callback(webbrowser.open, where)
+    try:
+        server.io_loop.start()
+    except KeyboardInterrupt:
+        print("stopped")
+    finally:
+        server.stop()

@@ -18,7 +18,6 @@ from cyclestrain.explorer.regions import Region
 from cyclestrain.explorer.state import View
 from cyclestrain.figures.fields import period_map, reference_mask
 from cyclestrain.figures.ranges import ColourScale, sequential_scale
-from cyclestrain.result import relative_to
 
 __all__ = ["OTHER", "VIRTUAL", "Session"]
 
@@ -116,6 +115,8 @@ class Session:
     def _relative_to(self, region: Region | None) -> xr.Dataset:
         if region is None:
             return self.opened.maps
+        from cyclestrain.result import relative_to
+
         return relative_to(self.opened.maps, region.mask(self.opened.shape))
 
     def shown(self, name: str | None = None) -> Shown:
@@ -184,17 +185,17 @@ class Session:
         """Why the numbers of the position may be wrong."""
         return reasons(self.maps, self.view.at)
 
-    def move(self, rows: int, columns: int) -> None:
-        """Go to a position nearby, staying inside the scan.
+    def beside(self, rows: int, columns: int) -> tuple[int, int]:
+        """The position some rows and columns further, inside the scan.
 
         Parameters
         ----------
         rows, columns
             How far.
         """
-        wanted = np.array(self.view.at) + (rows, columns)
+        wanted = np.array(self.view.at) + np.array([rows, columns])
         row, column = np.clip(wanted, 0, np.array(self.opened.shape) - 1)
-        self.change(at=(int(row), int(column)))
+        return int(row), int(column)
 
     def to_worst(self, step: int = 1) -> int:
         """Go to the least believable position, or the next after the one gone to before; returns its rank from 1.

@@ -1,4 +1,4 @@
-"""What is on the screen, as a value: it can be written as a line of text and read back, so that a view can be shared."""
+"""What is on the screen, as a value that can be written as a line of text, shared and read back."""
 
 from __future__ import annotations
 

@@ -37,7 +37,11 @@ function outline(kind, a, b) {
 }
 function preview(args, kind, here) {
   let shape
-  if (kind == "lasso") { trail.push(here); shape = [[...trail, trail[0]].map(p => p[0]), [...trail, trail[0]].map(p => p[1])] }
+  if (kind == "lasso") {
+    trail.push(here)
+    const closed = [...trail, trail[0]]
+    shape = [closed.map((p) => p[0]), closed.map((p) => p[1])]
+  }
   else if (kind == "ring") {
     const c = args.centre.data, o = [c.x[0], c.y[0]]
     const r = (p) => Math.hypot(p[0] - o[0], p[1] - o[1])

@@ -9,13 +9,12 @@ from bokeh.models import (
     BasicTicker,
     ColorBar,
     ColumnDataSource,
-    CustomDimensional,
     FixedTicker,
     HoverTool,
     LinearColorMapper,
-    Metric,
     ScaleBar,
 )
+from bokeh.models.annotations.dimensional import Metric
 from bokeh.plotting import figure
 
 from cyclestrain.data import BoolArray, FloatArray, Quantity
@@ -150,11 +149,7 @@ def _empty(shape: tuple[int, int], step: Quantity) -> figure:
     plot.toolbar.logo = None
     plot.title.text_font_size = "13px"
     known = step.unit in ("pm", "nm", "um", "µm", "mm", "m")
-    dimension: Any = (
-        Metric(base_unit="m")
-        if known
-        else CustomDimensional(basis={step.unit: (1.0, step.unit, step.unit)}, ticks=[1, 2, 5, 10, 20, 50, 100, 200])
-    )
+    dimension = Metric(base_unit="m") if known else Metric(base_unit=step.unit, include=[step.unit])
     unit = {"um": "µm"}.get(step.unit, step.unit)
     plot.add_layout(
         ScaleBar(
@@ -164,5 +159,3 @@ def _empty(shape: tuple[int, int], step: Quantity) -> figure:
         )
     )  # fmt: skip
     return plot
-
-

@@ -54,6 +54,10 @@ class HistogramView:
         self.plot.on_event(SelectionGeometry, self._drawn)
         for event in (Tap, Reset):
             self.plot.on_event(event, lambda _event: brushed(None))
+        self.paint(theme)
+
+    def paint(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
         paint(self.plot, theme)
 
     def _drawn(self, event: SelectionGeometry) -> None:
@@ -78,7 +82,9 @@ class HistogramView:
         middle = (edges[1:] + edges[:-1]) / 2
         half = np.diff(edges) / 2 * width
         self._colours.update(
-            palette=palette(found.kind, len(found.categories) or 256, cyclic=scale.cyclic), low=scale.low, high=scale.high
+            palette=palette(found.kind, len(found.categories) or 256, cyclic=scale.cyclic),
+            low=scale.low,
+            high=scale.high,
         )
         self._bars.data = {"left": middle - half, "right": middle + half, "top": counts, "middle": middle}
         self.plot.x_range.update(start=scale.low, end=scale.high)

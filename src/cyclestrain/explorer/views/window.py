@@ -14,12 +14,12 @@ from bokeh.layouts import column, row
 from bokeh.models import ColumnDataSource, CustomJS, LayoutDOM
 
 from cyclestrain.errors import CyclestrainError
+from cyclestrain.explorer.detectors import Detector, Disk, Reflections, Ring
 from cyclestrain.explorer.exports import export, python_lines
 from cyclestrain.explorer.position import numbers
 from cyclestrain.explorer.quantities import available
 from cyclestrain.explorer.regions import Line, Region
 from cyclestrain.explorer.session import OTHER, VIRTUAL, Session
-from cyclestrain.explorer.detectors import Detector, Disk, Reflections, Ring
 from cyclestrain.explorer.views.controls import BRIGHTNESSES, MAP_DRAGS, PATTERN_DRAGS, Controls
 from cyclestrain.explorer.views.gestures import Gestures
 from cyclestrain.explorer.views.map_view import MapView
@@ -28,6 +28,7 @@ from cyclestrain.explorer.views.plots import HistogramView, ProfileView
 from cyclestrain.explorer.views.texts import command_text, help_text, numbers_text, trouble_text
 from cyclestrain.explorer.views.theme import DARK, LIGHT, SHEET
 from cyclestrain.explorer.views.virtual import InBackground
+from cyclestrain.figures.ranges import MINUS
 
 __all__ = ["Window"]
 
@@ -310,7 +311,9 @@ class Window:
         when(c.estimate, "active", lambda k: self.change(estimate="raw" if k else ""))
         when(c.limits, "value", self._limit)
         when(c.width, "value", self._widen)
-        when(c.classes, "active", lambda on: self.change(classes=None if len(on) == len(c.classes.labels) else tuple(on)))
+        when(
+            c.classes, "active", lambda on: self.change(classes=None if len(on) == len(c.classes.labels) else tuple(on))
+        )
         when(c.brightness, "active", lambda k: self.change(brightness=BRIGHTNESSES[k]))
         when(c.contrast, "value", lambda _value: self._show_colours())
         when(c.residual, "active", lambda on: self.change(residual=bool(on)))
@@ -335,8 +338,11 @@ class Window:
             changes["beside"] = f"{OTHER}{name}"
         self.change(**changes)
 
+    def _filter(self, on: list[int]) -> None:
+        self.change(classes=None if len(on) == len(self.controls.classes.labels) else tuple(on))
+
     def _limit(self, text: str) -> None:
-        parts = text.replace("…", ":").replace("−", "-").split(":")
+        parts = text.replace("…", ":").replace(MINUS, "-").split(":")
         if not text.strip():
             self.change(limits=None)
             return
@@ -465,8 +471,7 @@ class Window:
                 action(10 if new["shift"][0] else 1)
 
     def _go(self, rows: int, columns: int) -> None:
-        at = np.clip(np.array(self.session.view.at) + (rows, columns), 0, np.array(self.session.opened.shape) - 1)
-        self.change(at=(int(at[0]), int(at[1])))
+        self.change(at=self.session.beside(rows, columns))
 
 
 def _after(names: tuple[str, ...], name: str, step: int) -> str:

@@ -1,0 +1,142 @@
+"""`explore`: a window in the browser, or in a notebook, on a result and its patterns."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from cyclestrain.api.arguments import PathLike, overridden, stored_run
+from cyclestrain.errors import CyclestrainError, InputError
+from cyclestrain.settings import ReadOptions, ReadSettings, reading_given
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from cyclestrain.data import PatternSource, Scan
+    from cyclestrain.explorer import Opened
+
+__all__ = ["explore"]
+
+
+def explore(
+    result: PathLike | xr.Dataset,
+    scan: PathLike | PatternSource | Scan | None = None,
+    *,
+    beside: PathLike | xr.Dataset | None = None,
+    view: str = "",
+    address: str = "127.0.0.1",
+    port: int = 0,
+    browser: bool = True,
+    reading: ReadSettings | None = None,
+    **options: Unpack[ReadOptions],
+) -> Any:
+    """Look at a result in the browser: maps, and at every position the pattern with its fit, residual and numbers.
+
+    Needs the extra `app`: ``pip install "cyclestrain[app]"``. In a notebook the window appears under the cell;
+    elsewhere a server runs until it is interrupted with Ctrl+C. Nothing is loaded from the internet.
+
+    Parameters
+    ----------
+    result
+        Result file; in Python also the data set that `map` returned.
+    scan
+        The scan that was mapped; by default the file that the result names, if it is still there. Without one there are
+        maps and no patterns.
+    beside
+        A second result of the same scan, to compare with.
+    view
+        What is looked at first, as the window itself writes it, such as "map=exx at=12,30 limits=-1:1".
+    address
+        Address to listen on. Any but that of this machine alone asks for a token, which is part of the printed address.
+    port
+        Port to listen on; 0 for any free one.
+    browser
+        Whether a browser is opened.
+    reading, **options
+        How the scan is read, where it is not as the result says: all at once, or one by one, see `cyclestrain.read`.
+
+    Raises
+    ------
+    InputError
+        If the result cannot be read, the scan does not fit it, or the extra is not installed.
+    """
+    from cyclestrain.explorer import View
+
+    start = View.parse(view) if view else None
+    opened = _opened(result, scan, beside, reading_given(reading, options))
+    return _show(opened, start, address, port, browser)
+
+
+def _opened(
+    result: PathLike | xr.Dataset,
+    scan: PathLike | PatternSource | Scan | None,
+    beside: PathLike | xr.Dataset | None,
+    given: dict[str, Any],
+) -> Opened:
+    """Everything that the window looks at."""
+    from cyclestrain.explorer import Opened
+
+    maps, name, groups = _result(result)
+    second, second_name, _ = _result(beside) if beside is not None else (None, "", {})
+    found, trouble = _scan(name, maps, scan, given)
+    return Opened(maps, name, groups, found, trouble, second, second_name)
+
+
+def _result(result: PathLike | xr.Dataset) -> tuple[xr.Dataset, str, dict[str, xr.Dataset]]:
+    """Maps of a result, the name of its file and what is stored beside the maps."""
+    import xarray as xr
+
+    from cyclestrain.result import load_group, load_result
+
+    if isinstance(result, xr.Dataset):
+        return result, f"{result.attrs.get('name', 'result')}", {}
+    maps, groups = load_result(result), {}
+    for group in ("dictionary", "training"):
+        with suppress(InputError):
+            groups[group] = load_group(result, group)
+    return maps, os.fspath(result), groups
+
+
+def _scan(
+    result: str, maps: xr.Dataset, scan: PathLike | PatternSource | Scan | None, given: dict[str, Any]
+) -> tuple[Scan | None, str]:
+    """The scan, and why there is none: a scan that cannot be read is no reason not to see the maps."""
+    from cyclestrain.io import read
+
+    stored, known = ReadSettings(), None
+    with suppress(InputError):  # a result that was not made from a file
+        run = stored_run(result, maps)
+        stored, known = run.reading, run.scan
+    source = known if scan is None else scan
+    if source is None:
+        named = str(maps.attrs.get("input_path", ""))
+        where = (
+            f"{Path(named).name} was not found from here" if named else "the result does not say of which scan it is"
+        )
+        return None, f"no patterns: {where}; give the scan after the result"
+    try:
+        return read(source, overridden(ReadSettings, stored, given)), ""
+    except (CyclestrainError, OSError) as error:
+        return None, f"no patterns, the scan cannot be read: {error}"
+
+
+def _show(opened: Opened, view: Any, address: str, port: int, browser: bool) -> Any:
+    from cyclestrain.explorer import Session, in_notebook
+
+    try:
+        import bokeh  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            'the explorer needs Bokeh and Panel; install them with pip install "cyclestrain[app]"'
+        ) from error
+    session = Session(opened, view)  # complains before anything is started
+    if in_notebook():
+        from cyclestrain.explorer.notebook import pane
+
+        return pane(session)
+    from cyclestrain.explorer.serving import serve
+
+    serve(opened, session.view, address=address, port=port, browser=browser)
+    return None
