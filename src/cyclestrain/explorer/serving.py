@@ -48,7 +48,7 @@ def window_of(document: Document, opened: Opened, view: View) -> None:
     if trouble:
         window.complain(trouble)
     document.add_root(window.root)
-    document.js_on_event("document_ready", window.keys_script())
+    document.js_on_event("document_ready", window.actions.keys_script())
     document.title = f"{opened.name} - cyclestrain"
     document.template = PAGE
 
@@ -107,8 +107,9 @@ def _asked(document: Document) -> dict[str, str]:
 
 
 def _keep_quiet() -> None:
-    """Bokeh warns of origins with wildcards; who may connect is decided by the guard."""
-    logging.getLogger("bokeh.server.util").setLevel(logging.ERROR)
+    """Bokeh warns of origins with wildcards, where the guard decides, and of browsers that were closed."""
+    for name in ("util", "views.ws"):
+        logging.getLogger(f"bokeh.server.{name}").setLevel(logging.ERROR)
 
 
 def serve(opened: Opened, view: View, *, address: str, port: int, browser: bool) -> None:

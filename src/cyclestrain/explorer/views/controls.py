@@ -31,7 +31,7 @@ MAP_DRAGS = ("look", "rectangle", "lasso", "line")
 PATTERN_DRAGS = ("look", "disk", "ring", "pick")
 """What a drag on the pattern means, in the order of its buttons."""
 BRIGHTNESSES = ("sqrt", "log", "linear")
-_STYLE: dict[str, Any] = {"stylesheets": [SHEET], "margin": (2, 4, 2, 0)}
+_STYLE: dict[str, Any] = {"stylesheets": [SHEET], "margin": (2, 5, 2, 0), "align": "center"}
 
 
 def _made(kind: Any, name: str, **options: Any) -> Any:
@@ -54,7 +54,7 @@ class Controls:
     def __post_init__(self) -> None:
         opened = self.opened
         choices = _choices(opened, second=False)
-        self.title = _made(Div, "title", sizing_mode="stretch_width")
+        self.title = _made(Div, "title", width=560)
         self.trouble = _made(Div, "trouble", sizing_mode="stretch_width")
         self.command = _made(Div, "command", sizing_mode="stretch_width")
         self.numbers = _made(Div, "numbers", sizing_mode="stretch_both", styles={"overflow-y": "auto"})
@@ -63,24 +63,25 @@ class Controls:
         self.export = _made(Dropdown, "export", label="Save", menu=[(text, what) for what, text in EXPORTS.items()])
         self.theme = _made(Toggle, "theme", label="Dark")
         self.keys = _made(Toggle, "keys", label="Keys ?")
-        self.map = _made(Select, "map", options=choices, width=190)
-        self.beside = _made(Select, "beside", options=_choices(opened, second=True), width=190)
+        self.map = _made(Select, "map", options=choices, width=172)
+        self.beside = _made(Select, "beside", options=_choices(opened, second=True), width=150)
         self.estimate = _made(RadioButtonGroup, "estimate", labels=["best", "each alone"], active=0)
         self.drag = _made(
             RadioButtonGroup, "drag", labels=["look", "reference ▭", "reference ✎", "profile"], active=0
         )  # fmt: skip
         self.width = _made(Spinner, "width", low=1, high=max(opened.shape), step=2, value=1, width=52)
         self.limits = _made(TextInput, "limits", placeholder="colours: auto", width=108)
-        self.reference = _made(Button, "reference", label="reference of the result", disabled=True)
+        self.reference = _made(Button, "reference", label="first reference", disabled=True)
         n = len({int(k) for k in opened.maps["class"].values.ravel() if k >= 0}) if "class" in opened.maps else 0
         self.classes = _made(
             CheckboxButtonGroup, "classes", labels=[f"class {k}" for k in range(n)], active=list(range(n)),
             visible=n > 1,
         )  # fmt: skip
         self.brightness = _made(RadioButtonGroup, "brightness", labels=["√", "log", "linear"], active=0)
+        self.contrast_label = _made(Div, "contrast_label", text="<span class='cs-quiet'>contrast</span>")
         self.contrast = _made(
             RangeSlider, "contrast", start=0, end=1, step=0.005, value=(0, 1), width=150, show_value=False,
-            tooltips=False, title="contrast",
+            tooltips=False, title=None, height=24,
         )  # fmt: skip
         self.residual = _made(Toggle, "residual", label="residual")
         self.disks = _made(Toggle, "disks", label="disks", active=True)

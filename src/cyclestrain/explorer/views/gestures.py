@@ -16,7 +16,7 @@ __all__ = ["Gestures"]
 
 LOOK = "look"
 _CODE = """
-let start = null, busy = false, waiting = null, trail = []
+let start = null, busy = false, waiting = null, trail = [], drag = null
 const quiet = {sync: false}
 function tell(message, kind, xs, ys) { message.data = {kind: [kind, String(Math.random())], x: [xs, []], y: [ys, []]} }
 function look(args, x, y) {
@@ -57,7 +57,9 @@ export default (args, event) => {
     if (waiting != null) { const [x, y] = waiting; waiting = null; look(args, x, y) }
     return
   }
-  const {x, y} = event, kind = args.kinds[args.mode.active ?? 0]
+  const {x, y} = event
+  if (event.event_name == "panstart" || event.event_name == "tap") drag = args.kinds[args.mode.active ?? 0]
+  const kind = drag  // what a drag means does not change on its way
   if (event.event_name == "tap") {
     if (kind == "look") look(args, x, y)
     else if (kind == "pick") tell(args.message, "pick", [x], [y])
@@ -66,7 +68,7 @@ export default (args, event) => {
   if (args.plot.toolbar.gestures.pan.active != null) return  // the tool that moves the picture is on
   if (event.event_name == "panstart") { start = [x, y]; trail = [start] }
   if (kind == "look") { if (event.event_name != "panend") look(args, x, y); return }
-  if (kind == "pick" || start == null) return
+  if (kind == null || kind == "pick" || start == null) return
   if (event.event_name == "pan") preview(args, kind, [x, y])
   if (event.event_name == "panend") {
     const points = kind == "lasso" ? trail : [start, [x, y]]
@@ -111,7 +113,8 @@ class Gestures:
         drawn = ColumnDataSource({"xs": [], "ys": []})
         plot.multi_line("xs", "ys", source=drawn, line_color="#e6007e", line_width=2, line_dash=[5, 3])
         args: dict[str, Any] = {
-            "plot": plot, "mode": mode, "kinds": list(kinds), "message": self._message, "drawn": drawn,
+            "plot": plot, "mode": mode, "kinds": list(kinds), "message": self._message, "answer": self._answer,
+            "drawn": drawn,
             "centre": centre or ColumnDataSource({"x": [0], "y": [0]}),
         }  # fmt: skip
         follow = CustomJS(args=args, code=_CODE)

@@ -62,7 +62,8 @@ class MapView:
         for colour, width in (("#ffffff", 4.0), (MARK, 2.0)):
             mark: dict[str, Any] = {"marker": "square_cross", "size": 14, "fill_color": None}
             self.plot.scatter("x", "y", source=self._cursor, line_color=colour, line_width=width, **mark)
-        self.plot.add_tools(HoverTool(renderers=[drawn], tooltips=[("value", "@image{0.0000}"), ("x, y", "$x, $y")]))
+        where = (f"y, x ({step.unit})", "$y{0.[0]}, $x{0.[0]}")
+        self.plot.add_tools(HoverTool(renderers=[drawn], tooltips=[("value", "@image{0.0000}"), where], visible=False))
         self.bar = ColorBar(color_mapper=self._colours, width=12, padding=4, label_standoff=4, title_standoff=6)
         self.plot.add_layout(self.bar, "right")
         self.paint(theme)
@@ -141,7 +142,7 @@ def _empty(shape: tuple[int, int], step: Quantity) -> figure:
     height, width = shape[0] * step.value, shape[1] * step.value
     half = step.value / 2
     plot = figure(
-        tools="pan,wheel_zoom,box_zoom,reset", active_drag=None, active_scroll="wheel_zoom", toolbar_location="above",
+        tools="pan,wheel_zoom,reset", active_drag=None, active_scroll="wheel_zoom", toolbar_location="above",
         x_range=(-half, width - half), y_range=(height - half, -half), match_aspect=True, title=" ",
         min_border=4, sizing_mode="stretch_both", min_width=240, min_height=240, lod_threshold=None,
     )  # fmt: skip
@@ -153,7 +154,8 @@ def _empty(shape: tuple[int, int], step: Quantity) -> figure:
     unit = {"um": "µm"}.get(step.unit, step.unit)
     plot.add_layout(
         ScaleBar(
-            range=plot.x_range, unit=unit, dimensional=dimension, location="bottom_left", bar_length=0.25,
+            range=plot.x_range, unit=unit, dimensional=dimension, location="bottom_left", bar_length=0.2,
+            padding=6, margin=8, label_standoff=2,
             background_fill_color="#ffffff", background_fill_alpha=0.85, label_text_color="#1a1a1a",
             bar_line_color="#1a1a1a", border_line_color=None,
         )

@@ -33,7 +33,7 @@ class PatternView:
     """
 
     def __init__(self, shape: tuple[int, int], theme: Theme) -> None:
-        self.shape = shape
+        self.shape, self._dark, self._brightness = shape, False, "sqrt"
         self.plot = _empty(shape)
         self._image = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
         self._roots = LinearColorMapper(palette=pattern_palette("sqrt"), low=0, high=1, nan_color=theme.blank)
@@ -44,15 +44,27 @@ class PatternView:
         self.centre = ColumnDataSource({"x": [shape[1] / 2], "y": [shape[0] / 2]})
         self._disks = ColumnDataSource({name: [] for name in ("x", "y", "r", "name", "counts", "edge")})
         place: dict[str, Any] = {"x": -0.5, "y": -0.5, "dw": shape[1], "dh": shape[0]}
-        self._drawn = self.plot.image("image", source=self._image, color_mapper=self._roots, **place)
+        # A drawing for each kind of colours: exchanging the colours of one does not draw it anew.
+        self._drawings = {
+            mapper: self.plot.image("image", source=self._image, color_mapper=mapper, visible=False, **place)
+            for mapper in (self._roots, self._logs, self._signed)
+        }
         self.disks = self.plot.circle(
             "x", "y", radius="r", source=self._disks, fill_color=None, line_color="edge", line_width=1.4
         )
         self.dots = self.plot.scatter("x", "y", source=self._disks, marker="cross", size=5, line_color="edge")
         self.plot.scatter("x", "y", source=self.centre, marker="x", size=9, line_color=MARK, line_width=1.5)
         self.plot.add_tools(
-            HoverTool(renderers=[self._drawn], tooltips=[("value", "@image"), ("x, y", "$x{0}, $y{0}")]),
-            HoverTool(renderers=[self.disks], tooltips=[("reflection", "@name"), ("expected", "@counts{0.0} counts")]),
+            HoverTool(
+                renderers=list(self._drawings.values()),
+                visible=False,
+                tooltips=[("value", "@image"), ("row, column", "$y{0}, $x{0}")],
+            ),
+            HoverTool(
+                renderers=[self.disks],
+                visible=False,
+                tooltips=[("reflection", "@name"), ("expected", "@counts{0.0} counts")],
+            ),
         )
         self._bar = ColorBar(color_mapper=self._roots, width=12, padding=4, label_standoff=4)
         self.plot.add_layout(self._bar, "right")
@@ -61,8 +73,15 @@ class PatternView:
     def paint(self, theme: Theme) -> None:
         """Take the colours of a theme."""
         paint(self.plot, theme)
+        self._dark = theme.name == "dark"
+        self._logs.palette = pattern_palette("log", dark=self._dark)
+        self._roots.palette = pattern_palette(self._brightness, dark=self._dark)
         for mapper in (self._roots, self._logs, self._signed):
             mapper.nan_color = theme.blank
+
+    def outlines(self, on: bool) -> None:
+        """Show the outlines of the fitted disks, or hide them."""
+        self.disks.visible = self.dots.visible = on
 
     def show(self, values: np.ndarray | None, title: str) -> None:
         """Show values of the detector's pixels; nothing where there are none.
@@ -89,6 +108,7 @@ class PatternView:
             Counts at the ends of the colours; None for those of a residual.
         """
         mapper: LinearColorMapper | LogColorMapper
+        self._brightness = "linear" if brightness == "linear" else "sqrt"
         if reach is None:
             mapper = self._signed
         elif brightness == "log":
@@ -96,9 +116,12 @@ class PatternView:
             mapper.update(low=max(reach[0], 0.5), high=max(reach[1], 1.0))
         else:
             mapper = self._roots
-            mapper.update(low=reach[0], high=max(reach[1], reach[0] + 1e-6), palette=pattern_palette(brightness))
-        if self._bar.color_mapper is not mapper:
-            self._drawn.glyph.color_mapper = self._bar.color_mapper = mapper
+            mapper.update(
+                low=reach[0], high=max(reach[1], reach[0] + 1e-6), palette=pattern_palette(brightness, dark=self._dark)
+            )
+        for other, drawing in self._drawings.items():
+            drawing.visible = other is mapper
+        self._bar.color_mapper = mapper
 
     def reflections(self, fitted: xr.Dataset | None, chosen: tuple[int, ...] = ()) -> None:
         """Draw the outlines of the fitted disks.
@@ -124,25 +147,32 @@ class PatternView:
         self.centre.data = {"x": [float(fitted.attrs["centre_x"])], "y": [float(fitted.attrs["centre_y"])]}
 
 
-def reach_of(counts: np.ndarray, share: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float]:
+def reach_of(
+    counts: np.ndarray, beam: tuple[float, float, float], share: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, float]:
     """Counts at the ends of the colours of a pattern.
 
     Parameters
     ----------
     counts
         The pattern.
+    beam
+        Middle ``(y, x)`` and radius of the direct beam, which is let shine, pixels.
     share
-        Position of both ends between the darkest and the brightest colour that suits the pattern.
+        Position of both ends between the darkest and the brightest colour that suits the rest of the pattern.
 
     Examples
     --------
-    >>> reach_of(np.arange(1001.0))
-    (0.0, 999.0)
+    >>> pattern = np.full((9, 9), 5.0)
+    >>> pattern[4, 4] = 1e6
+    >>> reach_of(pattern, (4.0, 4.0, 2.0))
+    (5.0, 6.0)
     """
-    finite = counts[np.isfinite(counts)] if counts.dtype.kind == "f" else counts.ravel()
-    if not finite.size:
+    y, x = np.ogrid[: counts.shape[0], : counts.shape[1]]
+    rest = counts[((y - beam[0]) ** 2 + (x - beam[1]) ** 2 > beam[2] ** 2) & np.isfinite(counts)]
+    if not rest.size:
         return 0.0, 1.0
-    low, high = float(finite.min()), float(np.quantile(finite, BRIGHTEST))
+    low, high = float(rest.min()), float(np.quantile(rest, BRIGHTEST))
     high = max(high, low + 1.0)
     return low + share[0] * (high - low), low + share[1] * (high - low)
 
@@ -164,7 +194,7 @@ def _miller(h: float, k: float) -> str:
 
 def _empty(shape: tuple[int, int]) -> figure:
     plot = figure(
-        tools="pan,wheel_zoom,box_zoom,reset", active_drag=None, active_scroll="wheel_zoom", toolbar_location="above",
+        tools="pan,wheel_zoom,reset", active_drag=None, active_scroll="wheel_zoom", toolbar_location="above",
         x_range=(-0.5, shape[1] - 0.5), y_range=(shape[0] - 0.5, -0.5), match_aspect=True, title=" ", min_border=4,
         sizing_mode="stretch_both", min_width=240, min_height=240,
     )  # fmt: skip

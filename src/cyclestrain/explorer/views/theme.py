@@ -53,7 +53,14 @@ select.bk-input option, select.bk-input optgroup { background: var(--cs-field); 
   padding: 3px 8px; font-size: 13px; }
 .bk-btn.bk-active, .bk-btn-default.bk-active { background-color: var(--cs-on); color: var(--cs-on-ink);
   border-color: var(--cs-on); }
-.bk-btn:hover { border-color: var(--cs-on); }
+.bk-btn:hover, .bk-btn-default:hover { border-color: var(--cs-on); background-color: var(--cs-head); }
+.bk-btn.bk-active:hover, .bk-btn-default.bk-active:hover { background-color: var(--cs-on); }
+.bk-btn:active, .bk-btn-default:active { background-color: var(--cs-head); }
+.bk-btn[disabled], .bk-btn-default[disabled] { background-color: var(--cs-ground); color: var(--cs-quiet);
+  opacity: 0.55; }
+.noUi-target { background: var(--cs-head); border-color: var(--cs-edge); box-shadow: none; }
+.noUi-handle { background: var(--cs-field); border-color: var(--cs-edge); box-shadow: none; }
+.noUi-connect { background: var(--cs-on); }
 .bk-btn:focus-visible, .bk-input:focus-visible { outline: 2px solid var(--cs-on); outline-offset: 1px; }
 .bk-menu { background-color: var(--cs-field); color: var(--cs-ink); border-color: var(--cs-edge); }
 .bk-menu > *:hover, .bk-menu > *.bk-active { background-color: var(--cs-on); color: var(--cs-on-ink); }
@@ -95,7 +102,8 @@ def palette(kind: str, n: int = 256, *, cyclic: bool = False) -> list[str]:
 
 @cache
 def _sampled_once(name: str, n: int, power: float) -> tuple[str, ...]:
-    maps = {colours.name: colours for colours in (DIVERGING, CYCLIC, SEQUENTIAL, UNCERTAINTY, PATTERN)}
+    known = (DIVERGING, CYCLIC, SEQUENTIAL, UNCERTAINTY, PATTERN, PATTERN.reversed())
+    maps = {colours.name: colours for colours in known}
     return tuple(to_hex(colour) for colour in maps[name](np.linspace(0, 1, n) ** power))
 
 
@@ -103,15 +111,18 @@ def _sampled(colours: Colormap, n: int, power: float = 1.0) -> list[str]:
     return list(_sampled_once(colours.name, n, power))
 
 
-def pattern_palette(brightness: str) -> list[str]:
+def pattern_palette(brightness: str, *, dark: bool = False) -> list[str]:
     """Colours of counts, so that equal steps of the root of the counts look equal where that is asked for.
 
     Parameters
     ----------
     brightness
         ``sqrt``, ``log`` or ``linear``; for ``log`` the mapper takes the logarithm.
+    dark
+        Whether few counts are dark.
     """
-    return _sampled(PATTERN, 2048, 0.5) if brightness == "sqrt" else _sampled(PATTERN, 256)
+    colours = PATTERN.reversed() if dark else PATTERN
+    return _sampled(colours, 2048, 0.5) if brightness == "sqrt" else _sampled(colours, 256)
 
 
 def paint(plot: figure, theme: Theme) -> None:
@@ -126,6 +137,7 @@ def paint(plot: figure, theme: Theme) -> None:
     """
     plot.background_fill_color = plot.border_fill_color = theme.ground
     plot.outline_line_color = theme.quiet
+    plot.border_line_color = None
     for part in plot.select({"type": Axis}):
         part.update(**dict.fromkeys(_AXIS_LINES, theme.quiet), **dict.fromkeys(_AXIS_TEXTS, theme.ink))
     for part in plot.select({"type": Grid}):
