@@ -11,6 +11,7 @@ from cyclestrain.api.arguments import (
     MODEL_SUFFIX,
     PathLike,
     check_device,
+    check_network,
     known_model,
     open_large,
     run_state,
@@ -86,6 +87,7 @@ def fit(
     arguments = {**locals(), "init_from": None if init_from is None else os.fspath(init_from)}
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
+    check_network()
     check_device(settings.device)
     start = known_model(settings.init_from, settings)
     if output is not None:

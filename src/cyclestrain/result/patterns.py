@@ -53,7 +53,8 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
     good
         Detector pixels that can be trusted, shape ``(qy, qx)``.
     """
-    entries, out = dictionary.entries, {}
+    entries = dictionary.entries
+    out: dict[str, Any] = {}
     for suffix, field in (("", fields.context), ("_raw", fields.affine)):
         out |= _transform(field, suffix)
     by_reflection, lengths = ("entry", "reflection"), [len(e.probe.values) for e in entries]
@@ -72,6 +73,7 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
             ("entry", "py", "px"), np.stack(probes).astype(np.float32),
             {"oversampling": entries[0].probe.oversampling, "half": [e.probe.half for e in entries]},
         ),
+        "class_raw": (("ry", "rx"), fields.affine.label.astype(np.int8), {"long_name": "entry of the affine_raw"}),
         "good_pixel": (("qy", "qx"), good, {"long_name": "detector pixels that can be trusted"}),
     }  # fmt: skip
     return out
