@@ -14,6 +14,7 @@ from cyclestrain.errors import InputError
 from cyclestrain.explorer.drawings import map_drawing, pattern_drawing, profile_drawing
 from cyclestrain.explorer.session import Session
 from cyclestrain.result import export_maps, save_result
+from cyclestrain.strain import mask_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,12 +66,13 @@ def python_lines(session: Session) -> str:
         What is looked at.
     """
     view, name = session.view, Path(session.opened.name).name
-    lines = ["import xarray as xr, cyclestrain", f"maps = xr.open_dataset({name!r}).load()"]
+    lines = ["import cyclestrain as cs", f"maps = cs.load({name!r})"]
     if view.reference is not None:
-        lines.append(f"maps = maps.strain.relative_to({str(view.reference)!r})")
+        words = mask_text(view.reference.mask(session.opened.shape))
+        lines.append(f"maps = maps.strain.relative_to({words!r})")
     if view.line is not None:
-        line = view.line
-        lines.append(f"maps.strain.profile({line.start}, {line.stop}, width={line.width:g})")
+        line, raw = view.line, ', estimate="raw"' if view.estimate else ""
+        lines.append(f"line = maps.strain.profile({line.start}, {line.stop}, width={line.width:g}{raw})")
     return "; ".join(lines)
 
 

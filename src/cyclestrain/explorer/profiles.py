@@ -37,7 +37,7 @@ class Profile:
 def profile(
     values: FloatArray, sigma: FloatArray | None, line: Line, *, independent: bool = False, period: float | None = None
 ) -> Profile:
-    """Mean of a map across a line, step by step along it.
+    """Mean of any map across a line, step by step along it, as `cyclestrain.result.profile` has it for strain.
 
     Every position belongs to the step that its foot on the line falls into, if it is not farther from the line than
     half the width; a line of width 1 takes the nearest positions.
@@ -50,7 +50,7 @@ def profile(
         Start, stop and width.
     independent
         Whether the errors of different positions are independent. Those of the best estimate are not: neighbours were
-        smoothed together, and the standard deviation of their mean is taken to be the mean of theirs.
+        smoothed together, and the standard deviation of their mean is taken to be the (quadratic) mean of theirs.
     period
         Difference after which values repeat, as rotations do; the mean is then taken about the first value.
 
@@ -66,9 +66,9 @@ def profile(
     along = (stop - start) / length if length > 0 else np.array([0.0, 1.0])
     offset = np.stack(np.mgrid[: values.shape[0], : values.shape[1]], -1) - start
     foot, across = offset @ along, np.abs(offset @ np.array([-along[1], along[0]]))
-    step = np.round(foot).astype(int)
-    n = round(length) + 1
-    near = (across <= max(line.width, 1.0) / 2 + 1e-9) & (step >= 0) & (step < n)
+    step = np.floor(foot + 0.5).astype(int)
+    n = int(np.floor(length + 0.5)) + 1
+    near = (across <= max(line.width, 1.0) / 2) & (step >= 0) & (step < n)
     known = near & np.isfinite(values) & (True if sigma is None else np.isfinite(sigma))
     bins = step[known]
     count = np.bincount(bins, minlength=n)
@@ -76,10 +76,7 @@ def profile(
         mean = _mean(values[known], bins, count, period)
         if sigma is None:
             return Profile(np.arange(n, dtype=float), mean, None, count)
-        if independent:
-            spread = np.sqrt(np.bincount(bins, sigma[known] ** 2, n)) / count
-        else:
-            spread = np.bincount(bins, sigma[known], n) / count
+        spread = np.sqrt(np.bincount(bins, sigma[known] ** 2, n) / (count**2 if independent else count))
     return Profile(np.arange(n, dtype=float), mean, np.where(count > 0, spread, np.nan), count)
 
 

@@ -12,6 +12,7 @@ from cyclestrain.data import BoolArray, Doubt, FloatArray
 from cyclestrain.errors import InputError
 from cyclestrain.figures.fields import period_map, periods_deg, usable
 from cyclestrain.figures.ranges import ColourScale, nice_ceiling, rotation_scale, sequential_scale, symmetric_scale
+from cyclestrain.result import principal
 
 __all__ = ["QUANTITIES", "Estimate", "Quantity", "Shown", "available", "shown"]
 
@@ -52,6 +53,9 @@ _DERIVED = (
     Quantity("principal_1", "principal strain ε₁", "%", "Derived", "strain", 100.0),
     Quantity("principal_2", "principal strain ε₂", "%", "Derived", "strain", 100.0),
 )
+DERIVED = {"dilation": "dilation", "max_shear": "shear", "principal_1": "largest", "principal_2": "smallest"}
+"""Quantities that follow from strain, with their names in `cyclestrain.result.principal`."""
+_COMPONENTS = ("exx", "eyy", "exy", "rotation")
 _SIGMAS = tuple(
     Quantity(f"{of.name}_sigma", f"σ of {of.title}", of.unit, "Uncertainty", "positive", of.factor)
     for of in (*_STRAINS, *_DERIVED)
@@ -104,8 +108,9 @@ class Shown:
 
 def available(maps: xr.Dataset) -> tuple[str, ...]:
     """Names of the quantities that a result has, in the order of `QUANTITIES`."""
-    names = set(map(str, maps.data_vars)) | {"dilation", "max_shear", "principal_1", "principal_2"}
-    names |= {f"{name}_sigma" for name in ("dilation", "max_shear", "principal_1", "principal_2")}
+    names = set(map(str, maps.data_vars))
+    if {"exx", "eyy", "exy", "exx_sigma", "eyy_sigma", "exy_sigma"} <= names:
+        names |= {f"{name}{kind}" for name in DERIVED for kind in ("", "_sigma")}
     if "log_likelihood" in maps:
         names.add("misfit")
     return tuple(name for name in QUANTITIES if name in names)
@@ -168,41 +173,28 @@ def _values(maps: xr.Dataset, name: str, estimate: Estimate) -> FloatArray:
     if name.endswith("_sigma"):
         found = _sigma(maps, name.removesuffix("_sigma"), estimate)
         return np.full(usable(maps).shape, np.nan) if found is None else found
-    if name in ("exx", "eyy", "exy", "rotation"):
+    if name in _COMPONENTS:
         return _component(maps, name, estimate)
-    if name not in ("dilation", "max_shear", "principal_1", "principal_2"):
+    if name not in DERIVED:
         return _plain(maps, name)
-    exx, eyy, exy = (_component(maps, part, estimate) for part in ("exx", "eyy", "exy"))
-    middle, radius = (exx + eyy) / 2, np.hypot((exx - eyy) / 2, exy)
-    return {
-        "dilation": exx + eyy,
-        "max_shear": radius,
-        "principal_1": middle + radius,
-        "principal_2": middle - radius,
-    }[name]
+    return _derived(maps, name, estimate, "")
+
+
+def _derived(maps: xr.Dataset, name: str, estimate: Estimate, kind: str) -> FloatArray:
+    """A quantity that follows from strain, or with `kind` ``_sigma`` its standard deviation."""
+    both = estimate if f"exx_{estimate}" in maps else ""
+    return np.asarray(principal(maps, both)[f"{DERIVED[name]}{kind}"].values, float)
 
 
 def _sigma(maps: xr.Dataset, name: str, estimate: Estimate) -> FloatArray | None:
-    """Standard deviation in the stored unit; of derived quantities to first order, the components uncorrelated."""
+    """Standard deviation in the stored unit, None where there is none."""
     if name == "share":
         return _plain(maps, "share_sigma") if "share_sigma" in maps else None
-    if name in ("exx", "eyy", "exy", "rotation"):
-        return _component(maps, name, estimate, "sigma") if f"{name}_sigma" in maps else None
-    if name not in ("dilation", "max_shear", "principal_1", "principal_2") or "exx_sigma" not in maps:
+    if f"{'exx' if name in DERIVED else name}_sigma" not in maps:
         return None
-    exx, eyy, exy = (_component(maps, part, estimate) for part in ("exx", "eyy", "exy"))
-    var = [_component(maps, part, estimate, "sigma") ** 2 for part in ("exx", "eyy", "exy")]
-    if name == "dilation":
-        return np.sqrt(var[0] + var[1])
-    half, radius = (exx - eyy) / 2, np.hypot((exx - eyy) / 2, exy)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cos, sin = (np.where(radius > 0, part / radius, np.sqrt(0.5)) for part in (half, exy))
-    sign = {"max_shear": 0.0, "principal_1": 1.0, "principal_2": -1.0}[name]
-    slopes = (sign + cos, sign - cos, 2 * sin)
-    if name == "max_shear":
-        return np.sqrt(sum((slope / 2) ** 2 * v for slope, v in zip(slopes, var, strict=True)))
-    slopes = ((1 + sign * cos) / 2, (1 - sign * cos) / 2, sin)
-    return np.sqrt(sum(slope**2 * v for slope, v in zip(slopes, var, strict=True)))
+    if name in DERIVED:
+        return _derived(maps, name, estimate, "_sigma")
+    return _component(maps, name, estimate, "sigma") if name in _COMPONENTS else None
 
 
 def _scale(maps: xr.Dataset, quantity: Quantity, values: FloatArray, sigma: FloatArray | None) -> ColourScale:

@@ -18,6 +18,8 @@ from cyclestrain.explorer.regions import Region
 from cyclestrain.explorer.state import View
 from cyclestrain.figures.fields import period_map, reference_mask
 from cyclestrain.figures.ranges import ColourScale, sequential_scale
+from cyclestrain.result import relative_to
+from cyclestrain.strain import mask_text
 
 __all__ = ["OTHER", "VIRTUAL", "Session"]
 
@@ -115,9 +117,7 @@ class Session:
     def _relative_to(self, region: Region | None) -> xr.Dataset:
         if region is None:
             return self.opened.maps
-        from cyclestrain.result import relative_to
-
-        return relative_to(self.opened.maps, region.mask(self.opened.shape))
+        return relative_to(self.opened.maps, mask_text(region.mask(self.opened.shape)))
 
     def shown(self, name: str | None = None) -> Shown:
         """A map, by default the one of the view, with the limits of the view.
