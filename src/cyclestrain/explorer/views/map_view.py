@@ -39,11 +39,14 @@ class MapView:
         Distance between positions.
     theme
         Colours.
+    name
+        Of the drawing.
     """
 
-    def __init__(self, shape: tuple[int, int], step: Quantity, theme: Theme) -> None:
+    def __init__(self, shape: tuple[int, int], step: Quantity, theme: Theme, name: str = "map") -> None:
         self.shape, self.step = shape, step.value
         self.plot = _empty(shape, step)
+        self.plot.update(name=name, css_classes=[f"cs-{name}-plot"])
         self._image = ColumnDataSource({"image": [np.zeros(shape, np.float32)]})
         self._veil = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
         self._outline = ColumnDataSource({"xs": [], "ys": []})

@@ -35,6 +35,7 @@ class PatternView:
     def __init__(self, shape: tuple[int, int], theme: Theme) -> None:
         self.shape, self._dark, self._brightness = shape, False, "sqrt"
         self.plot = _empty(shape)
+        self.plot.update(name="pattern", css_classes=["cs-pattern-plot"])
         self._image = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
         self._roots = LinearColorMapper(palette=pattern_palette("sqrt"), low=0, high=1, nan_color=theme.blank)
         self._logs = LogColorMapper(palette=pattern_palette("log"), low=0.5, high=1, nan_color=theme.blank)

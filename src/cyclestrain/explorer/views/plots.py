@@ -32,7 +32,7 @@ class HistogramView:
 
     def __init__(self, theme: Theme, brushed: Callable[[Range], None]) -> None:
         self.plot = figure(
-            tools="reset", toolbar_location=None, title="histogram: drag to pick out values, click to end",
+            name="histogram", tools="reset", toolbar_location=None, title=NO_BRUSH,
             min_border=4, sizing_mode="stretch_both", height=150, min_width=200,
         )  # fmt: skip
         self.plot.title.text_font_size = "12px"
@@ -102,7 +102,7 @@ class ProfileView:
 
     def __init__(self, theme: Theme) -> None:
         self.plot = figure(
-            tools="pan,wheel_zoom,reset", toolbar_location=None, title=NO_LINE, min_border=4,
+            name="profile", tools="pan,wheel_zoom,reset", toolbar_location=None, title=NO_LINE, min_border=4,
             sizing_mode="stretch_both", height=150, min_width=200,
         )  # fmt: skip
         self.plot.title.text_font_size = "12px"
@@ -148,3 +148,4 @@ class ProfileView:
 
 
 NO_LINE = "profile: choose “profile” above the map and drag a line across it"
+NO_BRUSH = "histogram: drag to pick out values, click to end"

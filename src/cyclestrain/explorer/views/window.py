@@ -69,7 +69,7 @@ class Window:
         self.theme = DARK if dark else LIGHT
         self.controls = Controls(opened)
         self.map = MapView(opened.shape, opened.step, self.theme)
-        self.second = MapView(opened.shape, opened.step, self.theme)
+        self.second = MapView(opened.shape, opened.step, self.theme, "second")
         self.second.plot.x_range, self.second.plot.y_range = self.map.plot.x_range, self.map.plot.y_range
         shape = NO_DETECTOR if opened.scan is None else opened.scan.detector_shape
         self.pattern = PatternView(shape, self.theme)
