@@ -35,7 +35,7 @@ _STYLE: dict[str, Any] = {"stylesheets": [SHEET], "margin": (2, 5, 2, 0), "align
 
 
 def _made(kind: Any, name: str, **options: Any) -> Any:
-    return kind(name=name, css_classes=[f"cs-{name}"], **{**_STYLE, **options})
+    return kind(name=f"{name}_control", css_classes=[f"cs-{name}"], **{**_STYLE, **options})
 
 
 @dataclass

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from bokeh.models import Axis, ColorBar, Grid, InlineStyleSheet, Title
+from bokeh.models import Axis, ColorBar, Grid, Title
 from bokeh.plotting import figure
 from matplotlib.colors import Colormap, to_hex
 
@@ -33,8 +33,7 @@ DARK = Theme("dark", "#16181d", "#ececec", "#9a9ea6", "#3a3d44", "#8fb8e8")
 MARK = "#e6007e"
 """Colour of marks on maps and patterns: in none of the colour maps, and distinct for every kind of colour vision."""
 
-SHEET = InlineStyleSheet(
-    css="""
+SHEET = """
 :host { color: var(--cs-ink); font-family: system-ui, "DejaVu Sans", sans-serif; font-size: 13px; }
 :host(.cs-root) {
   --cs-ground: #ffffff; --cs-ink: #1a1a1a; --cs-quiet: #5c5c5c; --cs-field: #ffffff; --cs-edge: #b8bcc2;
@@ -76,7 +75,6 @@ code { font-family: "DejaVu Sans Mono", ui-monospace, monospace; font-size: 11.5
   overflow-wrap: anywhere; }
 kbd { border: 1px solid var(--cs-edge); border-radius: 3px; padding: 0 4px; font-size: 12px; }
 """
-)
 """Style of every control; its colours are those of the root, which inherit into all."""
 
 
