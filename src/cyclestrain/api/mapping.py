@@ -59,8 +59,8 @@ def map(
     Parameters
     ----------
     scan
-        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` or an opened
-        scan.
+        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` (NumPy, dask,
+        xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, usually ``.nc``; by default nothing is written.
     config

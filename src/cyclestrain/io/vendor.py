@@ -121,7 +121,7 @@ def _ask_for_packages(path: Path, failures: list[Exception]) -> None:
     """Say that a Python package is missing, where that is all that is wrong."""
     if failures and all(isinstance(error, ImportError) for error in failures):
         reason = first_line(failures[0])
-        line = "pip install 'cyclestrain[blockfile]'" if "skimage" in reason else "install that into this environment"
+        line = "pip install 'cyclestrain[formats]'" if "skimage" in reason else "install that into this environment"
         raise InputError(f"{path} needs another Python package ({reason}); {line}") from failures[0]
 
 

@@ -9,9 +9,9 @@ from cyclestrain.errors import InputError
 
 if find_spec("torch") is None or find_spec("safetensors") is None:
     raise InputError(
-        "the network needs torch, which is not installed here: pip install 'cyclestrain[network]' (on a machine without "
-        "a GPU first `pip install torch --index-url https://download.pytorch.org/whl/cpu`); maps without --until network "
-        "and --model do not need it"
+        "the network needs torch, which is not installed here: pip install 'cyclestrain[network]' (without a GPU "
+        "first: pip install torch --index-url https://download.pytorch.org/whl/cpu); a map needs it only with "
+        "--until network or --model"
     )
 
 from cyclestrain.network.autoencoder import Autoencoder

@@ -5,6 +5,7 @@ It is written here because the Zarr writer of RosettaSciIO needs zarr 2, and so 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,10 @@ def write_zspy(channels: Channels, folder: Path, notes: tuple[str, ...]) -> None
     notes
         Sentences that are written into the metadata.
     """
+    if find_spec("zarr") is None:
+        raise InputError(
+            "a .zspy folder is written with Zarr, which is not installed: pip install 'cyclestrain[formats]'"
+        )
     import zarr
 
     root = zarr.open_group(str(folder), mode="w", zarr_format=2)
