@@ -108,7 +108,7 @@ def _scan(
     stored, known = ReadSettings(), None
     with suppress(InputError):  # a result that was not made from a file
         run = stored_run(result, maps)
-        stored, known = run.reading, run.scan
+        stored, known = run.reading, run.scan or _beside(result, maps)
     source = known if scan is None else scan
     if source is None:
         named = str(maps.attrs.get("input_path", ""))
@@ -120,6 +120,13 @@ def _scan(
         return read(source, overridden(ReadSettings, stored, given)), ""
     except (CyclestrainError, OSError) as error:
         return None, f"no patterns, the scan cannot be read: {error}"
+
+
+def _beside(result: str, maps: xr.Dataset) -> Path | None:
+    """The scan of a result, if it lies in the same folder: both may have been moved together."""
+    name = Path(str(maps.attrs.get("input_path", ""))).name
+    found = Path(result).parent / name
+    return found if name and found.exists() else None
 
 
 def _show(opened: Opened, view: Any, address: str, port: int, browser: bool) -> Any:

@@ -51,6 +51,7 @@ def guard(token: str | None) -> AuthProvider:
     """
     from bokeh.server.auth_provider import AuthProvider
     from tornado.web import RequestHandler
+    from tornado.websocket import WebSocketHandler
 
     def user(handler: RequestHandler) -> str | None:
         if token is None:
@@ -58,7 +59,8 @@ def guard(token: str | None) -> AuthProvider:
             return "local" if is_local(headers.get("Host", ""), headers.get("Origin")) else None
         given = handler.get_query_argument("token", "")
         if given and hmac.compare_digest(given.encode(), token.encode()):
-            handler.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+            if not isinstance(handler, WebSocketHandler):
+                handler.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
             return "guest"
         kept = handler.get_cookie(COOKIE) or ""
         return "guest" if hmac.compare_digest(kept.encode(), token.encode()) else None

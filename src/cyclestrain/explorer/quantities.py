@@ -48,10 +48,10 @@ _STRAINS = (
     Quantity("rotation", "rotation θ", "°", "Strain", "rotation", DEGREES),
 )
 _DERIVED = (
-    Quantity("dilation", "dilation εxx + εyy", "%", "Derived", "strain", 100.0),
-    Quantity("max_shear", "largest shear (ε₁ − ε₂)/2", "%", "Derived", "positive", 100.0),
-    Quantity("principal_1", "principal strain ε₁", "%", "Derived", "strain", 100.0),
-    Quantity("principal_2", "principal strain ε₂", "%", "Derived", "strain", 100.0),
+    Quantity("dilation", "dilation", "%", "Derived", "strain", 100.0),
+    Quantity("max_shear", "largest shear", "%", "Derived", "positive", 100.0),
+    Quantity("principal_1", "principal ε₁", "%", "Derived", "strain", 100.0),
+    Quantity("principal_2", "principal ε₂", "%", "Derived", "strain", 100.0),
 )
 DERIVED = {"dilation": "dilation", "max_shear": "shear", "principal_1": "largest", "principal_2": "smallest"}
 """Quantities that follow from strain, with their names in `cyclestrain.result.principal`."""
@@ -64,11 +64,11 @@ _OTHERS = (
     Quantity("doubt", "doubt", "", "Position", "doubt"),
     Quantity("misfit", "misfit χ²/dof", "", "Position", "free"),
     Quantity("class", "class", "", "Position", "class"),
-    Quantity("class_confidence", "probability of the class", "", "Position", "positive"),
+    Quantity("class_confidence", "class probability", "", "Position", "positive"),
     Quantity("gain", "gain", "", "Position", "free"),
-    Quantity("share", "share of the dominant crystal", "", "Position", "positive"),
-    Quantity("centre_y", "beam centre, row", "px", "Position", "free"),
-    Quantity("centre_x", "beam centre, column", "px", "Position", "free"),
+    Quantity("share", "share", "", "Position", "positive"),
+    Quantity("centre_y", "centre, row", "px", "Position", "free"),
+    Quantity("centre_x", "centre, column", "px", "Position", "free"),
 )
 QUANTITIES = {quantity.name: quantity for quantity in (*_STRAINS, *_DERIVED, *_SIGMAS, *_OTHERS)}
 """Every quantity by name, in the order in which they are offered."""

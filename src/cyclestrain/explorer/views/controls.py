@@ -24,12 +24,14 @@ from cyclestrain.explorer.quantities import QUANTITIES, available
 from cyclestrain.explorer.session import OTHER, VIRTUAL
 from cyclestrain.explorer.views.theme import SHEET
 
-__all__ = ["BRIGHTNESSES", "MAP_DRAGS", "PATTERN_DRAGS", "Controls"]
+__all__ = ["BRIGHTNESSES", "DEFAULT_WIDTH", "MAP_DRAGS", "PATTERN_DRAGS", "Controls"]
 
 MAP_DRAGS = ("look", "rectangle", "lasso", "line")
 """What a drag on the map means, in the order of its buttons."""
 PATTERN_DRAGS = ("look", "disk", "ring", "pick")
 """What a drag on the pattern means, in the order of its buttons."""
+DEFAULT_WIDTH = 3
+"""Width of a profile, positions: a slanted line of less skips some of its steps."""
 BRIGHTNESSES = ("sqrt", "log", "linear")
 _STYLE: dict[str, Any] = {"stylesheets": [SHEET], "margin": (2, 5, 2, 0), "align": "center"}
 
@@ -69,7 +71,7 @@ class Controls:
         self.drag = _made(
             RadioButtonGroup, "drag", labels=["look", "reference ▭", "reference ✎", "profile"], active=0
         )  # fmt: skip
-        self.width = _made(Spinner, "width", low=1, high=max(opened.shape), step=2, value=1, width=52)
+        self.width = _made(Spinner, "width", low=1, high=max(opened.shape), step=2, value=DEFAULT_WIDTH, width=52)
         self.limits = _made(TextInput, "limits", placeholder="colours: auto", width=108)
         self.reference = _made(Button, "reference", label="first reference", disabled=True)
         n = len({int(k) for k in opened.maps["class"].values.ravel() if k >= 0}) if "class" in opened.maps else 0
@@ -78,7 +80,7 @@ class Controls:
             visible=n > 1,
         )  # fmt: skip
         self.brightness = _made(RadioButtonGroup, "brightness", labels=["√", "log", "linear"], active=0)
-        self.contrast_label = _made(Div, "contrast_label", text="<span class='cs-quiet'>contrast</span>")
+        self.contrast_label = _made(Div, "contrast_label", width=50, text="<span class='cs-quiet'>contrast</span>")
         self.contrast = _made(
             RangeSlider, "contrast", start=0, end=1, step=0.005, value=(0, 1), width=150, show_value=False,
             tooltips=False, title=None, height=24,

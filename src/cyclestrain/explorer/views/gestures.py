@@ -16,12 +16,16 @@ __all__ = ["Gestures"]
 
 LOOK = "look"
 _CODE = """
-let start = null, busy = false, waiting = null, trail = [], drag = null
 const quiet = {sync: false}
 function tell(message, kind, xs, ys) { message.data = {kind: [kind, String(Math.random())], x: [xs, []], y: [ys, []]} }
+// What is under way lies on the message, since a script that is loaded while events come in is loaded several times.
+function state_of(args) {
+  return args.message.under_way ??= {start: null, busy: false, waiting: null, trail: [], kind: null}
+}
 function look(args, x, y) {
-  if (busy) { waiting = [x, y]; return }
-  busy = true
+  const state = state_of(args)
+  if (state.busy) { state.waiting = [x, y]; return }
+  state.busy = true
   tell(args.message, "look", [x], [y])
 }
 function outline(kind, a, b) {
@@ -36,6 +40,7 @@ function outline(kind, a, b) {
   return null
 }
 function preview(args, kind, here) {
+  const {start, trail} = state_of(args)
   let shape
   if (kind == "lasso") {
     trail.push(here)
@@ -52,29 +57,34 @@ function preview(args, kind, here) {
   args.drawn.setv({data: {xs: [shape[0]], ys: [shape[1]]}}, quiet)
 }
 export default (args, event) => {
+  const state = state_of(args)
   if (event.event_name === undefined) {  // the answer has come
-    busy = false
-    if (waiting != null) { const [x, y] = waiting; waiting = null; look(args, x, y) }
+    state.busy = false
+    if (state.waiting != null) {
+      const [x, y] = state.waiting
+      state.waiting = null
+      look(args, x, y)
+    }
     return
   }
-  const {x, y} = event
-  if (event.event_name == "panstart" || event.event_name == "tap") drag = args.kinds[args.mode.active ?? 0]
-  const kind = drag  // what a drag means does not change on its way
-  if (event.event_name == "tap") {
-    if (kind == "look") look(args, x, y)
-    else if (kind == "pick") tell(args.message, "pick", [x], [y])
+  const {x, y, event_name: what} = event
+  const chosen = args.kinds[args.mode.active ?? 0]
+  if (what == "tap") {
+    if (chosen == "look") look(args, x, y)
+    else if (chosen == "pick") tell(args.message, "pick", [x], [y])
     return
   }
   if (args.plot.toolbar.gestures.pan.active != null) return  // the tool that moves the picture is on
-  if (event.event_name == "panstart") { start = [x, y]; trail = [start] }
-  if (kind == "look") { if (event.event_name != "panend") look(args, x, y); return }
-  if (kind == null || kind == "pick" || start == null) return
-  if (event.event_name == "pan") preview(args, kind, [x, y])
-  if (event.event_name == "panend") {
-    const points = kind == "lasso" ? trail : [start, [x, y]]
-    start = null
+  if (what == "panstart") Object.assign(state, {start: [x, y], trail: [[x, y]], kind: chosen})
+  const kind = state.kind  // what a drag means does not change on its way
+  if (kind == "look") { if (what != "panend") look(args, x, y); return }
+  if (kind == null || kind == "pick" || state.start == null) return
+  if (what == "pan") preview(args, kind, [x, y])
+  if (what == "panend") {
+    const points = kind == "lasso" ? state.trail : [state.start, [x, y]]
+    state.start = null
     args.drawn.setv({data: {xs: [], ys: []}}, quiet)
-    tell(args.message, kind, points.map(p => p[0]), points.map(p => p[1]))
+    tell(args.message, kind, points.map((p) => p[0]), points.map((p) => p[1]))
   }
 }
 """

@@ -32,7 +32,7 @@ class HistogramView:
 
     def __init__(self, theme: Theme, brushed: Callable[[Range], None]) -> None:
         self.plot = figure(
-            name="histogram", tools="reset", toolbar_location=None, title=NO_BRUSH,
+            name="histogram", tools="reset", toolbar_location=None, title=NO_BRUSH, x_range=(-1, 1),
             min_border=4, sizing_mode="stretch_both", height=150, min_width=200,
         )  # fmt: skip
         self.plot.title.text_font_size = "12px"

@@ -97,7 +97,7 @@ class Window:
         )  # fmt: skip
         for plot in (self.histogram.plot, self.profile.plot):
             plot.update(sizing_mode="stretch_width", height=150)
-        right = column(c.numbers, c.help, width=310, sizing_mode="stretch_height")
+        right = column(c.numbers, c.help, width=330, sizing_mode="stretch_height")
         self._maps = row(self.map.plot, **both)
         self._left = column(self._maps, self.histogram.plot, **both)
         self._body = row(self._left, column(self.pattern.plot, self.profile.plot, **both), right, **both)
@@ -267,7 +267,7 @@ class Window:
             c.brightness.active = BRIGHTNESSES.index(view.brightness)
             c.residual.active = view.residual
             c.reference.disabled = view.reference is None
-            c.width.value = 1 if view.line is None else view.line.width
+            c.width.value = c.width.value if view.line is None else view.line.width
             c.help.text = help_text()
         finally:
             self.settling = False
