@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +58,7 @@ class Session:
 
     def __init__(self, opened: Opened, view: View | None = None) -> None:
         self.opened, self.view = opened, View()
-        self.maps = opened.maps
+        self.maps, self.other = opened.maps, opened.other
         self.unfinished: FloatArray | None = None
         self._worst: IntArray | None = None
         self._rank = -1
@@ -95,7 +96,7 @@ class Session:
         if not all(0 <= i < n for i, n in zip(new.at, self.opened.shape, strict=True)):
             raise InputError(f"there is no position {new.at}: the maps have shape {self.opened.shape}")
         if new.reference != self.view.reference:
-            self.maps = self._relative_to(new.reference)
+            self.maps, self.other = self._relative_to(new.reference)
             self._worst = None
         self.view = new
 
@@ -114,10 +115,17 @@ class Session:
         if view.detector is None:
             raise InputError("a virtual image needs a detector; draw one on the pattern")
 
-    def _relative_to(self, region: Region | None) -> xr.Dataset:
+    def _relative_to(self, region: Region | None) -> tuple[xr.Dataset, xr.Dataset | None]:
+        """The result and the second one relative to a region; the second as it is where it does not hold that."""
+        opened = self.opened
         if region is None:
-            return self.opened.maps
-        return relative_to(self.opened.maps, mask_text(region.mask(self.opened.shape)))
+            return opened.maps, opened.other
+        words = mask_text(region.mask(opened.shape))
+        maps, other = relative_to(opened.maps, words), opened.other
+        if other is not None:
+            with suppress(InputError):
+                other = relative_to(other, words)
+        return maps, other
 
     def shown(self, name: str | None = None) -> Shown:
         """A map, by default the one of the view, with the limits of the view.
@@ -130,8 +138,8 @@ class Session:
         name = self.view.map if name is None else name
         if name == VIRTUAL:
             found = self._virtual()
-        elif name.startswith(OTHER) and self.opened.other is not None:
-            found = shown(self.opened.other, name.removeprefix(OTHER), self.view.estimate)
+        elif name.startswith(OTHER) and self.other is not None:
+            found = shown(self.other, name.removeprefix(OTHER), self.view.estimate)
         else:
             found = shown(self.maps, name, self.view.estimate)
         same = name.removeprefix(OTHER) == self.view.map.removeprefix(OTHER)

@@ -39,6 +39,12 @@ link.click()
 link.remove()
 setTimeout(() => URL.revokeObjectURL(link.href), 10000)
 """
+_LET_GO = """
+let focused = document.activeElement
+while (focused?.shadowRoot?.activeElement) focused = focused.shadowRoot.activeElement
+if (focused?.tagName == "SELECT") focused.blur()
+"""
+"""Takes the keys from a list once something is chosen in it."""
 _KEYS = """
 if (window.cyclestrain_keys) return
 window.cyclestrain_keys = true
@@ -83,6 +89,8 @@ class Actions:
 
     def _connect(self) -> None:
         c, window, when = self.controls, self.window, self._when
+        for choice in (c.map, c.beside):
+            choice.js_on_change("value", CustomJS(code=_LET_GO))
         c.worst.on_click(self.worst)
         c.export.on_click(lambda event: self.export(event.item))
         c.theme.on_change("active", lambda _a, _o, dark: window.paint(bool(dark)))

@@ -80,7 +80,7 @@ class Controls:
             visible=n > 1,
         )  # fmt: skip
         self.brightness = _made(RadioButtonGroup, "brightness", labels=["√", "log", "linear"], active=0)
-        self.contrast_label = _made(Div, "contrast_label", width=50, text="<span class='cs-quiet'>contrast</span>")
+        self.contrast_label = _made(Div, "contrast_label", width=58, text="<span class='cs-quiet'>contrast</span>")
         self.contrast = _made(
             RangeSlider, "contrast", start=0, end=1, step=0.005, value=(0, 1), width=150, show_value=False,
             tooltips=False, title=None, height=24,

@@ -9,6 +9,7 @@ from bokeh.models import (
     BasicTicker,
     ColorBar,
     ColumnDataSource,
+    DataRange1d,
     FixedTicker,
     HoverTool,
     LinearColorMapper,
@@ -41,11 +42,20 @@ class MapView:
         Colours.
     name
         Of the drawing.
+    beside
+        Another drawing that shows the same part of the scan.
     """
 
-    def __init__(self, shape: tuple[int, int], step: Quantity, theme: Theme, name: str = "map") -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        step: Quantity,
+        theme: Theme,
+        name: str = "map",
+        beside: MapView | None = None,
+    ) -> None:
         self.shape, self.step = shape, step.value
-        self.plot = _empty(shape, step)
+        self.plot = _empty(step, None if beside is None else beside.plot)
         self.plot.update(name=name, css_classes=[f"cs-{name}-plot"])
         self._image = ColumnDataSource({"image": [np.zeros(shape, np.float32)]})
         self._veil = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
@@ -57,7 +67,12 @@ class MapView:
         place: dict[str, Any] = {
             "x": -0.5 * self.step, "y": -0.5 * self.step, "dw": shape[1] * self.step, "dh": shape[0] * self.step
         }  # fmt: skip
+        middle = (shape[1] - 1) / 2 * self.step, (shape[0] - 1) / 2 * self.step
+        self._ground = self.plot.rect(*middle, width=place["dw"], height=place["dh"], line_color=None)
         drawn = self.plot.image("image", source=self._image, color_mapper=self._colours, **place)
+        if beside is None:
+            for extent in (self.plot.x_range, self.plot.y_range):
+                extent.renderers = [drawn]
         self.plot.image("image", source=self._veil, color_mapper=self._veil_colours, **place)
         self.plot.multi_line("xs", "ys", source=self._outline, line_color="#000000", line_width=2.6)
         self.plot.multi_line("xs", "ys", source=self._outline, line_color="#ffffff", line_width=1.0)
@@ -67,14 +82,15 @@ class MapView:
             self.plot.scatter("x", "y", source=self._cursor, line_color=colour, line_width=width, **mark)
         where = (f"y, x ({step.unit})", "$y{0.[0]}, $x{0.[0]}")
         self.plot.add_tools(HoverTool(renderers=[drawn], tooltips=[("value", "@image{0.0000}"), where], visible=False))
-        self.bar = ColorBar(color_mapper=self._colours, width=12, padding=4, label_standoff=4, title_standoff=6)
-        self.plot.add_layout(self.bar, "right")
+        self.theme, self._bar_names = theme, None
+        self._bar(())
         self.paint(theme)
 
     def paint(self, theme: Theme) -> None:
         """Take the colours of a theme."""
+        self.theme = theme
         paint(self.plot, theme)
-        self.plot.background_fill_color = theme.blank
+        self._ground.glyph.fill_color = theme.blank
         self._veil_colours.palette = [CLEAR, theme.blank]
 
     def show(self, found: Shown, picked: BoolArray) -> None:
@@ -92,14 +108,23 @@ class MapView:
         self._colours.update(
             palette=palette(found.kind, n or 256, cyclic=found.scale.cyclic), low=found.scale.low, high=found.scale.high
         )
-        if n:
-            self.bar.update(
-                ticker=FixedTicker(ticks=list(range(n))), major_label_overrides=dict(enumerate(found.categories))
-            )
-        else:
-            self.bar.update(ticker=BasicTicker(desired_num_ticks=5), major_label_overrides={})
+        self._bar(found.categories)
         self._image.data = {"image": [found.values.astype(np.float32)]}
         self.veil(picked)
+
+    def _bar(self, names: tuple[str, ...]) -> None:
+        """Draw the colour bar, with names where the map is one of categories; a new one where they change."""
+        if names == self._bar_names:
+            return
+        self._bar_names = names
+        options: dict[str, Any] = {"ticker": BasicTicker(desired_num_ticks=6)}
+        if names:
+            options = {
+                "ticker": FixedTicker(ticks=list(range(len(names))), minor_ticks=[]),
+                "major_label_overrides": dict(enumerate(names)),
+            }
+        self.plot.right = [ColorBar(color_mapper=self._colours, width=12, padding=4, label_standoff=4, **options)]
+        paint(self.plot, self.theme)
 
     def veil(self, picked: BoolArray) -> None:
         """Cover the positions that the filters leave out."""
@@ -140,14 +165,14 @@ def _strokes(line: Line) -> list[FloatArray]:
     return [ends, ends + side, ends - side]
 
 
-def _empty(shape: tuple[int, int], step: Quantity) -> figure:
+def _empty(step: Quantity, beside: figure | None) -> figure:
     """Drawing without a map: rows run downwards, positions are square, a bar tells the scale."""
-    height, width = shape[0] * step.value, shape[1] * step.value
-    half = step.value / 2
+    x_range = DataRange1d(range_padding=0) if beside is None else beside.x_range
+    y_range = DataRange1d(range_padding=0, flipped=True) if beside is None else beside.y_range
     plot = figure(
         tools="pan,wheel_zoom,reset", active_drag=None, active_scroll="wheel_zoom", toolbar_location="above",
-        x_range=(-half, width - half), y_range=(height - half, -half), match_aspect=True, title=" ",
-        min_border=4, sizing_mode="stretch_both", min_width=240, min_height=240, lod_threshold=None,
+        x_range=x_range, y_range=y_range, match_aspect=True,
+        title=" ", min_border=4, sizing_mode="stretch_both", min_width=240, min_height=240, lod_threshold=None,
     )  # fmt: skip
     plot.axis.visible = False
     plot.toolbar.logo = None

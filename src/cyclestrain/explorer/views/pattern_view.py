@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper, LogColorMapper
+from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, HoverTool, LinearColorMapper, LogColorMapper
 from bokeh.plotting import figure
 
 from cyclestrain.data import FloatArray
@@ -34,7 +34,7 @@ class PatternView:
 
     def __init__(self, shape: tuple[int, int], theme: Theme) -> None:
         self.shape, self._dark, self._brightness = shape, False, "sqrt"
-        self.plot = _empty(shape)
+        self.plot = _empty()
         self.plot.update(name="pattern", css_classes=["cs-pattern-plot"])
         self._image = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
         self._roots = LinearColorMapper(palette=pattern_palette("sqrt"), low=0, high=1, nan_color=theme.blank)
@@ -45,6 +45,10 @@ class PatternView:
         self.centre = ColumnDataSource({"x": [shape[1] / 2], "y": [shape[0] / 2]})
         self._disks = ColumnDataSource({name: [] for name in ("x", "y", "r", "name", "counts", "edge")})
         place: dict[str, Any] = {"x": -0.5, "y": -0.5, "dw": shape[1], "dh": shape[0]}
+        middle = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+        self._frame = self.plot.rect(*middle, width=shape[1], height=shape[0], fill_color=None, line_color=theme.quiet)
+        for extent in (self.plot.x_range, self.plot.y_range):
+            extent.renderers = [self._frame]
         # A drawing for each kind of colours: exchanging the colours of one does not draw it anew.
         self._drawings = {
             mapper: self.plot.image("image", source=self._image, color_mapper=mapper, visible=False, **place)
@@ -193,10 +197,11 @@ def _miller(h: float, k: float) -> str:
     return f"({h:.0f} {k:.0f})" if np.isfinite([h, k]).all() else "off the lattice"
 
 
-def _empty(shape: tuple[int, int]) -> figure:
+def _empty() -> figure:
     plot = figure(
         tools="pan,wheel_zoom,reset", active_drag=None, active_scroll="wheel_zoom", toolbar_location="above",
-        x_range=(-0.5, shape[1] - 0.5), y_range=(shape[0] - 0.5, -0.5), match_aspect=True, title=" ", min_border=4,
+        x_range=DataRange1d(range_padding=0), y_range=DataRange1d(range_padding=0, flipped=True), match_aspect=True,
+        title=" ", min_border=4,
         sizing_mode="stretch_both", min_width=240, min_height=240,
     )  # fmt: skip
     plot.axis.visible = False

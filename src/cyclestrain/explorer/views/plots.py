@@ -88,6 +88,7 @@ class HistogramView:
         )
         self._bars.data = {"left": middle - half, "right": middle + half, "top": counts, "middle": middle}
         self.plot.x_range.update(start=scale.low, end=scale.high)
+        self.plot.xaxis.visible = not found.categories
         self._box.update(left=brush[0] if brush else None, right=brush[1] if brush else None, visible=brush is not None)
 
 

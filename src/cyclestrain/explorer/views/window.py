@@ -69,8 +69,7 @@ class Window:
         self.theme = DARK if dark else LIGHT
         self.controls = Controls(opened)
         self.map = MapView(opened.shape, opened.step, self.theme)
-        self.second = MapView(opened.shape, opened.step, self.theme, "second")
-        self.second.plot.x_range, self.second.plot.y_range = self.map.plot.x_range, self.map.plot.y_range
+        self.second = MapView(opened.shape, opened.step, self.theme, "second", self.map)
         shape = NO_DETECTOR if opened.scan is None else opened.scan.detector_shape
         self.pattern = PatternView(shape, self.theme)
         self.histogram = HistogramView(self.theme, lambda brush: self.change(brush=brush))
@@ -99,8 +98,9 @@ class Window:
             plot.update(sizing_mode="stretch_width", height=150)
         right = column(c.numbers, c.help, width=330, sizing_mode="stretch_height")
         self._maps = row(self.map.plot, **both)
+        middle = column(self.pattern.plot, self.profile.plot, styles={"flex": "1 1 0"}, **both)
         self._left = column(self._maps, self.histogram.plot, **both)
-        self._body = row(self._left, column(self.pattern.plot, self.profile.plot, **both), right, **both)
+        self._body = row(self._left, middle, right, **both)
         size: dict[str, Any] = {"height": f"{height}px" if height else "100vh", "width": "100%"}
         return column(
             head, over_map, over_pattern, self._body, c.command, self._hidden(), css_classes=["cs-root"],
@@ -183,6 +183,7 @@ class Window:
                 self.second.plot.title.text = f"B: {found.title}"
         if self._maps.children != wanted:
             self._maps.children = wanted
+            self._left.styles = {"flex": f"{len(wanted)} 1 0"}
 
     def _show_picked(self) -> None:
         picked = self.session.picked()
@@ -208,15 +209,15 @@ class Window:
             view.mark(at)
         pattern = session.opened.pattern(at)
         self._counts = pattern.counts
-        shown, what = pattern.counts, "pattern"
+        shown, what = pattern.counts, "pattern,"
         trouble = pattern.trouble
         if session.view.residual:
-            what = "residual, Poisson deviations,"
+            what = "residual (σ),"
             try:
                 shown = session.opened.residual(at)
             except CyclestrainError as error:
                 shown, trouble = None, trouble or str(error)
-        self.pattern.show(shown, f"{what} of row {at[0]}, column {at[1]}")
+        self.pattern.show(shown, f"{what} row {at[0]}, column {at[1]}")
         self.complain(trouble)
 
     def _show_colours(self) -> None:
@@ -242,7 +243,7 @@ class Window:
 
     def _show_numbers(self) -> None:
         session, view = self.session, self.session.view
-        other = numbers(session.opened.other, view.at, view.estimate) if session.opened.other is not None else []
+        other = numbers(session.other, view.at, view.estimate) if session.other is not None else []
         self.controls.numbers.text = numbers_text(view.at, session.numbers(), other, session.reasons())
 
     def _show_command(self) -> None:
