@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -79,24 +81,30 @@ def _opened(
     from cyclestrain.explorer import Opened
 
     maps, name, groups = _result(result)
-    second, second_name, _ = _result(beside) if beside is not None else (None, "", {})
+    second, second_name, _ = _result(beside) if beside is not None else (None, "", None)
     found, trouble = _scan(name, maps, scan, given)
     return Opened(maps, name, groups, found, trouble, second, second_name)
 
 
-def _result(result: PathLike | xr.Dataset) -> tuple[xr.Dataset, str, dict[str, xr.Dataset]]:
-    """Maps of a result, the name of its file and what is stored beside the maps."""
+def _result(result: PathLike | xr.Dataset) -> tuple[xr.Dataset, str, Callable[[], dict[str, xr.Dataset]]]:
+    """Maps of a result, the name of its file, and what reads the data sets stored beside the maps."""
     import xarray as xr
 
-    from cyclestrain.result import load_group, load_result
+    from cyclestrain.result import load_result
 
     if isinstance(result, xr.Dataset):
-        return result, f"{result.attrs.get('name', 'result')}", {}
-    maps, groups = load_result(result), {}
-    for group in ("dictionary", "training"):
+        return result, f"{result.attrs.get('name', 'result')}", dict
+    return load_result(result), os.fspath(result), partial(_groups, result)
+
+
+def _groups(result: PathLike) -> dict[str, xr.Dataset]:
+    from cyclestrain.result import load_group
+
+    groups = {}
+    for name in ("dictionary", "training"):
         with suppress(InputError):
-            groups[group] = load_group(result, group)
-    return maps, os.fspath(result), groups
+            groups[name] = load_group(result, name)
+    return groups
 
 
 def _scan(

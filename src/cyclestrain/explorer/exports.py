@@ -101,7 +101,7 @@ def _written(write: Callable[[Session, Path], None], name: str) -> Callable[[Ses
 
 
 def _write_result(session: Session, path: Path) -> None:
-    save_result(session.maps, path, groups=session.opened.groups)
+    save_result(session.maps, path, groups=session.opened.groups())
 
 
 def _write_maps(session: Session, path: Path) -> None:

@@ -58,7 +58,7 @@ class Opened:
     name
         Of its file.
     groups
-        Data sets stored beside the maps, such as the dictionary.
+        Reads the data sets stored beside the maps, such as the dictionary.
     scan
         The scan, None where there is none.
     trouble
@@ -69,7 +69,7 @@ class Opened:
 
     maps: xr.Dataset
     name: str = "result"
-    groups: dict[str, xr.Dataset] = field(default_factory=dict)
+    groups: Callable[[], dict[str, xr.Dataset]] = dict
     scan: Scan | None = None
     trouble: str = ""
     other: xr.Dataset | None = None

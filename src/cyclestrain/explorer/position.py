@@ -11,7 +11,7 @@ from cyclestrain.data import Doubt, FloatArray, IntArray
 from cyclestrain.explorer.quantities import QUANTITIES, Estimate, Shown, available, shown
 from cyclestrain.figures.ranges import MINUS
 
-__all__ = ["Number", "numbers", "reasons", "worst_first"]
+__all__ = ["Number", "Positions", "worst_first"]
 
 _TABLE = (
     "exx", "eyy", "exy", "rotation", "dilation", "max_shear", "principal_1", "principal_2",
@@ -62,26 +62,64 @@ def _decimals(sigma: float, value: float) -> int:
     return int(np.clip(3 - np.floor(np.log10(max(abs(value), 1e-3))), 0, 4))
 
 
-def numbers(maps: xr.Dataset, at: tuple[int, int], estimate: Estimate = "") -> list[Number]:
-    """Every number at a position, also where the position is not valid and maps are blank.
+class Positions:
+    """What is known at every position of a result, ready to be asked for while the mouse moves.
 
     Parameters
     ----------
     maps
         A result.
-    at
-        Row and column.
     estimate
-        ``""`` for the best estimate, ``raw`` for the pattern alone.
+        ``""`` for the best estimate, ``raw`` for each pattern alone.
     """
-    here = maps.isel(ry=[at[0]], rx=[at[1]])
-    rows = []
-    for name in _TABLE:
-        if name in available(maps):
-            found, quantity = shown(here, name, estimate), QUANTITIES[name]
-            sigma = np.nan if found.sigma is None else float(found.sigma[0, 0])
-            rows.append(Number(name, quantity.title, float(found.values[0, 0]), sigma, quantity.unit))
-    return rows
+
+    def __init__(self, maps: xr.Dataset, estimate: Estimate = "") -> None:
+        self._tables = {name: shown(maps, name, estimate) for name in _TABLE if name in available(maps)}
+        flags = {name: maps[name].values.astype(np.int64) for name in ("sample", "valid", "doubt") if name in maps}
+        self._flags = flags
+        self._remarkable = [
+            (found, away, what)
+            for name, what in (("misfit", "misfit"), ("exx_sigma", "uncertainty of strain"))
+            if name in available(maps)
+            for found in [shown(maps, name)]
+            for away in [standing(np.log(found.values) if name == "exx_sigma" else found.values)]
+        ]
+
+    def numbers(self, at: tuple[int, int]) -> list[Number]:
+        """Every number at a position, row and column; NaN where the maps are blank."""
+        return [
+            Number(
+                name,
+                QUANTITIES[name].title,
+                float(found.values[at]),
+                np.nan if found.sigma is None else float(found.sigma[at]),
+                QUANTITIES[name].unit,
+            )
+            for name, found in self._tables.items()
+        ]
+
+    def reasons(self, at: tuple[int, int]) -> list[str]:
+        """Sentences that say why the numbers of a position may be wrong; empty if nothing is odd about it."""
+        if not self._holds("sample", at):
+            return ["no crystal was found here"]
+        found = []
+        if not self._holds("valid", at):
+            found.append("the estimate is not valid and is left blank in the maps")
+        if "doubt" in self._flags:
+            found += [flag.meaning for flag in Doubt if self._flags["doubt"][at] & flag.value]
+        return found + [text for of in self._remarkable if (text := _remark(*of, at))]
+
+    def _holds(self, name: str, at: tuple[int, int]) -> bool:
+        """Whether a flag is set at a position; a result that does not have it has it everywhere."""
+        return name not in self._flags or bool(self._flags[name][at])
+
+
+def _remark(of: Shown, away: FloatArray, what: str, at: tuple[int, int]) -> str:
+    """That a value is far above the usual; empty where it is not."""
+    if not (np.isfinite(away[at]) and away[at] > REMARKABLE):
+        return ""
+    usual, unit = float(np.nanmedian(of.values)), f" {of.unit}" if of.unit else ""
+    return f"the {what} is {of.values[at]:.3g}{unit}, the median {usual:.3g}{unit}: {away[at]:.1f} robust σ above it"
 
 
 def worst_first(maps: xr.Dataset) -> IntArray:
@@ -123,37 +161,3 @@ def standing(values: FloatArray) -> FloatArray:
     middle = np.median(finite)
     width = 1.4826 * np.median(np.abs(finite - middle))
     return (values - middle) / max(float(width), 1e-12)
-
-
-def reasons(maps: xr.Dataset, at: tuple[int, int]) -> list[str]:
-    """Sentences that say why the numbers of a position may be wrong; empty if nothing is odd about it.
-
-    Parameters
-    ----------
-    maps
-        A result.
-    at
-        Row and column.
-    """
-    found = []
-    if "sample" in maps and not bool(maps["sample"].values[at]):
-        return ["no crystal was found here"]
-    if "valid" in maps and not bool(maps["valid"].values[at]):
-        found.append("the estimate is not valid and is left blank in the maps")
-    if "doubt" in maps:
-        flags = int(maps["doubt"].values[at])
-        found += [flag.meaning for flag in Doubt if flags & flag.value]
-    for name, what in (("misfit", "misfit"), ("exx_sigma", "uncertainty of strain")):
-        if name in available(maps):
-            found += _remark(shown(maps, name), at, what)
-    return found
-
-
-def _remark(of: Shown, at: tuple[int, int], what: str) -> list[str]:
-    values = of.values
-    away = standing(np.log(values) if what.startswith("uncertainty") else values)[at]
-    if not np.isfinite(away) or away <= REMARKABLE:
-        return []
-    usual = float(np.nanmedian(values))
-    unit = f" {of.unit}" if of.unit else ""
-    return [f"the {what} is {values[at]:.3g}{unit}, the median {usual:.3g}{unit}: {away:.1f} robust σ above it"]

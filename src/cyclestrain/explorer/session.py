@@ -12,7 +12,7 @@ import xarray as xr
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.errors import InputError
 from cyclestrain.explorer.opened import Opened
-from cyclestrain.explorer.position import Number, numbers, reasons, worst_first
+from cyclestrain.explorer.position import Number, Positions, worst_first
 from cyclestrain.explorer.profiles import Profile, profile
 from cyclestrain.explorer.quantities import Shown, available, in_range, shown
 from cyclestrain.explorer.regions import Region
@@ -61,6 +61,7 @@ class Session:
         self.maps, self.other = opened.maps, opened.other
         self.unfinished: FloatArray | None = None
         self._worst: IntArray | None = None
+        self._gathered: dict[tuple[str, bool], Positions] = {}
         self._rank = -1
         first = available(opened.maps)[0]
         start = view or View(map="exx" if "exx" in available(opened.maps) else first, at=self._first_position())
@@ -98,6 +99,7 @@ class Session:
         if new.reference != self.view.reference:
             self.maps, self.other = self._relative_to(new.reference)
             self._worst = None
+            self._gathered.clear()
         self.view = new
 
     def _check_map(self, name: str) -> None:
@@ -185,13 +187,21 @@ class Session:
         alone = self.view.estimate == "raw" or name.removeprefix(OTHER) not in SHARED_BY_NEIGHBOURS
         return profile(found.values, found.sigma, self.view.line, independent=alone, period=period)
 
-    def numbers(self) -> list[Number]:
-        """Every number of the position."""
-        return numbers(self.maps, self.view.at, self.view.estimate)
+    def numbers(self, *, other: bool = False) -> list[Number]:
+        """Every number of the position, of the result or of the other."""
+        return self._positions(other).numbers(self.view.at)
 
     def reasons(self) -> list[str]:
         """Why the numbers of the position may be wrong."""
-        return reasons(self.maps, self.view.at)
+        return self._positions(False).reasons(self.view.at)
+
+    def _positions(self, other: bool) -> Positions:
+        """Numbers of all positions, gathered once for each result, estimate and reference."""
+        key = (self.view.estimate, other)
+        maps = self.other if other else self.maps
+        if key not in self._gathered and maps is not None:
+            self._gathered[key] = Positions(maps, self.view.estimate)
+        return self._gathered[key]
 
     def beside(self, rows: int, columns: int) -> tuple[int, int]:
         """The position some rows and columns further, inside the scan.

@@ -83,6 +83,7 @@ class MapView:
         where = (f"y, x ({step.unit})", "$y{0.[0]}, $x{0.[0]}")
         self.plot.add_tools(HoverTool(renderers=[drawn], tooltips=[("value", "@image{0.0000}"), where], visible=False))
         self.theme, self._bar_names = theme, None
+        self._painted = ("strain", 256, False)
         self._bar(())
         self.paint(theme)
 
@@ -104,10 +105,11 @@ class MapView:
             Positions that the filters leave, shape ``(ry, rx)``.
         """
         self.plot.title.text = found.title
-        n = len(found.categories)
-        self._colours.update(
-            palette=palette(found.kind, n or 256, cyclic=found.scale.cyclic), low=found.scale.low, high=found.scale.high
-        )
+        colours = (found.kind, len(found.categories) or 256, found.scale.cyclic)
+        if colours != self._painted:  # it takes Bokeh a while
+            self._painted = colours
+            self._colours.palette = palette(*colours[:2], cyclic=colours[2])
+        self._colours.update(low=found.scale.low, high=found.scale.high)
         self._bar(found.categories)
         self._image.data = {"image": [found.values.astype(np.float32)]}
         self.veil(picked)

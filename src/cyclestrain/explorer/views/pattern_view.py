@@ -33,12 +33,16 @@ class PatternView:
     """
 
     def __init__(self, shape: tuple[int, int], theme: Theme) -> None:
-        self.shape, self._dark, self._brightness = shape, False, "sqrt"
+        self.shape, self._dark, self._brightness = shape, theme.name == "dark", "sqrt"
         self.plot = _empty()
         self.plot.update(name="pattern", css_classes=["cs-pattern-plot"])
         self._image = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
-        self._roots = LinearColorMapper(palette=pattern_palette("sqrt"), low=0, high=1, nan_color=theme.blank)
-        self._logs = LogColorMapper(palette=pattern_palette("log"), low=0.5, high=1, nan_color=theme.blank)
+        self._roots = LinearColorMapper(
+            palette=pattern_palette("sqrt", dark=self._dark), low=0, high=1, nan_color=theme.blank
+        )
+        self._logs = LogColorMapper(
+            palette=pattern_palette("log", dark=self._dark), low=0.5, high=1, nan_color=theme.blank
+        )
         self._signed = LinearColorMapper(
             palette=palette("strain"), low=-RESIDUAL_END, high=RESIDUAL_END, nan_color=theme.blank
         )
@@ -78,11 +82,18 @@ class PatternView:
     def paint(self, theme: Theme) -> None:
         """Take the colours of a theme."""
         paint(self.plot, theme)
-        self._dark = theme.name == "dark"
-        self._logs.palette = pattern_palette("log", dark=self._dark)
-        self._roots.palette = pattern_palette(self._brightness, dark=self._dark)
+        self._frame.glyph.line_color = theme.quiet
         for mapper in (self._roots, self._logs, self._signed):
             mapper.nan_color = theme.blank
+        self._palettes(self._brightness, theme.name == "dark")
+
+    def _palettes(self, brightness: str, dark: bool) -> None:
+        """Set the colours of counts where they are others than before; it takes Bokeh a while."""
+        if dark != self._dark:
+            self._logs.palette = pattern_palette("log", dark=dark)
+        if dark != self._dark or brightness != self._brightness:
+            self._roots.palette = pattern_palette(brightness, dark=dark)
+        self._brightness, self._dark = brightness, dark
 
     def outlines(self, on: bool) -> None:
         """Show the outlines of the fitted disks, or hide them."""
@@ -113,7 +124,6 @@ class PatternView:
             Counts at the ends of the colours; None for those of a residual.
         """
         mapper: LinearColorMapper | LogColorMapper
-        self._brightness = "linear" if brightness == "linear" else "sqrt"
         if reach is None:
             mapper = self._signed
         elif brightness == "log":
@@ -121,9 +131,8 @@ class PatternView:
             mapper.update(low=max(reach[0], 0.5), high=max(reach[1], 1.0))
         else:
             mapper = self._roots
-            mapper.update(
-                low=reach[0], high=max(reach[1], reach[0] + 1e-6), palette=pattern_palette(brightness, dark=self._dark)
-            )
+            mapper.update(low=reach[0], high=max(reach[1], reach[0] + 1e-6))
+            self._palettes(brightness, self._dark)
         for other, drawing in self._drawings.items():
             drawing.visible = other is mapper
         self._bar.color_mapper = mapper

@@ -120,7 +120,7 @@ def pattern_palette(brightness: str, *, dark: bool = False) -> list[str]:
         Whether few counts are dark.
     """
     colours = PATTERN.reversed() if dark else PATTERN
-    return _sampled(colours, 2048, 0.5) if brightness == "sqrt" else _sampled(colours, 256)
+    return _sampled(colours, 1024, 0.5) if brightness == "sqrt" else _sampled(colours, 256)
 
 
 def paint(plot: figure, theme: Theme) -> None:

@@ -15,7 +15,6 @@ from bokeh.models import Div, LayoutDOM
 from cyclestrain.errors import CyclestrainError
 from cyclestrain.explorer.detectors import Reflections
 from cyclestrain.explorer.exports import python_lines
-from cyclestrain.explorer.position import numbers
 from cyclestrain.explorer.session import OTHER, VIRTUAL, Session
 from cyclestrain.explorer.state import View
 from cyclestrain.explorer.views.actions import Actions
@@ -24,7 +23,7 @@ from cyclestrain.explorer.views.map_view import MapView
 from cyclestrain.explorer.views.pattern_view import PatternView, reach_of
 from cyclestrain.explorer.views.plots import HistogramView, ProfileView
 from cyclestrain.explorer.views.texts import command_text, help_text, numbers_text, trouble_text
-from cyclestrain.explorer.views.theme import DARK, LIGHT, SHEET
+from cyclestrain.explorer.views.theme import DARK, LIGHT, SHEET, Theme
 from cyclestrain.explorer.views.virtual import InBackground
 
 __all__ = ["Window"]
@@ -80,7 +79,7 @@ class Window:
         self.actions = Actions(self)
         self.root = self._layout(height)
         self.show(set(DEPENDS))
-        self.paint(dark)
+        self.controls.theme.active = dark
 
     def _layout(self, height: int | None) -> LayoutDOM:
         c = self.controls
@@ -103,7 +102,7 @@ class Window:
         self._body = row(self._left, middle, right, **both)
         size: dict[str, Any] = {"height": f"{height}px" if height else "100vh", "width": "100%"}
         return column(
-            head, over_map, over_pattern, self._body, c.command, self._hidden(), css_classes=["cs-root"],
+            head, over_map, over_pattern, self._body, c.command, self._hidden(), css_classes=_classes(self.theme),
             stylesheets=[SHEET], styles=size, **both,
         )  # fmt: skip
 
@@ -120,7 +119,7 @@ class Window:
         self.theme = DARK if dark else LIGHT
         for view in (self.map, self.second, self.pattern, self.profile, self.histogram):
             view.paint(self.theme)
-        self.root.css_classes = ["cs-root", "cs-dark"] if dark else ["cs-root"]
+        self.root.css_classes = _classes(self.theme)
         self.controls.theme.active = dark
 
     def change(self, **changes: Any) -> None:
@@ -243,7 +242,7 @@ class Window:
 
     def _show_numbers(self) -> None:
         session, view = self.session, self.session.view
-        other = numbers(session.other, view.at, view.estimate) if session.other is not None else []
+        other = session.numbers(other=True) if session.other is not None else []
         self.controls.numbers.text = numbers_text(view.at, session.numbers(), other, session.reasons())
 
     def _show_command(self) -> None:
@@ -276,3 +275,8 @@ class Window:
     def _virtual_arrived(self) -> None:
         """An image of the virtual detector, or more of it, is there."""
         self.show({"maps", "beside", "profile", "disks"})
+
+
+def _classes(theme: Theme) -> list[str]:
+    """CSS classes of the root, from which the colours of all controls follow."""
+    return ["cs-root", f"cs-{theme.name}"]
