@@ -1,6 +1,7 @@
 # Every target sets up what it needs in .venv, once; nothing has to be installed by hand but Python >= 3.11 and make.
 #   make demo    simulate a noisy scan, map it, compare with the truth, draw the figures
 #   make test    the whole check: lint, types, layers, tests (what CI runs)
+#   make test-wheel    the tests on the wheel as it is released, without the repository
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,8 +9,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
+EPOCH   := SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct 2>/dev/null || echo 1700000000)
 
-.PHONY: demo test lint types layers pytest slow format docs-figures clean
+.PHONY: demo test lint types layers pytest slow format docs-figures dist test-wheel size clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -41,6 +43,29 @@ docs-figures: $(VENV)/.installed
 	$(BIN)/cyclestrain demo build/docs-figures --force
 	mkdir -p docs/images
 	cp build/docs-figures/strain.png docs/images/demo.png
+
+# Wheel and source distribution, with the date of the last commit: built twice, the same bytes.
+dist: $(VENV)/.installed-dev
+	rm -rf dist build/again
+	$(EPOCH) $(BIN)/python -m build -q
+	$(EPOCH) $(BIN)/python -m build -q -o build/again
+	for file in dist/*; do cmp $$file build/again/$$(basename $$file); done
+
+# The wheel alone, with the tests of the source distribution and no other file of this repository.
+test-wheel: dist
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install -q "$(TORCH)"
+	build/wheel/venv/bin/python -m pip install -q -c constraints.txt "$$(echo dist/*.whl)[dev]"
+	tar -xzf dist/*.tar.gz -C build/wheel && rm -r build/wheel/cyclestrain-*/src
+	cd build/wheel/cyclestrain-* && ../venv/bin/pytest -n $(WORKERS) $(or $(ARGS),tests)
+
+# Megabytes of files that the default install brings, without byte code.
+size: dist
+	rm -rf build/size && $(PYTHON) -m venv build/size
+	build/size/bin/python -m pip install -q --no-compile -c constraints.txt dist/*.whl
+	build/size/bin/python -m pip uninstall -q -y pip setuptools
+	du -sm build/size/lib
 
 clean:
 	rm -rf $(VENV) build dist cyclestrain-demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

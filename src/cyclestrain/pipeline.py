@@ -172,9 +172,9 @@ def prepare(
             calibration = calibrate(scan, sample, known, pedestal)
         for choice in calibration.choices:
             progress.note(choice)
-        with progress.stage("learn the dictionary" if material is None else "find the crystals of the model"):
+        with progress.stage("learn the dictionary" if material is None else "find the crystals of the model") as task:
             if material is None:
-                knowledge = learn(scan, sample, calibration, settings)
+                knowledge = learn(scan, sample, calibration, settings, task.status)
             else:
                 knowledge = transfer(material, scan, sample, calibration, seed=settings.seed, improve=improve)
         if run:
@@ -245,7 +245,7 @@ def finish(
     bases = np.stack([entry.basis for entry in entries])
     lengths = np.array([np.hypot(*entry.reflections.T).mean() for entry in entries])
     transforms = Transforms(
-        fields.affine, fields.context, ellipse, bases, lengths, settings.axes, turn, mixtures
+        fields.affine, fields.context, ellipse, bases, lengths, settings.axes, turn, mixtures, settings.along
     )  # fmt: skip
     strained = transforms.relative_to(wanted)
     notes = [f"ellipse: {ellipse}", *strained.notes]

@@ -5,13 +5,25 @@ The sentence under each field is what the command line prints as its help.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cyclestrain.errors import InputError
 
-__all__ = ["FitSettings", "LearnSettings", "MapSettings", "ReadOptions", "ReadSettings", "reading_given", "validated"]
+__all__ = [
+    "FitSettings",
+    "LearnSettings",
+    "MapSettings",
+    "ReadOptions",
+    "ReadSettings",
+    "ShowOptions",
+    "ShowSettings",
+    "known_options",
+    "reading_given",
+    "validated",
+]
 
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -54,6 +66,9 @@ class MapSettings(LearnSettings):
     whose lattice corresponds to it)."""
     axes: Literal["detector", "scan", "crystal"] = "detector"
     """Axes in which strain is given."""
+    along: tuple[int, int] = (1, 0)
+    """For ``crystal`` axes the reflection ``h k``, in the basis of the dictionary (its figure shows the indices), along
+    which x is."""
     scan_rotation: float | None = None
     """Angle of the scan axes in detector axes, degrees, positive from +x to +y; by default what the file says."""
     ellipse: tuple[PositiveFloat, float] | None = None
@@ -94,6 +109,43 @@ class ReadSettings(BaseModel):
     """Detector pixels that are summed into one, along each axis."""
 
 
+class ShowSettings(BaseModel):
+    """How `cyclestrain.show` draws the maps of a result."""
+
+    model_config = _CONFIG
+
+    maps: Annotated[tuple[str, ...], Field(min_length=1, max_length=12)] = ("exx", "eyy", "exy", "rotation")
+    """Which maps: exx, eyy, exy, rotation, dilation, shear, largest, smallest (principal strains), any also with
+    ``_sigma``."""
+    limit: PositiveFloat | None = None
+    """Strain at the ends of the colour scales, percent; by default what the maps hold, never less than 2 sigma."""
+    rotation_limit: PositiveFloat | None = None
+    """Rotation at the ends of its colour scale, degrees."""
+    colours: str | None = None
+    """Colour map of the strains, and of a rotation that does not fill its period, from matplotlib or cmcrameri."""
+    crop: str | None = None
+    """Region ``ry0:ry1,rx0:rx1`` of positions that is drawn."""
+    width: Annotated[float, Field(ge=60, le=400)] = 180.0
+    """Width of the figure, mm; 85 and 170 are one and two columns of most journals."""
+    font: Annotated[float, Field(ge=3, le=20)] = 7.0
+    """Font size, points."""
+    dpi: Annotated[int, Field(ge=20, le=2400)] = 200
+    """Dots per inch of a png; svg and pdf are drawn with text as text."""
+
+
+class ShowOptions(TypedDict, total=False):
+    """The fields of `ShowSettings` as keywords of a function."""
+
+    maps: tuple[str, ...]
+    limit: float | None
+    rotation_limit: float | None
+    colours: str | None
+    crop: str | None
+    width: float
+    font: float
+    dpi: int
+
+
 class ReadOptions(TypedDict, total=False):
     """The fields of `ReadSettings` as keywords of a function."""
 
@@ -124,10 +176,28 @@ def reading_given(reading: ReadSettings | None, options: ReadOptions) -> dict[st
     TypeError
         If an option is no field of `ReadSettings`, as any function says of an unknown keyword.
     """
-    unknown = sorted(options.keys() - ReadSettings.model_fields.keys())
+    return {**(reading or ReadSettings()).model_dump(), **known_options(ReadSettings, options)}
+
+
+def known_options(group: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a function, all of which are fields of a group of settings.
+
+    Parameters
+    ----------
+    group
+        Which settings.
+    options
+        Values by name.
+
+    Raises
+    ------
+    TypeError
+        If one is no field, as any function says of an unknown keyword.
+    """
+    unknown = sorted(options.keys() - group.model_fields.keys())
     if unknown:
-        raise TypeError(f"there is no option {', '.join(unknown)}; reading has {', '.join(ReadSettings.model_fields)}")
-    return {**(reading or ReadSettings()).model_dump(), **options}
+        raise TypeError(f"there is no option {', '.join(unknown)}; there are {', '.join(group.model_fields)}")
+    return dict(options)
 
 
 def validated(model: type[AnySettings], given: dict[str, Any]) -> AnySettings:

@@ -17,7 +17,7 @@ from cyclestrain.api.arguments import (
     run_state,
 )
 from cyclestrain.errors import OutputError
-from cyclestrain.progress import Progress, SilentProgress
+from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import FitSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def fit(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     force: bool = False,
     reading: ReadSettings | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Unpack[ReadOptions],
 ) -> Model:
     """Learn a material from a scan: its dictionary, and a network that finds class and strain of any pattern of it.
@@ -70,7 +70,7 @@ def fit(
     reading, **options
         How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
-        Where to report to; by default nowhere.
+        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
 
     Returns
     -------
@@ -97,9 +97,7 @@ def fit(
     from cyclestrain.pipeline import fit_model
 
     with run_state(opened, settings, output, start, resume=resume) as folder:
-        model = fit_model(
-            opened, settings, progress or SilentProgress(), run=folder, init_from=start.model if start else None
-        )
+        model = fit_model(opened, settings, shown(progress), run=folder, init_from=start.model if start else None)
         model.about["reading"] = how.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})

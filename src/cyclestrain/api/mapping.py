@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cyclestrain.api.arguments import (
@@ -20,8 +21,8 @@ from cyclestrain.api.arguments import (
     run_state,
     stored_run,
 )
-from cyclestrain.errors import InputError
-from cyclestrain.progress import Progress, SilentProgress
+from cyclestrain.errors import InputError, OutputError
+from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import MapSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["map"]
 
+FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
+OTHER_FILES = (*FIGURES, ".tif", ".tiff", ".csv", ".mat", ".hspy", ".zspy", ".emd", ".txt", ".npy", ".xlsx")
+"""Extensions of files that a result is not."""
+
 
 def map(
     scan: PathLike | PatternSource | Scan | None = None,
@@ -39,6 +44,7 @@ def map(
     config: PathLike | None = None,
     reference: Reference = "auto",
     axes: Literal["detector", "scan", "crystal"] = "detector",
+    along: tuple[int, int] = (1, 0),
     scan_rotation: float | None = None,
     until: Literal["network", "refine", "context"] = "context",
     model: PathLike | None = None,
@@ -51,7 +57,7 @@ def map(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     force: bool = False,
     reading: ReadSettings | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Unpack[ReadOptions],
 ) -> xr.Dataset:
     """Map strain, shear, rotation and class over a 4D-STEM scan, with uncertainties.
@@ -68,9 +74,9 @@ def map(
         scan is mapped unless another one is given.
     reference
         What strain is relative to, see `cyclestrain.MapSettings`; in Python also a mask of shape ``(ry, rx)``.
-    axes, scan_rotation, until, model
-        In which axes strain is given (degrees from +x to +y), the last stage to run, and a model to apply instead of
-        learning from this scan: see `cyclestrain.MapSettings`.
+    axes, along, scan_rotation, until, model
+        In which axes strain is given (degrees from +x to +y; ``crystal``: along which reflection), the last stage to
+        run, and a model to apply instead of learning from this scan: see `cyclestrain.MapSettings`.
     centre, ring, ellipse, classes, seed, device
         What is measured unless it is given here, see `cyclestrain.MapSettings`.
     memory
@@ -80,7 +86,7 @@ def map(
     reading, **options
         How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
-        Where to report to; by default nowhere.
+        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
 
     Returns
     -------
@@ -100,9 +106,20 @@ def map(
         "reference": reference_words(reference),
     }
     given = {name: arguments[name] for name in MapSettings.model_fields}
+    _check_name(output)
     job = _job(scan, config, given, reading_given(reading, options))
     opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
-    return _map(opened, job, output, force, progress or SilentProgress())
+    return _map(opened, job, output, force, shown(progress))
+
+
+def _check_name(output: PathLike | None) -> None:
+    """Refuse a name that promises another kind of file than a result."""
+    suffix = Path(output).suffix.lower() if output is not None else ""
+    if suffix in OTHER_FILES:
+        raise OutputError(
+            f"a map is written as a result, .nc, not as {suffix}; give -o {Path(str(output)).with_suffix('.nc')}, then "
+            f"{'`cyclestrain show`' if suffix in FIGURES else '`cyclestrain export`'} makes a {suffix} of it"
+        )
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,9 @@ def explain_model(path: PathLike) -> str:
         f"direct disk radius: {material.disk_radius:.1f} px",
         f"ring used: {material.ring[0]:.0f} to {material.ring[1]:.0f} px from the centre",
         f"network: {n_weights} weights, {shape.gazes + 1} looks, {shape.head} head",
-        f"training: epoch {model.log.best + 1} of {len(model.log.epochs)} kept, "
-        f"held-out deviance {kept.held_out:.4f} per pixel",
-        *(f"  {row}" for row in model.log.table()),
+        f"training: pass {model.log.best + 1} of {len(model.log.epochs)} over the patterns is kept",
+        f"misfit of the patterns left out of it: deviance {kept.held_out:.4f} per pixel",
+        f"course of the training: cyclestrain show {os.fspath(path)}",
         f"scan: {about['input_path'] or 'an array in memory'}, fingerprint {about['input_fingerprint']}",
         f"started from: {about['init_from']}" if "init_from" in about else "",
         f"settings: {json.dumps(settings)}",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cyclestrain.data.arrays import BoolArray, FloatArray
+from cyclestrain.data.cards import as_text
 
 __all__ = ["Calibration"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Calibration:
     """What was measured of the detector and the beam; none of it depends on a crystal.
 
@@ -45,3 +46,6 @@ class Calibration:
     choices: tuple[str, ...] = ()
     pedestal: float = 0.0
     beam_jump: float = float("inf")
+
+    def __repr__(self) -> str:
+        return as_text("Calibration", [(name, text) for name, _, text in (one.partition(": ") for one in self.choices)])

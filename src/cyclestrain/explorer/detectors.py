@@ -201,7 +201,7 @@ def _sums(patterns: np.ndarray, where: FloatArray, offsets: IntArray) -> FloatAr
     """
     flat, shape = patterns.reshape(len(patterns), -1), patterns.shape[1:]
     out = np.full(len(patterns), np.nan)
-    known = np.isfinite(where).all((1, 2))
+    known = np.asarray(np.isfinite(where).all((1, 2)))
     rounded = np.round(np.where(known[:, None, None], where, 0.0)).astype(int)
     same, group = np.unique(rounded.reshape(len(patterns), -1), axis=0, return_inverse=True)
     for k, places in enumerate(same):

@@ -73,7 +73,7 @@ def guard(token: str | None) -> AuthProvider:
             self.set_status(403)
             self.finish(REFUSAL)
 
-    class Guard(AuthProvider):
+    class Guard(AuthProvider):  # type: ignore[misc]
         """What Bokeh asks for every page and connection."""
 
         get_user = property(lambda self: user)

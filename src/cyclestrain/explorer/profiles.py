@@ -64,7 +64,7 @@ def profile(
     start, stop = np.array(line.start), np.array(line.stop)
     length = float(np.hypot(*(stop - start)))
     along = (stop - start) / length if length > 0 else np.array([0.0, 1.0])
-    offset = np.stack(np.mgrid[: values.shape[0], : values.shape[1]], -1) - start
+    offset = np.moveaxis(np.indices(values.shape, float), 0, -1) - start
     foot, across = offset @ along, np.abs(offset @ np.array([-along[1], along[0]]))
     step = np.floor(foot + 0.5).astype(int)
     n = int(np.floor(length + 0.5)) + 1

@@ -15,6 +15,7 @@ from cyclestrain.errors import InputError
 
 __all__ = [
     "COMPONENTS",
+    "DERIVED",
     "SIGMA",
     "STRAINS",
     "Component",
@@ -56,6 +57,13 @@ COMPONENTS = (
     Component("rotation", r"rotation $\theta$", "°", 180 / np.pi),
 )
 """Strain and rotation in the order of the figures."""
+DERIVED = (
+    Component("dilation", r"dilation $\varepsilon_{xx}+\varepsilon_{yy}$", "%", 100.0),
+    Component("largest", r"largest $\varepsilon_1$", "%", 100.0),
+    Component("smallest", r"smallest $\varepsilon_2$", "%", 100.0),
+    Component("shear", r"shear $(\varepsilon_1-\varepsilon_2)/2$", "%", 100.0),
+)
+"""What follows from the strains, if the data set holds it."""
 STRAINS = COMPONENTS[:3]
 """The components that are strains."""
 SIGMA = r"$\sigma$"

@@ -202,4 +202,6 @@ class Parts:
         said = {
             name: value for name, value in vars(self).items() if value not in (None, 0) and (name, value) != ("bin", 1)
         }
+        if rows.start or columns.start:
+            said["scan_origin"] = (rows.start, columns.start)
         return replace(scan, source=source, reciprocal_step=step, metadata={**scan.metadata, **said})

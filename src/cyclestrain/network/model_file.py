@@ -15,9 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from cyclestrain.data import as_html, as_text
 from cyclestrain.errors import InputError
 from cyclestrain.io import write_whole
-from cyclestrain.learning import Material
+from cyclestrain.learning import Material, describe
 from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.log import Epoch, TrainingLog
 from cyclestrain.network.settings import NetworkSettings
@@ -36,7 +37,7 @@ NETWORK = "network."
 """Beginning of the names of the network's tensors."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A model as `cyclestrain.fit` returns and `cyclestrain.map` applies it.
 
@@ -56,6 +57,21 @@ class Model:
     network: Autoencoder
     log: TrainingLog
     about: dict[str, str]
+
+    @property
+    def _rows(self) -> list[tuple[str, str]]:
+        parts = [line.partition(": ") for line in describe(self.material.dictionary)]
+        entries = [(label, text) for label, _, text in parts]
+        kept = (
+            f"pass {self.log.best + 1} of {len(self.log.epochs)} kept, deviance {self.log.kept.held_out:.4f} per pixel"
+        )
+        return [*entries, ("training", kept), ("fitted", self.about.get("created", ""))]
+
+    def __repr__(self) -> str:
+        return as_text(f"Model of {self.about.get('name', 'a scan')!r}", self._rows)
+
+    def _repr_html_(self) -> str:
+        return as_html(f"Model of {self.about.get('name', 'a scan')}", self._rows)
 
 
 _STORED = (Material, Dictionary, Entry, Probe, Priors, Templates, PolarGrid, TrainingLog, Epoch, NetworkSettings)

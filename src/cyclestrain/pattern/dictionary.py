@@ -45,7 +45,7 @@ class Priors:
         return cls(np.zeros((n_reflections, N_SPREADS)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One averaged pattern: its reflections, probe and background, and how much single patterns deviate.
 
@@ -81,6 +81,13 @@ class Entry:
     probe: Probe
     priors: Priors
     average: FloatArray
+
+    def __repr__(self) -> str:
+        a, b = np.hypot(*self.basis)
+        return (
+            f"Entry({len(self.reflections)} reflections, lattice {a:.2f} x {b:.2f} px, symmetry {self.symmetry}-fold, "
+            f"disk radius {self.probe.radius:.2f} px)"
+        )
 
     @property
     def symmetry(self) -> int:

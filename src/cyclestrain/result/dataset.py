@@ -123,11 +123,10 @@ def assemble(
         )  # fmt: skip
     variables["doubt"] = (dims, _doubt(fields), DOUBT_ATTRIBUTES)
     coords: dict[str, Any] = {}
-    for dim, size in zip(dims, scan.scan_shape, strict=True):
+    for dim, size, first in zip(dims, scan.scan_shape, scan.metadata.get("scan_origin", (0, 0)), strict=True):
         step = scan.real_step
-        coords[dim] = (
-            (dim,), np.arange(size) * (step.value if step else 1.0), {"units": step.unit if step else "positions"}
-        )  # fmt: skip
+        places = (first + np.arange(size)) * (step.value if step else 1.0)
+        coords[dim] = ((dim,), places, {"units": step.unit if step else "positions"})
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 

@@ -56,6 +56,7 @@ def provenance(
     out: dict[str, Any] = {
         "conventions": CONVENTIONS,
         "axes": settings.axes,
+        "along": list(settings.along),
         "symmetry": [e.symmetry for e in dictionary.entries],
         "calibration": json.dumps(
             {

@@ -107,6 +107,8 @@ class Transforms:
         Angle of the scan axes in detector axes, radians.
     mixtures
         Positions that hold several crystals; None where none were looked for.
+    along
+        Reflection of the first entry along which the x axis of the crystal is.
     """
 
     raw: AffineField
@@ -117,6 +119,7 @@ class Transforms:
     axes: Literal["detector", "scan", "crystal"] = "detector"
     scan_rotation: float = 0.0
     mixtures: Mixtures | None = None
+    along: tuple[int, int] = (1, 0)
 
     def relative_to(self, wanted: Wanted) -> Strained:
         """Strain and rotation relative to a reference.
@@ -155,9 +158,9 @@ class Transforms:
         if self.axes == "scan":
             return self.scan_rotation
         if self.axes == "crystal":
-            # The first lattice vector of the first entry, as it lies in the reference.
+            # The reflection of the first entry, as it lies in the reference.
             k = int(np.flatnonzero(np.isfinite(reference.gradient).all((1, 2)))[0])
-            vector = np.linalg.inv(reference.gradient[k]).T @ self.bases[k][:, 0]
+            vector = np.linalg.inv(reference.gradient[k]).T @ self.bases[k] @ np.array(self.along, float)
             return float(np.arctan2(vector[0], vector[1]))
         return 0.0
 
@@ -189,6 +192,7 @@ class Transforms:
         entries, mixtures = stored_entries(maps), None
         if "mixture_position" in maps:
             mixtures = Mixtures(**{field: maps[name].values for name, (field, _) in _MIXTURE.items()})
+        along = np.atleast_1d(maps.attrs.get("along", [1, 0]))
         q = Ellipse.given(*(float(value) for value in maps.attrs["ellipse"])).q
         return cls(
             _stored_field(maps, "_raw"), _stored_field(maps, ""),
@@ -196,6 +200,7 @@ class Transforms:
             np.stack([entry.basis for entry in entries]),
             np.array([np.hypot(*entry.reflections.T).mean() for entry in entries]),
             maps.attrs["axes"], float(np.radians(maps.attrs["scan_rotation_deg"])), mixtures,
+            (int(along[0]), int(along[1])),
         )  # fmt: skip
 
 

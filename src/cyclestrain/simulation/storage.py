@@ -13,7 +13,7 @@ import xarray as xr
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.simulation.sample import SimulatedScan
 
-__all__ = ["load_truth", "save"]
+__all__ = ["has_truth", "load_truth", "save"]
 
 DATA, TRUTH = "data", "truth"
 """Names of the patterns and of the group of the truth in the file."""
@@ -71,6 +71,15 @@ def save(simulated: SimulatedScan, path: str | os.PathLike[str], force: bool = F
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+def has_truth(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a simulated scan that holds its truth."""
+    try:
+        with h5py.File(path, "r") as file:
+            return TRUTH in file and DATA in file
+    except OSError:
+        return False
 
 
 def load_truth(path: str | os.PathLike[str]) -> xr.Dataset:

@@ -55,7 +55,7 @@ class MapView:
         beside: MapView | None = None,
     ) -> None:
         self.shape, self.step = shape, step.value
-        self.plot = _empty(step, None if beside is None else beside.plot)
+        self.plot: figure = _empty(step, None if beside is None else beside.plot)
         self.plot.update(name=name, css_classes=[f"cs-{name}-plot"])
         self._image = ColumnDataSource({"image": [np.zeros(shape, np.float32)]})
         self._veil = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
@@ -82,7 +82,8 @@ class MapView:
             self.plot.scatter("x", "y", source=self._cursor, line_color=colour, line_width=width, **mark)
         where = (f"y, x ({step.unit})", "$y{0.[0]}, $x{0.[0]}")
         self.plot.add_tools(HoverTool(renderers=[drawn], tooltips=[("value", "@image{0.0000}"), where], visible=False))
-        self.theme, self._bar_names = theme, None
+        self.theme = theme
+        self._bar_names: tuple[str, ...] | None = None
         self._painted = ("strain", 256, False)
         self._bar(())
         self.paint(theme)
