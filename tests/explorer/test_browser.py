@@ -218,7 +218,7 @@ def test_a_profile_is_drawn_and_everything_saved(seen: Seen, small: Small) -> No
     words = re.search(r"profile\(\((.*?)\), \((.*?)\)", seen.text("command"))
     assert words is not None
     start, stop = ([float(part) for part in group.split(",")] for group in words.groups())
-    line = small.maps.strain.profile(tuple(start), tuple(stop))
+    line = small.maps.strain.profile(tuple(start), tuple(stop), width=3)
     np.testing.assert_allclose(seen.source("profile", "y"), 100 * line["exx"], rtol=1e-5, atol=1e-6)
     name, png = seen.saved("e")
     assert name == "strain_exx.png"

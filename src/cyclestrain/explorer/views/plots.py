@@ -148,5 +148,5 @@ class ProfileView:
         self.plot.xaxis.axis_label = f"distance ({unit})"
 
 
-NO_LINE = "profile: choose “profile” above the map and drag a line across it"
+NO_LINE = "profile: choose “profile”, then drag on the map"
 NO_BRUSH = "histogram: drag to pick out values, click to end"

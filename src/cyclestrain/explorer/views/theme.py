@@ -40,7 +40,7 @@ SHEET = """
   --cs-on: #23426b; --cs-on-ink: #ffffff; --cs-warn: #8a3b00; --cs-head: #f1f2f4;
   background: var(--cs-ground); padding: 6px 10px; box-sizing: border-box;
 }
-:host(.cs-root.cs-dark) {
+:host(.cs-root.cs-dark) { color-scheme: dark;
   --cs-ground: #16181d; --cs-ink: #ececec; --cs-quiet: #a6aab2; --cs-field: #23262d; --cs-edge: #4a4e57;
   --cs-on: #8fb8e8; --cs-on-ink: #10131a; --cs-warn: #ffb27a; --cs-head: #23262d;
 }
@@ -48,6 +48,8 @@ label, .bk-input-group, .bk-slider-title { color: var(--cs-quiet); font-size: 12
 .bk-input { background-color: var(--cs-field); color: var(--cs-ink); border-color: var(--cs-edge);
   min-height: 26px; height: 26px; padding: 0 6px; font-size: 13px; }
 select.bk-input option, select.bk-input optgroup { background: var(--cs-field); color: var(--cs-ink); }
+select.bk-input { appearance: auto; background-image: none; }
+.bk-clearfix { width: 100%; }
 .bk-btn, .bk-btn-default { background-color: var(--cs-field); color: var(--cs-ink); border-color: var(--cs-edge);
   padding: 3px 8px; font-size: 13px; }
 .bk-btn.bk-active, .bk-btn-default.bk-active { background-color: var(--cs-on); color: var(--cs-on-ink);
@@ -59,7 +61,7 @@ select.bk-input option, select.bk-input optgroup { background: var(--cs-field); 
   opacity: 0.55; }
 .noUi-target { background: var(--cs-head); border-color: var(--cs-edge); box-shadow: none; }
 .noUi-handle { background: var(--cs-field); border-color: var(--cs-edge); box-shadow: none; }
-.noUi-connect { background: var(--cs-on); }
+.noUi-connect { background: var(--cs-edge) !important; }
 .bk-btn:focus-visible, .bk-input:focus-visible { outline: 2px solid var(--cs-on); outline-offset: 1px; }
 .bk-menu { background-color: var(--cs-field); color: var(--cs-ink); border-color: var(--cs-edge); }
 .bk-menu > *:hover, .bk-menu > *.bk-active { background-color: var(--cs-on); color: var(--cs-on-ink); }
