@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import socket
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cyclestrain as cs
+from cyclestrain.api.exploring import open_files
 from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.explorer import Opened, Session, View
 from cyclestrain.explorer.detectors import Disk, Reflections, Ring, parse_detector
@@ -22,7 +25,7 @@ from cyclestrain.explorer.position import worst_first
 from cyclestrain.explorer.profiles import profile
 from cyclestrain.explorer.quantities import QUANTITIES, available, shown
 from cyclestrain.explorer.regions import Line, Region
-from cyclestrain.result import load_result
+from cyclestrain.result import load_result, save_result
 from cyclestrain.result import profile as profile_of_strain
 from explorer.conftest import Small
 from made_up import SHAPE, made_up_result
@@ -101,7 +104,7 @@ def test_a_refused_change_changes_nothing(small: Small) -> None:
     before = session.view
     for bad in (
         {"map": "nothing"}, {"at": (99, 0)}, {"beside": "other:exx"}, {"map": "virtual"},
-        {"reference": Region(((90.0, 90.0), (95.0, 90.0), (90.0, 95.0)))},
+        {"reference": Region(((90.0, 90.0), (95.0, 90.0), (90.0, 95.0)))}, {"line": Line((0.0, 0.0), (1e9, 1e9))},
     ):  # fmt: skip
         with pytest.raises(InputError):
             session.change(**bad)
@@ -192,6 +195,16 @@ def test_a_virtual_image_counts_the_electrons_in_the_detector(small: Small, dete
         assert image[at] == pytest.approx(patterns[at][inside].sum())
     assert seen[-1] == pytest.approx(1.0)
     assert opened.virtual.image(detector) is image
+
+
+def test_a_detector_that_is_none_is_refused_in_words(small: Small) -> None:
+    virtual = small.opened().virtual
+    assert virtual is not None
+    for bad in (Ring(9.0, 3.0), Disk(0.0, 0.0, 0.0), Reflections(7, (0,), 3.0), Reflections(0, (999,), 3.0)):
+        with pytest.raises(InputError):
+            virtual.image(bad)
+    whole = virtual.image(Ring(0.0, 1e6))
+    np.testing.assert_allclose(whole, small.patterns().sum((2, 3)))
 
 
 def test_an_image_of_reflections_follows_the_lattice(small: Small) -> None:
@@ -313,3 +326,29 @@ def test_the_line_of_python_makes_the_same_again(small: Small, monkeypatch: pyte
     found = session.profile()
     assert found is not None
     np.testing.assert_allclose(100 * made["line"]["exx"].values, found.values)
+
+
+def test_explore_refuses_before_it_serves(small: Small, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing"):
+        cs.explore(small.result, view="map=nothing")
+    with pytest.raises(InputError, match="does not exist"):
+        cs.explore(tmp_path / "none.nc")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InputError, match="another --port"):
+            cs.explore(small.result, port=taken.getsockname()[1], browser=False)
+
+
+def test_a_scan_that_was_moved_with_its_result_is_found(small: Small, tmp_path: Path) -> None:
+    for file in (small.scan, small.result):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    maps = load_result(tmp_path / small.result.name)
+    maps.attrs["input_path"] = f"/nowhere/{small.scan.name}"
+    save_result(maps, tmp_path / small.result.name, force=True)
+    opened = open_files(tmp_path / small.result.name, None, None, {})
+    assert opened.scan is not None
+    (tmp_path / small.scan.name).unlink()
+    opened = open_files(tmp_path / small.result.name, None, None, {})
+    assert opened.scan is None
+    assert "give the scan after the result" in opened.trouble

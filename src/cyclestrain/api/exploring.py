@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cyclestrain.data import PatternSource, Scan
     from cyclestrain.explorer import Opened
 
-__all__ = ["explore"]
+__all__ = ["explore", "open_files"]
 
 
 def explore(
@@ -67,23 +67,37 @@ def explore(
     from cyclestrain.explorer import View
 
     start = View.parse(view) if view else None
-    opened = _opened(result, scan, beside, reading_given(reading, options))
+    opened = open_files(result, scan, beside, reading_given(reading, options))
     return _show(opened, start, address, port, browser)
 
 
-def _opened(
+def open_files(
     result: PathLike | xr.Dataset,
     scan: PathLike | PatternSource | Scan | None,
     beside: PathLike | xr.Dataset | None,
     given: dict[str, Any],
 ) -> Opened:
-    """Everything that the window looks at."""
+    """Everything that the window looks at.
+
+    Parameters
+    ----------
+    result, scan, beside
+        As for `explore`.
+    given
+        Options of reading that are not as the result says.
+
+    Raises
+    ------
+    InputError
+        If a result cannot be read, or what is given does not fit together.
+    """
     from cyclestrain.explorer import Opened
 
     maps, name, groups = _result(result)
     second, second_name, _ = _result(beside) if beside is not None else (None, "", None)
     found, trouble = _scan(name, maps, scan, given)
-    return Opened(maps, name, groups, found, trouble, second, second_name)
+    in_file = isinstance(result, str | os.PathLike)
+    return Opened(maps, name, groups, found, trouble, second, second_name, in_file)
 
 
 def _result(result: PathLike | xr.Dataset) -> tuple[xr.Dataset, str, Callable[[], dict[str, xr.Dataset]]]:

@@ -28,9 +28,9 @@ class Disk:
     x: float
     radius: float
 
-    def offsets(self) -> IntArray:
-        """Whole pixels ``(y, x)`` from the beam centre, shape ``(n, 2)``."""
-        return _within(0.0, self.radius, self.y, self.x)
+    def offsets(self, shape: tuple[int, int]) -> IntArray:
+        """Whole pixels ``(y, x)`` from the beam centre that a detector of that shape can have, shape ``(n, 2)``."""
+        return _within(shape, 0.0, self.radius, self.y, self.x)
 
     def __str__(self) -> str:
         """The form that `parse_detector` reads."""
@@ -44,9 +44,9 @@ class Ring:
     inner: float
     outer: float
 
-    def offsets(self) -> IntArray:
-        """Whole pixels ``(y, x)`` from the beam centre, shape ``(n, 2)``."""
-        return _within(self.inner, self.outer, 0.0, 0.0)
+    def offsets(self, shape: tuple[int, int]) -> IntArray:
+        """Whole pixels ``(y, x)`` from the beam centre that a detector of that shape can have, shape ``(n, 2)``."""
+        return _within(shape, self.inner, self.outer)
 
     def __str__(self) -> str:
         """The form that `parse_detector` reads."""
@@ -111,15 +111,17 @@ def parse_detector(text: str) -> Detector:
         ) from None
 
 
-def _within(inner: float, outer: float, y: float, x: float) -> IntArray:
+def _within(shape: tuple[int, int], inner: float, outer: float, y: float = 0.0, x: float = 0.0) -> IntArray:
+    """Pixels between two distances from a point, no farther from the beam centre than the detector is large."""
     if not 0 <= inner < outer:
         raise InputError(f"a virtual detector needs an outer radius larger than the inner, not {inner:g} to {outer:g}")
-    reach = int(np.ceil(outer)) + 1
-    if reach > 4096:
-        raise InputError(f"a virtual detector of radius {outer:g} px is larger than any detector")
-    grid = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).T + np.array([round(y), round(x)])
+    sides = [
+        np.arange(max(np.floor(at - outer), 1 - n), min(np.ceil(at + outer), n - 1) + 1)
+        for at, n in zip((y, x), shape, strict=True)
+    ]
+    grid = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 2)
     distance = np.hypot(grid[:, 0] - y, grid[:, 1] - x)
-    return np.asarray(grid[(distance <= outer) & (distance >= inner)])
+    return np.asarray(grid[(distance <= outer) & (distance >= inner)], int)
 
 
 @dataclass
@@ -176,9 +178,9 @@ class VirtualImages:
         where = None
         if isinstance(detector, Reflections):
             where = self._reflections(detector).reshape(self.scan.n_positions, -1, 2)
-            offsets = _within(0.0, detector.radius, 0.0, 0.0)
+            offsets = _within(self.scan.detector_shape, 0.0, detector.radius)
         else:
-            where, offsets = centre[:, None], detector.offsets()
+            where, offsets = centre[:, None], detector.offsets(self.scan.detector_shape)
         for block in self.scan.blocks(BLOCK_BYTES):
             image[block.positions] = _sums(block.patterns, where[block.positions], offsets)
             if report is not None:
@@ -189,7 +191,7 @@ class VirtualImages:
         if self.positions is None:
             raise InputError("this result does not hold where its reflections lie; map the scan again")
         places = self.positions(detector.entry)
-        if max(detector.numbers) >= places.shape[2]:
+        if min(detector.numbers) < 0 or max(detector.numbers) >= places.shape[2]:
             raise InputError(f"entry {detector.entry} has {places.shape[2]} reflections, counted from 0")
         return places[:, :, list(detector.numbers)]
 

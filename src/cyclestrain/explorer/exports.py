@@ -65,14 +65,16 @@ def python_lines(session: Session) -> str:
     session
         What is looked at.
     """
-    view, name = session.view, Path(session.opened.name).name
-    lines = ["import cyclestrain as cs", f"maps = cs.load({name!r})"]
+    view = session.view
+    lines = ["import cyclestrain as cs", f"maps = cs.load({session.opened.name!r})"] if session.opened.in_file else []
     if view.reference is not None:
         words = mask_text(view.reference.mask(session.opened.shape))
         lines.append(f"maps = maps.strain.relative_to({words!r})")
     if view.line is not None:
         line, raw = view.line, ', estimate="raw"' if view.estimate else ""
         lines.append(f"line = maps.strain.profile({line.start}, {line.stop}, width={line.width:g}{raw})")
+    if not session.opened.in_file:
+        lines.append(f"cs.explore(maps, view={str(view)!r})")
     return "; ".join(lines)
 
 

@@ -56,7 +56,9 @@ class Opened:
     maps
         The result.
     name
-        Of its file.
+        Of its file, or what it is called where it is of no file.
+    in_file
+        Whether it is of a file.
     groups
         Reads the data sets stored beside the maps, such as the dictionary.
     scan
@@ -74,6 +76,7 @@ class Opened:
     trouble: str = ""
     other: xr.Dataset | None = None
     other_name: str = ""
+    in_file: bool = True
     _kept: OrderedDict[tuple[str, tuple[int, int]], Any] = field(default_factory=OrderedDict, init=False, repr=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
@@ -188,6 +191,8 @@ class Opened:
         """Detector positions of the reflections of an entry, NaN where a position is not of its class."""
         if "affine" not in self.maps:
             raise InputError("this result does not hold where its reflections lie; map the scan again")
+        if not 0 <= entry < self.maps.sizes["entry"]:
+            raise InputError(f"there is no class {entry}; the result has {self.maps.sizes['entry']}, counted from 0")
         own = self.maps.isel(entry=entry)
         g = np.stack([own["reflection_y"].values, own["reflection_x"].values], -1)
         g = g[np.isfinite(g).all(1)]

@@ -96,6 +96,8 @@ class Session:
             self._check_detector(new)
         if not all(0 <= i < n for i, n in zip(new.at, self.opened.shape, strict=True)):
             raise InputError(f"there is no position {new.at}: the maps have shape {self.opened.shape}")
+        if new.line is not None and np.abs([new.line.start, new.line.stop]).max() > 2 * max(self.opened.shape):
+            raise InputError(f"the line {new.line} lies far outside the maps, which have shape {self.opened.shape}")
         if new.reference != self.view.reference:
             self.maps, self.other = self._relative_to(new.reference)
             self._worst = None

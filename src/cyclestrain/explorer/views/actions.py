@@ -130,7 +130,8 @@ class Actions:
 
     def filter(self, on: list[int]) -> None:
         """Show some classes only."""
-        self.change(classes=None if len(on) == len(self.controls.classes.labels) else tuple(on))
+        numbers = self.controls.class_numbers
+        self.change(classes=None if len(on) == len(numbers) else tuple(numbers[k] for k in on))
 
     def limit(self, text: str) -> None:
         """Set the ends of the colours from ``low : high``; from an empty text the automatic ones."""

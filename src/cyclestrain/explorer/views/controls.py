@@ -74,11 +74,13 @@ class Controls:
         self.width = _made(Spinner, "width", low=1, high=max(opened.shape), step=2, value=DEFAULT_WIDTH, width=52)
         self.limits = _made(TextInput, "limits", placeholder="colours: auto", width=108)
         self.reference = _made(Button, "reference", label="first reference", disabled=True)
-        n = len({int(k) for k in opened.maps["class"].values.ravel() if k >= 0}) if "class" in opened.maps else 0
+        self.class_numbers = (
+            sorted({int(k) for k in opened.maps["class"].values.ravel()}) if "class" in opened.maps else []
+        )
+        labels = [f"class {k}" if k >= 0 else "no class" for k in self.class_numbers]
         self.classes = _made(
-            CheckboxButtonGroup, "classes", labels=[f"class {k}" for k in range(n)], active=list(range(n)),
-            visible=n > 1,
-        )  # fmt: skip
+            CheckboxButtonGroup, "classes", labels=labels, active=list(range(len(labels))), visible=len(labels) > 1
+        )
         self.brightness = _made(RadioButtonGroup, "brightness", labels=["√", "log", "linear"], active=0)
         self.contrast_label = _made(Div, "contrast_label", width=58, text="<span class='cs-quiet'>contrast</span>")
         self.contrast = _made(

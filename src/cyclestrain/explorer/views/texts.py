@@ -61,12 +61,10 @@ def command_text(command: str, python: str) -> str:
     Parameters
     ----------
     command, python
-        For a shell, and for Python.
+        For a shell, empty where there is none, and for Python.
     """
-    return (
-        f'<span class="cs-quiet">shows this again:</span> <code>{escape(command)}</code><br>'
-        f'<span class="cs-quiet">in Python:</span> <code>{escape(python)}</code>'
-    )
+    shell = f'<span class="cs-quiet">shows this again:</span> <code>{escape(command)}</code><br>' if command else ""
+    return f'{shell}<span class="cs-quiet">in Python:</span> <code>{escape(python)}</code>'
 
 
 def help_text() -> str:

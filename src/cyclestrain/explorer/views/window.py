@@ -248,7 +248,7 @@ class Window:
     def _show_command(self) -> None:
         opened, session = self.session.opened, self.session
         scan = opened.scan.path if opened.scan is not None else None
-        words = session.view.words(opened.name, scan or None, opened.other_name or None)
+        words = session.view.words(opened.name, scan or None, opened.other_name or None) if opened.in_file else ""
         self.controls.command.text = command_text(words, python_lines(session))
 
     def _show_controls(self) -> None:
@@ -268,6 +268,8 @@ class Window:
             c.residual.active = view.residual
             c.reference.disabled = view.reference is None
             c.width.value = c.width.value if view.line is None else view.line.width
+            shown = c.class_numbers if view.classes is None else view.classes
+            c.classes.active = [k for k, number in enumerate(c.class_numbers) if number in shown]
             c.help.text = help_text()
         finally:
             self.settling = False
