@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -82,18 +83,16 @@ def make_server(
     token = None if alone else token or secrets.token_urlsafe(24)
     application = Application(FunctionHandler(lambda document: window_of(document, opened, view)))
     _keep_quiet()
-    try:
-        server = Server(
-            {"/": application},
-            port=port,
-            address=address, allow_websocket_origin=["*"], auth_provider=guard(token),
-            unused_session_lifetime_milliseconds=KEEP_UNUSED_MS, websocket_max_message_size=64 * 2**20,
-        )  # fmt: skip
-    except OSError as error:
-        raise InputError(
-            f"the explorer cannot listen on {address}:{port} ({error.strerror or error}); choose another --port, or "
-            "leave it out for any free one"
-        ) from error
+    _check_free(address, port)
+    server = Server(
+        {"/": application},
+        port=port,
+        address=address,
+        allow_websocket_origin=["*"],
+        auth_provider=guard(token),
+        unused_session_lifetime_milliseconds=KEEP_UNUSED_MS,
+        websocket_max_message_size=64 * 2**20,
+    )
     host = f"[{address}]" if ":" in address else "127.0.0.1" if alone else address
     query = f"?{urlencode({'token': token})}" if token else ""
     return server, f"http://{host}:{server.port}/{query}"
@@ -104,6 +103,25 @@ def _asked(document: Document) -> dict[str, str]:
     context = document.session_context
     arguments = context.request.arguments if context is not None and context.request is not None else {}
     return {name: values[0].decode("utf-8", "replace") for name, values in arguments.items() if values}
+
+
+def _check_free(address: str, port: int) -> None:
+    """Make sure that the port can be had.
+
+    Raises
+    ------
+    InputError
+        If it cannot.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        socket.create_server((address, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"the explorer cannot listen on {address}, port {port} ({reason}); choose another --port, or leave it out for "
+            "any free one"
+        ) from error
 
 
 def _keep_quiet() -> None:
