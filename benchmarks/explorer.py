@@ -10,7 +10,9 @@ draws the new pattern.
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -60,8 +62,8 @@ def served(result: Path, scan: Path) -> tuple[subprocess.Popen[str], str]:
     return process, found[0]
 
 
-def first_windows(page: Page, result: Path, scan: Path) -> list[float]:
-    """Seconds from the command to a window with maps, pattern and numbers."""
+def first_windows(page: Page, result: Path, scan: Path) -> tuple[list[float], float]:
+    """Seconds from the command to a window with maps, pattern and numbers; seconds of the processor in the last."""
     seconds = []
     for _ in range(N_WINDOWS):
         start = time.perf_counter()
@@ -70,9 +72,11 @@ def first_windows(page: Page, result: Path, scan: Path) -> list[float]:
         page.wait_for_selector(".cs-numbers table")
         page.wait_for_function("() => Bokeh.documents[0]?.is_idle")
         seconds.append(time.perf_counter() - start)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         process.terminate()
         process.communicate()
-    return seconds
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def patterns(page: Page, result: Path, scan: Path, shape: tuple[int, int]) -> list[float]:
@@ -100,6 +104,23 @@ def patterns(page: Page, result: Path, scan: Path, shape: tuple[int, int]) -> li
     return waits[1:]
 
 
+def server_alone(result: Path, scan: Path) -> float:
+    """Milliseconds of the processor that the server needs for the pattern of another position, its fit and numbers."""
+    from cyclestrain.api.exploring import open_files
+    from cyclestrain.explorer import Session
+    from cyclestrain.explorer.views.window import Window
+
+    session = Session(open_files(result, scan, None, {}))
+    window = Window(session)
+    places = np.random.default_rng(2).permutation(np.prod(session.opened.shape))[: N_PATTERNS + 1]
+    start = 0.0
+    for n, place in enumerate(places):
+        if n == 1:
+            start = time.process_time()
+        window.change(at=tuple(int(part) for part in divmod(int(place), session.opened.shape[1])))
+    return (time.process_time() - start) / N_PATTERNS * 1e3
+
+
 def main() -> None:
     """Time both and print them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -114,15 +135,19 @@ def main() -> None:
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1280, "height": 800})
-            windows = first_windows(page, result, scan)
+            windows, processor = first_windows(page, result, scan)
             waits = np.array(patterns(page, result, scan, shape))
             browser.close()
+        alone = server_alone(result, scan)
         detector = " x ".join(str(n) for n in cs.read(scan).detector_shape)
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} in the last minute")
         print(f"first window: {np.median(windows):.2f} s (median of {len(windows)}, from the command; at most 3 s)")
+        print(f"  of these {processor:.2f} s of the processor in the server, the rest in the browser or waiting")
         print(
             f"pattern under the mouse ({detector} pixels): median {np.median(waits):.0f} ms, 95 % within "
             f"{np.quantile(waits, 0.95):.0f} ms ({len(waits)} positions, never seen before; at most 50 ms)"
         )
+        print(f"  of these {alone:.1f} ms of the processor in the server")
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ def _check_free(address: str, port: int) -> None:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"the explorer cannot listen on {address}, port {port} ({reason}); choose another --port, or leave it out for "
-            "any free one"
+            f"the explorer cannot listen on {address}, port {port} ({reason}); choose another --port, or leave it "
+            "out for any free one"
         ) from error
 
 
