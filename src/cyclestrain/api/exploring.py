@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from cyclestrain.data import PatternSource, Scan
-    from cyclestrain.explorer import Opened
+    from cyclestrain.explorer import Opened, View
 
 __all__ = ["explore", "open_files"]
 
@@ -66,9 +67,11 @@ def explore(
     """
     from cyclestrain.explorer import View
 
-    start = View.parse(view) if view else None
-    opened = open_files(result, scan, beside, reading_given(reading, options))
-    return _show(opened, start, address, port, browser)
+    with _collector_paused():
+        start = View.parse(view) if view else None
+        opened = open_files(result, scan, beside, reading_given(reading, options))
+        serve = _server(opened, start, address, port)
+    return serve(browser)
 
 
 def open_files(
@@ -151,21 +154,34 @@ def _beside(result: str, maps: xr.Dataset) -> Path | None:
     return found if name and found.exists() else None
 
 
-def _show(opened: Opened, view: Any, address: str, port: int, browser: bool) -> Any:
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Import and open without looking for garbage, of which there is none: a fifth of the time to the first window."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _server(opened: Opened, view: View | None, address: str, port: int) -> Callable[[bool], Any]:
+    """What shows a window: in a notebook by itself, elsewhere in a browser, until interrupted."""
     from cyclestrain.explorer import Session, in_notebook
 
     try:
         import bokeh  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            'the explorer needs Bokeh and Panel; install them with pip install "cyclestrain[app]"'
-        ) from error
+        message = 'the explorer needs Bokeh and Panel; install them with pip install "cyclestrain[app]"'
+        raise InputError(message) from error
     session = Session(opened, view)  # complains before anything is started
     if in_notebook():
         from cyclestrain.explorer.notebook import pane
 
-        return pane(session)
-    from cyclestrain.explorer.serving import serve
+        return lambda _browser: pane(session)
+    from cyclestrain.explorer.guarding import LOCAL
+    from cyclestrain.explorer.serving import make_server, serve
 
-    serve(opened, session.view, address=address, port=port, browser=browser)
-    return None
+    server, where = make_server(opened, session.view, address=address, port=port)
+    return lambda browser: serve(server, where, opened.name, local=address in LOCAL, browser=browser)

@@ -79,6 +79,8 @@ def make_server(
     from bokeh.application.handlers.function import FunctionHandler
     from bokeh.server.server import Server
 
+    import cyclestrain.explorer.views.window  # noqa: F401  now, rather than while the first browser waits
+
     alone = address in LOCAL
     token = None if alone else token or secrets.token_urlsafe(24)
     application = Application(FunctionHandler(lambda document: window_of(document, opened, view)))
@@ -130,28 +132,24 @@ def _keep_quiet() -> None:
         logging.getLogger(f"bokeh.server.{name}").setLevel(logging.ERROR)
 
 
-def serve(opened: Opened, view: View, *, address: str, port: int, browser: bool) -> None:
+def serve(server: Server, where: str, name: str, *, local: bool, browser: bool) -> None:
     """Serve windows until interrupted, and say where.
 
     Parameters
     ----------
-    opened, view
-        What is looked at, and what is looked at first.
-    address, port
-        Where to listen.
+    server, where
+        From `make_server`.
+    name
+        Of the result.
+    local
+        Whether only this machine can reach it.
     browser
         Whether a browser is opened.
-
-    Raises
-    ------
-    InputError
-        If the port cannot be had.
     """
-    server, where = make_server(opened, view, address=address, port=port)
-    print(f"explore {opened.name} at {where}", "stop with Ctrl+C", sep="\n", flush=True)
-    if address in LOCAL:
-        print(f"from another machine: ssh -L {server.port}:127.0.0.1:{server.port} THIS_MACHINE, then the same address",
-              flush=True)  # fmt: skip
+    print(f"explore {name} at {where}", "stop with Ctrl+C", sep="\n", flush=True)
+    if local:
+        forward = f"ssh -L {server.port}:127.0.0.1:{server.port} THIS_MACHINE"
+        print(f"from another machine: {forward}, then the same address", flush=True)
     server.start()
     if browser:
         import webbrowser
