@@ -97,7 +97,8 @@ def masked_map(ds: xr.Dataset, name: str, factor: float = 1.0) -> Map:
         If the result has no such variable.
     """
     if name not in ds:
-        raise InputError(f"the result has no variable {name!r}; it has {', '.join(sorted(map(str, ds.data_vars)))}")
+        known = sorted(str(other) for other in ds.data_vars if ds[other].dims == ("ry", "rx"))
+        raise InputError(f"the result has no variable {name!r}; it has {', '.join(known)}")
     values = np.asarray(ds[name].transpose("ry", "rx").values, dtype=np.float64) * factor
     return np.ma.masked_where(~(usable(ds) & np.isfinite(values)), values)
 

@@ -37,14 +37,14 @@ __all__ = ["Strained", "Transforms", "mixture_variables", "relative_to"]
 SYSTEMATIC = 1e-4
 """Error of a reflection's modelled position that all neighbours share, pixels: what is left without any noise."""
 _MIXTURE = {
-    "mixture_position": ("position", ("mixture",)),
-    "mixture_source": ("source", ("mixture", "crystal")),
-    "mixture_vacuum": ("vacuum", ("mixture",)),
-    "mixture_amplitude": ("amplitude", ("mixture", "crystal")),
-    "mixture_covariance": ("covariance", ("mixture", "crystal", "other")),
-    "mixture_changed": ("changed", ("mixture",)),
+    "mixture_position": ("position", ("mixture",), "flat index of a position near a change of crystal"),
+    "mixture_source": ("source", ("mixture", "crystal"), "flat index that each crystal is taken from, -1 for none"),
+    "mixture_vacuum": ("vacuum", ("mixture",), "what the crystals do not fill is vacuum"),
+    "mixture_amplitude": ("amplitude", ("mixture", "crystal"), "amplitude of each crystal"),
+    "mixture_covariance": ("covariance", ("mixture", "crystal", "other"), "covariance of the amplitudes"),
+    "mixture_changed": ("changed", ("mixture",), "it holds something else than its own fit says"),
 }
-"""Variables of a result that hold its mixtures: field of `Mixtures` and dimensions."""
+"""Variables of a result that hold its mixtures: field of `Mixtures`, dimensions and description."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Transforms:
             )
         entries, mixtures = stored_entries(maps), None
         if "mixture_position" in maps:
-            mixtures = Mixtures(**{field: maps[name].values for name, (field, _) in _MIXTURE.items()})
+            mixtures = Mixtures(**{field: maps[name].values for name, (field, _, _) in _MIXTURE.items()})
         along = np.atleast_1d(maps.attrs.get("along", [1, 0]))
         q = Ellipse.given(*(float(value) for value in maps.attrs["ellipse"])).q
         return cls(
@@ -222,7 +222,9 @@ def mixture_variables(mixtures: Mixtures | None) -> dict[str, Any]:
     """Variables of a result that hold its mixtures, none where there are none; positions are flat indices."""
     if mixtures is None:
         return {}
-    return {name: (dims, getattr(mixtures, field)) for name, (field, dims) in _MIXTURE.items()}
+    return {
+        name: (dims, getattr(mixtures, field), {"long_name": text}) for name, (field, dims, text) in _MIXTURE.items()
+    }
 
 
 def relative_to(maps: xr.Dataset, reference: str) -> xr.Dataset:
