@@ -6,7 +6,7 @@ from textwrap import fill
 
 import numpy as np
 from matplotlib.collections import EllipseCollection
-from matplotlib.colors import Colormap, Normalize, PowerNorm, SymLogNorm
+from matplotlib.colors import Colormap, ListedColormap, Normalize, PowerNorm, SymLogNorm, to_hex
 from matplotlib.figure import Figure
 
 from cyclestrain.errors import InputError
@@ -28,13 +28,15 @@ from cyclestrain.figures.maps import (
 from cyclestrain.figures.page import MUTED, NOTE_SIZE, Box, Page
 from cyclestrain.figures.panels import draw_legend
 
-__all__ = ["map_drawing", "pattern_drawing", "profile_drawing"]
+__all__ = ["NO_DOUBT_COLOUR", "map_drawing", "pattern_drawing", "profile_drawing"]
 
 WIDTH = 85.0
 """Width of a column of a journal, millimetres."""
 MARGIN, TOP = 4.0, 12.0
 TALLEST = 140.0
 MARK = "#e6007e"
+NO_DOUBT_COLOUR = "#dfe3e8"
+"""Colour of positions without any doubt, quieter than those of the reasons."""
 
 
 def map_drawing(session: Session) -> Figure:
@@ -102,8 +104,7 @@ def pattern_drawing(session: Session) -> Figure:
         norm: Normalize = Normalize(-5, 5)
     else:
         values, colours = np.asarray(pattern.counts, float), PATTERN
-        high = max(float(np.nanquantile(values, 0.999)), 1.0)
-        low = min(float(np.nanmin(values)), high - 1e-9)
+        low, high = session.opened.reach(view.at, pattern.counts)
         norms = {"log": SymLogNorm(1.0, vmin=low, vmax=high), "sqrt": PowerNorm(0.5, low, high)}
         norm = norms.get(view.brightness, Normalize(low, high))
     image = axes.imshow(values, cmap=colours, norm=norm, interpolation="nearest")
@@ -142,7 +143,7 @@ def profile_drawing(session: Session) -> Figure:
     page = Page(62.0, WIDTH)
     line = session.view.line
     assert line is not None
-    _head(page, session, f"profile from (y, x) = {line.start} to {line.stop}, width {line.width:g} positions")
+    _head(page, session, f"profile {line.start} to {line.stop}, width {line.width:g}")
     axes = page.axes(Box(14.0, TOP, WIDTH - 18.0, 39.0))
     distance = found.distance * step.value
     if found.sigma is not None:
@@ -156,7 +157,9 @@ def profile_drawing(session: Session) -> Figure:
 
 def _colours(found: Shown) -> Colormap:
     if found.categories:
-        return class_colours(len(found.categories))
+        colours = class_colours(len(found.categories))
+        first = NO_DOUBT_COLOUR if found.kind == "doubt" else to_hex(colours(0))
+        return ListedColormap([first, *(to_hex(colours(k)) for k in range(1, len(found.categories)))])
     kinds = {"strain": DIVERGING, "rotation": DIVERGING, "positive": UNCERTAINTY}
     return CYCLIC if found.scale.cyclic else kinds.get(found.kind, SEQUENTIAL)
 

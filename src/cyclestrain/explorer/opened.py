@@ -15,6 +15,7 @@ import xarray as xr
 
 from cyclestrain.data import FloatArray, Quantity, Scan
 from cyclestrain.errors import CyclestrainError, InputError
+from cyclestrain.explorer.brightness import reach_of
 from cyclestrain.explorer.detectors import Disk, Ring, VirtualImages
 from cyclestrain.figures.fields import scan_step
 from cyclestrain.result import expected, predicted
@@ -143,6 +144,23 @@ class Opened:
         except InputError as error:
             troubles.append(str(error))
         return Pattern(counts, reflections, "; ".join(part for part in troubles if part))
+
+    def reach(
+        self, at: tuple[int, int], counts: np.ndarray, share: tuple[float, float] = (0.0, 1.0)
+    ) -> tuple[float, float]:
+        """Counts at the ends of the colours of a pattern; the direct beam is let shine.
+
+        Parameters
+        ----------
+        at
+            Row and column.
+        counts
+            The pattern.
+        share
+            Position of both ends between the darkest and the brightest colour that suits the pattern.
+        """
+        y, x = (float(v) for v in self.centre[at])
+        return reach_of(counts, (y, x, 2 * self.bright_field.radius), share)
 
     def residual(self, at: tuple[int, int]) -> FloatArray:
         """Counts minus what the model expects, in Poisson deviations of that, shape ``(qy, qx)``, NaN where unused.

@@ -11,6 +11,7 @@ from bokeh.models import Axis, ColorBar, Grid, Title
 from bokeh.plotting import figure
 from matplotlib.colors import Colormap, to_hex
 
+from cyclestrain.explorer.drawings import NO_DOUBT_COLOUR
 from cyclestrain.figures.maps import CYCLIC, DIVERGING, PATTERN, SEQUENTIAL, UNCERTAINTY, class_colours
 
 __all__ = ["DARK", "LIGHT", "MARK", "SHEET", "Theme", "paint", "palette", "pattern_palette"]
@@ -95,7 +96,7 @@ def palette(kind: str, n: int = 256, *, cyclic: bool = False) -> list[str]:
     if kind in ("class", "doubt"):
         colours = class_colours(max(n, 1))
         hexes = [to_hex(colours(k)) for k in range(n)]
-        return ["#dfe3e8", *hexes[1:]] if kind == "doubt" else hexes
+        return [NO_DOUBT_COLOUR, *hexes[1:]] if kind == "doubt" else hexes
     chosen = CYCLIC if cyclic else {"strain": DIVERGING, "rotation": DIVERGING, "positive": UNCERTAINTY}.get(kind)
     return _sampled(chosen or SEQUENTIAL, 256)
 

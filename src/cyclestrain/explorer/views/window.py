@@ -20,7 +20,7 @@ from cyclestrain.explorer.state import View
 from cyclestrain.explorer.views.actions import Actions
 from cyclestrain.explorer.views.controls import BRIGHTNESSES, Controls
 from cyclestrain.explorer.views.map_view import MapView
-from cyclestrain.explorer.views.pattern_view import PatternView, reach_of
+from cyclestrain.explorer.views.pattern_view import PatternView
 from cyclestrain.explorer.views.plots import HistogramView, ProfileView
 from cyclestrain.explorer.views.texts import command_text, help_text, numbers_text, trouble_text
 from cyclestrain.explorer.views.theme import DARK, LIGHT, SHEET, Theme
@@ -224,15 +224,8 @@ class Window:
         if view.residual or self._counts is None:
             self.pattern.colour(view.brightness, None if view.residual else (0.0, 1.0))
         else:
-            self.pattern.colour(
-                view.brightness, reach_of(self._counts, self._direct_beam(), self.controls.contrast.value)
-            )
-
-    def _direct_beam(self) -> tuple[float, float, float]:
-        """Middle ``(y, x)`` and radius of the part of the pattern that is much brighter than the rest, pixels."""
-        opened = self.session.opened
-        y, x = (float(v) for v in opened.centre[self.session.view.at])
-        return y, x, 2 * opened.bright_field.radius
+            reach = self.session.opened.reach(view.at, self._counts, self.controls.contrast.value)
+            self.pattern.colour(view.brightness, reach)
 
     def _show_disks(self) -> None:
         view = self.session.view
