@@ -2,6 +2,8 @@
 #   make demo    simulate a noisy scan, map it, compare with the truth, draw the figures
 #   make test    the whole check: lint, types, layers, tests (what CI runs)
 #   make test-app     the explorer in a real browser, which is installed for it where it can be (part of make test)
+#   make audit   known vulnerabilities of the pinned packages, and a bill of materials in build/
+#   make docs    the documentation site in build/docs: every tutorial is run, a warning is an error
 #   make test-wheel    the tests on the wheel as it is released, without the repository
 
 PYTHON ?= python3
@@ -12,7 +14,7 @@ TORCH  := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
 EPOCH   := SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct 2>/dev/null || echo 1700000000)
 
-.PHONY: demo test lint types layers pytest test-app slow format docs-figures dist test-wheel size clean
+.PHONY: demo test lint types layers pytest test-app slow format audit docs docs-figures dist test-wheel size clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -43,6 +45,16 @@ slow: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Tools of their own environment: they must not change the one that they look at.
+audit: $(VENV)/.installed
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip --disable-pip-version-check install -q pip-audit cyclonedx-bom
+	build/audit/bin/cyclonedx-py environment $(BIN)/python -o build/sbom.json
+	build/audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -W --keep-going -j 2 -b html docs build/docs
 
 docs-figures: $(VENV)/.installed-app
 	$(BIN)/cyclestrain demo build/docs-figures --force
@@ -96,4 +108,9 @@ $(VENV)/.installed-app: $(VENV)/.installed-dev
 	for name in $(BROWSERS); do command -v $$name && exit 0; done; \
 	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } \
 	  > $(VENV)/chromium.log 2>&1 || echo "no Chromium ($(VENV)/chromium.log): the tests in a browser are skipped"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install -q "$(TORCH)"
+	$(PIP) install -q -c constraints.txt -e ".[docs]"
 	touch $@

@@ -297,6 +297,7 @@ def write(figures: list[Figures], given: argparse.Namespace) -> None:
 
 def _text(best: list[Figures], given: argparse.Namespace) -> str:
     parts = [
+        "# Beside other tools" if set(PEER_NAMES) & set(given.methods) else "# Precision",
         f"Scans of {given.scan} x {given.scan} positions, means over seeds {', '.join(map(str, given.seeds))}; strain "
         "in units of 1e-4. `bound` is the Cramer-Rao bound of one pattern; only neighbours can beat it.",
     ]
@@ -320,7 +321,7 @@ def _section(measure: Measure, component: str, best: list[Figures]) -> str:
         for background, counts in table
     ]
     heading = f"{measure.title}, {component}" if component else measure.title
-    return f"### {heading}\n\n{markdown(['background', 'electrons', *columns], rows)}"
+    return f"## {heading}\n\n{markdown(['background', 'electrons', *columns], rows)}"
 
 
 def _draw(best: list[Figures], path: Path) -> None:

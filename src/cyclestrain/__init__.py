@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, show, simulate
+    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, report, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -47,6 +47,7 @@ __all__ = [
     "load",
     "map",
     "read",
+    "report",
     "show",
     "simulate",
 ]
@@ -71,6 +72,7 @@ _HOME = {
     "load": "api",
     "map": "api",
     "read": "io",
+    "report": "api",
     "show": "api",
     "simulate": "api",
     "__version__": "version",

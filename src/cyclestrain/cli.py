@@ -22,7 +22,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
 from pydantic import BaseModel
 
 from cyclestrain import api
-from cyclestrain.errors import CyclestrainError
+from cyclestrain.errors import CyclestrainError, printable
 from cyclestrain.memory import available_memory
 from cyclestrain.progress import Progress, RichProgress, SilentProgress
 from cyclestrain.settings import FitSettings, MapSettings, ReadOptions, ReadSettings, ShowOptions, ShowSettings
@@ -159,7 +159,7 @@ class _Voice:
         if self.json:
             print(json.dumps(facts, default=str))
         elif not self.quiet:
-            print(text)
+            _say(text)
 
 
 voice = _Voice()
@@ -211,6 +211,11 @@ def _show(result: str, **options: Any) -> None:
     voice.say(f"wrote {output}", output=output)
 
 
+@_command(api.report, output="Page to write; by default RESULT.html.")
+def _report(result: str, output: str | None = None, **options: Any) -> None:
+    _say(f"wrote {api.report(result, output or f'{Path(result).stem}.html', **options)}")
+
+
 @_command(api.export, output="File to write; its extension names the target.")
 def _export(result: str, output: str, **options: Any) -> None:
     files = [str(file) for file in api.export(result, output, **options)]
@@ -225,13 +230,19 @@ def _explore(*arguments: Any, **options: Any) -> None:
 @_command(api.info)
 def _info(file: str, **options: Any) -> None:
     text = str(api.info(file, **options))
-    print(json.dumps({"file": file, "lines": text.splitlines()}) if voice.json else text)
+    _say(json.dumps({"file": file, "lines": text.splitlines()}) if voice.json else text)
 
 
 @_command(api.benchmark)
 def _benchmark(*arguments: Any, **options: Any) -> None:
     text = str(api.benchmark(*arguments, **options))
-    print(json.dumps({"lines": text.splitlines()}) if voice.json else text)
+    _say(json.dumps({"lines": text.splitlines()}) if voice.json else text)
+
+
+def _say(text: str) -> None:
+    """Print text line by line, with whatever would steer the terminal spelled out."""
+    for line in text.split("\n"):
+        print(printable(line))
 
 
 def _scalar(value: Any) -> Any:
@@ -311,7 +322,7 @@ def _in_words(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError) and _asked(error) <= (available_memory() or math.inf):
         return "not enough memory; close other programs or use a machine with more"
-    return f"unexpected {type(error).__name__}: {error}; please report it with what --debug prints"
+    return f"unexpected {type(error).__name__}: {printable(str(error))}; please report it with what --debug prints"
 
 
 def _asked(error: MemoryError) -> int:

@@ -167,9 +167,13 @@ def prepare(
             scan, pedestal = above_pedestal(scan)
             scan = held(scan)
             sample = draw_sample(scan)
-        with progress.stage("calibrate"):
-            known = settings if material is None else settings.model_copy(update={"ring": material.ring})
-            calibration = calibrate(scan, sample, known, pedestal)
+        calibration: Calibration | None = run.load("calibration", (Calibration,)) if run else None
+        if calibration is None:
+            with progress.stage("calibrate"):
+                known = settings if material is None else settings.model_copy(update={"ring": material.ring})
+                calibration = calibrate(scan, sample, known, pedestal)
+            if run:
+                run.save("calibration", calibration)
         for choice in calibration.choices:
             progress.note(choice)
         with progress.stage("learn the dictionary" if material is None else "find the crystals of the model") as task:

@@ -12,7 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
+
+from cyclestrain.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,7 +102,7 @@ class RichProgress:
 
     def note(self, text: str) -> None:
         """Print one line above the bars; brackets in it are printed as they are."""
-        self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"  {printable(text)}", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Task]:
@@ -271,11 +274,10 @@ class NotebookProgress:
         if not force and now - self._drawn < REDRAW:
             return
         self._drawn = now
-        from IPython.display import HTML, display
-
-        page = HTML(self.html(now - self._start))
+        shown: Any = import_module("IPython.display")  # partly typed, and not always there
+        page = shown.HTML(self.html(now - self._start))
         if self._handle is None:
-            self._handle = display(page, display_id=True)
+            self._handle = shown.display(page, display_id=True)
         else:
             self._handle.update(page)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cyclestrain.errors import InputError
 
@@ -27,7 +27,10 @@ __all__ = [
 
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
 PositiveFloat = Annotated[float, Field(gt=0)]
-_CONFIG = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+Ratio = Annotated[float, Field(ge=0.5, le=2)]
+Radius = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+_CONFIG = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class LearnSettings(BaseModel):
@@ -37,14 +40,21 @@ class LearnSettings(BaseModel):
 
     centre: tuple[float, float] | None = None
     """Beam centre ``(y, x)`` in detector pixels; measured by default."""
-    ring: tuple[float, float] | None = None
+    ring: tuple[Radius, Radius] | None = None
     """Inner and outer radius in pixels of the part of the detector that is used; measured by default."""
     classes: Annotated[int, Field(ge=1, le=16)] | None = None
     """Largest number of dictionary entries; found by default."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where torch computes."""
+
+    @field_validator("ring")
+    @classmethod
+    def _inner_below_outer(cls, ring: tuple[float, float] | None) -> tuple[float, float] | None:
+        if ring is not None and not ring[0] < ring[1]:
+            raise ValueError("the inner radius should be less than the outer one")
+        return ring
 
 
 class FitSettings(LearnSettings):
@@ -71,7 +81,7 @@ class MapSettings(LearnSettings):
     which x is."""
     scan_rotation: float | None = None
     """Angle of the scan axes in detector axes, degrees, positive from +x to +y; by default what the file says."""
-    ellipse: tuple[PositiveFloat, float] | None = None
+    ellipse: tuple[Ratio, float] | None = None
     """Elliptic distortion of the detector that is corrected: ratio of the axes, and angle of the long one in degrees
     from +x to +y; ``1 0`` for none. By default what grains turned against each other share beyond chance, which is no
     different from a strain that all of them have in the axes of the detector; what they do not tell is in sigma."""

@@ -86,7 +86,7 @@ def demo(
     """
     from cyclestrain.evaluation import compare, relative_truth
     from cyclestrain.figures import save_figures
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
     from cyclestrain.result import load_group
 
     home = Path(folder)

@@ -48,7 +48,8 @@ def fit(
     """Learn a material from a scan: its dictionary, and a network that finds class and strain of any pattern of it.
 
     Other scans of the material are mapped with the model, `map` with ``model=``, at other doses and backgrounds as
-    well. A fit that was interrupted goes on where it was when it is started again, with the same outcome.
+    well. A fit that was interrupted goes on with the last finished epoch when it is started again, with the same
+    outcome, bit by bit where the number of threads is the same.
 
     Parameters
     ----------
@@ -96,8 +97,9 @@ def fit(
     from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
 
-    with run_state(opened, settings, output, start, resume=resume) as folder:
-        model = fit_model(opened, settings, shown(progress), run=folder, init_from=start.model if start else None)
+    telling = shown(progress)
+    with run_state(opened, settings, output, start, telling, resume=resume) as folder:
+        model = fit_model(opened, settings, telling, run=folder, init_from=start.model if start else None)
         model.about["reading"] = how.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from cyclestrain.api.arguments import PathLike, stored_run
 from cyclestrain.api.models import explain_model, export_encoder, is_model, model_figures
-from cyclestrain.errors import InputError
+from cyclestrain.errors import InputError, printable
 from cyclestrain.settings import ReadOptions, ReadSettings, ShowOptions, ShowSettings, known_options, validated
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def show(
         If the output cannot be written.
     """
     from cyclestrain.figures import result_figures, save_figure, strain_figure, write_figures
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
 
     look = validated(ShowSettings, known_options(ShowSettings, options))
     figures: Iterable[tuple[str, Figure]]
@@ -179,7 +179,7 @@ def export(
     OutputError
         If the output cannot be written.
     """
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
     from cyclestrain.result import export_maps
 
     kind = format or Path(output).suffix.lower().lstrip(".")
@@ -233,8 +233,8 @@ def info(
         with suppress(InputError):  # not a result: a scan, or the reader says what is wrong
             return Lines(_explain(file))
     found = describe(read(file, reading, **options))
-    rows = [f"{label:<20}{value}" for label, value in found.rows()]
-    return Lines("\n".join([*rows, "", *(f"- {sentence}" for sentence in found.assumptions)]))
+    rows = [f"{label:<20}{printable(value)}" for label, value in found.rows()]
+    return Lines("\n".join([*rows, "", *(f"- {printable(sentence)}" for sentence in found.assumptions)]))
 
 
 def _explain(result: PathLike) -> str:
@@ -258,7 +258,11 @@ def _origin(result: PathLike, maps: xr.Dataset) -> list[str]:
         same = fingerprint(read(run.scan, run.reading)) == run.fingerprint
     except InputError as error:
         return [f"scan: {run.scan}, which can no longer be read: {error}"]
-    state = "the same as when it was mapped" if same else "NOT the one that was mapped: its content differs"
+    state = (
+        "the same as when it was mapped, as far as 64 patterns tell"
+        if same
+        else "NOT the one that was mapped: its content differs"
+    )
     return [f"scan: {run.scan}, {state}", f"repeat: cyclestrain map --config {os.fspath(result)}"]
 
 

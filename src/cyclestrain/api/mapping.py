@@ -160,23 +160,30 @@ def _job(
 
 def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: Progress) -> xr.Dataset:
     import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
-    from cyclestrain.io import fingerprint
+    from cyclestrain.io import contents_of, fingerprint
     from cyclestrain.pipeline import map_scan
     from cyclestrain.result import save_result
 
     known, before = job.model, job.before
     if before and before.fingerprint and fingerprint(scan) != before.fingerprint:
-        progress.note(f"{scan.name} is not the scan that {job.config} was made from: its patterns differ")
+        progress.note(_another(scan, job))
     if before and known and before.model_fingerprint not in ("", known.fingerprint):
         progress.note(f"{known.path} is not the model that {job.config} was made with: its content differs")
-    with run_state(scan, job.settings, output, known) as folder:
+    with run_state(scan, job.settings, output, known, progress) as folder:
         result = map_scan(scan, job.settings, progress, folder, model=known.model if known else None)
-        result.maps.attrs["reading"] = job.reading.model_dump_json()
+        contents = contents_of(scan).digest
+        result.maps.attrs |= {"reading": job.reading.model_dump_json(), "input_contents": contents}
         if known:
             result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}
+        if before and before.fingerprint == fingerprint(scan) and before.contents not in ("", contents):
+            progress.note(_another(scan, job))
         if output is not None:
             save_result(result.maps, output, force, groups=result.groups)
     return result.maps
+
+
+def _another(scan: Scan, job: _Job) -> str:
+    return f"{scan.name} is not the scan that {job.config} was made from: its patterns differ"
 
 
 def _run_of(config: PathLike) -> Run:

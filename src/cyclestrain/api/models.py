@@ -45,7 +45,7 @@ def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tup
     force
         Whether existing files are replaced.
     """
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
     from cyclestrain.network import encoder_graphs, load_model, save_graph
 
     target = Path(output)
@@ -61,9 +61,9 @@ def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tup
 def explain_model(path: PathLike) -> str:
     """Lines about a model: its entries, its network, its training, where it comes from, how to apply it."""
     from cyclestrain.learning import describe
-    from cyclestrain.network import file_fingerprint, load_model
+    from cyclestrain.network import load_with_fingerprint
 
-    model = load_model(path)
+    model, fingerprint = load_with_fingerprint(path)
     material, network, about = model.material, model.network, model.about
     shape = network.settings
     n_weights = sum(weight.numel() for weight in network.parameters())
@@ -82,7 +82,7 @@ def explain_model(path: PathLike) -> str:
         f"started from: {about['init_from']}" if "init_from" in about else "",
         f"settings: {json.dumps(settings)}",
         f"versions: {about['versions']}",
-        f"fingerprint: {file_fingerprint(path)}",
+        f"fingerprint: {fingerprint}",
         f"apply: cyclestrain map SCAN --model {os.fspath(path)}",
     ]
     return "\n".join(line for line in lines if line)

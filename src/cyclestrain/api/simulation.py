@@ -69,7 +69,7 @@ def simulate(
     OutputError
         If the output cannot be written.
     """
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
     from cyclestrain.simulation import PHANTOMS, save
 
     if phantom not in PHANTOMS:

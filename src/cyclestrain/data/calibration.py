@@ -35,6 +35,8 @@ class Calibration:
     beam_jump
         Distance of the centroid of a pattern's own direct disk from `centre`, pixels, beyond which the centroid is used
         instead.
+    ceiling
+        Value at which pixels stop counting, above `pedestal`; infinity where no pattern reaches it.
     """
 
     good: BoolArray
@@ -46,6 +48,7 @@ class Calibration:
     choices: tuple[str, ...] = ()
     pedestal: float = 0.0
     beam_jump: float = float("inf")
+    ceiling: float = float("inf")
 
     def __repr__(self) -> str:
         return as_text("Calibration", [(name, text) for name, _, text in (one.partition(": ") for one in self.choices)])

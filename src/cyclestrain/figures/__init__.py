@@ -1,6 +1,7 @@
 """Figures of results, dictionaries and trainings, drawn with matplotlib, which nothing else in the package uses."""
 
 from cyclestrain.figures.accuracy_maps import accuracy_figure
+from cyclestrain.figures.example_patterns import Example, examples_figure
 from cyclestrain.figures.figures import (
     dictionary_figure,
     result_figures,
@@ -13,8 +14,10 @@ from cyclestrain.figures.figures import (
 from cyclestrain.figures.uncertainty_maps import uncertainty_figure
 
 __all__ = [
+    "Example",
     "accuracy_figure",
     "dictionary_figure",
+    "examples_figure",
     "result_figures",
     "save_figure",
     "save_figures",

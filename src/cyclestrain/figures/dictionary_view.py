@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,7 +18,7 @@ from cyclestrain.figures.maps import PATTERN
 from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, PAGE_WIDTH, TITLE_SIZE, Box, Page
 from cyclestrain.figures.panels import GAP, MARGIN, panel_title
 
-__all__ = ["RadialProfile", "dictionary_figure", "probe_radius", "radial_profile"]
+__all__ = ["RadialProfile", "circle", "dictionary_figure", "probe_radius", "radial_profile"]
 
 TOP, NOTE_BAND, TITLE_BAND = 11.0, 7.0, 5.0
 """Heights of the bands around the panels, millimetres."""
@@ -32,6 +33,8 @@ DESCRIPTION = (
     "axes in detector pixels."
 )
 CIRCLE = "#d1495b"
+LABELLED_UP_TO, LABEL_SIZE = 2, 4.5
+"""Number of entries whose panels are large enough for the indices of the reflections, and their font size, points."""
 # The counts of an averaged pattern span decades: their square root shows weak disks without lifting the noise.
 GAMMA = 0.5
 
@@ -123,7 +126,18 @@ def _brightness(average: NDArray[np.float64], y: NDArray[np.float64], x: NDArray
     return low, high if high > low else low + 1.0
 
 
-def _circle(axes: Axes, y: NDArray[np.float64], x: NDArray[np.float64], radius: float) -> None:
+def circle(axes: Axes, y: NDArray[Any], x: NDArray[Any], radius: float) -> None:
+    """Draw circles of one radius.
+
+    Parameters
+    ----------
+    axes
+        Axes of an image.
+    y, x
+        Middles of the circles, in the coordinates of the axes, shape ``(n,)``.
+    radius
+        Their radius.
+    """
     diameters = np.full(y.size, 2 * radius)
     circles = EllipseCollection(
         diameters,
@@ -139,7 +153,18 @@ def _circle(axes: Axes, y: NDArray[np.float64], x: NDArray[np.float64], radius: 
     axes.add_collection(circles, autolim=False)
 
 
-def _draw_entry(axes: Axes, entry: xr.Dataset, centre: tuple[float, float], radius: float) -> int:
+def _label(axes: Axes, reflections: NDArray[np.float64], radius: float) -> None:
+    """Write the indices of the reflections ``(y, x, h, k)`` under their disks, a bar over negative ones."""
+    for y, x, h, k in reflections:
+        if np.isfinite(h) and np.isfinite(k):
+            indices = (rf"\bar{{{-n:.0f}}}" if n < 0 else f"{n:.0f}" for n in (h, k))
+            style: dict[str, Any] = {"size": LABEL_SIZE, "color": CIRCLE, "ha": "center", "va": "top", "clip_on": True}
+            axes.text(x, y + 1.2 * radius, f"${''.join(indices)}$", **style)
+
+
+def _draw_entry(
+    axes: Axes, entry: xr.Dataset, centre: tuple[float, float], radius: float, *, labelled: bool = False
+) -> int:
     average = np.asarray(entry["average"].values, dtype=np.float64)
     y, x = (np.asarray(entry[name].values, dtype=np.float64) for name in ("reflection_y", "reflection_x"))
     found = np.isfinite(y) & np.isfinite(x)
@@ -153,8 +178,11 @@ def _draw_entry(axes: Axes, entry: xr.Dataset, centre: tuple[float, float], radi
         interpolation="nearest",
         extent=(left, left + average.shape[1], top + average.shape[0], top),
     )
-    _circle(axes, y, x, radius)
+    circle(axes, y, x, radius)
     axes.plot(0, 0, "+", color=CIRCLE, ms=4, mew=0.7)
+    if labelled and "reflection_h" in entry:
+        h, k = (np.asarray(entry[f"reflection_{name}"].values, dtype=np.float64)[found] for name in ("h", "k"))
+        _label(axes, np.stack([y, x, h, k], -1), radius)
     half = _limits(average, y, x, 2.5 * radius)
     axes.set(xlim=(-half, half), ylim=(half, -half))
     axes.tick_params(direction="out")
@@ -165,7 +193,7 @@ def _draw_probe(axes: Axes, probe: xr.DataArray, oversampling: float, radius: fl
     ny, nx = (n / oversampling / 2 for n in probe.shape)
     axes.imshow(probe.values, cmap=PATTERN, interpolation="nearest", extent=(-nx, nx, ny, -ny))
     if radius is not None:
-        _circle(axes, np.zeros(1), np.zeros(1), radius)
+        circle(axes, np.zeros(1), np.zeros(1), radius)
 
 
 def _draw_profile(axes: Axes, dictionary: xr.Dataset, profile: RadialProfile, radius: float | None) -> None:
@@ -215,7 +243,8 @@ def dictionary_figure(dictionary: xr.Dataset) -> Figure:
         box = _entry_box(entry, n)
         axes = page.axes(box)
         axes.set_label(f"class {entry}")
-        found = _draw_entry(axes, dictionary.isel({"class": entry}), (centre_y, centre_x), radius or 3.0)
+        own, centre = dictionary.isel({"class": entry}), (centre_y, centre_x)
+        found = _draw_entry(axes, own, centre, radius or 3.0, labelled=n <= LABELLED_UP_TO)
         fold = f", {symmetry[entry]}-fold" if entry < len(symmetry) else ""
         panel_title(page, box, entry, f"class {entry}{fold}, {found} reflections")
     _draw_probe_panels(page, dictionary, profile, boxes)

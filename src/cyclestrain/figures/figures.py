@@ -19,6 +19,7 @@ from cyclestrain.figures.dictionary_view import dictionary_figure
 from cyclestrain.figures.strain_maps import strain_figure
 from cyclestrain.figures.training_curves import training_figure
 from cyclestrain.figures.uncertainty_maps import uncertainty_figure
+from cyclestrain.files import write_whole
 from cyclestrain.settings import ShowSettings
 
 __all__ = [
@@ -103,14 +104,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = PNG_DPI
     """
     target = Path(path)
     (kind,) = _checked_formats([target.suffix])
-    partial = target.with_name(f".{target.name}.part")
-    try:
-        with rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}):  # text stays text, as journals ask
-            figure.savefig(partial, format=kind, dpi=dpi, metadata=METADATA[kind])
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    with write_whole(target, force=True) as temporary, rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}):
+        figure.savefig(temporary, format=kind, dpi=dpi, metadata=METADATA[kind])  # text stays text, as journals ask
 
 
 def save_figures(

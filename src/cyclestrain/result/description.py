@@ -135,6 +135,8 @@ def _assumptions(scan: Scan, step: float | None, negative_share: float, lowest: 
     )
     if parts:
         said.append(f"Only the part chosen with {parts} is read; centre and ring count in the pixels that are left.")
+    if "missing" in scan.metadata:
+        said.append(f"Incomplete: {scan.metadata['missing']}.")
     if "files" in scan.metadata:
         said.append(f"Patterns are taken from {scan.metadata['files']}, in the order of the numbers in their names.")
     if "matlab_axes" in scan.metadata:
@@ -148,6 +150,7 @@ def _assumptions(scan: Scan, step: float | None, negative_share: float, lowest: 
     return tuple(said)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of values that no detector counts, which are told as they are
 def describe(scan: Scan) -> ScanDescription:
     """Describe a scan from its header and at most 64 of its patterns."""
     patterns = sample_patterns(scan)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from cyclestrain.data import AffineField, BoolArray, FloatArray
-from cyclestrain.errors import InputError
-from cyclestrain.io import is_region, parse_region
+from cyclestrain.errors import InputError, first_line
+from cyclestrain.io import is_region, load_npy, parse_region
 from cyclestrain.strain.coherence import coherent_regions
 from cyclestrain.strain.lattices import LEAST_FOLD, carried_over, ideal_reference
 from cyclestrain.strain.reference import Reference, measure_reference
@@ -126,17 +126,22 @@ def _unpacked(n_rows: str, n_columns: str, packed: str, shape: tuple[int, int]) 
 def _mask(text: str, shape: tuple[int, int]) -> BoolArray:
     path = Path(text)
     if not path.is_file():
-        raise InputError(f"the reference mask {text} does not exist")
+        raise InputError(f"the reference mask {text} {'is no file' if path.exists() else 'does not exist'}")
     try:
-        mask = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"the reference mask {text} is not a NumPy array: {error}") from error
+        stored = load_npy(path).source
+        if tuple(stored.shape) != shape:
+            raise InputError(f"the reference mask has shape {tuple(stored.shape)}, the scan has {shape}")
+        mask = np.asarray(stored[:])
+    except OSError as error:
+        raise InputError(f"the reference mask {text} cannot be read ({first_line(error)})") from error
     return _fitting(mask, shape)
 
 
 def _fitting(mask: Any, shape: tuple[int, int]) -> BoolArray:
     if mask.shape != shape:
         raise InputError(f"the reference mask has shape {mask.shape}, the scan has {shape}")
+    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+        raise InputError(f"the reference mask holds {mask.dtype} values that are neither yes nor no; save booleans")
     if not mask.astype(bool).any():
         raise InputError("the reference mask selects no position")
     return np.asarray(mask, bool)
