@@ -1,6 +1,7 @@
 # Every target sets up what it needs in .venv, once; nothing has to be installed by hand but Python >= 3.11 and make.
 #   make demo    simulate a noisy scan, map it, compare with the truth, draw the figures
 #   make test    the whole check: lint, types, layers, tests (what CI runs)
+#   make test-app     the explorer in a real browser, which is installed for it where it can be (part of make test)
 #   make audit   known vulnerabilities of the pinned packages, and a bill of materials in build/
 #   make docs    the documentation site in build/docs: every tutorial is run, a warning is an error
 #   make test-wheel    the tests on the wheel as it is released, without the repository
@@ -13,13 +14,13 @@ TORCH  := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
 EPOCH   := SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct 2>/dev/null || echo 1700000000)
 
-.PHONY: demo test lint types layers pytest slow format audit docs docs-figures dist test-wheel size clean
+.PHONY: demo test lint types layers pytest test-app slow format audit docs docs-figures dist test-wheel size clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/cyclestrain demo --force
 
-test: lint types layers pytest
+test: lint types layers pytest test-app
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -33,6 +34,10 @@ layers: $(VENV)/.installed-dev
 
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest -n $(WORKERS)
+
+# Skipped, with the reason, where no Chromium can be had: no apt-get, no rights, no network.
+test-app: $(VENV)/.installed-app
+	$(BIN)/pytest -m browser tests/explorer
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m slow
@@ -51,10 +56,11 @@ audit: $(VENV)/.installed
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -j 2 -b html docs build/docs
 
-docs-figures: $(VENV)/.installed
+docs-figures: $(VENV)/.installed-app
 	$(BIN)/cyclestrain demo build/docs-figures --force
 	mkdir -p docs/images
 	cp build/docs-figures/strain.png docs/images/demo.png
+	$(BIN)/python docs/dev/screenshots.py build/docs-figures docs/images
 
 # Wheel and source distribution, with the date of the last commit: built twice, the same bytes.
 dist: $(VENV)/.installed-dev
@@ -94,6 +100,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install -q "$(TORCH)"
 	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+BROWSERS := chromium chromium-browser google-chrome
+$(VENV)/.installed-app: $(VENV)/.installed-dev
+	$(PIP) install -q -c constraints.txt "playwright>=1.50" || echo "no Playwright: the tests in a browser are skipped"
+	for name in $(BROWSERS); do command -v $$name && exit 0; done; \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } \
+	  > $(VENV)/chromium.log 2>&1 || echo "no Chromium ($(VENV)/chromium.log): the tests in a browser are skipped"
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

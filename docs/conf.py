@@ -53,7 +53,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["tutorials/*", "dev/architecture.py", "benchmark/precision/*.csv", "_build"]
+exclude_patterns = ["tutorials/*", "dev/architecture.py", "dev/screenshots.py", "benchmark/precision/*.csv", "_build"]
 nitpicky = False
 suppress_warnings = ["config.cache"]
 

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, export, fit, info, load, map, report, show, simulate
+    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, report, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -40,6 +40,7 @@ __all__ = [
     "ShowSettings",
     "benchmark",
     "demo",
+    "explore",
     "export",
     "fit",
     "info",
@@ -64,6 +65,7 @@ _HOME = {
     "ShowSettings": "settings",
     "benchmark": "api",
     "demo": "api",
+    "explore": "api",
     "export": "api",
     "fit": "api",
     "info": "api",

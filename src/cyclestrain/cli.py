@@ -115,6 +115,8 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
         spelling |= {"name": ["--output", "-o"], "help": output}
     elif parameter.name == "scan_shape":
         spelling["name"] = "--scan"
+    elif parameter.name == "browser":
+        spelling["negative"] = "--no-browser"
     elif parameter.name in ("shape", "backgrounds", "maps", "formats"):
         spelling["consume_multiple"] = True
     elif kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
@@ -218,6 +220,11 @@ def _report(result: str, output: str | None = None, **options: Any) -> None:
 def _export(result: str, output: str, **options: Any) -> None:
     files = [str(file) for file in api.export(result, output, **options)]
     voice.say(f"wrote {', '.join(files)}", files=files)
+
+
+@_command(api.explore)
+def _explore(*arguments: Any, **options: Any) -> None:
+    api.explore(*arguments, **options)
 
 
 @_command(api.info)

@@ -1,0 +1,244 @@
+"""What all windows on one result share: the maps, the scan with its patterns, virtual images, a second result."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from cyclestrain.data import FloatArray, Quantity, Scan
+from cyclestrain.errors import CyclestrainError, InputError
+from cyclestrain.explorer.brightness import reach_of
+from cyclestrain.explorer.detectors import Disk, Ring, VirtualImages
+from cyclestrain.figures.fields import scan_step
+from cyclestrain.result import expected, predicted
+
+__all__ = ["Opened", "Pattern"]
+
+KEPT = 64
+"""Number of patterns that are kept in memory."""
+LEAST_EXPECTED = 0.05
+"""Least expected counts whose Poisson deviation a residual is divided by."""
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What is drawn of one position.
+
+    Attributes
+    ----------
+    counts
+        The recorded pattern, shape ``(qy, qx)``, in the type of the file; None where it cannot be read.
+    reflections
+        Fitted reflections, see `cyclestrain.result.predicted`; None where none are known.
+    trouble
+        Why something is missing, empty if nothing is.
+    """
+
+    counts: np.ndarray | None
+    reflections: xr.Dataset | None
+    trouble: str = ""
+
+
+@dataclass
+class Opened:
+    """A result with its scan.
+
+    Attributes
+    ----------
+    maps
+        The result.
+    name
+        Of its file, or what it is called where it is of no file.
+    in_file
+        Whether it is of a file.
+    groups
+        Reads the data sets stored beside the maps, such as the dictionary.
+    scan
+        The scan, None where there is none.
+    trouble
+        Why there is none.
+    other, other_name
+        A second result to compare with; None where there is none.
+    """
+
+    maps: xr.Dataset
+    name: str = "result"
+    groups: Callable[[], dict[str, xr.Dataset]] = dict
+    scan: Scan | None = None
+    trouble: str = ""
+    other: xr.Dataset | None = None
+    other_name: str = ""
+    in_file: bool = True
+    _kept: OrderedDict[tuple[str, tuple[int, int]], Any] = field(default_factory=OrderedDict, init=False, repr=False)
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        self.virtual = None if self.scan is None else VirtualImages(self.scan, self.centre, self._places)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the maps."""
+        return self.maps.sizes["ry"], self.maps.sizes["rx"]
+
+    @property
+    def step(self) -> Quantity:
+        """Distance between neighbouring positions."""
+        return scan_step(self.maps)
+
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """What was measured of the detector, empty if the result does not say."""
+        try:
+            found = json.loads(self.maps.attrs.get("calibration", "{}"))
+        except (TypeError, json.JSONDecodeError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def centre(self) -> FloatArray:
+        """Beam centre ``(y, x)`` of every position, shape ``(ry, rx, 2)``; the middle of the detector if unknown."""
+        if "centre_y" in self.maps and "centre_x" in self.maps:
+            return np.stack([self.maps["centre_y"].values, self.maps["centre_x"].values], -1).astype(float)
+        middle = (np.array(self.scan.detector_shape) - 1) / 2 if self.scan is not None else np.zeros(2)
+        return np.broadcast_to(middle, (*self.shape, 2))
+
+    @property
+    def bright_field(self) -> Disk:
+        """The direct beam."""
+        return Disk(0.0, 0.0, round(float(self.calibration.get("disk_radius", 4.0)) + 1, 1))
+
+    @property
+    def dark_field(self) -> Ring:
+        """The ring that was used for the map."""
+        inner, outer = self.calibration.get("ring", (10.0, 100.0))
+        return Ring(round(float(inner), 1), round(float(outer), 1))
+
+    def pattern(self, at: tuple[int, int]) -> Pattern:
+        """The pattern of a position with its fit; what cannot be had is explained in it, never raised.
+
+        Parameters
+        ----------
+        at
+            Row and column.
+        """
+        troubles, counts, reflections = [], None, None
+        if self.scan is None:
+            troubles.append(self.trouble)
+        else:
+            try:
+                counts = self._once("counts", at, self._read)
+            except (CyclestrainError, OSError, RuntimeError, ValueError, KeyError) as error:
+                troubles.append(f"the pattern of row {at[0]}, column {at[1]} cannot be read: {error}")
+        try:
+            reflections = self._once("reflections", at, lambda at: predicted(self.maps, *at))
+        except InputError as error:
+            troubles.append(str(error))
+        return Pattern(counts, reflections, "; ".join(part for part in troubles if part))
+
+    def reach(
+        self, at: tuple[int, int], counts: np.ndarray, share: tuple[float, float] = (0.0, 1.0)
+    ) -> tuple[float, float]:
+        """Counts at the ends of the colours of a pattern; the direct beam is let shine.
+
+        Parameters
+        ----------
+        at
+            Row and column.
+        counts
+            The pattern.
+        share
+            Position of both ends between the darkest and the brightest colour that suits the pattern.
+        """
+        y, x = (float(v) for v in self.centre[at])
+        return reach_of(counts, (y, x, 2 * self.bright_field.radius), share)
+
+    def residual(self, at: tuple[int, int]) -> FloatArray:
+        """Counts minus what the model expects, in Poisson deviations of that, shape ``(qy, qx)``, NaN where unused.
+
+        Parameters
+        ----------
+        at
+            Row and column.
+
+        Raises
+        ------
+        InputError
+            If there is no scan, or the result does not hold its fit.
+        """
+        if self.scan is None:
+            raise InputError(self.trouble or "there is no scan to compare with; give it after the result")
+        return self._once("residual", at, self._residual)
+
+    def _residual(self, at: tuple[int, int]) -> FloatArray:
+        assert self.scan is not None
+        model = expected(self.maps, self.scan, *at).values
+        pedestal, scale = (float(self.calibration.get(name, default)) for name, default in _NOISE)
+        counts = np.asarray(self._once("counts", at, self._read), float)
+        return (counts - model) / np.sqrt(scale * np.maximum(model - pedestal, LEAST_EXPECTED))
+
+    def _read(self, at: tuple[int, int]) -> np.ndarray:
+        assert self.scan is not None
+        row, column = at
+        return self.scan.part(slice(row, row + 1), slice(column, column + 1)).patterns[0]
+
+    def _once(self, what: str, at: tuple[int, int], make: Callable[[tuple[int, int]], Made]) -> Made:
+        """Something of a position, made where it is not kept; the longest unused is let go."""
+        key = (what, at)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = make(at)
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > 3 * KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+    def _places(self, entry: int) -> FloatArray:
+        """Detector positions of the reflections of an entry, NaN where a position is not of its class."""
+        if "affine" not in self.maps:
+            raise InputError("this result does not hold where its reflections lie; map the scan again")
+        if not 0 <= entry < self.maps.sizes["entry"]:
+            raise InputError(f"there is no class {entry}; the result has {self.maps.sizes['entry']}, counted from 0")
+        own = self.maps.isel(entry=entry)
+        g = np.stack([own["reflection_y"].values, own["reflection_x"].values], -1)
+        g = g[np.isfinite(g).all(1)]
+        places = self.centre[:, :, None] + np.einsum("...ij,kj->...ki", self.maps["affine"].values, g)
+        return np.where((self.maps["class"].values == entry)[..., None, None], places, np.nan)
+
+
+_NOISE = (("pedestal", 0.0), ("noise_scale", 1.0))
+
+
+def _check(opened: Opened) -> None:
+    """Make sure that scan and second result fit the maps.
+
+    Raises
+    ------
+    InputError
+        If they do not.
+    """
+    if set(opened.maps.sizes) < {"ry", "rx"}:
+        raise InputError("the result has no maps over (ry, rx); give a result that `cyclestrain map` wrote")
+    if opened.scan is not None and opened.scan.scan_shape != opened.shape:
+        raise InputError(
+            f"the result has {opened.shape[0]} x {opened.shape[1]} positions, {opened.scan.name} has "
+            f"{opened.scan.scan_shape[0]} x {opened.scan.scan_shape[1]}; give the scan that was mapped, read with the "
+            "same options"
+        )
+    if opened.other is not None and (opened.other.sizes["ry"], opened.other.sizes["rx"]) != opened.shape:
+        raise InputError(
+            f"{Path(opened.other_name).name} has another number of positions than {Path(opened.name).name}; only "
+            "results of the same scan can be compared side by side"
+        )
