@@ -53,13 +53,13 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cyclestrain needs Python 3.11 or newer, $(PYTHON) is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 
-# torch first and alone: pip then takes the CPU build where the machine offers one (a local index or wheel folder).
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install -q "$(TORCH)"
 	$(PIP) install -q -c constraints.txt -e .
 	touch $@
 
+# torch first and alone: pip then takes the CPU build where the machine offers one (a local index or wheel folder).
 $(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install -q "$(TORCH)"
 	$(PIP) install -q -c constraints.txt -e ".[dev]"
 	touch $@
 

@@ -37,7 +37,7 @@ app = App(
 )
 
 # What a person types for the types of api.py.
-_TYPED = dict.fromkeys(("PathLike", "PatternSource", "Scan", "Progress"), str)
+_TYPED = dict.fromkeys(("PathLike", "PatternSource", "Reference", "Scan", "Progress"), str)
 # What the settings say of their fields.
 _HELP = {
     name: " ".join(str(field.description).split())

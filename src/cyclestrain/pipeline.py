@@ -21,30 +21,24 @@ from cyclestrain.learning import Knowledge, Material, describe, learn, transfer
 from cyclestrain.orientation import PolarGrid, Templates
 from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
 from cyclestrain.progress import Progress
-from cyclestrain.result import MapResult, assemble, dictionary_dataset, origin, pattern_variables, provenance
+from cyclestrain.result import (
+    MapResult,
+    Transforms,
+    assemble,
+    dictionary_dataset,
+    mixture_variables,
+    origin,
+    pattern_variables,
+    provenance,
+)
 from cyclestrain.settings import FitSettings, LearnSettings, MapSettings
 from cyclestrain.storage import RunFolder
-from cyclestrain.strain import (
-    Ellipse,
-    Reference,
-    Wanted,
-    grain_rotation,
-    measure_ellipse,
-    parse_reference,
-    pick_reference,
-    relative_strain,
-    strain_in_grains,
-    turn_axes,
-    without_reference,
-)
+from cyclestrain.strain import Ellipse, Wanted, measure_ellipse, parse_reference
 
 if TYPE_CHECKING:
     from cyclestrain.network import Model, TrainingLog
 
 __all__ = ["fit_model", "map_scan"]
-
-SYSTEMATIC = 1e-4
-"""Error of a reflection's modelled position that all neighbours share, pixels: what is left without any noise."""
 
 KEPT = (Knowledge, Calibration, Templates, PolarGrid, Dictionary, Entry, Probe, Priors)
 """Classes that may occur in the state of a run folder."""
@@ -247,56 +241,31 @@ def finish(
         If the scan does not hold the reference that is asked for.
     """
     ellipse = Ellipse.given(*settings.ellipse) if settings.ellipse else measure_ellipse(fields.affine)
-    recorded = pattern_variables(fields, knowledge.dictionary, knowledge.calibration.good)
-    context = ellipse.corrected(fields.context)
-    fields = replace(fields, affine=ellipse.corrected(fields.affine), context=context)
-    bases = np.stack([entry.basis for entry in knowledge.dictionary.entries])
-    reference = pick_reference(fields.affine, wanted, bases)
-    blank, missing = without_reference(context, reference)
-    fields = fields.doubted(blank, Doubt.NO_REFERENCE)
-    notes = [f"ellipse: {ellipse}", f"reference: {reference.text}", *([missing] if missing else [])]
+    entries, turn = knowledge.dictionary.entries, _scan_rotation(scan, settings)
+    bases = np.stack([entry.basis for entry in entries])
+    lengths = np.array([np.hypot(*entry.reflections.T).mean() for entry in entries])
+    transforms = Transforms(
+        fields.affine, fields.context, ellipse, bases, lengths, settings.axes, turn, mixtures
+    )  # fmt: skip
+    strained = transforms.relative_to(wanted)
+    notes = [f"ellipse: {ellipse}", *strained.notes]
     for note in notes:
         progress.note(note)
-    angle = _axes_angle(scan, settings, knowledge.dictionary, reference)
-    near = grain_rotation(relative_strain(context, reference), context)
-    lengths = [float(np.hypot(*entry.reflections.T).mean()) for entry in knowledge.dictionary.entries]
-    systematic = SYSTEMATIC / min(lengths)
-    (raw, _), (best, unsure) = (
-        strain_in_grains(field, reference, near, systematic=systematic) for field in (fields.affine, context)
-    )
-    fields = fields.doubted(unsure, Doubt.BRANCH)
-    raw, best = (
-        turn_axes(ellipse.widened(maps, absolute=reference.absolute), settings.axes, angle) for maps in (raw, best)
-    )
-    if mixtures is not None:
-        best = mixtures.blend(best, context)
+    fields = fields.doubted(strained.blank, Doubt.NO_REFERENCE).doubted(strained.unsure, Doubt.BRANCH)
     attrs = provenance(scan, settings, knowledge.calibration, knowledge.dictionary, fingerprint(scan))
-    attrs |= {
-        "reference": reference.text,
-        "reference_kind": "ideal" if reference.absolute else "region",
-        "reference_positions": [int((reference.mask & (fields.affine.label == k)).sum()) for k in range(len(bases))],
-        "strain_axes_angle_deg": float(np.degrees(angle)),
-        "scan_rotation_deg": float(np.degrees(_scan_rotation(scan, settings))),
+    attrs |= strained.attributes | {
+        "scan_shape": list(scan.scan_shape),
+        "scan_rotation_deg": float(np.degrees(turn)),
         "ellipse": [ellipse.ratio, ellipse.degrees],
         "ellipse_covariance": ellipse.covariance.ravel().tolist(),
         "ellipse_sigma": 2 * ellipse.ratio * float(np.sqrt(np.linalg.eigvalsh(ellipse.covariance).max())),
         "stage": settings.until,
     }
     attrs["choices"] = "\n".join([attrs["choices"], *notes])
-    return assemble(fields, best, raw, reference, attrs, scan).assign(recorded)
+    maps = assemble(fields, strained.best, strained.raw, strained.reference, attrs, scan)
+    recorded = pattern_variables(fields, knowledge.dictionary, knowledge.calibration.good)
+    return maps.assign(recorded | mixture_variables(mixtures))
 
 
 def _scan_rotation(scan: Scan, settings: MapSettings) -> float:
     return scan.scan_rotation if settings.scan_rotation is None else float(np.radians(settings.scan_rotation))
-
-
-def _axes_angle(scan: Scan, settings: MapSettings, dictionary: Dictionary, reference: Reference) -> float:
-    """Angle of the strain's x axis in detector axes, radians."""
-    if settings.axes == "scan":
-        return _scan_rotation(scan, settings)
-    if settings.axes == "crystal":
-        # The first lattice vector of the first entry, as it lies in the reference.
-        k = int(np.flatnonzero(np.isfinite(reference.gradient).all((1, 2)))[0])
-        vector = np.linalg.inv(reference.gradient[k]).T @ dictionary.entries[k].basis[:, 0]
-        return float(np.arctan2(vector[0], vector[1]))
-    return 0.0

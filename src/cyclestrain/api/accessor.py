@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from cyclestrain.api.arguments import PathLike, stored_reading
+from cyclestrain.api.arguments import PathLike, Reference, reference_words, stored_reading
+from cyclestrain.api.inspection import show
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from cyclestrain.data import PatternSource, Scan
 
 __all__ = ["StrainAccessor"]
@@ -101,6 +104,122 @@ class StrainAccessor:
         from cyclestrain.result import expected
 
         return expected(self._maps, self._opened(scan), ry, rx)
+
+    def relative_to(self, reference: Reference) -> xr.Dataset:
+        """The maps with strain and rotation relative to another reference; nothing is fitted again.
+
+        Parameters
+        ----------
+        reference
+            The region as a mask of shape ``(ry, rx)``, a pair of slices or ``"ry0:ry1,rx0:rx1"``, or any other word of
+            ``cyclestrain map --reference``: ``"auto"``, ``"ideal"``, ``"class 0"``.
+
+        Returns
+        -------
+        maps
+            What ``cs.map(scan, reference=reference)`` would have given.
+
+        Raises
+        ------
+        InputError
+            If the result does not hold that reference, is a part of a result, or of a version that did not store the
+            transforms.
+        """
+        from cyclestrain.result import relative_to
+
+        return relative_to(self._maps, reference_words(reference))
+
+    def profile(
+        self,
+        start: tuple[float, float],
+        stop: tuple[float, float],
+        width: float = 1.0,
+        estimate: Literal["", "raw"] = "",
+    ) -> xr.Dataset:
+        """Strain and rotation along a line, averaged across it, with their uncertainties.
+
+        Parameters
+        ----------
+        start, stop
+            First and last position ``(ry, rx)`` of the line, counted from 0.
+        width
+            Width across the line within which positions are averaged, positions.
+        estimate
+            ``""`` for the best estimate, ``raw`` for each pattern alone.
+
+        Returns
+        -------
+        profile
+            Dimension ``distance``; `exx`, `exx_sigma`, ... and `n`, the number of positions in each mean. The sigma of
+            the best estimate is not divided by their root, since neighbours lean on the same patterns.
+
+        Raises
+        ------
+        InputError
+            If the line has no length, or no valid position lies on it.
+
+        Examples
+        --------
+        A line across an interface with its band::
+
+            line = maps.strain.profile((10, 0), (10, 40), width=5)
+            plt.fill_between(line.distance, line.exx - line.exx_sigma, line.exx + line.exx_sigma, alpha=0.3)
+            line.exx.plot()
+        """
+        from cyclestrain.result import profile
+
+        return profile(self._maps, start, stop, width, estimate)
+
+    def principal(self, estimate: Literal["", "raw"] = "") -> xr.Dataset:
+        """Principal strains, their direction, dilation and largest shear of every position, with uncertainties.
+
+        Parameters
+        ----------
+        estimate
+            ``""`` for the best estimate, ``raw`` for each pattern alone.
+
+        Returns
+        -------
+        principal
+            `largest`, `smallest`, `dilation` (exx + eyy), `shear` (half of the difference of the principal strains),
+            `angle` of the largest one from +x towards +y, radians; each with `_sigma`.
+        """
+        from cyclestrain.result import principal
+
+        return principal(self._maps, estimate)
+
+    def show(self, output: PathLike | None = None, **options: Any) -> Figure:
+        """Draw the maps; notebooks show the figure that is returned.
+
+        Parameters
+        ----------
+        output, **options
+            As for `cyclestrain.show`.
+        """
+        return show(self._maps, output, **options)
+
+    def to_hyperspy(self, estimate: Literal["", "raw"] = "") -> Any:
+        """The maps as a HyperSpy signal, needs the extra ``hyperspy``.
+
+        Parameters
+        ----------
+        estimate
+            ``""`` for the best estimate, ``raw`` for each pattern alone.
+
+        Returns
+        -------
+        signal
+            `hyperspy.signals.Signal2D`: its navigation axis counts the maps, which ``metadata.cyclestrain.channels``
+            names; its signal axes are y and x of the scan, calibrated.
+
+        Raises
+        ------
+        InputError
+            If HyperSpy is not installed.
+        """
+        from cyclestrain.result import hyperspy_signal
+
+        return hyperspy_signal(self._maps, estimate)
 
     def _opened(self, scan: PathLike | PatternSource | Scan) -> Scan:
         from cyclestrain.io import read

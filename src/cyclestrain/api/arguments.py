@@ -16,6 +16,7 @@ from cyclestrain.version import __version__
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
     from pydantic import BaseModel
 
     from cyclestrain.data import PatternSource, Scan
@@ -26,17 +27,21 @@ __all__ = [
     "MODEL_SUFFIX",
     "KnownModel",
     "PathLike",
+    "Reference",
     "Run",
     "check_device",
+    "check_network",
     "known_model",
     "open_large",
     "overridden",
+    "reference_words",
     "run_state",
     "stored_reading",
     "stored_run",
 ]
 
 PathLike: TypeAlias = str | os.PathLike[str]
+Reference: TypeAlias = "str | os.PathLike[str] | tuple[slice, slice] | NDArray[Any] | xr.DataArray"
 AnySettings = TypeVar("AnySettings", bound="BaseModel")
 
 MODEL_SUFFIX = ".safetensors"
@@ -154,6 +159,17 @@ def known_model(path: str | None, settings: LearnSettings, beside: PathLike | No
     return KnownModel(load_model(found), found, file_fingerprint(found))
 
 
+def check_network() -> None:
+    """Refuse what needs the network where torch is not installed, before any work.
+
+    Raises
+    ------
+    InputError
+        If it is not, with the line that installs it.
+    """
+    import cyclestrain.network  # noqa: F401  says so itself
+
+
 def check_device(device: str) -> None:
     """Refuse a device that is not there.
 
@@ -163,6 +179,7 @@ def check_device(device: str) -> None:
         If the device is ``cuda`` and torch finds none.
     """
     if device == "cuda":
+        check_network()
         import torch
 
         if not torch.cuda.is_available():
@@ -239,6 +256,30 @@ def stored_reading(maps: xr.Dataset) -> ReadSettings:
         return validated(ReadSettings, json.loads(maps.attrs.get("reading", "{}")))
     except (json.JSONDecodeError, TypeError) as error:
         raise InputError(f"the result says in a damaged way how its scan was read ({error}); map it again") from error
+
+
+def reference_words(reference: Reference) -> str:
+    """A reference as the words of ``--reference``.
+
+    Parameters
+    ----------
+    reference
+        These words, or the region: a mask of shape ``(ry, rx)``, or a pair of slices.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    if isinstance(reference, str | os.PathLike):
+        return os.fspath(reference)
+    if isinstance(reference, tuple) and all(isinstance(part, slice) for part in reference):
+        if any(part.step not in (None, 1) for part in reference):
+            raise InputError("the slices of a reference have no step; give a mask for scattered positions")
+        return ",".join(f"{part.start or 0}:{'' if part.stop is None else part.stop}" for part in reference)
+    from cyclestrain.strain import mask_text
+
+    return mask_text(reference)
 
 
 def overridden(model: type[AnySettings], stored: AnySettings, given: dict[str, Any]) -> AnySettings:

@@ -11,6 +11,7 @@ from cyclestrain.api.arguments import (
     MODEL_SUFFIX,
     PathLike,
     check_device,
+    check_network,
     known_model,
     open_large,
     run_state,
@@ -52,8 +53,8 @@ def fit(
     Parameters
     ----------
     scan
-        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` or an opened
-        scan.
+        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` (NumPy, dask,
+        xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, ``.safetensors``; by default nothing is written.
     init_from, epochs
@@ -86,6 +87,7 @@ def fit(
     arguments = {**locals(), "init_from": None if init_from is None else os.fspath(init_from)}
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
+    check_network()
     check_device(settings.device)
     start = known_model(settings.init_from, settings)
     if output is not None:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from cyclestrain.api.arguments import (
     KnownModel,
     PathLike,
+    Reference,
     Run,
     check_device,
+    check_network,
     known_model,
     open_large,
     overridden,
+    reference_words,
     run_state,
     stored_run,
 )
@@ -34,7 +37,7 @@ def map(
     output: PathLike | None = None,
     *,
     config: PathLike | None = None,
-    reference: str = "auto",
+    reference: Reference = "auto",
     axes: Literal["detector", "scan", "crystal"] = "detector",
     scan_rotation: float | None = None,
     until: Literal["network", "refine", "context"] = "context",
@@ -56,16 +59,18 @@ def map(
     Parameters
     ----------
     scan
-        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` or an opened
-        scan.
+        File of any vendor or tool, or a folder of frames; in Python also an array ``(ry, rx, qy, qx)`` (NumPy, dask,
+        xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, usually ``.nc``; by default nothing is written.
     config
         A result whose run is repeated: its settings hold wherever the arguments here are at their defaults, and its
         scan is mapped unless another one is given.
-    reference, axes, scan_rotation, until, model
-        What strain is relative to, in which axes (degrees from +x to +y), the last stage to run, and a model to apply
-        instead of learning from this scan: see `cyclestrain.MapSettings`.
+    reference
+        What strain is relative to, see `cyclestrain.MapSettings`; in Python also a mask of shape ``(ry, rx)``.
+    axes, scan_rotation, until, model
+        In which axes strain is given (degrees from +x to +y), the last stage to run, and a model to apply instead of
+        learning from this scan: see `cyclestrain.MapSettings`.
     centre, ring, ellipse, classes, seed, device
         What is measured unless it is given here, see `cyclestrain.MapSettings`.
     memory
@@ -89,7 +94,11 @@ def map(
     OutputError
         If the output cannot be written.
     """
-    arguments = {**locals(), "model": None if model is None else os.fspath(model)}
+    arguments = {
+        **locals(),
+        "model": None if model is None else os.fspath(model),
+        "reference": reference_words(reference),
+    }
     given = {name: arguments[name] for name in MapSettings.model_fields}
     job = _job(scan, config, given, reading_given(reading, options))
     opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
@@ -127,6 +136,8 @@ def _job(
     if scan is None:
         raise InputError("there is nothing to map; give a scan, or a result to repeat with --config")
     check_device(settings.device)
+    if settings.until == "network":
+        check_network()
     return _Job(scan, settings, reading, known_model(settings.model, settings, config), config, before)
 
 

@@ -6,6 +6,7 @@ Only `matplotlib.figure.Figure` is used, never pyplot: no windows, no global sta
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -66,12 +67,21 @@ class Box:
         return replace(self, left=self.right + gap, width=width)
 
 
+class ShownFigure(Figure):
+    """A figure that notebooks show, without pyplot and whatever their backend."""
+
+    def _repr_png_(self) -> bytes:
+        image = BytesIO()
+        self.savefig(image, format="png", dpi=130)
+        return image.getvalue()
+
+
 class Page:
     """A white figure of `width` by `height` millimetres."""
 
     def __init__(self, height: float, width: float = PAGE_WIDTH) -> None:
         self.width, self.height = width, height
-        self.figure = Figure(figsize=(width / INCH, height / INCH), dpi=200, facecolor="white")
+        self.figure = ShownFigure(figsize=(width / INCH, height / INCH), dpi=200, facecolor="white")
 
     def axes(self, box: Box) -> Axes:
         """Add axes that fill `box`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -40,7 +40,7 @@ def has_hdf5_signature(path: Path) -> bool:
 
 
 def open_hdf5(path: Path) -> Any:
-    """Open `path` for reading, with all compression filters registered; the data sets keep the file open.
+    """Open `path` for reading, with all compression filters there are; the data sets keep the file open.
 
     Raises
     ------
@@ -48,7 +48,9 @@ def open_hdf5(path: Path) -> Any:
         If the file is truncated or no HDF5 file.
     """
     import h5py
-    import hdf5plugin  # noqa: F401  (registers bitshuffle, LZ4, Blosc, Zstandard)
+
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401  (registers bitshuffle, LZ4, Blosc, Zstandard)
 
     try:
         return h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE, rdcc_nslots=10_007)
@@ -190,6 +192,21 @@ def load_hdf5(path: Path, dataset: str | None) -> Loaded:
         raise InputError(f"{path} is a damaged HDF5 file ({first_line(error)}); copy it again") from error
 
 
+def _check_filters(found: Any, path: Path) -> None:
+    """Refuse what was compressed in a way that is not installed here, instead of failing at its first pattern."""
+    import h5py
+
+    first = found[0] if isinstance(found, list) else found
+    settings = first.id.get_create_plist()
+    filters = [settings.get_filter(k) for k in range(settings.get_nfilters())]
+    missing = [str(one[0]) for one in filters if not h5py.h5z.filter_avail(one[0])]
+    if missing:
+        raise InputError(
+            f"{path} is compressed with HDF5 filter {', '.join(missing)}, which is not installed here; "
+            "pip install 'cyclestrain[formats]'"
+        )
+
+
 def _load(file: Any, path: Path, dataset: str | None) -> Loaded:
     found = _walk(file)
     shown = {name: _join(item, path) if isinstance(item, list) else item for name, item in found.items()}
@@ -200,6 +217,7 @@ def _load(file: Any, path: Path, dataset: str | None) -> Loaded:
     if detached is not None and not any(isinstance(item, list) for item in found.values()):
         raise detached
     picked = choose(candidates, str(path), dataset)
+    _check_filters(found[picked.name], path)
     array = shown[picked.name]
     if isinstance(array, Concatenated) or isinstance(found[picked.name], list):
         n_positions, beside = picked.shape[0], _scan_shape_beside(path)

@@ -18,6 +18,7 @@ from cyclestrain.io.frames import load_frames
 from cyclestrain.io.hdf5 import has_hdf5_signature, load_hdf5, vendor_layout
 from cyclestrain.io.loaded import Loaded, is_numeric
 from cyclestrain.io.numpy_files import load_npy, load_npz
+from cyclestrain.io.objects import load_object
 from cyclestrain.io.raw import RawLayout, load_raw
 from cyclestrain.io.regions import Parts
 from cyclestrain.io.soundness import ensure_sound
@@ -52,7 +53,8 @@ def read(path_or_array: Readable, reading: ReadSettings | None = None, **options
     path_or_array
         A file (NumPy, HDF5 of any layout, Zarr, or any format of RosettaSciIO), a folder of such files with one
         pattern or an equal number of patterns each, an array of shape ``(ry, rx, qy, qx)``, ``(n, qy, qx)`` or
-        ``(qy, qx)``, or a scan.
+        ``(qy, qx)`` (NumPy, dask, xarray, ...), a HyperSpy signal, a py4DSTEM data cube or a LiberTEM data set, whose
+        calibration is kept, or a scan.
     reading
         How to read it, all at once.
     **options
@@ -98,6 +100,8 @@ def _open(
             return scan
         return dataclasses.replace(scan, source=_as_scan(scan.source, scan_shape, scan.name))
     if not isinstance(path_or_array, str | os.PathLike):
+        if (other := load_object(path_or_array)) is not None:
+            return _finish(other[0], other[1], "", scan_shape)
         return _finish(Loaded(_from_memory(path_or_array)), "array", "", scan_shape)
     if not os.fspath(path_or_array):  # which pathlib takes for the current folder
         raise InputError("the name of the scan is empty; give a file or a folder")

@@ -120,9 +120,9 @@ def _read_any(path: Path, only: str | None, notes: list[str]) -> tuple[str, list
 def _ask_for_packages(path: Path, failures: list[Exception]) -> None:
     """Say that a Python package is missing, where that is all that is wrong."""
     if failures and all(isinstance(error, ImportError) for error in failures):
-        raise InputError(
-            f"{path} needs another Python package ({first_line(failures[0])}); install that into this environment"
-        ) from failures[0]
+        reason = first_line(failures[0])
+        line = "pip install 'cyclestrain[formats]'" if "skimage" in reason else "install that into this environment"
+        raise InputError(f"{path} needs another Python package ({reason}); {line}") from failures[0]
 
 
 def _title(index: int, signal: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ def load_zarr(path: Path, dataset: str | None) -> Loaded:
     InputError
         If the store cannot be read, or which array is the scan is not clear, see `cyclestrain.io.loaded.choose`.
     """
+    if find_spec("zarr") is None:
+        raise InputError(f"{path} is a Zarr store, which needs another package: pip install 'cyclestrain[formats]'")
     import zarr
     from zarr.storage import ZipStore
 

@@ -3,6 +3,17 @@
 The functions take a dictionary and patterns with their coarse rotation and return a trained network and its estimates.
 """
 
+from importlib.util import find_spec
+
+from cyclestrain.errors import InputError
+
+if find_spec("torch") is None or find_spec("safetensors") is None:
+    raise InputError(
+        "the network needs torch, which is not installed here: pip install 'cyclestrain[network]' (without a GPU "
+        "first: pip install torch --index-url https://download.pytorch.org/whl/cpu); a map needs it only with "
+        "--until network or --model"
+    )
+
 from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.infer import encode_block, infer
 from cyclestrain.network.log import Epoch, TrainingLog

@@ -3,24 +3,33 @@
 from cyclestrain.result.dataset import MapResult, assemble, dictionary_dataset
 from cyclestrain.result.description import describe, describe_result
 from cyclestrain.result.exports.export import export_maps
+from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
 from cyclestrain.result.file import load_group, load_result, save_result
+from cyclestrain.result.lines import principal, profile
 from cyclestrain.result.patterns import expected, pattern_variables, predicted, recorded_pattern
 from cyclestrain.result.provenance import origin, provenance
+from cyclestrain.result.transforms import Transforms, mixture_variables, relative_to
 
 __all__ = [
     "MapResult",
+    "Transforms",
     "assemble",
     "describe",
     "describe_result",
     "dictionary_dataset",
     "expected",
     "export_maps",
+    "hyperspy_signal",
     "load_group",
     "load_result",
+    "mixture_variables",
     "origin",
     "pattern_variables",
     "predicted",
+    "principal",
+    "profile",
     "provenance",
     "recorded_pattern",
+    "relative_to",
     "save_result",
 ]

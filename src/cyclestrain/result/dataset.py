@@ -13,7 +13,7 @@ from cyclestrain.pattern import Dictionary
 from cyclestrain.result.patterns import stacked
 from cyclestrain.strain import Reference
 
-__all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset"]
+__all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset", "strain_variables"]
 
 UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
 """Unit of each component."""
@@ -50,7 +50,16 @@ class MapResult:
         return {"dictionary": self.dictionary} | ({} if self.training is None else {"training": self.training})
 
 
-def _strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
+def strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
+    """Variables of a result for strain and rotation with their uncertainties.
+
+    Parameters
+    ----------
+    maps
+        Strain in the axes of the result.
+    suffix
+        ``""`` for the best estimate, ``_raw`` for each pattern alone.
+    """
     out: dict[str, Any] = {}
     sigma = maps.sigma
     for k, name in enumerate(("eyy", "exx", "exy", "rotation")):
@@ -81,7 +90,7 @@ def assemble(
     """
     dims = ("ry", "rx")
     order = ("exx", "eyy", "exy", "rotation")
-    variables = _strain_variables(estimate, "") | _strain_variables(raw, "_raw")
+    variables = strain_variables(estimate, "") | strain_variables(raw, "_raw")
     variables = {
         name: variables[name]
         for suffix in ("", "_raw", "_sigma", "_raw_sigma")

@@ -73,6 +73,7 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
             ("entry", "py", "px"), np.stack(probes).astype(np.float32),
             {"oversampling": entries[0].probe.oversampling, "half": [e.probe.half for e in entries]},
         ),
+        "class_raw": (("ry", "rx"), fields.affine.label.astype(np.int8), {"long_name": "entry of the affine_raw"}),
         "good_pixel": (("qy", "qx"), good, {"long_name": "detector pixels that can be trusted"}),
     }  # fmt: skip
     return out

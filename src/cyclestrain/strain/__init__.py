@@ -4,7 +4,7 @@ The functions take fields of affine transforms and return strain and rotation re
 """
 
 from cyclestrain.strain.branches import grain_rotation, strain_in_grains
-from cyclestrain.strain.choice import Wanted, parse_reference, pick_reference, without_reference
+from cyclestrain.strain.choice import Wanted, mask_text, parse_reference, pick_reference, without_reference
 from cyclestrain.strain.coherence import agreeing_neighbours
 from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
@@ -22,6 +22,7 @@ __all__ = [
     "is_same_crystal",
     "is_same_lattice",
     "jacobian",
+    "mask_text",
     "measure_ellipse",
     "parse_reference",
     "pick_reference",

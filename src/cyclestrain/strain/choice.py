@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import zlib
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from cyclestrain.strain.coherence import coherent_regions
 from cyclestrain.strain.lattices import LEAST_FOLD, carried_over, ideal_reference
 from cyclestrain.strain.reference import Reference, measure_reference
 
-__all__ = ["Wanted", "parse_reference", "pick_reference", "without_reference"]
+__all__ = ["Wanted", "mask_text", "parse_reference", "pick_reference", "without_reference"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def parse_reference(text: str, shape: tuple[int, int]) -> Wanted:
         return Wanted("ideal")
     if found := re.fullmatch(r"class[ :]?(\d+)", text.strip()):
         return Wanted("class", entry=int(found[1]))
+    if found := re.fullmatch(r"mask (\d+)x(\d+) (\S+)", text):
+        return Wanted("region", _unpacked(found[1], found[2], found[3], shape))
     if text.endswith(".npy"):
         return Wanted("region", _mask(text, shape))
     if not is_region(text):
@@ -72,6 +76,53 @@ def parse_reference(text: str, shape: tuple[int, int]) -> Wanted:
     return Wanted("region", mask)
 
 
+def mask_text(mask: Any) -> str:
+    """A region as words of ``--reference``: as ``ry0:ry1,rx0:rx1`` where it is a rectangle, else the mask itself.
+
+    Parameters
+    ----------
+    mask
+        Positions that belong to it, shape ``(ry, rx)``: booleans, or numbers of which zero stands for no.
+
+    Raises
+    ------
+    InputError
+        If it has not two dimensions, or selects nothing.
+
+    Examples
+    --------
+    >>> mask = np.zeros((4, 6), bool)
+    >>> mask[1:3, 2:6] = True
+    >>> mask_text(mask)
+    '1:3,2:6'
+    """
+    chosen = np.asarray(mask).astype(bool)
+    if chosen.ndim != 2 or not chosen.any():
+        raise InputError(
+            f"the reference is a mask of shape (ry, rx) that selects a position; this one has shape {chosen.shape} and "
+            f"selects {int(chosen.sum())}"
+        )
+    rows, columns = (np.flatnonzero(chosen.any(axis)) for axis in (1, 0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if chosen[box].all():
+        return f"{rows[0]}:{rows[-1] + 1},{columns[0]}:{columns[-1] + 1}"
+    packed = b64encode(zlib.compress(np.packbits(chosen).tobytes(), 9)).decode()
+    return f"mask {chosen.shape[0]}x{chosen.shape[1]} {packed}"
+
+
+def _unpacked(n_rows: str, n_columns: str, packed: str, shape: tuple[int, int]) -> BoolArray:
+    """The mask that `mask_text` wrote, for a scan of that shape."""
+    if (n_rows, n_columns) != tuple(map(str, shape)):
+        raise InputError(f"the reference mask is of {n_rows} x {n_columns} positions, the scan has {shape}")
+    try:
+        size = -(-shape[0] * shape[1] // 8)
+        bits = zlib.decompressobj().decompress(b64decode(packed), size)
+        mask = np.unpackbits(np.frombuffer(bits, np.uint8), count=shape[0] * shape[1]).reshape(shape)
+    except (ValueError, zlib.error) as error:
+        raise InputError(f"the mask in --reference is damaged ({error}); give it again") from error
+    return mask.astype(bool)
+
+
 def _mask(text: str, shape: tuple[int, int]) -> BoolArray:
     path = Path(text)
     if not path.is_file():
@@ -80,6 +131,10 @@ def _mask(text: str, shape: tuple[int, int]) -> BoolArray:
         mask = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"the reference mask {text} is not a NumPy array: {error}") from error
+    return _fitting(mask, shape)
+
+
+def _fitting(mask: Any, shape: tuple[int, int]) -> BoolArray:
     if mask.shape != shape:
         raise InputError(f"the reference mask has shape {mask.shape}, the scan has {shape}")
     if not mask.astype(bool).any():

@@ -5,15 +5,21 @@ It is written here because the Zarr writer of RosettaSciIO needs zarr 2, and so 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cyclestrain.errors import InputError
 from cyclestrain.io.hdf5 import new_hdf5
-from cyclestrain.result.exports.channels import Channels
+from cyclestrain.result.exports.channels import Channels, channels_of
+from cyclestrain.result.exports.notes import NOTES
 
-__all__ = ["write_hspy", "write_zspy"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["hyperspy_signal", "write_hspy", "write_zspy"]
 
 LAYOUT_VERSION = "3.3"
 """Version of HyperSpy's layout that is written."""
@@ -63,6 +69,38 @@ def _signal(root: Any, channels: Channels, notes: tuple[str, ...]) -> Any:
     return group
 
 
+def hyperspy_signal(maps: xr.Dataset, estimate: str = "") -> Any:
+    """The maps of a result as `hyperspy.signals.Signal2D`, with the axes and metadata of the file.
+
+    Parameters
+    ----------
+    maps
+        A result, dimensions ``(ry, rx)``.
+    estimate
+        ``""`` for the best estimate, ``raw`` for each pattern alone.
+
+    Raises
+    ------
+    InputError
+        If HyperSpy is not installed.
+    """
+    try:
+        from hyperspy.signals import Signal2D
+    except ImportError as error:
+        raise InputError("HyperSpy is not installed here; pip install 'cyclestrain[hyperspy]'") from error
+    channels = channels_of(maps, estimate)
+    rows, columns = channels.shape
+    scale, unit = (channels.step.value, channels.step.unit) if channels.step else (1.0, "")
+    sizes = (("map", len(channels.maps), 1.0, ""), ("y", rows, scale, unit), ("x", columns, scale, unit))
+    axes = [
+        {"name": name, "size": size, "scale": step, "units": text, "navigate": name == "map"}
+        for name, size, step, text in sizes
+    ]
+    own = {"channels": list(channels.names), "units": [channel.unit for channel in channels.maps]}
+    metadata = {"General": {"title": TITLE}, "cyclestrain": dict(channels.attributes) | own | {"notes": NOTES["hspy"]}}
+    return Signal2D(channels.stack(np.float64), axes=axes, metadata=metadata)
+
+
 def write_hspy(channels: Channels, path: Path, notes: tuple[str, ...]) -> None:
     """Write a `.hspy` file: one stack of maps ``(map, y, x)`` in double precision.
 
@@ -93,6 +131,10 @@ def write_zspy(channels: Channels, folder: Path, notes: tuple[str, ...]) -> None
     notes
         Sentences that are written into the metadata.
     """
+    if find_spec("zarr") is None:
+        raise InputError(
+            "a .zspy folder is written with Zarr, which is not installed: pip install 'cyclestrain[formats]'"
+        )
     import zarr
 
     root = zarr.open_group(str(folder), mode="w", zarr_format=2)

@@ -1,0 +1,157 @@
+"""What is asked of strain maps: profiles across interfaces, and principal strains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cyclestrain.data import FloatArray
+from cyclestrain.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["principal", "profile"]
+
+COMPONENTS = ("exx", "eyy", "exy", "rotation")
+
+
+def profile(
+    maps: xr.Dataset,
+    start: tuple[float, float],
+    stop: tuple[float, float],
+    width: float = 1.0,
+    estimate: Literal["", "raw"] = "",
+) -> xr.Dataset:
+    """Strain and rotation along a line, averaged across it.
+
+    Positions are taken as they were measured: each belongs to the nearest whole step along the line, nothing is
+    interpolated. Positions that are not valid do not count.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    start, stop
+        First and last position ``(ry, rx)`` of the line, counted from 0; they need not be whole numbers.
+    width
+        Width across the line within which positions are averaged, positions.
+    estimate
+        ``""`` for the best estimate, ``raw`` for each pattern alone.
+
+    Returns
+    -------
+    profile
+        Dimension ``distance`` from `start`, in the unit of the probe step, else in positions. Each component with its
+        `_sigma`, and `n`, the number of positions in each mean. A sigma is that of the mean where patterns stand alone
+        (``raw``); of the best estimate it is the mean sigma, since estimates of neighbours lean on the same patterns.
+        Rotation is averaged as an angle, modulo the symmetry of the class.
+
+    Raises
+    ------
+    InputError
+        If the line has no length, no position lies on it, or the width is less than one position.
+    """
+    import xarray as xr
+
+    (y0, x0), (y1, x1) = start, stop
+    length = float(np.hypot(y1 - y0, x1 - x0))
+    if not length > 0 or not width >= 1:
+        raise InputError(
+            f"a profile needs two different ends and a width of at least 1 position, got {start} to {stop}, {width:g}"
+        )
+    along = np.array([y1 - y0, x1 - x0]) / length
+    rows, columns = np.mgrid[: maps.sizes["ry"], : maps.sizes["rx"]]
+    offset = np.stack([rows - y0, columns - x0], -1)
+    t, across = offset @ along, offset @ (along[1], -along[0])
+    suffix = f"_{estimate}" if estimate else ""
+    good = np.isfinite(maps[f"exx{suffix}"].values)
+    if "valid" in maps:
+        good &= maps["valid"].values.astype(bool)
+    n_bins = int(np.floor(length + 0.5)) + 1
+    bins = np.floor(t + 0.5).astype(int)
+    here = good & (np.abs(across) <= width / 2) & (bins >= 0) & (bins < n_bins)
+    if not here.any():
+        raise InputError(
+            f"no valid position lies on the line from {start} to {stop}; choose another, or a larger width"
+        )
+    place = bins[here]
+    count = np.bincount(place, minlength=n_bins)
+    out: dict[str, Any] = {"n": (("distance",), count, {"long_name": "positions in the mean"})}
+    for name in COMPONENTS:
+        values, sigma = (maps[f"{name}{suffix}{part}"].values[here] for part in ("", "_sigma"))
+        if name == "rotation":
+            values = _near_each_other(values, _period(maps, here))
+        mean = _mean(values, place, n_bins)
+        spread = np.sqrt(_mean(sigma**2, place, n_bins))
+        if estimate == "raw":
+            spread /= np.sqrt(np.maximum(count, 1))
+        attrs = maps[f"{name}{suffix}"].attrs
+        out[name] = (("distance",), mean, attrs)
+        out[f"{name}_sigma"] = (("distance",), spread, {"units": attrs.get("units", "1")})
+    step, unit = maps.attrs.get("real_step", 1.0), maps.attrs.get("real_step_unit", "positions")
+    coords = {"distance": (("distance",), np.arange(n_bins) * float(step), {"units": str(unit)})}
+    return xr.Dataset(out, coords=coords, attrs={"start": list(start), "stop": list(stop), "width": float(width)})
+
+
+def _mean(values: FloatArray, place: Any, n: int) -> FloatArray:
+    count = np.bincount(place, minlength=n)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.bincount(place, values, minlength=n) / np.where(count, count, np.nan))
+
+
+def _period(maps: xr.Dataset, here: Any) -> FloatArray:
+    """Angle after which the lattice of the chosen positions looks the same, radians."""
+    orders = np.atleast_1d(maps.attrs.get("symmetry", 1)).astype(float)
+    label = maps["class"].values[here].astype(int) if "class" in maps else np.zeros(int(here.sum()), int)
+    return np.asarray(2 * np.pi / orders[np.clip(label, 0, len(orders) - 1)])
+
+
+def _near_each_other(angle: FloatArray, period: FloatArray) -> FloatArray:
+    """Angles moved by multiples of their periods to within half of one of the first."""
+    return angle - period * np.round((angle - angle[0]) / period)
+
+
+def principal(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset:
+    """Principal strains, their direction, dilation and largest shear of every position.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    estimate
+        ``""`` for the best estimate, ``raw`` for each pattern alone.
+
+    Returns
+    -------
+    principal
+        `largest` and `smallest` principal strain, `dilation` (exx + eyy, the change of area), `shear` (half of their
+        difference, the largest tensor shear), each with `_sigma`, and `angle` of the largest one from +x (column)
+        towards +y (row), radians, with `angle_sigma` (at most that of an angle that is not known). Sigmas take exx,
+        eyy and exy as independent. Where `shear` is not well above its sigma, noise alone makes it positive, and the
+        angle means nothing.
+    """
+    import xarray as xr
+
+    suffix = f"_{estimate}" if estimate else ""
+    exx, eyy, exy = (maps[f"{name}{suffix}"].values for name in COMPONENTS[:3])
+    sxx, syy, sxy = (maps[f"{name}{suffix}_sigma"].values for name in COMPONENTS[:3])
+    mean, half = (exx + eyy) / 2, (exx - eyy) / 2
+    shear = np.hypot(half, exy)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        c, s = np.where(shear > 0, half / shear, 1.0), np.where(shear > 0, exy / shear, 0.0)
+        turn = np.sqrt(s**2 * (sxx**2 + syy**2) / 4 + c**2 * sxy**2) / (2 * shear)
+    values = {
+        "largest": (mean + shear, np.sqrt(((1 + c) * sxx / 2) ** 2 + ((1 - c) * syy / 2) ** 2 + (s * sxy) ** 2)),
+        "smallest": (mean - shear, np.sqrt(((1 - c) * sxx / 2) ** 2 + ((1 + c) * syy / 2) ** 2 + (s * sxy) ** 2)),
+        "dilation": (exx + eyy, np.hypot(sxx, syy)),
+        "shear": (shear, np.sqrt(c**2 * (sxx**2 + syy**2) / 4 + (s * sxy) ** 2)),
+        "angle": (np.arctan2(exy, half) / 2, np.minimum(turn, np.pi / np.sqrt(12))),
+    }
+    out: dict[str, Any] = {}
+    for name, (value, sigma) in values.items():
+        unit = "rad" if name == "angle" else "1"
+        out[name] = (("ry", "rx"), value, {"units": unit})
+        out[f"{name}_sigma"] = (("ry", "rx"), sigma, {"units": unit})
+    return xr.Dataset(out, coords=maps[["exx"]].coords, attrs=maps.attrs)

@@ -1,0 +1,260 @@
+"""From the transform of every position to strain relative to a reference: once in a run, again for any other reference.
+
+All of it is stored in a result, so that a reference is changed without fitting anything again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cyclestrain.boundaries import Mixtures
+from cyclestrain.data import AffineField, BoolArray, Doubt, FloatArray, StrainMaps
+from cyclestrain.errors import InputError
+from cyclestrain.result.dataset import strain_variables
+from cyclestrain.result.patterns import PAIRS, stored_entries
+from cyclestrain.strain import (
+    Ellipse,
+    Reference,
+    Wanted,
+    grain_rotation,
+    parse_reference,
+    pick_reference,
+    relative_strain,
+    strain_in_grains,
+    turn_axes,
+    without_reference,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Strained", "Transforms", "mixture_variables", "relative_to"]
+
+SYSTEMATIC = 1e-4
+"""Error of a reflection's modelled position that all neighbours share, pixels: what is left without any noise."""
+_MIXTURE = {
+    "mixture_position": ("position", ("mixture",)),
+    "mixture_source": ("source", ("mixture", "crystal")),
+    "mixture_vacuum": ("vacuum", ("mixture",)),
+    "mixture_amplitude": ("amplitude", ("mixture", "crystal")),
+    "mixture_covariance": ("covariance", ("mixture", "crystal", "other")),
+    "mixture_changed": ("changed", ("mixture",)),
+}
+"""Variables of a result that hold its mixtures: field of `Mixtures` and dimensions."""
+
+
+@dataclass(frozen=True)
+class Strained:
+    """Strain relative to a reference.
+
+    Attributes
+    ----------
+    best, raw
+        Strain with and without the neighbours' information, in the axes that are wanted.
+    reference
+        What it is relative to.
+    blank, unsure
+        Positions of a class without a reference, and those where another labelling is as near, shape ``(ry, rx)``.
+    angle
+        Angle of the strain's x axis in detector axes, radians.
+    notes
+        Sentences on the choices.
+    positions
+        Number of reference positions of each class.
+    """
+
+    best: StrainMaps
+    raw: StrainMaps
+    reference: Reference
+    blank: BoolArray
+    unsure: BoolArray
+    angle: float
+    notes: tuple[str, ...]
+    positions: tuple[int, ...]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of a result that say what strain is relative to."""
+        return {
+            "reference": self.reference.text,
+            "reference_kind": "ideal" if self.reference.absolute else "region",
+            "reference_positions": list(self.positions),
+            "strain_axes_angle_deg": float(np.degrees(self.angle)),
+        }
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """The transform of every position of a scan, and what strain depends on beside it and the reference.
+
+    Attributes
+    ----------
+    raw, best
+        Affine from each pattern alone and the best estimate, as recorded, with the distortion of the detector.
+    ellipse
+        That distortion.
+    bases
+        Reciprocal-lattice vectors of every entry as columns, pixels, shape ``(entry, 2, 2)``.
+    lengths
+        Mean distance of the reflections of every entry from the centre, pixels, shape ``(entry,)``.
+    axes
+        Axes in which strain is wanted.
+    scan_rotation
+        Angle of the scan axes in detector axes, radians.
+    mixtures
+        Positions that hold several crystals; None where none were looked for.
+    """
+
+    raw: AffineField
+    best: AffineField
+    ellipse: Ellipse
+    bases: FloatArray
+    lengths: FloatArray
+    axes: Literal["detector", "scan", "crystal"] = "detector"
+    scan_rotation: float = 0.0
+    mixtures: Mixtures | None = None
+
+    def relative_to(self, wanted: Wanted) -> Strained:
+        """Strain and rotation relative to a reference.
+
+        Parameters
+        ----------
+        wanted
+            What the reference is.
+
+        Raises
+        ------
+        InputError
+            If the scan does not hold the reference that is asked for.
+        """
+        raw, context = self.ellipse.corrected(self.raw), self.ellipse.corrected(self.best)
+        reference = pick_reference(raw, wanted, self.bases)
+        blank, missing = without_reference(context, reference)
+        near = grain_rotation(relative_strain(context, reference), context)
+        systematic = SYSTEMATIC / float(self.lengths.min())
+        (alone, _), (best, unsure) = (
+            strain_in_grains(field, reference, near, systematic=systematic) for field in (raw, context)
+        )
+        angle = self._axes_angle(reference)
+        alone, best = (
+            turn_axes(self.ellipse.widened(maps, absolute=reference.absolute), self.axes, angle)
+            for maps in (alone, best)
+        )
+        if self.mixtures is not None:
+            best = self.mixtures.blend(best, context)
+        notes = (f"reference: {reference.text}", *([missing] if missing else []))
+        positions = tuple(int((reference.mask & (raw.label == k)).sum()) for k in range(len(self.bases)))
+        return Strained(best, alone, reference, blank, unsure, angle, notes, positions)
+
+    def _axes_angle(self, reference: Reference) -> float:
+        """Angle of the strain's x axis in detector axes, radians."""
+        if self.axes == "scan":
+            return self.scan_rotation
+        if self.axes == "crystal":
+            # The first lattice vector of the first entry, as it lies in the reference.
+            k = int(np.flatnonzero(np.isfinite(reference.gradient).all((1, 2)))[0])
+            vector = np.linalg.inv(reference.gradient[k]).T @ self.bases[k][:, 0]
+            return float(np.arctan2(vector[0], vector[1]))
+        return 0.0
+
+    @classmethod
+    def stored(cls, maps: xr.Dataset) -> Transforms:
+        """Those of a result.
+
+        Parameters
+        ----------
+        maps
+            A whole result.
+
+        Raises
+        ------
+        InputError
+            If it does not hold them, or is a part of a result.
+        """
+        missing = [name for name in ("affine", "affine_raw", "operators", "class_raw") if name not in maps]
+        if missing:
+            raise InputError(
+                f"this result holds no {missing[0]!r}, from which strain is computed again; earlier versions did not "
+                "store it: map the scan again, with `cyclestrain map --config RESULT.nc`"
+            )
+        shape = (maps.sizes["ry"], maps.sizes["rx"])
+        if tuple(np.atleast_1d(maps.attrs["scan_shape"])) != shape:
+            raise InputError(
+                f"this is a part, {shape}, of a result: change the reference of the whole one first, then cut it"
+            )
+        entries, mixtures = stored_entries(maps), None
+        if "mixture_position" in maps:
+            mixtures = Mixtures(**{field: maps[name].values for name, (field, _) in _MIXTURE.items()})
+        q = Ellipse.given(*(float(value) for value in maps.attrs["ellipse"])).q
+        return cls(
+            _stored_field(maps, "_raw"), _stored_field(maps, ""),
+            Ellipse(q, np.reshape(maps.attrs["ellipse_covariance"], (2, 2))),
+            np.stack([entry.basis for entry in entries]),
+            np.array([np.hypot(*entry.reflections.T).mean() for entry in entries]),
+            maps.attrs["axes"], float(np.radians(maps.attrs["scan_rotation_deg"])), mixtures,
+        )  # fmt: skip
+
+
+def _stored_field(maps: xr.Dataset, suffix: str) -> AffineField:
+    affine, triangle = (maps[f"affine{suffix}{part}"].values.astype(float) for part in ("", "_covariance"))
+    covariance = np.zeros((*affine.shape[:2], 4, 4))
+    covariance[..., PAIRS[0], PAIRS[1]] = covariance[..., PAIRS[1], PAIRS[0]] = triangle
+    operators = maps["operators"].values
+    return AffineField(
+        affine,
+        covariance,
+        maps[f"class{suffix}"].values.astype(int),
+        np.isfinite(affine).all((-1, -2)),
+        tuple(group[np.isfinite(group).all((-1, -2))] for group in operators),
+    )
+
+
+def mixture_variables(mixtures: Mixtures | None) -> dict[str, Any]:
+    """Variables of a result that hold its mixtures, none where there are none; positions are flat indices."""
+    if mixtures is None:
+        return {}
+    return {name: (dims, getattr(mixtures, field)) for name, (field, dims) in _MIXTURE.items()}
+
+
+def relative_to(maps: xr.Dataset, reference: str) -> xr.Dataset:
+    """The result with its strain relative to another reference; nothing is fitted again.
+
+    Parameters
+    ----------
+    maps
+        A whole result.
+    reference
+        As in `cyclestrain.MapSettings`.
+
+    Raises
+    ------
+    InputError
+        If the result does not hold that reference, or not its transforms.
+    """
+    transforms = Transforms.stored(maps)
+    shape = maps["class"].shape
+    strained = transforms.relative_to(parse_reference(reference, (shape[0], shape[1])))
+    doubt = maps["doubt"].values & ~np.uint16(Doubt.NO_REFERENCE | Doubt.BRANCH)
+    doubt |= np.where(strained.blank, np.uint16(Doubt.NO_REFERENCE), np.uint16(0))
+    doubt |= np.where(strained.unsure, np.uint16(Doubt.BRANCH), np.uint16(0))
+    new = {
+        "valid": transforms.best.valid & np.isfinite(strained.best.exx),
+        "reference": np.broadcast_to(strained.reference.mask, shape),
+        "doubt": doubt,
+    }
+    out = maps.assign(strain_variables(strained.best, "") | strain_variables(strained.raw, "_raw"))
+    out = out.assign({name: (("ry", "rx"), values, maps[name].attrs) for name, values in new.items()})
+    out.attrs = maps.attrs | strained.attributes
+    settings = json.loads(maps.attrs.get("settings", "{}")) | {"reference": reference}
+    out.attrs |= {"settings": json.dumps(settings), "choices": _with_notes(str(maps.attrs["choices"]), strained.notes)}
+    return out
+
+
+def _with_notes(choices: str, notes: tuple[str, ...]) -> str:
+    """Choices of a run with those on the reference replaced."""
+    kept = [line for line in choices.splitlines() if not line.startswith(("reference: ", "no reference for "))]
+    return "\n".join([*kept, *notes])
