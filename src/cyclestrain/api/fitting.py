@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from cyclestrain.api.arguments import (
     MODEL_SUFFIX,
+    Mask,
     PathLike,
     check_device,
     check_network,
     known_model,
+    mask_words,
     open_large,
     run_state,
 )
@@ -36,6 +38,8 @@ def fit(
     resume: bool = False,
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
+    mask: Mask | None = None,
+    sample: Mask | None = None,
     classes: int | None = None,
     memory: float | None = None,
     seed: int = 0,
@@ -61,6 +65,9 @@ def fit(
         Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
     resume
         Insist on going on with an interrupted fit.
+    mask, sample
+        Detector pixels and scan positions that may be used: ``.npy`` files, regions, or in Python boolean arrays of
+        shape ``(qy, qx)`` and ``(ry, rx)``.
     centre, ring, classes, seed, device
         What is measured unless it is given here, see `cyclestrain.FitSettings`.
     memory
@@ -84,7 +91,12 @@ def fit(
     OutputError
         If the output cannot be written.
     """
-    arguments = {**locals(), "init_from": None if init_from is None else os.fspath(init_from)}
+    arguments = {
+        **locals(),
+        "init_from": None if init_from is None else os.fspath(init_from),
+        "mask": mask_words(mask, "--mask"),
+        "sample": mask_words(sample, "--sample"),
+    }
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
     check_network()

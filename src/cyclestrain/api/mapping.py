@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cyclestrain.api.arguments import (
+    Known,
     KnownModel,
+    Mask,
     PathLike,
     Reference,
     Run,
     check_device,
     check_network,
     known_model,
+    known_words,
+    mask_words,
     open_large,
     overridden,
     reference_words,
@@ -39,11 +43,14 @@ def map(
     config: PathLike | None = None,
     reference: Reference = "auto",
     axes: Literal["detector", "scan", "crystal"] = "detector",
-    scan_rotation: float | None = None,
+    scan_rotation: float | Literal["auto"] | None = None,
+    known: Known | None = None,
     until: Literal["network", "refine", "context"] = "context",
     model: PathLike | None = None,
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
+    mask: Mask | None = None,
+    sample: Mask | None = None,
     ellipse: tuple[float, float] | None = None,
     classes: int | None = None,
     memory: float | None = None,
@@ -71,6 +78,12 @@ def map(
     axes, scan_rotation, until, model
         In which axes strain is given (degrees from +x to +y), the last stage to run, and a model to apply instead of
         learning from this scan: see `cyclestrain.MapSettings`.
+    known
+        Lattice of the sample, for absolute strain, or several to be told apart, see `cyclestrain.MapSettings`; in
+        Python also a mapping, ``{"a": 5.431, "structure": "diamond", "zone": "110"}``, or a sequence of them.
+    mask, sample
+        Detector pixels and scan positions that may be used: ``.npy`` files, regions, or in Python boolean arrays of
+        shape ``(qy, qx)`` and ``(ry, rx)``.
     centre, ring, ellipse, classes, seed, device
         What is measured unless it is given here, see `cyclestrain.MapSettings`.
     memory
@@ -98,6 +111,9 @@ def map(
         **locals(),
         "model": None if model is None else os.fspath(model),
         "reference": reference_words(reference),
+        "known": known_words(known),
+        "mask": mask_words(mask, "--mask"),
+        "sample": mask_words(sample, "--sample"),
     }
     given = {name: arguments[name] for name in MapSettings.model_fields}
     job = _job(scan, config, given, reading_given(reading, options))

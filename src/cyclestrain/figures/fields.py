@@ -149,7 +149,7 @@ def wrap_map(values: Map, period: NDArray[np.float64]) -> Map:
 
 def reference_mask(ds: xr.Dataset) -> NDArray[np.bool_]:
     """Mask of the reference region, shape ``(ry, rx)``; all false where there is none or it is the ideal lattice."""
-    if "reference" not in ds or ds.attrs.get("reference_kind") == "ideal":
+    if "reference" not in ds or ds.attrs.get("reference_kind") in ("ideal", "known"):
         return np.zeros((ds.sizes["ry"], ds.sizes["rx"]), dtype=bool)
     return np.asarray(ds["reference"].transpose("ry", "rx").values, dtype=bool)
 
