@@ -35,7 +35,7 @@ def error(found: ScanGeometry, degrees: float) -> float:
 def test_rotation_and_handedness_within_two_degrees(degrees: float, mirrored: bool) -> None:
     rng = np.random.default_rng(degrees % 7)
     field = on_detector(potential_gradient(rng), degrees, mirrored)
-    found = measure_scan_geometry(field + rng.normal(0, 0.5, field.shape) + (64.0, 63.0))
+    found = measure_scan_geometry(field + rng.normal(0, 0.3, field.shape) + (64.0, 63.0))
     assert found.mirrored == mirrored
     assert abs(error(found, degrees)) < 2.0
     assert ("and mirrored" if mirrored else "not mirrored") in found.text

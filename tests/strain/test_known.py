@@ -13,7 +13,7 @@ from cyclestrain.affine import left_polar, reciprocal, rotation
 from cyclestrain.data import AffineField, FloatArray
 from cyclestrain.errors import InputError
 from cyclestrain.strain import Reference, Wanted, parse_known, parse_reference, pick_reference, relative_strain
-from cyclestrain.strain.known import stored_lattices
+from cyclestrain.strain.known import lattices_text, stored_lattices
 from laws import one_class_field, random_gradient
 
 SILICON, GOLD = "a=5.431,structure=diamond,zone=110,name=Si", "a=4.0782,structure=fcc,zone=001,name=Au"
@@ -105,22 +105,22 @@ def test_cif_files_need_ase(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lattices_come_back_from_a_result() -> None:
     lattices = parse_known(SILICON) + parse_known(GOLD)
-    again = stored_lattices([lattice.stored for lattice in lattices])
+    again = stored_lattices(lattices_text(lattices))
     assert [one.name for one in again] == ["Si", "Au"]
     np.testing.assert_array_equal(again[1].basis, lattices[1].basis)
-    assert stored_lattices(lattices[0].stored)[0].parameter == 5.431
+    assert again[0].parameter == 5.431
+    with pytest.raises(InputError, match="damaged"):
+        stored_lattices('[{"name": 3}]')
 
 
-def recorded(
-    text: str, gradient: FloatArray, rng: np.random.Generator, pixel: float = PIXEL
-) -> tuple[AffineField, FloatArray]:
+def recorded(text: str, gradient: FloatArray, rng: np.random.Generator) -> tuple[AffineField, FloatArray]:
     """Field and basis as a run would find them: turned, mirrored and labelled in any way, each position at an affine.
 
     The entry's frame is a deformed lattice; only ``affine @ basis`` has a meaning.
     """
     relabelled = np.array([[2, 1], [1, 1]]) if rng.random() < 0.5 else np.array([[1, 0], [-1, 1]])
     mirror = np.diag([rng.choice([-1.0, 1.0]), 1.0])
-    vectors = mirror @ parse_known(text)[0].basis @ relabelled / pixel
+    vectors = mirror @ parse_known(text)[0].basis @ relabelled / PIXEL
     gauge = random_gradient(rng)
     return one_class_field(reciprocal(gradient) @ np.linalg.inv(gauge), 1e-6), (gauge @ vectors)[None]
 
@@ -190,9 +190,14 @@ def test_the_pixel_is_calibrated_where_it_is_not_stated() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [GOLD, "a=5.431,structure=diamond,zone=001", "a=5.431,structure=diamond,zone=111", "a=5.0,structure=diamond,zone=110",
-     "a=2.9,c=4.7,structure=hcp,zone=11-20"],
-)  # fmt: skip
+    [
+        GOLD,
+        "a=5.431,structure=diamond,zone=001",
+        "a=5.431,structure=diamond,zone=111",
+        "a=5.0,structure=diamond,zone=110",
+        "a=2.9,c=4.7,structure=hcp,zone=11-20",
+    ],
+)
 def test_another_lattice_is_not_accepted(wrong: str) -> None:
     rng = np.random.default_rng(3)
     field, bases = recorded(SILICON, some_gradients(rng), rng)

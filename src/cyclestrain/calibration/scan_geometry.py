@@ -182,7 +182,7 @@ def measure_scan_geometry(centres: FloatArray, sample: BoolArray | None = None) 
     return ScanGeometry(
         angle, sigma, flipped,
         f"scan rotation: {sign[0]:.1f} +- {sign[1]:.1f} deg (or half a turn more), {side}, from the deflection of the "
-        f"beam; {100 * best.share:.0f} % of it is without curl",
+        f"beam; {min(100, 100 * best.share):.0f} % of it is without curl",
     )  # fmt: skip
 
 

@@ -272,7 +272,7 @@ def lattice_attributes(reference: Reference, maps: StrainMaps, label: IntArray) 
         found.append((size, size * float(np.hypot(reference.scale_sigma, scatter))))
     constants, sigmas = zip(*found, strict=True)
     size, relative = reference.pixel
-    values = (list(reference.phases), list(constants), list(sigmas), size, size * relative)
+    values = ("; ".join(reference.phases), list(constants), list(sigmas), size, size * relative)
     return dict(zip(LATTICE_ATTRIBUTES, values, strict=True))
 
 
@@ -309,7 +309,7 @@ def relative_to(maps: xr.Dataset, reference: str) -> xr.Dataset:
     """
     transforms = Transforms.stored(maps)
     shape = maps["class"].shape
-    lattices = stored_lattices(maps.attrs.get("known_lattices", ()))
+    lattices = stored_lattices(str(maps.attrs.get("known_lattices", "[]")))
     wanted = parse_reference(reference, (shape[0], shape[1]), lattices, stored_pixel(maps))
     strained = transforms.relative_to(wanted)
     doubt = maps["doubt"].values & ~np.uint16(Doubt.NO_REFERENCE | Doubt.BRANCH)

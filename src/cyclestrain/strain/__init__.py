@@ -9,7 +9,7 @@ from cyclestrain.strain.coherence import agreeing_neighbours
 from cyclestrain.strain.derived import Estimate, dilation, principal_strains, rotation_gradient
 from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
-from cyclestrain.strain.known import KnownLattice, parse_known, stored_lattices
+from cyclestrain.strain.known import KnownLattice, lattices_text, parse_known, stored_lattices
 from cyclestrain.strain.maps import relative_strain, turn_axes
 from cyclestrain.strain.matching import check_known, pixel_size
 from cyclestrain.strain.reference import Reference
@@ -29,6 +29,7 @@ __all__ = [
     "is_same_crystal",
     "is_same_lattice",
     "jacobian",
+    "lattices_text",
     "measure_ellipse",
     "parse_known",
     "parse_reference",

@@ -91,7 +91,7 @@ def principal_strains(strain: FloatArray, covariance: FloatArray) -> dict[str, E
         out[name] = Estimate(value, np.where(clear, either[0], np.maximum(*either)))
     out["shear"] = Estimate(shear, np.where(clear, length, np.maximum(length, side)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        turn = side / (2 * shear)
+        turn = np.where(clear, side, np.maximum(length, side)) / (2 * shear)
     out["angle"] = Estimate(np.arctan2(exy, half) / 2, np.where(flat, np.minimum(turn, UNKNOWN_ANGLE), UNKNOWN_ANGLE))
     return out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.errors import InputError
 
-__all__ = ["STRUCTURES", "KnownLattice", "parse_known", "reduced", "stored_lattices"]
+__all__ = ["STRUCTURES", "KnownLattice", "lattices_text", "parse_known", "reduced", "stored_lattices"]
 
 _FACES = [(0.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0)]
 _SHIFTED = [tuple(v + 0.25 for v in place) for place in _FACES]
@@ -58,16 +59,26 @@ class KnownLattice:
     parameter: float
     basis: FloatArray
 
-    @property
-    def stored(self) -> str:
-        """As text for the attributes of a result."""
-        return json.dumps({"name": self.name, "a_angstrom": self.parameter, "basis_1/nm": self.basis.tolist()})
+
+def lattices_text(lattices: Sequence[KnownLattice]) -> str:
+    """Lattices as text for the attributes of a result."""
+    each = [{"name": one.name, "a_angstrom": one.parameter, "basis_1/nm": one.basis.tolist()} for one in lattices]
+    return json.dumps(each)
 
 
-def stored_lattices(texts: Any) -> tuple[KnownLattice, ...]:
-    """Lattices from the attributes of a result, see `KnownLattice.stored`."""
-    found = [json.loads(text) for text in ([texts] if isinstance(texts, str) else list(texts))]
-    return tuple(KnownLattice(one["name"], one["a_angstrom"], np.array(one["basis_1/nm"])) for one in found)
+def stored_lattices(text: str) -> tuple[KnownLattice, ...]:
+    """Lattices from the attributes of a result, as `lattices_text` wrote them.
+
+    Raises
+    ------
+    InputError
+        If the text is damaged.
+    """
+    try:
+        found = json.loads(text)
+        return tuple(KnownLattice(one["name"], one["a_angstrom"], np.array(one["basis_1/nm"])) for one in found)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"the known lattices in the result are damaged ({error}); map the scan again") from error
 
 
 def parse_known(text: str) -> tuple[KnownLattice, ...]:
