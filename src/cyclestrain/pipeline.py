@@ -15,7 +15,6 @@ from cyclestrain.calibration import (
     ScanGeometry,
     above_pedestal,
     calibrate,
-    deflections,
     draw_sample,
     held,
     levelled,
@@ -25,7 +24,7 @@ from cyclestrain.context import smooth
 from cyclestrain.data import Block, BoolArray, Calibration, Doubt, Fields, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields, with_doubts
-from cyclestrain.io import fingerprint, parse_mask
+from cyclestrain.io import fingerprint, sample_mask
 from cyclestrain.learning import Knowledge, Material, describe, learn, transfer
 from cyclestrain.orientation import PolarGrid, Templates
 from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
@@ -85,12 +84,10 @@ def map_scan(
     InputError
         If the scan cannot be a 4D-STEM scan of a crystal, the reference does not fit it, or the model does not.
     """
-    wanted, within = _wanted(scan, settings), _sample(scan, settings)
+    wanted, within = _wanted(scan, settings), sample_mask(settings.sample, scan.scan_shape)
     source, knowledge = prepare(scan, settings, progress, run=run, material=model.material if model else None)
     if wanted.kind == "known":
-        square = Ellipse.of_pixels(scan.pixel_ratio).matrix
-        bases = [np.linalg.solve(square, entry.basis) for entry in knowledge.dictionary.entries]
-        check_known(np.stack(bases), wanted.lattices, None if wanted.region is not None else wanted.pixel)
+        _check_known(scan, settings, knowledge, wanted)
     geometry = scan_geometry(source, settings, knowledge.calibration, within)
     progress.note(geometry.text)
     encode, log = None, None
@@ -190,7 +187,7 @@ def prepare(
         with progress.stage("read a sample"):
             scan, pedestal = above_pedestal(scan)
             scan = held(scan)
-            sample = draw_sample(scan).only(_sample(scan, settings), scan.name)
+            sample = draw_sample(scan).only(sample_mask(settings.sample, scan.scan_shape))
         with progress.stage("calibrate"):
             known = settings if material is None else settings.model_copy(update={"ring": material.ring})
             calibration = calibrate(scan, sample, known, pedestal)
@@ -225,6 +222,13 @@ def _encoder(
         return partial(encode_block, network=applied(model.network, knowledge, settings)), None
     trained = train_on_scan(scan, knowledge, settings, progress=progress, run=run)
     return partial(encode_block, network=trained.network), trained.log
+
+
+def _check_known(scan: Scan, settings: MapSettings, knowledge: Knowledge, wanted: Wanted) -> None:
+    """Refuse known lattices that no entry is now, not after the fit."""
+    distortion = Ellipse.of_pixels(scan.pixel_ratio).matrix @ Ellipse.given(*(settings.ellipse or (1.0, 0.0))).matrix
+    bases = np.stack([np.linalg.solve(distortion, entry.basis) for entry in knowledge.dictionary.entries])
+    check_known(bases, wanted.lattices, None if wanted.region is not None else wanted.pixel)
 
 
 def _check_found(fields: Fields, scan: Scan) -> None:
@@ -318,22 +322,15 @@ def scan_geometry(scan: Scan, settings: MapSettings, calibration: Calibration, s
     """
     if settings.scan_rotation is None:
         degrees = np.degrees(scan.scan_rotation)
-        return ScanGeometry(scan.scan_rotation, text=f"scan rotation: {degrees:g} deg, not measured")
+        said = f"{degrees:.4g} deg, as the file says" if degrees else "none stated, axes of scan and detector are one"
+        return ScanGeometry(scan.scan_rotation, text=f"scan rotation: {said}")
     if settings.scan_rotation != "auto":
         angle = float(np.radians(settings.scan_rotation))
         return ScanGeometry(angle, text=f"scan rotation: {settings.scan_rotation:g} deg, as given")
-    side = np.sqrt(scan.pixel_ratio)
-    found = measure_scan_geometry(deflections(scan, calibration) * (side, 1 / side), sample)
+    found = measure_scan_geometry(scan, calibration, sample)
     if found.angle is None and settings.axes == "scan":
         raise InputError(f"{found.text}; give --scan-rotation in degrees, or --axes detector")
     return found
-
-
-def _sample(scan: Scan, settings: LearnSettings) -> BoolArray:
-    """Positions that are the sample, shape ``(ry, rx)``."""
-    if settings.sample is None:
-        return np.ones(scan.scan_shape, bool)
-    return parse_mask(settings.sample, scan.scan_shape, "--sample")
 
 
 def _wanted(scan: Scan, settings: MapSettings) -> Wanted:

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from cyclestrain.affine import rotation, wrap_angle
-from cyclestrain.calibration import ScanGeometry, measure_scan_geometry
+from cyclestrain.calibration import ScanGeometry, geometry_from_centres
 from cyclestrain.data import FloatArray
 
 FLIP = np.diag([-1.0, 1.0])
@@ -35,7 +35,7 @@ def error(found: ScanGeometry, degrees: float) -> float:
 def test_rotation_and_handedness_within_two_degrees(degrees: float, mirrored: bool) -> None:
     rng = np.random.default_rng(degrees % 7)
     field = on_detector(potential_gradient(rng), degrees, mirrored)
-    found = measure_scan_geometry(field + rng.normal(0, 0.3, field.shape) + (64.0, 63.0))
+    found = geometry_from_centres(field + rng.normal(0, 0.3, field.shape) + (64.0, 63.0))
     assert found.mirrored == mirrored
     assert abs(error(found, degrees)) < 2.0
     assert ("and mirrored" if mirrored else "not mirrored") in found.text
@@ -47,7 +47,7 @@ def test_sigma_is_the_scatter_of_the_error() -> None:
     for _ in range(40):
         degrees = rng.uniform(-180, 180)
         field = on_detector(potential_gradient(rng), degrees, bool(rng.integers(2)))
-        found = measure_scan_geometry(field + rng.normal(0, 0.7, field.shape))
+        found = geometry_from_centres(field + rng.normal(0, 0.7, field.shape))
         if found.angle is not None:
             pulls.append(error(found, degrees) / np.rad2deg(found.sigma))
     assert len(pulls) > 30
@@ -92,13 +92,13 @@ def straight_edge(rng: np.random.Generator, n: int) -> FloatArray:
 @pytest.mark.parametrize("made", [descan, grains, lines, charging, unrelated, straight_edge])
 def test_unknown_where_the_scan_does_not_tell(made: object) -> None:
     for seed in range(8):
-        found = measure_scan_geometry(made(np.random.default_rng(seed), 40))  # type: ignore[operator]
+        found = geometry_from_centres(made(np.random.default_rng(seed), 40))  # type: ignore[operator]
         assert found.angle is None, (seed, found.text)
         assert found.text.startswith("scan rotation: unknown, ")
 
 
 def test_unknown_on_a_scan_of_a_few_positions() -> None:
-    assert measure_scan_geometry(np.zeros((5, 50, 2))).angle is None
+    assert geometry_from_centres(np.zeros((5, 50, 2))).angle is None
 
 
 def test_only_the_sample_counts() -> None:
@@ -108,4 +108,4 @@ def test_only_the_sample_counts() -> None:
     sample = np.zeros((56, 56), bool)
     sample[:40] = True
     field[40:] = rng.normal(0, 30.0, (16, 56, 2))
-    assert abs(error(measure_scan_geometry(field, sample), 37)) < 2.0
+    assert abs(error(geometry_from_centres(field, sample), 37)) < 2.0

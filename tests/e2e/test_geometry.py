@@ -39,14 +39,16 @@ def strain_field() -> FloatArray:
     return np.asarray(rotation(0.02 * (columns - 0.5)) @ out)
 
 
-def record(matrix: FloatArray, deflection: float = 0.3, ratio: float = 1.0, seed: int = 0) -> np.ndarray:
+def record(
+    matrix: FloatArray, deflection: float = 0.3, ratio: float = 1.0, lattice: str = "rhombic", seed: int = 0
+) -> np.ndarray:
     """Counts of the sample on a detector on which its axes appear by `matrix`, with pixels `ratio` higher than wide."""
     rng = np.random.default_rng(seed)
     wide = gaussian_filter(rng.normal(size=(SHAPE[0] + 20, SHAPE[1] + 20)), 1.5)[10:-10, 10:-10]
     moves = np.stack(np.gradient(wide), -1)
     moves *= deflection / moves.std()
     acquisition = Acquisition(
-        scan=SHAPE, detector=(96, 96), lattice="rhombic", spacing=SPACING, radius=2.6, background=0.2, seed=seed
+        scan=SHAPE, detector=(96, 96), lattice=lattice, spacing=SPACING, radius=2.6, background=0.2, seed=seed
     )
     in_pixels = np.diag([ratio**-0.5, ratio**0.5])  # reflections move as F^-T g
     gradient = np.linalg.inv(in_pixels) @ matrix @ strain_field() @ matrix.T
@@ -102,6 +104,19 @@ def test_absolute_strain_in_the_axes_of_a_turned_and_mirrored_scan(degrees: floa
     assert float(np.median(principal["shear_sigma"].values[valid])) < 3e-3
     bend = maps.strain.rotation_gradient()["along_x"].values[2:-2, 2:-2]
     assert float(np.nanmedian(bend)) == pytest.approx(0.02 / 20, abs=3e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("until", ["refine", "context"])
+def test_gold_along_001(until: Any) -> None:
+    pixel = 20 / 4.0782 / SPACING
+    maps = cs.map(
+        record(np.eye(2), 0.0, lattice="square"), known="a=4.0782,structure=fcc,zone=001,name=Au", until=until,
+        pixel=f"{pixel:.6f}+-0.5%/nm", ellipse=(1, 0),
+    )  # fmt: skip
+    assert maps.attrs["phases"] == "Au"
+    assert maps.attrs["lattice_parameter_sigma"][0] == pytest.approx(0.005 * 4.1, rel=0.02)
+    check_absolute(maps, 1.0)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ the detector counts, bad pixels, beam centres, disk radius, ring; and how the ax
 from cyclestrain.calibration.beam import locate_beam
 from cyclestrain.calibration.calibrate import calibrate
 from cyclestrain.calibration.pedestal import above_pedestal, levelled
-from cyclestrain.calibration.scan_geometry import ScanGeometry, deflections, measure_scan_geometry
+from cyclestrain.calibration.scan_geometry import ScanGeometry, geometry_from_centres, measure_scan_geometry
 from cyclestrain.calibration.subset import Sample, draw_sample, held
 
 __all__ = [
@@ -15,8 +15,8 @@ __all__ = [
     "ScanGeometry",
     "above_pedestal",
     "calibrate",
-    "deflections",
     "draw_sample",
+    "geometry_from_centres",
     "held",
     "levelled",
     "locate_beam",

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cyclestrain.affine import wrap_angle
-from cyclestrain.calibration.beam import measure_centres
+from cyclestrain.calibration.beam import MOST_CUT, measure_centres
 from cyclestrain.data import BoolArray, Calibration, FloatArray, Scan
 
-__all__ = ["ScanGeometry", "deflections", "measure_scan_geometry"]
+__all__ = ["ScanGeometry", "geometry_from_centres", "measure_scan_geometry"]
 
 WIDTHS = (0.7, 1.4, 2.8)
 """Widths of the Gaussians whose derivatives are taken, positions."""
@@ -117,23 +117,30 @@ class _Evidence:
         return float(self.across / (2 * max(abs(self.total), 1e-300)))
 
 
-def deflections(scan: Scan, calibration: Calibration) -> FloatArray:
-    """Centre of the direct beam's disk in every pattern of a scan, pixels, shape ``(ry, rx, 2)``; reads all of it.
+def measure_scan_geometry(scan: Scan, calibration: Calibration, sample: BoolArray) -> ScanGeometry:
+    """Rotation and handedness between scan and detector, or that they are unknown; reads the whole scan.
 
     Parameters
     ----------
     scan, calibration
         The scan, and what was measured of it.
+    sample
+        Positions that may be used, shape ``(ry, rx)``.
     """
-    out = np.empty((scan.n_positions, 2))
-    smooth = calibration.centre.reshape(-1, 2)
+    y, x = np.indices(scan.detector_shape)
+    middle = calibration.centre.reshape(-1, 2).mean(0)
+    disk = np.hypot(y - middle[0], x - middle[1]) < calibration.disk_radius
+    if calibration.good[disk].mean() < 1 - MOST_CUT:
+        return ScanGeometry.unknown("the direct beam, whose deflection tells it, is hidden")
+    centres, smooth = np.empty((scan.n_positions, 2)), calibration.centre.reshape(-1, 2)
     for block in scan.blocks():
         at = smooth[block.positions]
-        out[block.positions] = measure_centres(block.patterns, calibration.good, at, calibration.disk_radius)
-    return out.reshape(*scan.scan_shape, 2)
+        centres[block.positions] = measure_centres(block.patterns, calibration.good, at, calibration.disk_radius)
+    side = np.sqrt(scan.pixel_ratio)
+    return geometry_from_centres(centres.reshape(*scan.scan_shape, 2) * (side, 1 / side), sample)
 
 
-def measure_scan_geometry(centres: FloatArray, sample: BoolArray | None = None) -> ScanGeometry:
+def geometry_from_centres(centres: FloatArray, sample: BoolArray | None = None) -> ScanGeometry:
     """Rotation and handedness between scan and detector, or that they are unknown.
 
     Parameters
@@ -152,7 +159,7 @@ def measure_scan_geometry(centres: FloatArray, sample: BoolArray | None = None) 
     >>> from cyclestrain.affine import rotation
     >>> potential = gaussian_filter(np.random.default_rng(0).normal(size=(48, 48)), 2.5, mode="wrap")
     >>> field = np.stack(np.gradient(potential), -1) @ rotation(np.deg2rad(30.0)).T
-    >>> found = measure_scan_geometry(field)
+    >>> found = geometry_from_centres(field)
     >>> round(float(np.rad2deg(found.angle))), found.mirrored
     (30, False)
     """

@@ -44,7 +44,7 @@ class Sample:
     columns: IntArray
     complete: bool
 
-    def only(self, wanted: BoolArray, name: str) -> Sample:
+    def only(self, wanted: BoolArray) -> Sample:
         """The part of it at the positions that are wanted, shape ``(ry, rx)``.
 
         Raises
@@ -56,7 +56,7 @@ class Sample:
         if keep.all():
             return self
         if keep.sum() < 2:
-            raise InputError(f"--sample leaves {int(keep.sum())} positions of {name} to learn from; select more")
+            raise InputError(f"--sample leaves {int(keep.sum())} positions to learn from; select more")
         return Sample(self.patterns[keep], self.rows[keep], self.columns[keep], False)
 
 

@@ -187,4 +187,6 @@ def strain_axes_angle(ds: xr.Dataset) -> float | None:
     axes = ds.attrs.get("axes", "detector")
     defaults = {"detector": 0.0, "scan": scan_rotation}
     angle = ds.attrs.get("strain_axes_angle_deg", defaults.get(axes))
+    if axes != "scan" and ds.attrs.get("scan_mirrored"):  # their y axis is on the other side of x than in the picture
+        return None
     return None if angle is None or not np.isfinite(angle) else float(angle) - scan_rotation

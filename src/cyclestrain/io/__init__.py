@@ -6,7 +6,7 @@ meaning of the patterns.
 
 from cyclestrain.io.atomic import check_writable, write_folder, write_whole
 from cyclestrain.io.check import ValueRange, check_patterns, check_range
-from cyclestrain.io.masks import is_mask, mask_text, parse_mask
+from cyclestrain.io.masks import is_mask, mask_text, parse_mask, sample_mask
 from cyclestrain.io.read import read
 from cyclestrain.io.regions import is_region, parse_region
 from cyclestrain.io.sample import fingerprint, sample_patterns, sample_positions
@@ -23,6 +23,7 @@ __all__ = [
     "parse_mask",
     "parse_region",
     "read",
+    "sample_mask",
     "sample_patterns",
     "sample_positions",
     "write_folder",

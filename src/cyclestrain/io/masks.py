@@ -14,7 +14,7 @@ from cyclestrain.data import BoolArray
 from cyclestrain.errors import InputError
 from cyclestrain.io.regions import is_region, parse_region
 
-__all__ = ["is_mask", "mask_text", "parse_mask"]
+__all__ = ["is_mask", "mask_text", "parse_mask", "sample_mask"]
 
 _PACKED = re.compile(r"mask (\d+)x(\d+) (\S+)")
 
@@ -55,6 +55,11 @@ def parse_mask(text: str, shape: tuple[int, int], option: str) -> BoolArray:
     mask = np.zeros(shape, bool)
     mask[parse_region(text, shape, option)] = True
     return mask
+
+
+def sample_mask(text: str | None, shape: tuple[int, int]) -> BoolArray:
+    """Positions that ``--sample`` selects, all of them where there is none, shape ``(ry, rx)``; see `parse_mask`."""
+    return np.ones(shape, bool) if text is None else parse_mask(text, shape, "--sample")
 
 
 def mask_text(mask: Any, what: str = "the reference") -> str:
