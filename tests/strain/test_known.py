@@ -12,7 +12,15 @@ import pytest
 from cyclestrain.affine import left_polar, reciprocal, rotation
 from cyclestrain.data import AffineField, FloatArray
 from cyclestrain.errors import InputError
-from cyclestrain.strain import Reference, Wanted, parse_known, parse_reference, pick_reference, relative_strain
+from cyclestrain.strain import (
+    Reference,
+    Wanted,
+    check_known,
+    parse_known,
+    parse_reference,
+    pick_reference,
+    relative_strain,
+)
 from cyclestrain.strain.known import lattices_text, stored_lattices
 from laws import one_class_field, random_gradient
 
@@ -213,6 +221,24 @@ def test_no_lattice_is_found_in_a_made_up_one(seed: int) -> None:
     bases = np.array([[[0.0, 19.0 + 2 * seed], [27.0, 7.5]]])
     with pytest.raises(InputError, match="no class"):
         absolute(field, bases, [SILICON, GOLD], (PIXEL, 0.02))
+
+
+def test_few_lattices_pass_for_silicon_by_chance() -> None:
+    """Reduced lattices of any shape and spacing: one in a hundred with a camera length, one in ten without."""
+    rng = np.random.default_rng(0)
+    silicon = parse_known(SILICON)
+    passed = {0.02: 0, None: 0}
+    for _ in range(100):
+        angle = np.radians(rng.uniform(60, 90))
+        basis = np.array([[0.0, np.sin(angle)], [1.0, np.cos(angle)]]) * (1.0, rng.uniform(1, 1.8)) * rng.uniform(2, 8)
+        for sigma in passed:
+            try:
+                check_known(basis[None], silicon, None if sigma is None else (1.0, sigma))
+                passed[sigma] += 1
+            except InputError:
+                pass
+    assert passed[0.02] <= 2
+    assert passed[None] <= 10
 
 
 def two_classes(one: str, other: str) -> tuple[AffineField, FloatArray]:

@@ -37,8 +37,12 @@ SURE = 6.0
 """Difference of squared deviations from which one candidate is preferred to another."""
 FEWER = 4.0
 """What it costs to take every second reflection for absent; every fourth costs twice that."""
+MOST_SPARSE = 4
+"""Largest share of the reflections, every fourth, that may be all that is seen."""
 MOST_SHEAR = 3 * STRAINED
+"""Largest difference of shape that is looked at."""
 INTEGERS = np.array(list(product(range(-3, 4), repeat=4)), float).reshape(-1, 2, 2)
+"""Labellings that are tried."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,8 @@ def check_known(bases: FloatArray, lattices: Sequence[KnownLattice], pixel: tupl
 def _matched(
     shapes: Sequence[FloatArray | None], lattices: Sequence[KnownLattice], size: float, sigma: float | None
 ) -> tuple[list[Match | None], list[str]]:
-    options = [[] if shape is None else _options(shape * size, lattices) for shape in shapes]
+    most = 1 if sigma is None else MOST_SPARSE  # without a scale too many lattices would look like part of another
+    options = [[] if shape is None else _options(shape * size, lattices, most) for shape in shapes]
     chosen, names = _assigned(options, sigma)
     if not any(chosen):
         raise InputError(_no_match(shapes, lattices, size if sigma is not None else None, names))
@@ -162,7 +167,7 @@ def _shape(field: AffineField, basis: FloatArray, k: int) -> FloatArray | None:
     return np.diag([np.sign(np.linalg.det(basis)), 1.0]) @ upper
 
 
-def _options(shape: FloatArray, lattices: Sequence[KnownLattice]) -> list[Match]:
+def _options(shape: FloatArray, lattices: Sequence[KnownLattice], most: int) -> list[Match]:
     """For every known lattice its best labelling, for each number of reflections that may be absent."""
     found: list[Match] = []
     determinant = np.abs(np.rint(np.linalg.det(INTEGERS)))
@@ -170,11 +175,11 @@ def _options(shape: FloatArray, lattices: Sequence[KnownLattice]) -> list[Match]
         best: dict[int, Match] = {}
         for mirror in (np.eye(2), np.diag([-1.0, 1.0])):
             vectors = mirror @ lattice.basis @ INTEGERS
-            fits = (np.linalg.det(vectors) * np.linalg.det(shape) > 0) & (determinant >= 1) & (determinant <= 4)
+            fits = (np.linalg.det(vectors) * np.linalg.det(shape) > 0) & (determinant >= 1) & (determinant <= most)
             ratio = shape @ np.linalg.inv(vectors[fits])
             values = np.log(np.linalg.svd(ratio, compute_uv=False))
             shear, dilation = (values[:, 0] - values[:, 1]) / 2, values.mean(1)
-            for number in range(1, 5):
+            for number in range(1, most + 1):
                 at = np.where(determinant[fits] == number, shear, np.inf).argmin()
                 cost = float((shear[at] / STRAINED) ** 2 + FEWER * np.log2(number))
                 near = determinant[fits][at] == number and shear[at] < MOST_SHEAR
