@@ -65,11 +65,8 @@ def fit(
         Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
     resume
         Insist on going on with an interrupted fit.
-    mask, sample
-        Detector pixels and scan positions that may be used: ``.npy`` files, regions, or in Python boolean arrays of
-        shape ``(qy, qx)`` and ``(ry, rx)``.
-    centre, ring, classes, seed, device
-        What is measured unless it is given here, see `cyclestrain.FitSettings`.
+    centre, ring, mask, sample, classes, seed, device
+        What is measured unless it is given here, see `cyclestrain.FitSettings`; masks in Python also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     force
@@ -91,27 +88,21 @@ def fit(
     OutputError
         If the output cannot be written.
     """
-    arguments = {
-        **locals(),
-        "init_from": None if init_from is None else os.fspath(init_from),
-        "mask": mask_words(mask, "--mask"),
-        "sample": mask_words(sample, "--sample"),
-    }
+    words = {"mask": mask_words(mask, "--mask"), "sample": mask_words(sample, "--sample")}
+    arguments = {**locals(), **words, "init_from": None if init_from is None else os.fspath(init_from)}
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
     check_network()
     check_device(settings.device)
     start = known_model(settings.init_from, settings)
-    if output is not None:
-        _check_name(Path(output))
+    _check_name(output)
     opened = open_large(scan, how, memory=memory, output=output, force=force)
     from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
 
     with run_state(opened, settings, output, start, resume=resume) as folder:
-        model = fit_model(
-            opened, settings, progress or SilentProgress(), run=folder, init_from=start.model if start else None
-        )
+        before = start.model if start else None
+        model = fit_model(opened, settings, progress or SilentProgress(), run=folder, init_from=before)
         model.about["reading"] = how.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
@@ -120,7 +111,8 @@ def fit(
     return model
 
 
-def _check_name(output: Path) -> None:
-    if output.suffix != MODEL_SUFFIX:
+def _check_name(name: PathLike | None) -> None:
+    output = Path(name or MODEL_SUFFIX)
+    if name is not None and output.suffix != MODEL_SUFFIX:
         better = output.with_suffix(MODEL_SUFFIX).name
         raise OutputError(f"a model is a {MODEL_SUFFIX} file; call it {better} instead of {output.name}")

@@ -79,13 +79,9 @@ def map(
         In which axes strain is given (degrees from +x to +y), the last stage to run, and a model to apply instead of
         learning from this scan: see `cyclestrain.MapSettings`.
     known
-        Lattice of the sample, for absolute strain, or several to be told apart, see `cyclestrain.MapSettings`; in
-        Python also a mapping, ``{"a": 5.431, "structure": "diamond", "zone": "110"}``, or a sequence of them.
-    mask, sample
-        Detector pixels and scan positions that may be used: ``.npy`` files, regions, or in Python boolean arrays of
-        shape ``(qy, qx)`` and ``(ry, rx)``.
-    centre, ring, ellipse, classes, seed, device
-        What is measured unless it is given here, see `cyclestrain.MapSettings`.
+        Lattice of the sample, for absolute strain, or several; in Python also as mappings ``{"a": 5.431, ...}``.
+    centre, ring, mask, sample, ellipse, classes, seed, device
+        What is measured unless it is given here, see `cyclestrain.MapSettings`; masks in Python also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     force

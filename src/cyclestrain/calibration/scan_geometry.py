@@ -206,8 +206,10 @@ def _tells(best: _Evidence, other: _Evidence) -> bool:
 
 def _why(found: list[tuple[_Evidence, _Evidence]]) -> str:
     best = max((evidence for pair in found for evidence in pair), key=lambda e: e.significance)
-    if best.significance < SIGNIFICANT or best.chance > CHANCE:
+    if best.significance < SIGNIFICANT:
         return "the beam is not deflected by the sample beyond the noise"
+    if best.chance > CHANCE:
+        return "the beam is deflected at too few places that differ from each other"
     if best.share < COHERENT:
         return "the deflection of the beam is not that of a potential, which has no curl, in any orientation"
     return "the deflection of the beam does not tell one handedness from the other"

@@ -89,7 +89,9 @@ def read(path_or_array: Readable, reading: ReadSettings | None = None, **options
     scan_shape, layout = how.scan_shape, _layout(how.shape, how.dtype, how.offset, how.order)
     if scan_shape is not None:  # what the file holds: rows with their flyback
         scan_shape = (scan_shape[0], scan_shape[1] + how.flyback)
-    scan = dataclasses.replace(_open(path_or_array, how.dataset, scan_shape, layout), **stated)
+    scan = _open(path_or_array, how.dataset, scan_shape, layout)
+    if stated:
+        scan = dataclasses.replace(scan, **stated)
     return scan if parts == Parts() else parts.of(scan)
 
 

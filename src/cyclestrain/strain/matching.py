@@ -255,19 +255,15 @@ def _words(
     names: list[str], size: float, sigma: float, members: BoolArray, region: BoolArray | None, stated: bool
 ) -> str:
     which = "; ".join(f"class {k}: {name}" for k, name in enumerate(names)) if len(names) > 1 else names[0]
-    text = f"the known lattice, {which} (known); pixel"
+    text = f"the known lattice, {which} (known), pixel"
     if not members.any():
-        if not sigma:
-            return f"{text} {size:.5g} 1/nm, said to be exact"
-        return (
-            f"{text} {size:.5g} 1/nm +- {100 * sigma:.2g} %, an error that exx and eyy of all positions share and that "
-            "is in their sigma; shear and the difference of exx and eyy are free of it"
-        )
+        exact = "said to be exact" if not sigma else f"+- {100 * sigma:.2g} % (in sigma, the same error everywhere)"
+        return f"{text} {size:.5g} 1/nm {exact}"
     where = "the scan" if region is None else "the region given"
-    why = "" if stated else ", since no pixel size in 1/nm is stated"
+    why = "" if stated else ", since none in 1/nm is stated"
     return (
         f"{text} calibrated to {size:.5g} 1/nm by the mean spacing of {where} ({int(members.sum())} positions){why}: "
-        "shear and the difference of exx and eyy are absolute, dilation is relative to that mean"
+        "exx + eyy is relative to that mean"
     )
 
 
