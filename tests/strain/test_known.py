@@ -260,6 +260,9 @@ def test_phases_are_named_and_others_are_unknown() -> None:
     only = absolute(field, bases, [GOLD], (PIXEL, 0.02))
     assert only.phases == ("unknown", "Au")
     assert only.classes.tolist() == [False, True]
+    blank, text = without_reference(field, only)
+    np.testing.assert_array_equal(blank, field.label == 0)
+    assert "one more --known" in text
 
 
 def test_candidates_that_are_too_much_alike_are_not_chosen_between() -> None:

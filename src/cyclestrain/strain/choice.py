@@ -141,6 +141,11 @@ def without_reference(field: AffineField, reference: Reference) -> tuple[BoolArr
         return none, ""
     names = [f"class {k} ({int((none & (field.label == k)).sum())} positions)" for k in np.unique(field.label[none])]
     what = "its strain is" if len(names) == 1 else "their strain is"
+    if reference.phases:
+        return none, (
+            f"no reference for {' and '.join(names)}, surely none or not surely one of the known lattices: {what} left "
+            "blank. Give its lattice with one more --known, or a region with --reference"
+        )
     return none, (
         f"no reference for {' and '.join(names)}: {what} left blank. Give a region that holds every class, "
         "--reference auto for one of each, or --reference 'class 0' where the lattices correspond"
