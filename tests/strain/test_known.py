@@ -20,6 +20,7 @@ from cyclestrain.strain import (
     parse_reference,
     pick_reference,
     relative_strain,
+    without_reference,
 )
 from cyclestrain.strain.known import lattices_text, stored_lattices
 from laws import one_class_field, random_gradient
