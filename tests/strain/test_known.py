@@ -299,6 +299,21 @@ def test_where_only_every_second_reflection_is_seen() -> None:
     np.testing.assert_allclose(relative_strain(field, reference).exx, left_polar(gradient)[0][..., 1, 1] - 1, atol=1e-9)
 
 
+def test_a_lattice_that_only_looks_square_is_told() -> None:
+    """Tetragonal by 1 %, learned as four-fold: variants turned by 90 degrees cannot be told from strain."""
+    text, rng = "a=4,c=4.04,structure=sc,zone=100", np.random.default_rng(9)
+    basis = parse_known(text)[0].basis / PIXEL
+    turns = rotation(np.arange(4) * np.pi / 2)
+    square = basis @ np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
+    field = one_class_field(reciprocal(some_gradients(rng)), 1e-6, square @ np.linalg.inv(basis))
+    reference = absolute(field, basis[None], [text], (PIXEL, 0.0))
+    assert "turned variants show the difference" in reference.text
+    assert reference.unsure == (0,)
+    gold = parse_known(GOLD)[0].basis / PIXEL
+    four = one_class_field(reciprocal(some_gradients(rng)), 1e-6, turns)
+    assert "turned variants" not in absolute(four, gold[None], [GOLD], (PIXEL, 0.0)).text
+
+
 def test_known_is_what_auto_means_where_a_lattice_is_given() -> None:
     lattices = parse_known(GOLD)
     assert parse_reference("auto", (4, 5), lattices) == Wanted("known", lattices=lattices)

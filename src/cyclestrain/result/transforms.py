@@ -152,6 +152,7 @@ class Transforms:
         raw, context = self.on_a_true_detector(self.raw), self.on_a_true_detector(self.best)
         reference = pick_reference(raw, wanted, self.bases)
         blank, missing = without_reference(context, reference)
+        several = context.usable & np.isin(context.label, reference.unsure)
         near = grain_rotation(relative_strain(context, reference), context)
         systematic = SYSTEMATIC / float(self.lengths.min())
         (alone, _), (best, unsure) = (
@@ -169,7 +170,7 @@ class Transforms:
         label = np.where(raw.usable, raw.label, -1)
         kind: Literal["region", "ideal", "known"]
         kind = "known" if reference.phases else "ideal" if reference.absolute else "region"
-        return Strained(best, alone, reference, blank, unsure, angle, notes, positions, kind, label)
+        return Strained(best, alone, reference, blank, unsure | several, angle, notes, positions, kind, label)
 
     def _turned(self, maps: StrainMaps, angle: float) -> StrainMaps:
         """Strain in the axes that are wanted."""

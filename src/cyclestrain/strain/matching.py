@@ -37,6 +37,8 @@ SURE = 6.0
 """Difference of squared deviations from which one candidate is preferred to another."""
 FEWER = 4.0
 """What it costs to take every second reflection for absent; every fourth costs twice that."""
+SAME_SHAPE = 1e-3
+"""Difference of a labelling of the known lattice from a rotation above which it is none of its symmetries."""
 MOST_SPARSE = 4
 """Largest share of the reflections, every fourth, that may be all that is seen."""
 MOST_SHEAR = 3 * STRAINED
@@ -112,18 +114,38 @@ def known_reference(
     members = np.zeros(field.label.shape, bool)
     if sigma is None:
         size, sigma, members = _calibrated(field, bases, chosen, region)
-    n = len(bases)
+    n, odd = len(bases), []
     gradient, covariance = np.full((n, 2, 2), np.nan), np.full((n, 4, 4), np.nan)
     for k, match in enumerate(chosen):
         if match is not None:
+            if _looks_more_symmetric(match, bases[k], field.operators[k]):
+                odd.append(k)
             upright = rotation(-np.arctan2(match.vectors[0, 0], match.vectors[1, 0]))
             gradient[k] = deformation(upright @ match.vectors @ np.linalg.inv(bases[k]) / size)
             covariance[k] = 0.0
     return Reference(
         members, gradient, covariance, np.ones(n), absolute=True, scale_sigma=sigma, phases=tuple(names),
         parameters=tuple(np.nan if match is None else match.lattice.parameter for match in chosen),
-        pixel=(size, sigma), text=_words(names, size, sigma, members, region, bool(pixel)),
+        pixel=(size, sigma), text=_words(names, size, sigma, members, region, bool(pixel)) + _variants(odd),
+        unsure=tuple(odd),
     )  # fmt: skip
+
+
+def _looks_more_symmetric(match: Match, basis: FloatArray, operators: FloatArray) -> bool:
+    """Whether some labelling that the entry takes for equivalent is none of the known lattice."""
+    across = match.vectors @ np.linalg.inv(basis)
+    turns = across @ operators @ np.linalg.inv(across)
+    return bool(np.abs(turns @ turns.swapaxes(-1, -2) - np.eye(2)).max(initial=0.0) > SAME_SHAPE)
+
+
+def _variants(odd: list[int]) -> str:
+    if not odd:
+        return ""
+    which = " and ".join(f"class {k}" for k in odd)
+    return (
+        f"; {which} was learned as more symmetric than its lattice is, so grains of it that are turned variants show "
+        "the difference as strain"
+    )
 
 
 def check_known(bases: FloatArray, lattices: Sequence[KnownLattice], pixel: tuple[float, float] | None) -> None:

@@ -38,6 +38,8 @@ class Reference:
         Name and lattice constant, angstrom, of the known lattice of each entry; empty where none was given.
     pixel
         Size of a detector pixel, 1/nm, with which a known lattice was compared, and its relative uncertainty.
+    unsure
+        Entries that were learned as more symmetric than their known lattice is: strain depends on the labelling.
     """
 
     mask: BoolArray
@@ -50,6 +52,7 @@ class Reference:
     phases: tuple[str, ...] = ()
     parameters: tuple[float, ...] = ()
     pixel: tuple[float, float] | None = None
+    unsure: tuple[int, ...] = ()
 
     @property
     def classes(self) -> BoolArray:
