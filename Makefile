@@ -1,7 +1,9 @@
 # Every target sets up what it needs in .venv, once; nothing has to be installed by hand but Python >= 3.11 and make.
 #   make demo    simulate a noisy scan, map it, compare with the truth, draw the figures
 #   make test    the whole check: lint, types, layers, tests (what CI runs)
+#   make audit   known vulnerabilities of the pinned packages, and a bill of materials in build/
 #   make docs    the documentation site in build/docs: every tutorial is run, a warning is an error
+#   make test-wheel    the tests on the wheel as it is released, without the repository
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,8 +11,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
+EPOCH   := SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct 2>/dev/null || echo 1700000000)
 
-.PHONY: demo test lint types layers pytest slow format docs docs-figures clean
+.PHONY: demo test lint types layers pytest slow format audit docs docs-figures dist test-wheel size clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -38,6 +41,13 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Tools of their own environment: they must not change the one that they look at.
+audit: $(VENV)/.installed
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip --disable-pip-version-check install -q pip-audit cyclonedx-bom
+	build/audit/bin/cyclonedx-py environment $(BIN)/python -o build/sbom.json
+	build/audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip
+
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -j 2 -b html docs build/docs
 
@@ -45,6 +55,29 @@ docs-figures: $(VENV)/.installed
 	$(BIN)/cyclestrain demo build/docs-figures --force
 	mkdir -p docs/images
 	cp build/docs-figures/strain.png docs/images/demo.png
+
+# Wheel and source distribution, with the date of the last commit: built twice, the same bytes.
+dist: $(VENV)/.installed-dev
+	rm -rf dist build/again
+	$(EPOCH) $(BIN)/python -m build -q
+	$(EPOCH) $(BIN)/python -m build -q -o build/again
+	for file in dist/*; do cmp $$file build/again/$$(basename $$file); done
+
+# The wheel alone, with the tests of the source distribution and no other file of this repository.
+test-wheel: dist
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install -q "$(TORCH)"
+	build/wheel/venv/bin/python -m pip install -q -c constraints.txt "$$(echo dist/*.whl)[dev]"
+	tar -xzf dist/*.tar.gz -C build/wheel && rm -r build/wheel/cyclestrain-*/src
+	cd build/wheel/cyclestrain-* && ../venv/bin/pytest -n $(WORKERS) $(or $(ARGS),tests)
+
+# Megabytes of files that the default install brings, without byte code.
+size: dist
+	rm -rf build/size && $(PYTHON) -m venv build/size
+	build/size/bin/python -m pip install -q --no-compile -c constraints.txt dist/*.whl
+	build/size/bin/python -m pip uninstall -q -y pip setuptools
+	du -sm build/size/lib
 
 clean:
 	rm -rf $(VENV) build dist cyclestrain-demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
@@ -64,5 +97,6 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install -q "$(TORCH)"
 	$(PIP) install -q -c constraints.txt -e ".[docs]"
 	touch $@

@@ -61,6 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("multislice-scans"), help="scans, made where missing")
     parser.add_argument("--scan", type=int, default=24, help="positions along each side")
     parser.add_argument("--sets", choices=["develop", "held-out"], help="thick crystals of many kinds instead")
+    parser.add_argument("--seed", type=int, default=1, help="of the noise of thick crystals")
     parser.add_argument("--peers", nargs="*", choices=["py4dstem", "quantem"], default=["py4dstem", "quantem"])
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "benchmark")
     return parser.parse_args()
@@ -105,10 +106,10 @@ def recorded_thick(name: str, background: float, given: argparse.Namespace) -> P
     clean = given.folder / f"{plain}_{given.scan}.h5"
     if not clean.exists():
         save(SETS[name].make((given.scan, given.scan)), clean)
-    path = clean.with_name(f"{clean.stem}_{background:g}.h5")
+    path = clean.with_name(f"{clean.stem}_{background:g}_{given.seed}.h5")
     if not path.exists():
         made = SimulatedScan(read(clean), load_truth(clean))
-        save(SETS[name].record(made, background=background, seed=1), path)
+        save(SETS[name].record(made, background=background, seed=given.seed), path)
     return path
 
 

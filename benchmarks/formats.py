@@ -221,7 +221,8 @@ is what that very file states. Measured files are those of the tests of RosettaS
 variable `ROSETTASCIIO_DATA` names, `rsciio/tests/data` of a copy of its repository) and others; they are not part of
 this repository. `cyclestrain info FILE` says the same about yours. *Damaged* are versions of the file that were cut,
 flipped, overwritten, holed or shifted somewhere: each was refused with a sentence or read (the damage lies within a
-pattern, or where nobody looks), in time and within 3 GiB of address space.
+pattern, or where nobody looks), in time and within 3 GiB of address space. Compressed HDF5
+(bitshuffle, LZ4, Blosc: Dectris, Arina), Zarr and blockfiles need `pip install 'cyclestrain[formats]'`, and say so.
 
 | format | read as | lazy | calibration found | tested with | damaged |
 |---|---|---|---|---|---|"""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+from sphinx_gallery.scrapers import figure_rst
 from sphinx_gallery.sorting import ExplicitOrder
 
 import cyclestrain as cs
@@ -19,6 +22,21 @@ TUTORIALS = (
     "py4dstem",
     "hyperspy",
 )
+
+drawn: list[Any] = []
+"""Figures that are on a page already: the value of a cell stays until another cell has one."""
+
+
+def scrape_shown(block: tuple[Any, ...], block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+    """Figures that a cell ends with, as a notebook shows them: those of cyclestrain are not pyplot's."""
+    shown = block_vars["example_globals"].get("___")
+    if not hasattr(shown, "_repr_png_") or shown in drawn:
+        return ""
+    drawn.append(shown)
+    path = Path(next(block_vars["image_path_iterator"]))
+    path.write_bytes(shown._repr_png_())
+    return figure_rst([str(path)], gallery_conf["src_dir"])
+
 
 project = "cyclestrain"
 author = "The cyclestrain developers"
@@ -61,11 +79,12 @@ sphinx_gallery_conf = {
     "within_subsection_order": ExplicitOrder([f"{name}.py" for name in TUTORIALS]),
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,
+    "capture_repr": ("_repr_html_",),
     "show_memory": False,
     "show_signature": False,
     "remove_config_comments": True,
     "download_all_examples": True,
-    "image_scrapers": ("matplotlib",),
+    "image_scrapers": ("matplotlib", scrape_shown),
     "matplotlib_animations": False,
     "min_reported_time": 1,
 }

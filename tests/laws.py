@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from cyclestrain.affine import rotation
-from cyclestrain.data import AffineField, FloatArray, Scan
-from cyclestrain.pattern import Entry, Priors, Probe, Start, disk_profile
+from cyclestrain.data import AffineField, FloatArray, IntArray, Scan
+from cyclestrain.pattern import Candidates, Entry, Priors, Probe, Start, disk_profile
 from cyclestrain.simulation import Acquisition, SimulatedScan
 from cyclestrain.simulation.patterns import make_pattern_model
 from cyclestrain.simulation.sample import Sample, make_truth
@@ -33,7 +33,17 @@ def random_gradient(rng: np.random.Generator, strain: float = 0.02, turn: float 
 def lattices_seen(field: AffineField, reach: float = 30.0, apart: float = 1.0) -> Lattices:
     """Entries with reflections all around at one length, whose disks are two from a distance `apart`, pixels."""
     table, n = field.operator_table, len(field.operators)
-    return Lattices(table.operators, table.order, np.tile(reach**2 / 2 * np.eye(2), (n, 1, 1)), np.full(n, apart))
+    moment = np.tile(reach**2 / 2 * np.eye(2), (n, 1, 1))
+    return Lattices(table.operators, table.order, moment, np.full(n, apart), np.full(n, 3 * apart))
+
+
+def candidates_apart(
+    label: IntArray, affine: FloatArray, gain: FloatArray, like: IntArray, centre: FloatArray
+) -> Candidates:
+    """Candidates none of which is near the own fit, see `cyclestrain.pattern.Candidates`."""
+    n, k = label.shape
+    far = np.full((n, k, 2, 2), np.nan)
+    return Candidates(label, affine, gain, like, centre, far, np.ones(n), np.zeros((n, k)))
 
 
 def one_class_field(

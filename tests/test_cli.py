@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from PIL import Image
 
 import cyclestrain as cs
 from cyclestrain import api, cli
@@ -66,6 +68,8 @@ def test_every_argument_of_a_function_is_an_option_of_its_command(
         positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and name != "output"
         shown = name.upper() if positional else "--" + {"scan_shape": "scan"}.get(name, name).replace("_", "-")
         assert shown in text
+        if name == "options" and command == "show":
+            continue
     if "reading" in inspect.signature(getattr(api, command)).parameters:
         options = {"scan" if name == "scan_shape" else name.replace("_", "-") for name in READING}
         assert {f"--{option}" for option in options} <= set(text.split())
@@ -105,7 +109,8 @@ def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     monkeypatch.setattr(api, "map", record)
     line = (
-        "map a.h5 -o b.nc --reference 0:4,0:4 --axes scan --scan-rotation 12 --until refine --centre 3 4.5 --ring 5 60"
+        "map a.h5 -o b.nc --reference 0:4,0:4 --axes scan --along 2 1 --scan-rotation 12 --until refine "
+        "--centre 3 4.5 --ring 5 60"
     )
     reading = (
         "--shape 4 4 64 64 --dtype >u2 --offset 8 --order F --flyback 1 --scan-roi 0:2,: --detector-roi :,0:9".split()
@@ -121,6 +126,7 @@ def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "output": "b.nc",
         "reference": "0:4,0:4",
         "axes": "scan",
+        "along": (2, 1),
         "scan_rotation": 12.0,
         "until": "refine",
         "centre": (3.0, 4.5),
@@ -320,3 +326,138 @@ def test_export_writes_what_the_extension_says(result: Path, name: str, capsys: 
 def test_only_a_model_has_an_encoder(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["export", str(result), "-o", str(result.with_name("encoder.onnx"))]) == 1
     assert "only a model has an encoder" in error_of(capsys)
+
+
+def test_alone_it_shows_the_three_things_people_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    text = capsys.readouterr().out
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("  cyclestrain")] == [
+        "demo",
+        "map",
+        "show",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["mpa", "scan.h5"], 'Did you mean "map"'),
+        (["map", "scan.h5", "--refrence", "auto"], "Did you mean --reference"),
+        (["map", "scan.h5", "--roi", "0:4,0:4"], "--scan-roi (positions) or --detector-roi (pixels)"),
+        (["map", "scan.h5", "--center=3"], "--centre here"),
+        (["show", "a.nc", "--width", "wide"], "--width"),
+    ],
+)
+def test_wrong_usage_says_what_was_meant(typed: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(typed) == 2
+    assert expected in error_of(capsys)
+
+
+def test_help_has_what_people_set_before_what_experts_do(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of("map", capsys)
+    order = [text.index(name) for name in ("─ What people set", "─ Reading the file", "─ Expert", "─ Every command")]
+    assert order == sorted(order)
+    assert order[0] < text.index("--reference") < order[1] < text.index("--scan-roi") < order[2] < text.index("--seed")
+
+
+def test_quiet_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["simulate", "uniform", *SMALL, "-o", str(tmp_path / "a.h5"), "--quiet"]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr() == ("", "")
+    assert cli.main(arguments) == 1  # an error is told all the same
+    assert "--force" in error_of(capsys)
+
+
+def test_json_is_one_line_for_scripts(scan: Path, result: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert cli.main(["--json", "show", str(result), "-o", str(result.with_name("a.png"))]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == ({"output": str(result.with_name("a.png"))}, "")
+    assert cli.main(["info", str(scan), "--json"]) == 0
+    assert "2 x 3 positions" in json.loads(capsys.readouterr().out)["lines"][2]
+
+
+def test_who_reads_may_stop(result: Path) -> None:
+    code = f"import sys; from cyclestrain.cli import main; sys.exit(main(['info', {str(result)!r}]))"
+    line = f'{sys.executable} -c "{code}" | head -n 1; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("maps of 8 ry x 9 rx")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_options(shell: Any) -> None:
+    script = cli.app.generate_completion(shell=shell)
+    for word in ("simulate", "scan-roi", "reference"):
+        assert word in script
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.csv", "OUT.TIF"])
+def test_a_map_is_not_called_a_picture(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["map", "scan.h5", "-o", str(tmp_path / name)]) == 1
+    assert ".nc, not as" in error_of(capsys)
+
+
+class TestShow:
+    def test_chosen_maps_in_a_column_of_a_journal(self, result: Path) -> None:
+        figure = cs.show(result, maps=("exx", "dilation", "exy_sigma"), width=85, font=6)
+        assert figure.get_figwidth() * 25.4 == pytest.approx(85)
+        titles = [axes.get_label() for axes in figure.axes if axes.get_label()]
+        assert [("xx" in t, "dilation" in t, "sigma" in t) for t in titles[:3]] == [
+            (True, False, False), (True, True, False), (False, False, True),
+        ]  # fmt: skip
+
+    def test_limits_colours_and_resolution(self, result: Path) -> None:
+        target = result.with_name("a.png")
+        arguments = "--limit 0.7 --rotation-limit 2 --colours cork --dpi 100 --maps exx rotation".split()
+        assert cli.main(["show", str(result), "-o", str(target), *arguments]) == 0
+        with Image.open(target) as image:
+            assert image.width == int(180 / 25.4 * 100)
+        figure = cs.show(result, limit=0.7, rotation_limit=2.0, colours="cork", maps=("exx", "rotation"))
+        images = [image for axes in figure.axes for image in axes.get_images()]
+        assert [image.get_clim() for image in images] == [(-0.7, 0.7), (-2.0, 2.0)]
+        assert {image.get_cmap().name for image in images} == {"cork"}
+
+    def test_a_part(self, result: Path) -> None:
+        whole, part = (cs.show(result, crop=crop) for crop in (None, "2:6,1:8"))
+        shapes = [figure.axes[1].get_images()[0].get_array().shape for figure in (whole, part)]
+        assert shapes == [(8, 9), (4, 7)]
+
+    def test_text_stays_text(self, result: Path) -> None:
+        cs.show(result, result.with_name("a.svg"), width=170)
+        cs.show(result, result.with_name("a.pdf"), width=85)
+        assert "<text" in result.with_name("a.svg").read_text()
+        assert b"/Type3" not in result.with_name("a.pdf").read_bytes()
+
+    def test_noise_is_not_drawn_as_structure(self, result: Path) -> None:
+        maps = cs.load(result)
+        quiet = maps.assign(exx=0 * maps.exx, eyy=0 * maps.eyy, exy=0 * maps.exy, rotation=0 * maps.rotation)
+        quiet = quiet.assign({f"{name}_sigma": 0 * maps.exx + 2e-3 for name in ("exx", "eyy", "exy", "rotation")})
+        images = [image for axes in cs.show(quiet).axes for image in axes.get_images()]
+        assert all(image.get_clim()[1] >= 0.4 for image in images[:3])  # percent, twice sigma
+        assert images[3].get_clim()[1] >= np.degrees(4e-3) * (1 - 1e-9)
+
+    def test_the_truth_of_a_simulation(self, scan: Path) -> None:
+        truth, figure = load_truth(scan), cs.show(scan)
+        image = next(axes.get_images()[0] for axes in figure.axes if axes.get_images())
+        np.testing.assert_allclose(image.get_array(), 100 * truth["exx"], atol=1e-9)
+        assert any("simulated truth" in text.get_text() for text in figure.texts)
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (["--maps", "exz"], "there is no map 'exz'"),
+            (["--colours", "vikk"], "did you mean vik"),
+            (["--crop", "0:99,0:1"], "does not lie inside 8 rows"),
+            (["--width", "5"], "width"),
+        ],
+    )
+    def test_what_cannot_be_is_said(self, result: Path, options: list[str], expected: str, capsys: Any) -> None:
+        assert cli.main(["show", str(result), "-o", str(result.with_name("a.png")), *options]) == 1
+        assert expected in error_of(capsys)
+        assert not result.with_name("a.png").exists()
+
+
+def test_info_prints_as_lines_in_a_session(scan: Path) -> None:
+    assert repr(cs.info(scan)) == str(cs.info(scan))
+    assert "\n" in repr(cs.info(scan))

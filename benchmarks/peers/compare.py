@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE))
 from environments import PEERS  # noqa: E402
 from lattice_fit import Told  # noqa: E402
 
+from cyclestrain.affine import rotation  # noqa: E402
 from cyclestrain.data import AffineField  # noqa: E402
 from cyclestrain.simulation.lattice import make_lattice  # noqa: E402
 from cyclestrain.strain import relative_strain  # noqa: E402
@@ -53,8 +54,11 @@ def tell(truth: xr.Dataset, path: Path) -> Path:
     return path
 
 
-def run_peer(peer: str, mode: str, scan: Path, told: Path, reference: np.ndarray) -> PeerRun:
-    """Run `peer` on a scan file; its deformation gradients are made relative to `reference` as ours are."""
+def run_peer(peer: str, mode: str, scan: Path, told: Path, reference: np.ndarray, fold: int = 1) -> PeerRun:
+    """Run `peer` on a scan file; its deformation gradients are made relative to `reference` as ours are.
+
+    With the `fold` of the lattice's axis the labelling that turns least is taken, as for ours; otherwise the one told.
+    """
     output = told.with_name(f"{told.stem}_{peer}_{mode}.npz")
     command = [PEERS[peer](), HERE / f"run_{peer}.py", scan, told, output, *MODES[peer][mode]]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
@@ -62,15 +66,16 @@ def run_peer(peer: str, mode: str, scan: Path, told: Path, reference: np.ndarray
     with np.load(output) as file:
         gradient, speed = file["F"], float(file["patterns"] / file["seconds"])
     output.unlink()
-    return PeerRun(relative_maps(gradient, reference), speed)
+    return PeerRun(relative_maps(gradient, reference, fold), speed)
 
 
-def relative_maps(gradient: np.ndarray, reference: np.ndarray) -> xr.Dataset:
+def relative_maps(gradient: np.ndarray, reference: np.ndarray, fold: int = 1) -> xr.Dataset:
     """Strain maps from absolute deformation gradients, shape ``(ry, rx, 2, 2)``, relative to a region."""
+    operators = rotation(2 * np.pi * np.arange(fold) / fold)
     valid = np.isfinite(gradient).all((-1, -2))
     affine = np.linalg.inv(np.where(valid[..., None, None], gradient, np.eye(2))).swapaxes(-1, -2)
     covariance = np.broadcast_to(1e-6 * np.eye(4), (*valid.shape, 4, 4))  # equal weights
-    field = AffineField(affine, covariance, np.zeros(valid.shape, np.int64), valid, (np.eye(2)[None],))
+    field = AffineField(affine, covariance, np.zeros(valid.shape, np.int64), valid, (operators,))
     dims = ("ry", "rx")
     names = ("exx", "eyy", "exy", "rotation")
     if (reference & valid).any():

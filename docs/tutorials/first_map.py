@@ -41,7 +41,6 @@ print(cs.info(folder / "scan.h5"))
 
 maps = cs.map(folder / "scan.h5", folder / "strain.nc")
 cs.show(maps)
-plt.show()
 
 # %%
 # Blank means: no valid result. It never means zero. What was found, chosen and doubted, in words:

@@ -6,6 +6,7 @@ A ``Signal2D`` in, with its calibration; maps out as a ``Signal2D``, lazily if y
 """
 
 import hyperspy.api as hs
+import matplotlib.pyplot as plt
 import numpy as np
 
 import cyclestrain as cs
@@ -33,3 +34,4 @@ print(maps.attrs["real_step"], maps.attrs["real_unit"]) if "real_step" in maps.a
 strain = maps.strain.to_hyperspy()
 print(strain)
 strain.inav[0].plot()
+plt.show()

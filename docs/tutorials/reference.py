@@ -8,8 +8,6 @@ Strain is relative to something. What "zero" is changes every number of the map,
 import tempfile
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-
 import cyclestrain as cs
 
 folder = Path(tempfile.mkdtemp())
@@ -23,7 +21,6 @@ print(maps.attrs["reference"])
 # unstrained.
 
 cs.show(maps)
-plt.show()
 
 # %%
 # A region of your own
@@ -33,7 +30,6 @@ plt.show()
 
 far = maps.strain.relative_to("0:8,0:32")
 cs.show(far)
-plt.show()
 
 # %%
 # On the command line: ``cyclestrain map scan.h5 --reference 0:8,0:32``. A map of its own keeps

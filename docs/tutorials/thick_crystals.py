@@ -29,7 +29,6 @@ plt.show()
 
 maps = cs.map(scan.scan)
 cs.show(maps)
-plt.show()
 
 # %%
 # How far from the truth?

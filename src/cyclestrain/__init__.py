@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
     from cyclestrain.progress import RichProgress
-    from cyclestrain.settings import FitSettings, MapSettings, ReadSettings
+    from cyclestrain.settings import FitSettings, MapSettings, ReadSettings, ShowSettings
 
 # Before torch is loaded: its idle threads would otherwise spin, and starve numba's (measured: five times slower).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -37,6 +37,7 @@ __all__ = [
     "ReadSettings",
     "RichProgress",
     "Scan",
+    "ShowSettings",
     "benchmark",
     "demo",
     "export",
@@ -60,6 +61,7 @@ _HOME = {
     "ReadSettings": "settings",
     "RichProgress": "progress",
     "Scan": "data",
+    "ShowSettings": "settings",
     "benchmark": "api",
     "demo": "api",
     "export": "api",

@@ -1,31 +1,62 @@
 """The command line: every function of `cyclestrain.api` becomes a command, with its own arguments and documentation.
 
-Exit codes: 0 fine, 1 an error the user can act on, 2 wrong usage, 130 interrupted.
+Exit codes: 0 fine, 1 an error the user can act on, 2 wrong usage, 130 interrupted. Results go to the standard output,
+progress and errors to the standard error. For scripts, ``--quiet`` leaves out progress and ``--json`` prints one line
+of JSON instead of sentences.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Unpack, get_origin, get_type_hints
+from typing import Annotated, Any, Unpack, get_args, get_origin, get_type_hints
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
+from pydantic import BaseModel
 
 from cyclestrain import api
-from cyclestrain.errors import CyclestrainError
+from cyclestrain.errors import CyclestrainError, printable
 from cyclestrain.memory import available_memory
-from cyclestrain.progress import RichProgress
-from cyclestrain.settings import FitSettings, MapSettings, ReadOptions, ReadSettings
+from cyclestrain.progress import Progress, RichProgress, SilentProgress
+from cyclestrain.settings import FitSettings, MapSettings, ReadOptions, ReadSettings, ShowOptions, ShowSettings
 from cyclestrain.version import __version__
 
 __all__ = ["app", "main"]
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
-_Flag = Annotated[bool, Parameter(show_default=False)]
+WELCOME = """\
+cyclestrain {version}: strain, rotation and phase maps from extremely noisy 4D-STEM scans
+
+  cyclestrain demo                              simulate a noisy scan, map it, compare it with its truth
+  cyclestrain map scan.h5 -o strain.nc          map a scan: .mib .h5 .dm4 .blo .emd .zarr .npy .mat ...
+  cyclestrain show strain.nc -o strain.png      draw the maps, also as .svg or .pdf
+
+cyclestrain --help lists every command, cyclestrain map --help every option of one.
+"""
+MEANT = {
+    "--roi": "--scan-roi (positions) or --detector-roi (pixels)",
+    "--crop": "--scan-roi (positions) or --detector-roi (pixels)",
+    "--center": "--centre",
+    "--scan-shape": "--scan",
+    "--binning": "--bin",
+    "--out": "--output",
+    "--overwrite": "--force",
+    "--ref": "--reference",
+    "--threads": "the environment variable NUMBA_NUM_THREADS",
+}
+"""What people type, and what it is called here; for options that the command does not have."""
+SET, READING = Group("What people set", sort_key=1), Group("Reading the file", sort_key=2)
+EXPERT, ALWAYS = Group("Expert", sort_key=3), Group("Every command", sort_key=4)
+EXPERTS = ("centre", "ring", "ellipse", "classes", "memory", "seed", "device", "along", "epochs", "init_from", "resume")
+"""Options that are measured, or right, unless a person knows better."""
+_Flag = Annotated[bool, Parameter(show_default=False, group=ALWAYS)]
 
 app = App(
     name="cyclestrain",
@@ -42,7 +73,7 @@ _TYPED["Known"] = list[str]
 # What the settings say of their fields.
 _HELP = {
     name: " ".join(str(field.description).split())
-    for group in (MapSettings, FitSettings, ReadSettings)
+    for group in (MapSettings, FitSettings, ReadSettings, ShowSettings)
     for name, field in group.model_fields.items()
 }
 _RETURNED: dict[str, Any] = {
@@ -54,13 +85,18 @@ _RETURNED: dict[str, Any] = {
 }
 
 
+GROUPS: dict[Any, type[BaseModel]] = {ReadOptions: ReadSettings, ShowOptions: ShowSettings}
+"""Settings whose fields are the keywords of a function."""
+
+
 def _flat(function: Callable[..., Any], hints: dict[str, Any]) -> Iterator[tuple[inspect.Parameter, Any]]:
     """Parameters of a function with their types: groups are taken apart into the options they consist of."""
     for name, parameter in inspect.signature(function).parameters.items():
         if get_origin(hints[name]) is Unpack:  # the keywords of a group of settings
-            for option, field in ReadSettings.model_fields.items():
+            (group,) = get_args(hints[name])
+            for option, field in GROUPS[group].model_fields.items():
                 keyword = inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=field.default)
-                yield keyword, ReadOptions.__annotations__[option]
+                yield keyword, group.__annotations__[option]
         elif name not in ("progress", "reading"):
             yield parameter, hints[name]
 
@@ -71,12 +107,16 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
     spelling: dict[str, Any] = {"help": _HELP[parameter.name]} if parameter.name in _HELP else {}
     if parameter.default is None or parameter.default is False:
         spelling["show_default"] = False
+    if kind is inspect.Parameter.KEYWORD_ONLY:
+        read = parameter.name in ReadSettings.model_fields
+        spelling["group"] = READING if read else EXPERT if parameter.name in EXPERTS else SET
     if parameter.name == "output":
+        spelling["group"] = SET
         kind = inspect.Parameter.KEYWORD_ONLY
         spelling |= {"name": ["--output", "-o"], "help": output}
     elif parameter.name == "scan_shape":
         spelling["name"] = "--scan"
-    elif parameter.name in ("shape", "backgrounds"):
+    elif parameter.name in ("shape", "backgrounds", "maps", "formats"):
         spelling["consume_multiple"] = True
     elif kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
         kind = inspect.Parameter.POSITIONAL_ONLY
@@ -101,36 +141,62 @@ def _command(function: Callable[..., Any], output: str = "") -> Callable[[Callab
     return register
 
 
+@dataclass
+class _Voice:
+    """How a command speaks: in sentences, in JSON for scripts, or not at all."""
+
+    quiet: bool = False
+    json: bool = False
+
+    @property
+    def progress(self) -> Progress:
+        """Where a run reports to."""
+        return SilentProgress() if self.quiet or self.json else RichProgress()
+
+    def say(self, text: str, **facts: Any) -> None:
+        """Say what was done, or print its facts."""
+        if self.json:
+            print(json.dumps(facts, default=str))
+        elif not self.quiet:
+            _say(text)
+
+
+voice = _Voice()
+
+
 @_command(api.demo)
 def _demo(*arguments: Any, **options: Any) -> None:
-    made = api.demo(*arguments, **options, progress=RichProgress())
-    for accuracy in made.accuracy:
-        print(accuracy, end="\n\n")
-    print("wrote", *made.files, sep="\n  ")
+    made = api.demo(*arguments, **options, progress=voice.progress)
+    tables = "\n\n".join(str(accuracy) for accuracy in made.accuracy)
+    names = [str(file) for file in made.files]
+    voice.say("\n  ".join([f"{tables}\n\nwrote", *names]), files=names)
 
 
 @_command(api.simulate, output="HDF5 file to write, patterns and truth; by default PHANTOM.h5.")
 def _simulate(phantom: str = "polycrystal", **options: Any) -> None:
     output = options.pop("output", None) or f"{phantom}.h5"
     spelled = {name.replace("-", "_"): _scalar(value) for name, value in options.items()}
-    api.simulate(phantom, output, **spelled, progress=RichProgress())
-    print(f"wrote {output}")
+    api.simulate(phantom, output, **spelled, progress=voice.progress)
+    voice.say(f"wrote {output}", output=output)
 
 
 @_command(api.map, output="File to write; by default SCAN_strain.nc, for a repeated run RESULT_again.nc.")
 def _map(scan: str | None = None, **options: Any) -> None:
     again = f"{Path(options['config']).stem}_again.nc" if options.get("config") else "strain.nc"
     output = options.pop("output", None) or (f"{Path(scan).stem}_strain.nc" if scan else again)
-    maps = api.map(scan, output, **options, progress=RichProgress())
-    print(f"wrote {output}: {int(maps['valid'].sum())} of {maps['valid'].size} positions valid")
+    maps = api.map(scan, output, **options, progress=voice.progress)
+    valid, positions = int(maps["valid"].sum()), int(maps["valid"].size)
+    text = f"wrote {output}: {valid} of {positions} positions valid"
+    voice.say(text, output=output, valid=valid, positions=positions, reference=maps.attrs["reference"])
 
 
 @_command(api.fit, output="Model to write, a .safetensors file; by default SCAN_model.safetensors.")
 def _fit(scan: str, **options: Any) -> None:
     output = options.pop("output", None) or f"{Path(scan).stem}_model.safetensors"
-    model = api.fit(scan, output, **options, progress=RichProgress())
-    kept = model.log.kept
-    print(f"wrote {output}: {len(model.material.dictionary.entries)} entries, held-out deviance {kept.held_out:.4f}")
+    model = api.fit(scan, output, **options, progress=voice.progress)
+    entries, held_out = len(model.material.dictionary.entries), model.log.kept.held_out
+    text = f"wrote {output}: {entries} entries, held-out deviance {held_out:.4f}"
+    voice.say(text, output=output, entries=entries, held_out=held_out)
 
 
 @_command(
@@ -141,27 +207,36 @@ def _fit(scan: str, **options: Any) -> None:
 def _show(result: str, **options: Any) -> None:
     output = options.pop("output", None) or f"{Path(result).stem}.png"
     api.show(result, output, **options)
-    print(f"wrote {output}")
+    voice.say(f"wrote {output}", output=output)
 
 
 @_command(api.report, output="Page to write; by default RESULT.html.")
 def _report(result: str, output: str | None = None, **options: Any) -> None:
-    print(f"wrote {api.report(result, output or f'{Path(result).stem}.html', **options)}")
+    _say(f"wrote {api.report(result, output or f'{Path(result).stem}.html', **options)}")
 
 
 @_command(api.export, output="File to write; its extension names the target.")
 def _export(result: str, output: str, **options: Any) -> None:
-    print(f"wrote {', '.join(map(str, api.export(result, output, **options)))}")
+    files = [str(file) for file in api.export(result, output, **options)]
+    voice.say(f"wrote {', '.join(files)}", files=files)
 
 
 @_command(api.info)
 def _info(file: str, **options: Any) -> None:
-    print(api.info(file, **options))
+    text = str(api.info(file, **options))
+    _say(json.dumps({"file": file, "lines": text.splitlines()}) if voice.json else text)
 
 
 @_command(api.benchmark)
 def _benchmark(*arguments: Any, **options: Any) -> None:
-    print(api.benchmark(*arguments, **options))
+    text = str(api.benchmark(*arguments, **options))
+    _say(json.dumps({"lines": text.splitlines()}) if voice.json else text)
+
+
+def _say(text: str) -> None:
+    """Print text line by line, with whatever would steer the terminal spelled out."""
+    for line in text.split("\n"):
+        print(printable(line))
 
 
 def _scalar(value: Any) -> Any:
@@ -179,18 +254,35 @@ def _fail(message: str) -> None:
 
 
 @app.meta.default
-def _launch(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], debug: _Flag = False) -> int:
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    debug: _Flag = False,
+    quiet: _Flag = False,
+    json: _Flag = False,
+) -> int:
     """Run a command.
 
     Parameters
     ----------
     debug
         Show the traceback of an error.
+    quiet
+        Show no progress and say nothing where all is well.
+    json
+        Print one line of JSON instead of sentences, and no progress.
     """
+    voice.quiet, voice.json = quiet, json
     try:
-        app(tokens, exit_on_error=False)
-    except CycloptsError:
-        raise
+        if tokens:
+            app(tokens, exit_on_error=False, print_error=False)
+        else:
+            print(WELCOME.format(version=__version__), end="")
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has read enough: `cyclestrain info ... | head`
+        _close_output()
+    except CycloptsError as error:
+        _wrong_usage(error)
+        return WRONG_USAGE
     except KeyboardInterrupt as stop:
         _fail("; ".join(["interrupted", *getattr(stop, "__notes__", ())]))
         return INTERRUPTED
@@ -202,12 +294,29 @@ def _launch(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=T
     return 0
 
 
+def _close_output() -> None:
+    """Point the standard output to nowhere, so that Python has nothing to complain of when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+def _wrong_usage(error: CycloptsError) -> None:
+    """One sentence on what was typed, with what was probably meant."""
+    text = str(error)
+    if isinstance(error, UnknownOptionError) and error.token is not None:
+        typed = str(error.token.keyword or error.token.value).split("=")[0]
+        if typed in MEANT:
+            text = f'unknown option "{typed}"; what it may mean is called {MEANT[typed]} here'
+    chain = " ".join(error.command_chain or ())
+    _fail(f"{text.strip()} (cyclestrain {chain} --help)".replace("  ", " "))
+
+
 def _in_words(error: Exception) -> str:
     if isinstance(error, CyclestrainError):
         return str(error)
     if isinstance(error, MemoryError) and _asked(error) <= (available_memory() or math.inf):
         return "not enough memory; close other programs or use a machine with more"
-    return f"unexpected {type(error).__name__}: {error}; please report it with what --debug prints"
+    return f"unexpected {type(error).__name__}: {printable(str(error))}; please report it with what --debug prints"
 
 
 def _asked(error: MemoryError) -> int:
@@ -220,10 +329,17 @@ def _asked(error: MemoryError) -> int:
     return 0 if shape is None or dtype is None else math.prod(shape) * int(dtype.itemsize)
 
 
+app.register_install_completion_command(
+    help="Let the shell complete commands and options (bash, zsh, fish): writes to its start-up file."
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    given.sort(key=lambda word: word not in ("--debug", "--quiet", "--json"))  # those of every command stand anywhere
     try:
-        return int(app.meta(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False) or 0)
+        return int(app.meta(given, exit_on_error=False) or 0)
     except CycloptsError:
         return WRONG_USAGE
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 __all__ = ["available_memory"]
 
@@ -21,10 +23,8 @@ def available_memory(root: Path = Path("/")) -> int:
 
 
 def _machine() -> Iterator[int]:
-    try:
-        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # no POSIX
-        return
+    with suppress(OSError, RuntimeError):  # psutil where the system hides its memory
+        yield int(psutil.virtual_memory().total)
 
 
 def _groups(root: Path) -> Iterator[int]:

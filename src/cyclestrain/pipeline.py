@@ -188,14 +188,18 @@ def prepare(
             scan, pedestal = above_pedestal(scan)
             scan = held(scan)
             sample = draw_sample(scan).only(sample_mask(settings.sample, scan.scan_shape))
-        with progress.stage("calibrate"):
-            known = settings if material is None else settings.model_copy(update={"ring": material.ring})
-            calibration = calibrate(scan, sample, known, pedestal)
+        calibration: Calibration | None = run.load("calibration", (Calibration,)) if run else None
+        if calibration is None:
+            with progress.stage("calibrate"):
+                known = settings if material is None else settings.model_copy(update={"ring": material.ring})
+                calibration = calibrate(scan, sample, known, pedestal)
+            if run:
+                run.save("calibration", calibration)
         for choice in calibration.choices:
             progress.note(choice)
-        with progress.stage("learn the dictionary" if material is None else "find the crystals of the model"):
+        with progress.stage("learn the dictionary" if material is None else "find the crystals of the model") as task:
             if material is None:
-                knowledge = learn(scan, sample, calibration, settings)
+                knowledge = learn(scan, sample, calibration, settings, task.status)
             else:
                 knowledge = transfer(material, scan, sample, calibration, seed=settings.seed, improve=improve)
         if run:
@@ -279,7 +283,7 @@ def finish(
     lengths = np.array([np.hypot(*entry.reflections.T).mean() for entry in entries])
     transforms = Transforms(
         fields.affine, fields.context, ellipse, bases, lengths, settings.axes,
-        geometry.angle or 0.0, geometry.sigma, geometry.mirrored, scan.pixel_ratio, mixtures,
+        geometry.angle or 0.0, geometry.sigma, geometry.mirrored, scan.pixel_ratio, mixtures, settings.along,
     )  # fmt: skip
     strained = transforms.relative_to(wanted)
     notes = [geometry.text, f"ellipse: {ellipse}", *strained.notes]

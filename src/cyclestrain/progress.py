@@ -1,23 +1,33 @@
 """Progress of long work: stages of known length, and notes on automatic choices.
 
 The stages of a run call ``with progress.stage("learn", total) as task: task.advance(n)`` and ``progress.note("beam
-centre: (127.9, 128.3), measured")``; the caller decides what becomes of it. In Python nothing is shown by default, on
-the command line `RichProgress` shows it.
+centre: (127.9, 128.3), measured")``; the caller decides what becomes of it. The command line and interactive
+sessions show it, scripts do not unless they are told to (`shown`).
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from html import escape
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cyclestrain.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichBars
-    from rich.progress import TaskID
+    from rich.progress import ProgressColumn, TaskID
+    from rich.progress import Task as RichTask
 
-__all__ = ["Progress", "RichProgress", "SilentProgress", "Task"]
+__all__ = ["NotebookProgress", "Progress", "RichProgress", "SilentProgress", "Task", "shown"]
+
+
+REDRAW = 0.2
+"""Seconds between two drawings of the line in a notebook."""
 
 
 class Task(Protocol):
@@ -92,7 +102,7 @@ class RichProgress:
 
     def note(self, text: str) -> None:
         """Print one line above the bars; brackets in it are printed as they are."""
-        self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"  {printable(text)}", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Task]:
@@ -146,17 +156,139 @@ class _BarTask:
         self._bars.update(self._task, total=self._total, completed=self._total)
 
 
+def _amount(done: float, total: float | None) -> str:
+    """Units of a stage that are done, nothing where their number is not known."""
+    return "" if total is None or total == 1 else f"{int(done)}/{int(total)}"
+
+
+def _times(elapsed: float | None, left: float | None) -> str:
+    """Time spent and, where it is known, time left."""
+    spent = f"{_clock(elapsed or 0.0)} so far"
+    return f"{spent}, {_clock(left)} left" if left else spent
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def _column(text: Callable[[RichTask], str]) -> ProgressColumn:
+    """Column of a bar with a text that is made of its task."""
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class Column(ProgressColumn):
+        def render(self, task: RichTask) -> Text:
+            return Text(text(task))
+
+    return Column()
+
+
 def _bars(console: Console) -> RichBars:
-    """Bars of the command line: name, bar, share, units, time spent and time left."""
+    """Bars of the command line: name, bar, units, time spent, time left, and where the stage stands."""
     from rich import progress
 
     return progress.Progress(
         progress.TextColumn("{task.description:<12}"),
         progress.BarColumn(bar_width=28),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
+        _column(lambda task: _amount(task.completed, task.total)),
+        _column(
+            lambda task: _times(task.finished_time or task.elapsed, None if task.finished else task.time_remaining)
+        ),
         progress.TextColumn("{task.fields[status]}", markup=False),
         console=console,
     )
+
+
+def shown(progress: Progress | bool | None) -> Progress:
+    """Where a function reports to.
+
+    Parameters
+    ----------
+    progress
+        A receiver; True for what suits the place, a bar in a terminal or one line in a notebook; False for nowhere;
+        None for True in an interactive session (Python, IPython, Jupyter) and False in a script.
+    """
+    if progress is None:
+        progress = hasattr(sys, "ps1") or _shell() is not None
+    if progress is True:
+        return NotebookProgress() if _is_notebook() else RichProgress()
+    return SilentProgress() if progress is False else progress
+
+
+def _shell() -> Any:
+    """The IPython that runs, if one does."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+
+
+def _is_notebook() -> bool:
+    return type(_shell()).__name__ == "ZMQInteractiveShell"
+
+
+class NotebookProgress:
+    """One line in a notebook that follows the run, with the automatic choices to unfold under it."""
+
+    def __init__(self) -> None:
+        self._notes: list[str] = []
+        self._stage, self._status, self._done = "", "", 0
+        self._total: int | None = None
+        self._start = self._drawn = 0.0
+        self._handle: Any = None
+
+    def note(self, text: str) -> None:
+        """Keep a line to unfold."""
+        self._notes.append(text)
+        self._draw(force=True)
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Task]:
+        """Show another stage in the line.
+
+        Parameters
+        ----------
+        name
+            A few words for the user.
+        total
+            Number of units of the stage; None where it is not known.
+        """
+        self._stage, self._total, self._done, self._status = name, total, 0, ""
+        self._start = time.perf_counter()
+        self._draw(force=True)
+        yield self
+        self._status, self._done = "done", total or 1
+        self._draw(force=True)
+
+    def advance(self, n: int = 1) -> None:
+        """Move the bar."""
+        self._done += n
+        self._draw()
+
+    def status(self, text: str) -> None:
+        """Show the text after the bar."""
+        self._status = text
+        self._draw()
+
+    def _draw(self, force: bool = False) -> None:
+        now = time.perf_counter()
+        if not force and now - self._drawn < REDRAW:
+            return
+        self._drawn = now
+        shown: Any = import_module("IPython.display")  # partly typed, and not always there
+        page = shown.HTML(self.html(now - self._start))
+        if self._handle is None:
+            self._handle = shown.display(page, display_id=True)
+        else:
+            self._handle.update(page)
+
+    def html(self, seconds: float) -> str:
+        """The line as it is shown, `seconds` after the stage began."""
+        bar = f'<progress value="{self._done}" max="{self._total or 1}"></progress>'
+        bar = bar if self._total or self._status == "done" else "<progress></progress>"
+        words = [f"{seconds:.0f} s"]
+        if self._total and 0 < self._done < self._total:
+            words.append(f"about {seconds * (self._total - self._done) / self._done:.0f} s left")
+        line = f"{escape(self._stage)} {bar} {', '.join(words)} {escape(self._status)}"
+        choices = "<br>".join(escape(note) for note in self._notes)
+        more = f"<details><summary>{len(self._notes)} automatic choices</summary>{choices}</details>"
+        return line + (more if self._notes else "")

@@ -5,17 +5,32 @@ The sentence under each field is what the command line prints as its help.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cyclestrain.errors import InputError
 
-__all__ = ["FitSettings", "LearnSettings", "MapSettings", "ReadOptions", "ReadSettings", "reading_given", "validated"]
+__all__ = [
+    "FitSettings",
+    "LearnSettings",
+    "MapSettings",
+    "ReadOptions",
+    "ReadSettings",
+    "ShowOptions",
+    "ShowSettings",
+    "known_options",
+    "reading_given",
+    "validated",
+]
 
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
 PositiveFloat = Annotated[float, Field(gt=0)]
-_CONFIG = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+Ratio = Annotated[float, Field(ge=0.5, le=2)]
+Radius = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+_CONFIG = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class LearnSettings(BaseModel):
@@ -25,11 +40,11 @@ class LearnSettings(BaseModel):
 
     centre: tuple[float, float] | None = None
     """Beam centre ``(y, x)`` in detector pixels; measured by default."""
-    ring: tuple[float, float] | None = None
+    ring: tuple[Radius, Radius] | None = None
     """Inner and outer radius in pixels of the part of the detector that is used; measured by default."""
     classes: Annotated[int, Field(ge=1, le=16)] | None = None
     """Largest number of dictionary entries; found by default."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where torch computes."""
@@ -39,6 +54,13 @@ class LearnSettings(BaseModel):
     sample: str | None = None
     """Positions that are the sample: a mask of shape ``(ry, rx)`` in a ``.npy`` file, or a region; at others nothing is
     learned or measured."""
+
+    @field_validator("ring")
+    @classmethod
+    def _inner_below_outer(cls, ring: tuple[float, float] | None) -> tuple[float, float] | None:
+        if ring is not None and not ring[0] < ring[1]:
+            raise ValueError("the inner radius should be less than the outer one")
+        return ring
 
 
 class FitSettings(LearnSettings):
@@ -65,10 +87,13 @@ class MapSettings(LearnSettings):
     be told apart. With it, ``auto`` is ``known``."""
     axes: Literal["detector", "scan", "crystal"] = "detector"
     """Axes in which strain is given."""
+    along: tuple[int, int] = (1, 0)
+    """For ``crystal`` axes the reflection ``h k``, in the basis of the dictionary (its figure shows the indices), along
+    which x is."""
     scan_rotation: float | Literal["auto"] | None = None
     """Angle of the scan axes in detector axes, degrees, positive from +x to +y; by default what the file says. ``auto``
     measures it, and whether one is the mirror image of the other, from how the sample deflects the beam."""
-    ellipse: tuple[PositiveFloat, float] | None = None
+    ellipse: tuple[Ratio, float] | None = None
     """Elliptic distortion of the detector that is corrected: ratio of the axes, and angle of the long one in degrees
     from +x to +y; ``1 0`` for none. By default what grains turned against each other share beyond chance, which is no
     different from a strain that all of them have in the axes of the detector; what they do not tell is in sigma."""
@@ -115,6 +140,43 @@ class ReadSettings(BaseModel):
     ``0.1,0.12/nm``; by default what the file says. An uncertainty that is not stated is 2 %."""
 
 
+class ShowSettings(BaseModel):
+    """How `cyclestrain.show` draws the maps of a result."""
+
+    model_config = _CONFIG
+
+    maps: Annotated[tuple[str, ...], Field(min_length=1, max_length=12)] = ("exx", "eyy", "exy", "rotation")
+    """Which maps: exx, eyy, exy, rotation, dilation, shear, largest, smallest (principal strains), any also with
+    ``_sigma``."""
+    limit: PositiveFloat | None = None
+    """Strain at the ends of the colour scales, percent; by default what the maps hold, never less than 2 sigma."""
+    rotation_limit: PositiveFloat | None = None
+    """Rotation at the ends of its colour scale, degrees."""
+    colours: str | None = None
+    """Colour map of the strains, and of a rotation that does not fill its period, from matplotlib or cmcrameri."""
+    crop: str | None = None
+    """Region ``ry0:ry1,rx0:rx1`` of positions that is drawn."""
+    width: Annotated[float, Field(ge=60, le=400)] = 180.0
+    """Width of the figure, mm; 85 and 170 are one and two columns of most journals."""
+    font: Annotated[float, Field(ge=3, le=20)] = 7.0
+    """Font size, points."""
+    dpi: Annotated[int, Field(ge=20, le=2400)] = 200
+    """Dots per inch of a png; svg and pdf are drawn with text as text."""
+
+
+class ShowOptions(TypedDict, total=False):
+    """The fields of `ShowSettings` as keywords of a function."""
+
+    maps: tuple[str, ...]
+    limit: float | None
+    rotation_limit: float | None
+    colours: str | None
+    crop: str | None
+    width: float
+    font: float
+    dpi: int
+
+
 class ReadOptions(TypedDict, total=False):
     """The fields of `ReadSettings` as keywords of a function."""
 
@@ -149,10 +211,28 @@ def reading_given(reading: ReadSettings | None, options: ReadOptions) -> dict[st
     TypeError
         If an option is no field of `ReadSettings`, as any function says of an unknown keyword.
     """
-    unknown = sorted(options.keys() - ReadSettings.model_fields.keys())
+    return {**(reading or ReadSettings()).model_dump(), **known_options(ReadSettings, options)}
+
+
+def known_options(group: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a function, all of which are fields of a group of settings.
+
+    Parameters
+    ----------
+    group
+        Which settings.
+    options
+        Values by name.
+
+    Raises
+    ------
+    TypeError
+        If one is no field, as any function says of an unknown keyword.
+    """
+    unknown = sorted(options.keys() - group.model_fields.keys())
     if unknown:
-        raise TypeError(f"there is no option {', '.join(unknown)}; reading has {', '.join(ReadSettings.model_fields)}")
-    return {**(reading or ReadSettings()).model_dump(), **options}
+        raise TypeError(f"there is no option {', '.join(unknown)}; there are {', '.join(group.model_fields)}")
+    return dict(options)
 
 
 def validated(model: type[AnySettings], given: dict[str, Any]) -> AnySettings:

@@ -13,8 +13,9 @@ from cyclestrain.affine import symmetric
 from cyclestrain.boundaries import Mixtures
 from cyclestrain.boundaries.sides import MOST
 from cyclestrain.data import AffineField, Doubt, Fields, StrainMaps
-from cyclestrain.pattern import Candidates, Decomposition
+from cyclestrain.pattern import Decomposition
 from cyclestrain.strain import Reference, relative_strain
+from laws import candidates_apart
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def mixed() -> tuple[Mixtures, AffineField, StrainMaps]:
     amplitude[::4] = (0.0, 1.0, 0.0, 0.0)
     covariance = np.zeros((n, 1 + MOST, 1 + MOST))
     covariance[:, 1, 1] = covariance[:, 2, 2] = 0.05**2
-    nobody = Candidates(
+    nobody = candidates_apart(
         np.zeros((n, 4), int), np.zeros((n, 4, 2, 2)), np.ones((n, 4)), np.ones(n, int), np.zeros((n, 2))
     )
     sides = replace(sides, scatter=0.0)

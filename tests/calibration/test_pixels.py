@@ -38,6 +38,34 @@ class TestBadPixels:
         found[ys, xs] = False  # the dead ones in the dark may be found or not
         assert not found.any()
 
+    @pytest.mark.parametrize("moving", [True, False])
+    @pytest.mark.parametrize("height", [0.6, 1.5])
+    def test_faint_hot_pixels_are_found_between_disks(self, moving: bool, height: float) -> None:
+        """Counts of their own, about as many as the background has, also where all patterns are alike."""
+        options = SMALL if moving else {k: SMALL[k] for k in ("scan", "detector")}
+        made = (polycrystal if moving else uniform)(**options, background=0.6, seed=2)  # type: ignore[operator]
+        patterns = np.asarray(made.scan.source).astype(np.int64)
+        local = patterns.reshape(-1, 128, 128).mean(0)
+        rng = np.random.default_rng(3)
+        ys, xs = rng.integers(4, 124, (2, 60))
+        flat = np.array(
+            [np.ptp(local[y - 2 : y + 3, x - 2 : x + 3]) < 0.6 * local[y, x] for y, x in zip(ys, xs, strict=True)]
+        )
+        ys, xs = ys[flat], xs[flat]
+        assert len(ys) > 15
+        patterns[..., ys, xs] += rng.poisson(height * local[ys, xs] + 3, (*patterns.shape[:2], len(ys)))
+        found = self.bad(patterns)
+        assert found[ys, xs].mean() > 0.9
+        found[ys, xs] = False
+        assert not found.any()
+
+    def test_pixels_that_always_show_one_number_are_stuck(self) -> None:
+        patterns = np.asarray(uniform(scan=(8, 8), detector=(128, 128), background=0.5).scan.source).copy()
+        patterns[..., 40, 70] = int(0.6 * patterns[..., 40, 70].mean())
+        found = self.bad(patterns)
+        assert found[40, 70]
+        assert found.sum() == 1
+
     def test_a_hot_column_or_pair_does_not_hide_itself(self) -> None:
         made = uniform(scan=(8, 8), detector=(128, 128), background=0.5)
         patterns = np.asarray(made.scan.source).copy()
@@ -46,7 +74,7 @@ class TestBadPixels:
         assert found[30, 40:42].all()
         assert found.sum() == 2
 
-    @pytest.mark.parametrize("radius", [1.5, 2.5, 8.0])
+    @pytest.mark.parametrize("radius", [1.0, 1.5, 2.5, 8.0])
     @pytest.mark.parametrize("lattice", ["hexagonal", "oblique"])
     @pytest.mark.parametrize("noise_free", [False, True])
     def test_real_disks_are_never_masked(self, radius: float, lattice: str, noise_free: bool) -> None:

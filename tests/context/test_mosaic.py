@@ -148,3 +148,27 @@ def test_positions_that_are_not_valid_stay() -> None:
     got = smooth(AffineField(field.affine, field.covariance, field.label, valid, field.operators))
     assert_array_equal(got.affine[~valid], field.affine[~valid])
     assert np.isfinite(got.covariance).all()
+
+
+@pytest.mark.parametrize("size", [(0.5, 4.0), (0.0, 2.0), (1.0, 5.0), (0.0, 1.0)])
+def test_halves_of_unlike_mosaic_do_not_teach_each_other(size: tuple[float, float]) -> None:
+    """Each half has sigmas that tell its error, also in scans too small for the differences of one half."""
+    strong, z = np.arange(20) >= 10, []
+    for seed in range(4):
+        truth = scattered((1.0,) * 4, seed, (20, 20)) - STATE
+        truth = STATE + truth * np.where(strong, size[1], size[0])[None, :, None]
+        found = smooth(noisy(truth, seed))
+        z.append((values_of(found) - truth) / sigma_of(found))
+    joined = np.stack(z)
+    assert joined[:, :, strong].std() < 1.5  # 2 to 5 where one scatter was taken for both halves
+    assert joined[:, :, ~strong].std() < 1.3
+    assert (np.abs(joined) > 6).any(-1).mean() < 0.004
+
+
+@pytest.mark.parametrize("only", [0.4, 0.5])
+def test_weak_mosaic_of_a_small_scan_is_in_sigma(only: float) -> None:
+    """Too little to be told from understated noise: smoothed, with all of it in sigma."""
+    for seed in range(3):
+        truth = scattered((only,) * 4, seed, (20, 20))
+        found = smooth(noisy(truth, seed))
+        assert ((values_of(found) - truth) / sigma_of(found)).std() < 1.3

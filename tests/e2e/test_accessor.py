@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,9 @@ import xarray as xr
 
 import cyclestrain as cs
 from cyclestrain.errors import InputError
+from cyclestrain.pattern import Dictionary
 from cyclestrain.result import load_result, save_result
+from cyclestrain.result.patterns import stored_entries
 from e2e.conftest import ROUND, Mapped
 
 STRAINS = ("exx", "eyy", "exy", "rotation")
@@ -179,3 +182,48 @@ def test_hyperspy_signal(small: Mapped, monkeypatch: pytest.MonkeyPatch) -> None
     valid = small.maps["valid"].values
     np.testing.assert_array_equal(signal.data[names.index("exx")][valid], small.maps["exx"].values[valid])
     assert [axis["name"] for axis in signal.axes] == ["map", "y", "x"]
+
+
+def test_a_region_keeps_the_coordinates_of_the_whole_scan(small: Mapped) -> None:
+    part = cs.map(small.made.scan, scan_roi="2:8,3:9", reference="0:6,0:6")
+    np.testing.assert_array_equal(part["ry"], small.maps["ry"].values[2:8])
+    np.testing.assert_array_equal(part["rx"], small.maps["rx"].values[3:9])
+    difference = part["centre_y"] - small.maps["centre_y"]  # aligned by their coordinates
+    assert difference.shape == (6, 6)
+    assert np.abs(difference).max() < 0.5
+
+
+def test_the_axis_of_the_crystal_is_chosen_and_named(small: Mapped) -> None:
+    angles = [
+        cs.map(small.made.scan, axes="crystal", along=along, until="refine").attrs["strain_axes_angle_deg"]
+        for along in ((1, 0), (2, 0), (0, 1))
+    ]
+    assert angles[0] == pytest.approx(angles[1])
+    assert abs((angles[2] - angles[0] + 30) % 60 - 30) < 2.5  # a hexagonal lattice, strained
+    maps = cs.map(small.made.scan, axes="crystal", along=(0, 1), until="refine")
+    same_maps(maps.strain.relative_to("auto"), maps)
+    assert any("x along (0 1)" in text.get_text() for text in maps.strain.show().texts)
+
+
+class TestShown:
+    """What sessions and notebooks show of the objects."""
+
+    def test_scan(self, small: Mapped) -> None:
+        text = repr(small.made.scan)
+        assert len(text.splitlines()) < 8
+        assert "8 x 9 positions" in text
+        assert "<table>" in small.made.scan._repr_html_()
+
+    def test_what_was_learned(self, small: Mapped) -> None:
+        (entry,) = stored_entries(small.maps)
+        dictionary = Dictionary((entry,), 1.0)
+        assert re.fullmatch(r".*Entry\(\d+ reflections, lattice .* px, symmetry 6-fold, .*", repr(dictionary))
+        assert len(repr(dictionary)) < 200
+        assert "radius 3.0" in repr(entry.probe) or "radius 2.9" in repr(entry.probe)
+
+    def test_result(self, small: Mapped) -> None:
+        text = repr(small.maps.strain)
+        assert "maps of 8 ry x 9 rx" in text
+        assert "median" in text
+        assert len(text.splitlines()) < 25
+        assert "<table>" in small.maps.strain._repr_html_()

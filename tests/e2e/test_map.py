@@ -312,15 +312,22 @@ class TestAxes:
 
 NAMES = [f"{name}{suffix}" for suffix in ("", "_raw", "_sigma", "_raw_sigma") for name in COMPONENTS] + [
     "class", "class_confidence", "share", "share_sigma", "sample", "valid", "reference", "centre_y", "centre_x", "gain",
-    "log_likelihood", "doubt",
+    "log_likelihood", "doubt", "class_raw",
 ]  # fmt: skip
+WHOLE = {
+    *(f"affine{suffix}" for suffix in ("", "_covariance", "_raw", "_raw_covariance")),
+    *(f"reflection_{name}" for name in ("y", "x", "h", "k", "intensity", "spread")),
+    *("basis", "operators", "background", "probe", "good_pixel"),
+    *(f"mixture_{name}" for name in ("position", "source", "vacuum", "amplitude", "covariance", "changed")),
+}
+"""Beside the maps: what the patterns and another reference are made from."""
 
 
 class TestResult:
     def test_variables_are_those_that_are_promised(self, small: Mapped) -> None:
-        assert set(small.maps.data_vars) == set(NAMES)
+        assert set(small.maps.data_vars) == set(NAMES) | WHOLE
         for name, variable in small.maps.data_vars.items():
-            assert variable.dims == ("ry", "rx"), name
+            assert (variable.dims == ("ry", "rx")) == (name in NAMES), name
             assert variable.attrs.get("long_name"), name
         assert small.maps["valid"].dtype == bool
         assert small.maps["sample"].dtype == bool

@@ -75,13 +75,13 @@ def inputs(sample: Sample, folder: Path, n: int, seed: int) -> list[Path]:
     return [intact / sample.opened, *(home / sample.opened for home in homes)]
 
 
-def try_all(paths: Sequence[Path]) -> Verdict:
+def try_all(paths: Sequence[Path], seconds: int = SECONDS, memory: int = MEMORY) -> Verdict:
     """Read every path in child processes; one that dies is replaced and the file that killed it is noted."""
     verdict, todo = Verdict(), [str(path) for path in paths]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     while todo:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", str(CHILD), str(SECONDS), str(MEMORY)],
+            [sys.executable, "-W", "ignore", str(CHILD), str(seconds), str(memory)],
             input="\n".join(todo) + "\n",
             capture_output=True,
             text=True,

@@ -38,6 +38,11 @@ def opened(path: str) -> Scan:
 
 def look(path: str) -> str:
     try:
+        if path.endswith(".safetensors"):
+            from cyclestrain.network import load_model
+
+            load_model(path)
+            return "read"
         scan = opened(path)
         first = scan.source[0, 0]
         last = scan.source[scan.shape[0] - 1, scan.shape[1] - 1]
@@ -55,7 +60,7 @@ def main(seconds: int, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
     limits.SMALLEST_DETECTOR = 1  # several samples are of toy size
-    for line in sys.stdin:
+    for line in iter(sys.stdin.readline, ""):  # each answered before the next is there
         path = line.rstrip("\n")
         print(f"START {path}", flush=True)
         signal.alarm(seconds)  # its default action ends the process, whatever C code is running

@@ -7,6 +7,8 @@ import pytest
 from fuzz.harness import inputs, try_all
 from fuzz.samples import DATA, FURTHER, MEASURED, OWN, ROSETTASCIIO, Sample
 
+pytest.importorskip("resource")  # limits of Unix
+
 EVERY_RUN, CAMPAIGN = 4, 400
 
 

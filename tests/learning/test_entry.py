@@ -258,3 +258,15 @@ def test_a_crystal_is_new_also_where_most_patterns_show_none() -> None:
     lesson = replace(square.lesson, patterns=patterns)
     assert is_new_crystal(square.entry, [(hexagonal.entry, lesson.theta)], lesson)
     assert not is_new_crystal(hexagonal.entry, [(square.entry, lesson.theta)], lesson)
+
+
+def test_a_superstructure_on_a_known_lattice_is_new() -> None:
+    """Many more reflections of the same lattice that explain more are another crystal; a few more are not."""
+    whole = learned_of(n=9, seed=1)
+    faint_first = np.argsort(whole.entry.intensity)
+    n = len(faint_first)
+    half, most = (whole.entry.only(np.sort(faint_first[first:last])) for first, last in ((0, n // 2), (n // 4, n)))
+    theta = whole.lesson.theta
+    assert is_new_crystal(whole.entry, [(half, theta)], whole.lesson)
+    assert not is_new_crystal(whole.entry, [(most, theta)], whole.lesson)
+    assert not is_new_crystal(half, [(whole.entry, theta)], whole.lesson)

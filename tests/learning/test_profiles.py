@@ -68,7 +68,7 @@ def test_the_truth_is_a_fixed_point(entry: Entry) -> None:
     seen = slice(18, 32)
     np.testing.assert_allclose(profiles.background[seen], entry.background[seen], rtol=0.01)
     sigma = np.sqrt(deviations.variance)
-    assert np.abs(deviations.value / sigma).max() < 0.3
+    assert np.nanmax(np.abs(deviations.value / sigma)) < 0.3  # third order is not looked for without contrast
 
 
 @pytest.mark.parametrize("wrong", [-0.5, 0.4])
@@ -148,7 +148,7 @@ def deviating(
 
 
 def test_where_nothing_deviates_no_spread_is_found(entry: Entry) -> None:
-    assert (deviating(entry, 400) < [0.03, 0.03, 0.03, 0.03, 0.05, 0.03, 0.03, 0.03]).all()
+    assert (deviating(entry, 400) < [0.03, 0.03, 0.03, 0.03, 0.05, 0.03, 0.03, 0.03, 0.03]).all()
 
 
 @pytest.mark.parametrize("brightness", [0.1, 0.3])

@@ -9,8 +9,8 @@ import pytest
 
 from cyclestrain.affine import rotation
 from cyclestrain.data import FloatArray
-from cyclestrain.pattern import Candidates, Decomposition, Dictionary, Entry, Palette, decompose
-from laws import expected_counts, made_up_entry, ring_of_reflections
+from cyclestrain.pattern import Decomposition, Dictionary, Entry, Palette, decompose
+from laws import candidates_apart, expected_counts, made_up_entry, ring_of_reflections
 
 SHAPE = (73, 80)
 CENTRE = np.array([36.3, 40.8])
@@ -37,7 +37,7 @@ def taken_apart(entry: Entry, patterns: FloatArray, own: float | None = None, si
     angles = np.array([0.0 if own is None else own, *TURNS])
     label = np.repeat([[-1 if own is None else 0, *(0 if k < sides else -1 for k in range(3))]], n, 0)
     like = np.full(n, 1 + TURNS.index(own) if own in TURNS else -1)
-    candidates = Candidates(
+    candidates = candidates_apart(
         label, np.repeat(rotation(angles)[None], n, 0), np.ones((n, 4)), like, np.repeat(CENTRE[None], n, 0)
     )
     palette = Palette.of(Dictionary((entry,), 1.0))
@@ -98,7 +98,7 @@ def test_pixels_that_are_not_good_and_crystals_beyond_the_detector(entry: Entry)
     good[:, :30] = False
     palette = Palette.of(Dictionary((entry, replace(entry, background=entry.background[:50])), 1.0))
     affine = np.stack([np.eye(2), rotation(TURNS[0]), rotation(TURNS[1]), 3.0 * np.eye(2)])[None]
-    candidates = Candidates(np.array([[-1, 0, 1, 0]]), affine, np.ones((1, 4)), np.array([-1]), CENTRE[None])
+    candidates = candidates_apart(np.array([[-1, 0, 1, 0]]), affine, np.ones((1, 4)), np.array([-1]), CENTRE[None])
     found = decompose(pattern[None], np.array([0]), good, palette, candidates, COST)
     np.testing.assert_allclose(found.amplitude[0, 1:3], 0.5, atol=0.01)
     assert np.isfinite(found.covariance).all()
@@ -106,6 +106,26 @@ def test_pixels_that_are_not_good_and_crystals_beyond_the_detector(entry: Entry)
 
 def test_nothing_to_choose_from_is_nothing(entry: Entry) -> None:
     palette = Palette.of(Dictionary((entry,), 1.0))
-    nobody = Candidates(np.full((1, 4), -1), np.zeros((1, 4, 2, 2)), np.ones((1, 4)), np.array([-1]), CENTRE[None])
+    nobody = candidates_apart(
+        np.full((1, 4), -1), np.zeros((1, 4, 2, 2)), np.ones((1, 4)), np.array([-1]), CENTRE[None]
+    )
     found = decompose(np.ones((1, *SHAPE)), np.array([0]), np.ones(SHAPE, bool), palette, nobody, COST)
     assert not found.amplitude.any()
+
+
+@pytest.mark.parametrize(("known", "between", "told"), [(0.1, True, True), (1.0, True, False), (0.1, False, False)])
+def test_overlapping_crystals_are_told_where_both_are_known(
+    entry: Entry, known: float, between: bool, told: bool
+) -> None:
+    """And where the own fit is between them: elsewhere it is no mixture of theirs, whatever chi-square says."""
+    affine = np.stack([np.eye(2), rotation(TURNS[0]), rotation(TURNS[1]), np.eye(2)])[None]
+    label, alone = np.array([[0, 0, 0, -1]]), np.array([-1])
+    made = candidates_apart(label, affine, np.ones((1, 4)), alone, CENTRE[None])
+    step = np.array([[0.0, 0.5], [0.0, 0.0]])
+    near = np.stack([0 * step, step, -step if between else 3 * step, np.full((2, 2), np.nan)])[None]
+    uncertainty = 0.02 * np.array([[1.0, known, known, known]])
+    made = replace(made, departure=near, radius=np.array([3.2]), uncertainty=uncertainty)
+    pattern = mean_counts(entry, (0.5, 0.5))[None]
+    palette = Palette.of(Dictionary((entry,), 1.0))
+    found = decompose(pattern, np.array([0]), np.ones(SHAPE, bool), palette, made, COST)
+    assert ((found.amplitude > 0.1).sum() > 1) == told

@@ -241,15 +241,15 @@ def test_free_intensities_and_backgrounds_do_not_touch_the_strain(entry: Entry) 
     assert np.abs(apart[:6]).max() > 1.0  # without the freedom the same counts mislead
 
 
-def with_contrast(entry: Entry, slope: FloatArray, bowl: FloatArray) -> FloatArray:
-    """Counts at the truth with a slope and a bowl of intensity inside every disk."""
+def with_contrast(entry: Entry, slope: FloatArray, bowl: FloatArray, band: FloatArray) -> FloatArray:
+    """Counts at the truth with a slope, a bowl and an uneven band along y of intensity inside every disk."""
     y, x = np.indices(SHAPE)
     dark = replace(entry, intensity=0 * entry.intensity)
     counts = counts_at(dark, TRUTH)
     for g, (py, px) in enumerate(predicted_positions(start_of(AFFINE, CENTRE), entry.reflections)[0]):
         one = replace(dark, intensity=np.where(np.arange(6) == g, entry.intensity, 0.0))
         v, u = (y - py) / entry.probe.radius, (x - px) / entry.probe.radius
-        inside = 1 + slope[g, 0] * v + slope[g, 1] * u + bowl[g] * (v**2 + u**2 - 0.5)
+        inside = 1 + slope[g, 0] * v + slope[g, 1] * u + bowl[g] * (v**2 + u**2 - 0.5) + band[g] * (4 * v**3 - 2 * v)
         counts += inside * (counts_at(one, TRUTH) - counts_at(dark, TRUTH))
     return counts
 
@@ -258,8 +258,8 @@ def test_contrast_inside_the_disks_does_not_touch_the_strain(entry: Entry) -> No
     """Position is read from the edges: a slope moves the centre of mass of a disk but not its edge."""
     rng = np.random.default_rng(12)
     slope, bowl = rng.uniform(-0.6, 0.6, (6, 2)), rng.uniform(-0.3, 0.3, 6)
-    counts = with_contrast(entry, slope, bowl)
-    loose = with_spread(entry, [0.0] * 5 + [30.0] * 3)
+    counts = with_contrast(entry, slope, bowl, rng.uniform(-0.3, 0.3, 6))
+    loose = with_spread(entry, [0.0] * 5 + [30.0] * 4)
     sigma = np.sqrt(np.diagonal(fit(loose, counts, iterations=0).covariance[0]))
     found = fit(loose, counts, iterations=25)
     assert np.abs((parameters_of(found.start)[0] - TRUTH) / sigma)[:6].max() < 0.05
@@ -273,10 +273,10 @@ def test_contrast_inside_the_disks_does_not_touch_the_strain(entry: Entry) -> No
 def test_freedom_costs_precision_step_by_step(entry: Entry) -> None:
     """The wider a prior, the larger the stated uncertainty, from none to wholly free."""
     counts = counts_at(entry, TRUTH)
-    for k in range(8):
+    for k in range(9):
         sigmas = []
         for width in (0.0, 0.03, 0.3, 30.0):
-            spread = [0.0] * 8
+            spread = [0.0] * 9
             spread[k] = width
             one = fit(with_spread(entry, spread), counts, iterations=0)
             sigmas.append(np.sqrt(np.einsum("ii->i", one.affine_covariance[0])))

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from cyclestrain.errors import InputError, OutputError
-from cyclestrain.io import check_writable
+from cyclestrain.files import check_writable
 from cyclestrain.io.hdf5 import new_hdf5
 from cyclestrain.result import describe_result, load_group, load_result, save_result
 from cyclestrain.settings import MapSettings
@@ -115,7 +115,7 @@ def test_unwritable_folder_is_told_before_the_computation(tmp_path, monkeypatch,
     def refuse(*args, **kwargs):
         raise OSError(code, "refused")
 
-    monkeypatch.setattr("cyclestrain.io.atomic.tempfile.NamedTemporaryFile", refuse)
+    monkeypatch.setattr("cyclestrain.files.os.open", refuse)
     with pytest.raises(OutputError, match=match):
         check_writable(tmp_path / "strain.nc")
     assert not list(tmp_path.iterdir())

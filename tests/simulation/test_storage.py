@@ -40,7 +40,7 @@ def test_an_existing_file_is_replaced_only_by_force(simulated: SimulatedScan, tm
 
 
 def test_a_missing_folder_is_named(simulated: SimulatedScan, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no folder"):
+    with pytest.raises(OutputError, match="does not exist"):
         save(simulated, tmp_path / "nowhere" / "scan.h5")
 
 
@@ -49,7 +49,7 @@ def test_a_full_disk_leaves_nothing(simulated: SimulatedScan, tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="disk is full"):
         save(simulated, tmp_path / "scan.h5")
     assert not list(tmp_path.iterdir())
 

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from cyclestrain.data import Scan
 from cyclestrain.errors import InputError, OutputError
-from cyclestrain.storage import RunFolder, run_folder, run_key
+from cyclestrain.storage import PrivateFolder, RunFolder, run_folder, run_key
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ numbers = arrays_of.arrays(
 def test_what_is_kept_comes_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, values: list, x: float, text: str
 ) -> None:
-    run = RunFolder(tmp_path_factory.mktemp("run"))
+    run = RunFolder(PrivateFolder(tmp_path_factory.mktemp("run"), None), "key")
     kept = Outer(tuple(Inner(value, len(values)) for value in values), (x, 2.0), text, np.float64(x))
-    run.save("state", kept)
-    back = run.load("state", (Inner, Outer))
+    run.save("knowledge", kept)
+    back = run.load("knowledge", (Inner, Outer))
     assert (back.ring, back.text, back.scale, back.nothing) == (kept.ring, text, x, None)
     assert isinstance(back.scale, np.float64)
     for mine, its in zip(kept.parts, back.parts, strict=True):
@@ -55,15 +55,16 @@ def test_what_is_kept_comes_back_exactly(
 
 
 def test_only_named_classes_are_made_and_nothing_is_pickled(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    run.save("state", Inner(np.ones(3), 1))
-    assert run.load("state", (Outer,)) is None
-    assert run.load("other", (Inner,)) is None
+    run = RunFolder(PrivateFolder(tmp_path, None), "key")
+    run.save("knowledge", Inner(np.ones(3), 1))
+    assert run.load("knowledge", (Outer,)) is None
+    assert run.load("training", (Inner,)) is None
     for bad in (np.array([object()]), {1, 2}, print):
         with pytest.raises(TypeError):
-            run.save("state", bad)
-    (tmp_path / "state.npz").write_bytes((tmp_path / "state.npz").read_bytes()[:50])
-    assert run.load("state", (Inner,)) is None
+            run.save("knowledge", bad)
+    run.save("knowledge", Inner(np.ones(3), 1))
+    (tmp_path / "knowledge.npz").write_bytes((tmp_path / "knowledge.npz").read_bytes()[:50])
+    assert run.load("knowledge", (Inner,)) is None
 
 
 def outcome(n: int) -> dict[str, np.ndarray]:
@@ -71,7 +72,7 @@ def outcome(n: int) -> dict[str, np.ndarray]:
 
 
 def test_blocks_are_restored_where_they_fit(tmp_path: Path) -> None:
-    run, full = RunFolder(tmp_path), outcome(10)
+    run, full = RunFolder(PrivateFolder(tmp_path, None), "key"), outcome(10)
     full["label"][:] = np.arange(10)
     for first in (0, 4):
         run.save_block(first, {name: values[first : first + 4] for name, values in full.items()})
@@ -97,8 +98,8 @@ def test_a_run_goes_on_only_with_its_own_key(tmp_path: Path) -> None:
     for key, expected in (("a", None), ("a", 5), ("b", None), ("b", 5)):
         try:
             with run_folder(output, key) as run:
-                assert run.load("state", ()) == expected
-                run.save("state", 5)
+                assert run.load("knowledge", ()) == expected
+                run.save("knowledge", 5)
                 raise KeyboardInterrupt
         except KeyboardInterrupt:
             continue

@@ -9,6 +9,7 @@ import xarray as xr
 
 from cyclestrain.api.arguments import PathLike, Reference, reference_words, stored_reading
 from cyclestrain.api.inspection import show
+from cyclestrain.data import as_html, as_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +29,22 @@ class StrainAccessor:
 
     def __init__(self, maps: xr.Dataset) -> None:
         self._maps = maps
+
+    @property
+    def _rows(self) -> list[tuple[str, str]]:
+        """What is worth knowing of a result at a glance."""
+        from cyclestrain.result import describe_result
+
+        wanted = ("maps of", "valid", "doubt", "exx", "eyy", "exy", "rotation", "reference", "axes")
+        lines = [line for line in describe_result(self._maps) if line.startswith(wanted)]
+        parts = [line.partition(": ") for line in lines if "_raw" not in line.partition(":")[0]]
+        return [(label, text) for label, _, text in parts if not label.startswith("reference_")]
+
+    def __repr__(self) -> str:
+        return as_text(f"Strain of {self._maps.attrs.get('name', 'a scan')!r}", self._rows)
+
+    def _repr_html_(self) -> str:
+        return as_html(f"Strain of {self._maps.attrs.get('name', 'a scan')}", self._rows)
 
     def predicted(self, ry: int, rx: int) -> xr.Dataset:
         """Reflections of the fitted pattern of one position, in detector pixels.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from cyclestrain.data import PatternSource, Scan
     from cyclestrain.network import Model
+    from cyclestrain.progress import Progress
     from cyclestrain.storage import RunFolder
 
 __all__ = [
@@ -53,6 +55,8 @@ AnySettings = TypeVar("AnySettings", bound="BaseModel")
 MODEL_SUFFIX = ".safetensors"
 GIGABYTE = 10**9
 LEAST_MEMORY = GIGABYTE
+WRITTEN_BYTES = 2048
+"""Bytes that a run writes for each position at most: its result, and its state until that is there."""
 
 
 def open_large(
@@ -81,18 +85,25 @@ def open_large(
     OutputError
         If the output is the scan itself or cannot be written.
     """
-    from cyclestrain.io import check_writable, read
+    from cyclestrain.files import check_writable
+    from cyclestrain.io import read, watched
 
     opened = replace(read(scan, reading), memory_bytes=_memory_bytes(memory))
     if output is not None:
         _keep_input(opened.path, Path(output))
-        check_writable(output, force)
-    return opened
+        check_writable(output, force, needs=WRITTEN_BYTES * opened.n_positions)
+    return watched(opened)
 
 
 @contextmanager
 def run_state(
-    scan: Scan, settings: LearnSettings, output: PathLike | None, model: KnownModel | None, *, resume: bool = False
+    scan: Scan,
+    settings: LearnSettings,
+    output: PathLike | None,
+    model: KnownModel | None,
+    progress: Progress,
+    *,
+    resume: bool = False,
 ) -> Iterator[RunFolder | None]:
     """State of a run on disk, with which the same command goes on; None where nothing is written.
 
@@ -102,6 +113,8 @@ def run_state(
         Name the run: with any other of these it starts anew.
     output
         File that the run writes; its state lies beside it.
+    progress
+        Receiver of notes on a state that cannot be used.
     resume
         Insist on there being a state to go on with.
 
@@ -112,19 +125,22 @@ def run_state(
     OutputError
         If the state cannot be kept, or another process writes the same output.
     """
-    from cyclestrain.io import fingerprint
+    from cyclestrain.io import file_state, fingerprint
     from cyclestrain.storage import run_folder, run_key
 
+    if "missing" in scan.metadata:
+        progress.note(f"incomplete: {scan.metadata['missing']}")
     if output is None:
         yield None
         return
     key = run_key(
         input=fingerprint(scan),
+        file=file_state(scan.path),
         settings=settings.model_dump_json(),
         model=model.fingerprint if model else "",
         version=__version__,
     )
-    with run_folder(Path(output), key, resume=resume) as folder:
+    with run_folder(Path(output), key, scan, resume=resume, note=progress.note) as folder:
         yield folder
 
 
@@ -158,11 +174,12 @@ def known_model(path: str | None, settings: LearnSettings, beside: PathLike | No
         return None
     if settings.ring is not None or settings.classes is not None:
         raise InputError("ring and classes were decided when the model was fitted; leave out --ring and --classes")
-    from cyclestrain.network import file_fingerprint, load_model
+    from cyclestrain.network import load_with_fingerprint
 
     places = (Path(path), *((Path(beside).parent / path,) if beside else ()))
     found = next((place for place in places if place.is_file()), places[0])
-    return KnownModel(load_model(found), found, file_fingerprint(found))
+    model, fingerprint = load_with_fingerprint(found)
+    return KnownModel(model, found, fingerprint)
 
 
 def check_network() -> None:
@@ -202,14 +219,15 @@ class Run:
         How the scan was mapped and how its file was read.
     scan
         The file, None where it is not found any more.
-    fingerprint, model_fingerprint
-        Of the patterns that were mapped, and of the model that was applied.
+    fingerprint, contents, model_fingerprint
+        Of some of the patterns that were mapped, of all of them, and of the model that was applied.
     """
 
     settings: MapSettings
     reading: ReadSettings
     scan: Path | None
     fingerprint: str
+    contents: str
     model_fingerprint: str
 
 
@@ -246,6 +264,7 @@ def stored_run(result: PathLike, maps: xr.Dataset) -> Run:
         validated(ReadSettings, reading),
         found,
         str(maps.attrs.get("input_fingerprint", "")),
+        str(maps.attrs.get("input_contents", "")),
         str(maps.attrs.get("model_fingerprint", "")),
     )
 
@@ -280,22 +299,20 @@ def reference_words(reference: Reference) -> str:
     return _words(reference, "the reference")
 
 
-def mask_words(mask: Mask | None, option: str) -> str | None:
-    """A mask as the words of ``--mask`` or ``--sample``; None for none.
+def mask_words(**masks: Mask | None) -> dict[str, str | None]:
+    """Masks as the words of the options of the same names, ``--mask`` and ``--sample``; None for none.
 
     Parameters
     ----------
-    mask
+    **masks
         The name of a file or a region, a mask of two dimensions, or a pair of slices.
-    option
-        Name of the option, for messages.
 
     Raises
     ------
     InputError
-        If it is none of these.
+        If one is none of these.
     """
-    return None if mask is None else _words(mask, option)
+    return {name: None if mask is None else _words(mask, f"--{name}") for name, mask in masks.items()}
 
 
 def _words(mask: Mask, what: str) -> str:
@@ -361,7 +378,7 @@ def _keep_input(scan: str, output: Path) -> None:
 def _memory_bytes(gigabytes: float | None) -> int:
     """Memory a run may take: what was given, else a quarter of the machine or container, at least 1 GB."""
     if gigabytes is not None:
-        if not gigabytes >= LEAST_MEMORY / GIGABYTE:
+        if not LEAST_MEMORY / GIGABYTE <= gigabytes < math.inf:
             raise InputError(f"--memory is in GB and at least {LEAST_MEMORY / GIGABYTE:g}, not {gigabytes:g}")
         return int(gigabytes * GIGABYTE)
     from cyclestrain.memory import available_memory

@@ -10,7 +10,7 @@ from cyclestrain.api.arguments import PathLike
 from cyclestrain.api.mapping import map
 from cyclestrain.api.simulation import simulate
 from cyclestrain.errors import OutputError
-from cyclestrain.progress import Progress, SilentProgress
+from cyclestrain.progress import Progress, shown
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,7 +51,7 @@ def demo(
     seed: int = 7,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Demo:
     """Simulate a noisy scan, map it, compare the map with the truth and draw both.
 
@@ -72,7 +72,7 @@ def demo(
     force
         Whether existing files are replaced.
     progress
-        Where to report to; by default nowhere.
+        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def demo(
     """
     from cyclestrain.evaluation import compare, relative_truth
     from cyclestrain.figures import save_figures
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
     from cyclestrain.result import load_group
 
     home = Path(folder)
@@ -101,6 +101,6 @@ def demo(
     ).truth
     maps = map(raw, result, seed=seed, device=device, force=force, progress=progress)
     accuracy = tuple(compare(maps, truth, estimate) for estimate in ("", "raw"))
-    with (progress or SilentProgress()).stage("draw"):
+    with (shown(progress)).stage("draw"):
         figures = save_figures(maps, load_group(result, "dictionary"), home, truth=relative_truth(maps, truth))
     return Demo(maps, truth, accuracy, (raw, result, *figures))

@@ -19,7 +19,7 @@ from cyclestrain.api.arguments import (
     run_state,
 )
 from cyclestrain.errors import OutputError
-from cyclestrain.progress import Progress, SilentProgress
+from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import FitSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
@@ -46,13 +46,14 @@ def fit(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     force: bool = False,
     reading: ReadSettings | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Unpack[ReadOptions],
 ) -> Model:
     """Learn a material from a scan: its dictionary, and a network that finds class and strain of any pattern of it.
 
     Other scans of the material are mapped with the model, `map` with ``model=``, at other doses and backgrounds as
-    well. A fit that was interrupted goes on where it was when it is started again, with the same outcome.
+    well. A fit that was interrupted goes on with the last finished epoch when it is started again, with the same
+    outcome, bit by bit where the number of threads is the same.
 
     Parameters
     ----------
@@ -61,10 +62,9 @@ def fit(
         xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, ``.safetensors``; by default nothing is written.
-    init_from, epochs
-        Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
-    resume
-        Insist on going on with an interrupted fit.
+    init_from, epochs, resume
+        Model of another scan to start from, the largest number of training epochs (see `cyclestrain.FitSettings`), and
+        whether to insist on going on with an interrupted fit.
     centre, ring, mask, sample, classes, seed, device
         What is measured unless it is given here, see `cyclestrain.FitSettings`; masks in Python also as arrays.
     memory
@@ -74,7 +74,7 @@ def fit(
     reading, **options
         How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
-        Where to report to; by default nowhere.
+        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
 
     Returns
     -------
@@ -88,8 +88,8 @@ def fit(
     OutputError
         If the output cannot be written.
     """
-    words = {"mask": mask_words(mask, "--mask"), "sample": mask_words(sample, "--sample")}
-    arguments = {**locals(), **words, "init_from": None if init_from is None else os.fspath(init_from)}
+    arguments = {**locals(), **mask_words(mask=mask, sample=sample)}
+    arguments["init_from"] = None if init_from is None else os.fspath(init_from)
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
     check_network()
@@ -100,9 +100,9 @@ def fit(
     from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
 
-    with run_state(opened, settings, output, start, resume=resume) as folder:
-        before = start.model if start else None
-        model = fit_model(opened, settings, progress or SilentProgress(), run=folder, init_from=before)
+    telling = shown(progress)
+    with run_state(opened, settings, output, start, telling, resume=resume) as folder:
+        model = fit_model(opened, settings, telling, run=folder, init_from=start.model if start else None)
         model.about["reading"] = how.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from cyclestrain.api.arguments import PathLike, stored_run
 from cyclestrain.api.models import explain_model, export_encoder, is_model, model_figures
-from cyclestrain.errors import InputError
-from cyclestrain.settings import ReadOptions, ReadSettings
+from cyclestrain.errors import InputError, printable
+from cyclestrain.settings import ReadOptions, ReadSettings, ShowOptions, ShowSettings, known_options, validated
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,9 +19,18 @@ if TYPE_CHECKING:
 
     from cyclestrain.data import PatternSource, Scan
 
-__all__ = ["export", "info", "load", "show"]
+__all__ = ["Lines", "export", "info", "load", "show"]
 
 FIGURES = ("png", "svg", "pdf")
+
+
+class Lines(str):
+    """Text that an interactive session shows as lines, not as a string with line breaks spelled out."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def load(result: PathLike) -> xr.Dataset:
@@ -54,13 +63,15 @@ def show(
     *,
     estimate: Literal["", "raw"] = "",
     formats: Sequence[str] = ("png",),
+    **options: Unpack[ShowOptions],
 ) -> Figure:
     """Draw the maps of strain and rotation, the training curves of a model, or every figure there is.
 
     Parameters
     ----------
     result
-        Result file, or a model's; in Python also the data set that `map` returned.
+        Result file, a model's, or that of a simulation, whose truth is drawn; in Python also the data set that `map`
+        returned.
     output
         With an extension (png, svg, pdf): file for the maps, or the curves. Without one: folder for every figure there
         is (maps, uncertainty, dictionary, training). By default nothing is written.
@@ -68,29 +79,71 @@ def show(
         ``""`` for the best estimate, ``raw`` for each pattern alone.
     formats
         Formats of the figures in a folder.
+    **options
+        Which maps and how: ``maps``, ``limit``, ``rotation_limit``, ``colours``, ``crop``, ``width``, ``font``,
+        ``dpi``, see `cyclestrain.ShowSettings`.
 
     Returns
     -------
     figure
         The maps, or the curves; a matplotlib figure.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be drawn, or there is no such map, colour map or part.
+    OutputError
+        If the output cannot be written.
     """
     from cyclestrain.figures import result_figures, save_figure, strain_figure, write_figures
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
 
+    look = validated(ShowSettings, known_options(ShowSettings, options))
     figures: Iterable[tuple[str, Figure]]
     if is_model(result):
         figures = tuple(model_figures(result))
         figure = figures[0][1]
     else:
-        maps = _maps(result)
-        figure = strain_figure(maps, estimate)
-        figures = result_figures(maps, _group(result, "dictionary"), training=_group(result, "training"))
+        maps = _drawn(result, look)
+        figure = strain_figure(maps, estimate, look=look)
+        figures = result_figures(maps, _group(result, "dictionary"), training=_group(result, "training"), look=look)
     if output is not None and Path(output).suffix:
         check_writable(output, force=True)
-        save_figure(figure, output)
+        save_figure(figure, output, look.dpi)
     elif output is not None:
         write_figures(figures, f"{os.fspath(output)}/", formats)
     return figure
+
+
+def _drawn(result: PathLike | xr.Dataset, look: ShowSettings) -> xr.Dataset:
+    """What is drawn of a result: the part that is wanted, with principal strains where they are."""
+    from cyclestrain.io import parse_region
+    from cyclestrain.result import principal
+
+    maps = _maps_or_truth(result)
+    if look.crop is not None:
+        rows, columns = parse_region(look.crop, (maps.sizes["ry"], maps.sizes["rx"]), "--crop")
+        maps = maps.isel(ry=rows, rx=columns)
+    plain = {name.removesuffix("_sigma") for name in look.maps}
+    for estimate in ("", "raw") if plain & {"dilation", "shear", "largest", "smallest"} else ():
+        suffix = f"_{estimate}" if estimate else ""
+        if f"exx{suffix}_sigma" in maps:
+            found = principal(maps, estimate)
+            named = {name: f"{str(name).removesuffix('_sigma')}{suffix}" for name in found}
+            named = {name: f"{new}_sigma" if str(name).endswith("_sigma") else new for name, new in named.items()}
+            maps = maps.assign({new: found[name] for name, new in named.items()})
+    return maps
+
+
+def _maps_or_truth(result: PathLike | xr.Dataset) -> xr.Dataset:
+    """The maps of a result, or the truth of a simulated scan as if it had been mapped without an error."""
+    from cyclestrain.simulation import has_truth, load_truth
+
+    if not isinstance(result, str | os.PathLike) or not has_truth(result):
+        return _maps(result)
+    truth = load_truth(result)
+    attrs = {"name": Path(result).stem, "kind": "simulated truth", "reference": "the unstrained lattice"}
+    return truth.assign({"valid": truth["class"] >= 0}).assign_attrs(attrs | {"axes": "detector"})
 
 
 def export(
@@ -126,7 +179,7 @@ def export(
     OutputError
         If the output cannot be written.
     """
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
     from cyclestrain.result import export_maps
 
     kind = format or Path(output).suffix.lower().lstrip(".")
@@ -150,7 +203,7 @@ def export(
 
 def info(
     file: PathLike | PatternSource | Scan, *, reading: ReadSettings | None = None, **options: Unpack[ReadOptions]
-) -> str:
+) -> Lines:
     """Tell what a file holds and what `map` would assume about it.
 
     Parameters
@@ -163,8 +216,8 @@ def info(
     Returns
     -------
     text
-        A few lines: shape, type, calibration, counts per pattern, assumptions; of a result also how to repeat it, of a
-        model its entries, lattice, symmetry, network and training log.
+        A few lines, which print as such: shape, type, calibration, counts per pattern, assumptions; of a result also
+        how to repeat it, of a model its entries, lattice, symmetry, network and training log.
 
     Raises
     ------
@@ -175,13 +228,13 @@ def info(
     from cyclestrain.result import describe
 
     if is_model(file):
-        return explain_model(file)
+        return Lines(explain_model(file))
     if isinstance(file, str | os.PathLike):
         with suppress(InputError):  # not a result: a scan, or the reader says what is wrong
-            return _explain(file)
+            return Lines(_explain(file))
     found = describe(read(file, reading, **options))
-    rows = [f"{label:<20}{value}" for label, value in found.rows()]
-    return "\n".join([*rows, "", *(f"- {sentence}" for sentence in found.assumptions)])
+    rows = [f"{label:<20}{printable(value)}" for label, value in found.rows()]
+    return Lines("\n".join([*rows, "", *(f"- {printable(sentence)}" for sentence in found.assumptions)]))
 
 
 def _explain(result: PathLike) -> str:
@@ -205,7 +258,11 @@ def _origin(result: PathLike, maps: xr.Dataset) -> list[str]:
         same = fingerprint(read(run.scan, run.reading)) == run.fingerprint
     except InputError as error:
         return [f"scan: {run.scan}, which can no longer be read: {error}"]
-    state = "the same as when it was mapped" if same else "NOT the one that was mapped: its content differs"
+    state = (
+        "the same as when it was mapped, as far as 64 patterns tell"
+        if same
+        else "NOT the one that was mapped: its content differs"
+    )
     return [f"scan: {run.scan}, {state}", f"repeat: cyclestrain map --config {os.fspath(result)}"]
 
 

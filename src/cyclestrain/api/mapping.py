@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cyclestrain.api.arguments import (
@@ -24,8 +25,8 @@ from cyclestrain.api.arguments import (
     run_state,
     stored_run,
 )
-from cyclestrain.errors import InputError
-from cyclestrain.progress import Progress, SilentProgress
+from cyclestrain.errors import InputError, OutputError
+from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import MapSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["map"]
 
+FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
+OTHER_FILES = (*FIGURES, ".tif", ".tiff", ".csv", ".mat", ".hspy", ".zspy", ".emd", ".txt", ".npy", ".xlsx")
+"""Extensions of files that a result is not."""
+
 
 def map(
     scan: PathLike | PatternSource | Scan | None = None,
@@ -43,6 +48,7 @@ def map(
     config: PathLike | None = None,
     reference: Reference = "auto",
     axes: Literal["detector", "scan", "crystal"] = "detector",
+    along: tuple[int, int] = (1, 0),
     scan_rotation: float | Literal["auto"] | None = None,
     known: Known | None = None,
     until: Literal["network", "refine", "context"] = "context",
@@ -58,7 +64,7 @@ def map(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     force: bool = False,
     reading: ReadSettings | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Unpack[ReadOptions],
 ) -> xr.Dataset:
     """Map strain, shear, rotation and class over a 4D-STEM scan, with uncertainties.
@@ -75,9 +81,9 @@ def map(
         scan is mapped unless another one is given.
     reference
         What strain is relative to, see `cyclestrain.MapSettings`; in Python also a mask of shape ``(ry, rx)``.
-    axes, scan_rotation, until, model
-        In which axes strain is given (degrees from +x to +y), the last stage to run, and a model to apply instead of
-        learning from this scan: see `cyclestrain.MapSettings`.
+    axes, along, scan_rotation, until, model
+        In which axes strain is given (degrees from +x to +y; ``crystal``: along which reflection), the last stage to
+        run, and a model to apply instead of learning from this scan: see `cyclestrain.MapSettings`.
     known
         Lattice of the sample, for absolute strain, or several; in Python also as mappings ``{"a": 5.431, ...}``.
     centre, ring, mask, sample, ellipse, classes, seed, device
@@ -89,7 +95,7 @@ def map(
     reading, **options
         How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
-        Where to report to; by default nowhere.
+        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
 
     Returns
     -------
@@ -108,13 +114,23 @@ def map(
         "model": None if model is None else os.fspath(model),
         "reference": reference_words(reference),
         "known": known_words(known),
-        "mask": mask_words(mask, "--mask"),
-        "sample": mask_words(sample, "--sample"),
+        **mask_words(mask=mask, sample=sample),
     }
     given = {name: arguments[name] for name in MapSettings.model_fields}
+    _check_name(output)
     job = _job(scan, config, given, reading_given(reading, options))
     opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
-    return _map(opened, job, output, force, progress or SilentProgress())
+    return _map(opened, job, output, force, shown(progress))
+
+
+def _check_name(output: PathLike | None) -> None:
+    """Refuse a name that promises another kind of file than a result."""
+    suffix = Path(output).suffix.lower() if output is not None else ""
+    if suffix in OTHER_FILES:
+        raise OutputError(
+            f"a map is written as a result, .nc, not as {suffix}; give -o {Path(str(output)).with_suffix('.nc')}, then "
+            f"{'`cyclestrain show`' if suffix in FIGURES else '`cyclestrain export`'} makes a {suffix} of it"
+        )
 
 
 @dataclass(frozen=True)
@@ -155,23 +171,30 @@ def _job(
 
 def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: Progress) -> xr.Dataset:
     import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
-    from cyclestrain.io import fingerprint
+    from cyclestrain.io import contents_of, fingerprint
     from cyclestrain.pipeline import map_scan
     from cyclestrain.result import save_result
 
     known, before = job.model, job.before
     if before and before.fingerprint and fingerprint(scan) != before.fingerprint:
-        progress.note(f"{scan.name} is not the scan that {job.config} was made from: its patterns differ")
+        progress.note(_another(scan, job))
     if before and known and before.model_fingerprint not in ("", known.fingerprint):
         progress.note(f"{known.path} is not the model that {job.config} was made with: its content differs")
-    with run_state(scan, job.settings, output, known) as folder:
+    with run_state(scan, job.settings, output, known, progress) as folder:
         result = map_scan(scan, job.settings, progress, folder, model=known.model if known else None)
-        result.maps.attrs["reading"] = job.reading.model_dump_json()
+        contents = contents_of(scan).digest
+        result.maps.attrs |= {"reading": job.reading.model_dump_json(), "input_contents": contents}
         if known:
             result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}
+        if before and before.fingerprint == fingerprint(scan) and before.contents not in ("", contents):
+            progress.note(_another(scan, job))
         if output is not None:
             save_result(result.maps, output, force, groups=result.groups)
     return result.maps
+
+
+def _another(scan: Scan, job: _Job) -> str:
+    return f"{scan.name} is not the scan that {job.config} was made from: its patterns differ"
 
 
 def _run_of(config: PathLike) -> Run:

@@ -45,7 +45,7 @@ def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tup
     force
         Whether existing files are replaced.
     """
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
     from cyclestrain.network import encoder_graphs, load_model, save_graph
 
     target = Path(output)
@@ -61,9 +61,9 @@ def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tup
 def explain_model(path: PathLike) -> str:
     """Lines about a model: its entries, its network, its training, where it comes from, how to apply it."""
     from cyclestrain.learning import describe
-    from cyclestrain.network import file_fingerprint, load_model
+    from cyclestrain.network import load_with_fingerprint
 
-    model = load_model(path)
+    model, fingerprint = load_with_fingerprint(path)
     material, network, about = model.material, model.network, model.about
     shape = network.settings
     n_weights = sum(weight.numel() for weight in network.parameters())
@@ -75,14 +75,14 @@ def explain_model(path: PathLike) -> str:
         f"direct disk radius: {material.disk_radius:.1f} px",
         f"ring used: {material.ring[0]:.0f} to {material.ring[1]:.0f} px from the centre",
         f"network: {n_weights} weights, {shape.gazes + 1} looks, {shape.head} head",
-        f"training: epoch {model.log.best + 1} of {len(model.log.epochs)} kept, "
-        f"held-out deviance {kept.held_out:.4f} per pixel",
-        *(f"  {row}" for row in model.log.table()),
+        f"training: pass {model.log.best + 1} of {len(model.log.epochs)} over the patterns is kept",
+        f"misfit of the patterns left out of it: deviance {kept.held_out:.4f} per pixel",
+        f"course of the training: cyclestrain show {os.fspath(path)}",
         f"scan: {about['input_path'] or 'an array in memory'}, fingerprint {about['input_fingerprint']}",
         f"started from: {about['init_from']}" if "init_from" in about else "",
         f"settings: {json.dumps(settings)}",
         f"versions: {about['versions']}",
-        f"fingerprint: {file_fingerprint(path)}",
+        f"fingerprint: {fingerprint}",
         f"apply: cyclestrain map SCAN --model {os.fspath(path)}",
     ]
     return "\n".join(line for line in lines if line)

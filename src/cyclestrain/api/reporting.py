@@ -58,7 +58,7 @@ def report(
 
         cs.report("strain.nc")  # strain.html
     """
-    from cyclestrain.io import check_writable, write_whole
+    from cyclestrain.files import check_writable, write_whole
     from cyclestrain.reporting import report_page
     from cyclestrain.result import load_group, load_result
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclestrain.api.arguments import PathLike
 from cyclestrain.errors import InputError
-from cyclestrain.progress import Progress, SilentProgress
+from cyclestrain.progress import Progress, shown
 
 if TYPE_CHECKING:
     from cyclestrain.simulation import SimulatedScan
@@ -26,7 +26,7 @@ def simulate(
     seed: int = 0,
     lattice: Literal["hexagonal", "square", "rhombic", "oblique"] = "hexagonal",
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> SimulatedScan:
     """Simulate a 4D-STEM scan whose strain is known.
@@ -52,7 +52,7 @@ def simulate(
     force
         Whether an existing output file is replaced.
     progress
-        Where to report to; by default nowhere.
+        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
     **options
         Further keywords of the phantom (``grain_size``, ``max_strain``, ...) and of the acquisition (``radius``,
         ``drift``, ``texture``, ...), see `cyclestrain.simulation`.
@@ -69,7 +69,7 @@ def simulate(
     OutputError
         If the output cannot be written.
     """
-    from cyclestrain.io import check_writable
+    from cyclestrain.files import check_writable
     from cyclestrain.simulation import PHANTOMS, save
 
     if phantom not in PHANTOMS:
@@ -77,7 +77,7 @@ def simulate(
     _check_options(phantom, options)
     if output is not None:
         check_writable(output, force)
-    progress = progress or SilentProgress()
+    progress = shown(progress)
     with progress.stage("simulate"):
         simulated = PHANTOMS[phantom](
             scan=scan,

@@ -8,7 +8,7 @@ from scipy.special import ndtri
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 
-__all__ = ["find_overlaps"]
+__all__ = ["find_overlaps", "stands_out"]
 
 ODD, LEAST_ODD = 6.0, 0.15
 """A misfit stands out by so many standard deviations of its entry and by this part of it; by half beside one."""
@@ -16,26 +16,24 @@ ALONG = 5
 """Positions by which what is explained badly goes on towards an edge."""
 
 
-def find_overlaps(misfit: FloatArray, label: IntArray, inside: BoolArray) -> BoolArray:
+def find_overlaps(odd: BoolArray, inside: BoolArray) -> BoolArray:
     """Positions that are explained badly over some width away from edges, and those that go on from there.
 
     Small shares beside an edge, which would change nothing, are none.
 
     Parameters
     ----------
-    misfit
-        Chi-square per degree of freedom, shape ``(ry, rx)``.
-    label
-        Entry of every position, shape ``(ry, rx)``.
+    odd
+        Positions whose misfit `stands_out`, shape ``(ry, rx)``.
     inside
         Positions away from edges, shape ``(ry, rx)``.
     """
-    odd, square = _stands_out(misfit, label), np.ones((3, 3), bool)
+    square = np.ones((3, 3), bool)
     wide = binary_opening(odd & inside, square)
     return np.asarray(odd & binary_dilation(wide, square, iterations=ALONG))
 
 
-def _stands_out(misfit: FloatArray, label: IntArray) -> BoolArray:
+def stands_out(misfit: FloatArray, label: IntArray) -> BoolArray:
     """Positions whose misfit is far above that of their entry, whose better half tells what is usual.
 
     Parameters

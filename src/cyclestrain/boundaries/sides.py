@@ -17,7 +17,7 @@ import numba as nb
 import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
-from cyclestrain.boundaries.overlaps import find_overlaps
+from cyclestrain.boundaries.overlaps import find_overlaps, stands_out
 from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
 from cyclestrain.pattern import Candidates, Dictionary
 from cyclestrain.strain import Lattices, is_same_crystal
@@ -137,6 +137,26 @@ def _own_likeness(label: Any, affine: Any, variance: Any, lattices: Any, like: A
                     like[n] = k
 
 
+@nb.njit(cache=True)
+def _departures(label: Any, affine: Any, lattices: Any, out: Any) -> None:  # pragma: no cover
+    """How far each candidate is from the first one, in the nearest labelling: `out` times a reflection, in pixels."""
+    for n in range(len(label)):
+        k = label[n, 0]
+        if k < 0:
+            continue
+        root = np.linalg.cholesky(lattices.moment[k])
+        for m in range(label.shape[1]):
+            if label[n, m] != k:
+                continue
+            least = np.inf
+            for s in range(lattices.order[k]):
+                d = (affine[n, m] @ lattices.operators[k, s] - affine[n, 0]) @ root
+                square = (d * d).sum()
+                if square < least:
+                    least = square
+                    out[n, m] = d
+
+
 @dataclass(frozen=True)
 class Sides:
     """Positions near a change of crystal, and the crystals around them.
@@ -201,7 +221,14 @@ class Sides:
         like = np.empty(len(labels), np.int64)
         _own_likeness(labels, affines, variances, self.lattices, like)
         nearest = np.take_along_axis(self.gain, np.maximum(like - 1, 0)[:, None], 1)
-        return Candidates(labels, affines, np.concatenate([nearest, self.gain], 1), like, centre)
+        off = np.full(affines.shape, np.nan)
+        _departures(labels, affines, self.lattices, off)
+        overlap = self.lattices.radius[np.maximum(labels[:, 0], 0)]
+        moment = np.einsum("nii->n", self.lattices.moment)[np.maximum(labels, 0)]
+        return Candidates(
+            labels, affines, np.concatenate([nearest, self.gain], 1), like, centre,
+            off, overlap, np.sqrt(variances * moment),
+        )  # fmt: skip
 
 
 def lattices_of(dictionary: Dictionary, operators: OperatorTable) -> Lattices:
@@ -219,7 +246,8 @@ def lattices_of(dictionary: Dictionary, operators: OperatorTable) -> Lattices:
         for e in dictionary.entries
     ]
     apart = [max(APART * e.probe.radius, LEAST_APART) for e in dictionary.entries]
-    return Lattices(operators.operators, operators.order, np.array(moment), np.array(apart))
+    radius = np.array([e.probe.radius for e in dictionary.entries])
+    return Lattices(operators.operators, operators.order, np.array(moment), np.array(apart), radius)
 
 
 def find_sides(
@@ -246,14 +274,17 @@ def find_sides(
     crystal = (field.label >= 0).reshape(shape)
     distance = _distance(differing.reshape(shape) > 0)
     reach = _reach(distance, crystal, gain)
-    odd = find_overlaps(misfit, context.label, distance > reach)
+    blended = stands_out(misfit, context.label)
+    odd = find_overlaps(blended, distance > reach)
     clean = crystal & (distance > reach) & ~odd
     position = np.flatnonzero(((distance <= reach) & crystal | odd).ravel() | (field.label == UNKNOWN))
-    rank = np.where(clean.ravel(), 2, (agreeing >= AGREEING).astype(np.int64))
+    rank = np.where(clean.ravel(), 2, ((agreeing >= AGREEING) & ~blended.ravel()).astype(np.int64))
     source, brightness = np.full((len(position), MOST), -1), np.zeros((len(position), MOST))
     offsets = _offsets(FARTHEST_SOURCE)
     near = int(((offsets**2).sum(1) <= (reach + 1.9) ** 2).sum())
-    seen = np.column_stack([np.full(len(position), near), np.where(odd.ravel()[position], len(offsets), near)])
+    seen = np.column_stack(
+        [np.full(len(position), near), np.where((odd | blended).ravel()[position], len(offsets), near)]
+    )
     _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, seen, position, source, brightness)
     some = source[:, 0] >= 0
     scatter = _scatter(gain, significance, clean)

@@ -46,9 +46,9 @@ LEAST_ERROR = 1e-3
 """The same in units of the brightest ring: a faint background far out says nothing of the disk."""
 WIDTHS, FALLS = np.geomspace(0.8, 80.0, 14), (1.0, 1.5, 2.5, 5.0)
 """Pixels and exponents of the backgrounds ``(1 + (q / width)^2)^-fall`` whose sums are tried."""
-CLEARLY_BETTER = 4.0
+CLEARLY_BETTER = 2.5
 """Ratio of the misfits of two explanations of a profile from which the better one is believed."""
-SAME_RADIUS, SAME_RADIUS_SHARE = 1.0, 0.15
+SAME_RADIUS, SAME_RADIUS_SHARE = 1.0, 0.06
 """Difference of two radii, pixels and share, within which they are the same."""
 MOST_GROUPS = 64
 """Largest number of groups of neighbouring positions whose sums give a centre by symmetry."""

@@ -5,15 +5,18 @@ Everything here is automatic, announced, stored with the result and can be overr
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from cyclestrain.calibration.beam import Centres, check_direct_beam, find_beam, find_centres
+from cyclestrain.calibration.ceiling import find_ceiling
 from cyclestrain.calibration.hidden_beam import disk_radius
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, noise_scale
 from cyclestrain.calibration.subset import Sample
 from cyclestrain.data import Calibration, FloatArray, Scan
+from cyclestrain.errors import InputError
 from cyclestrain.io import parse_mask
 from cyclestrain.settings import LearnSettings
 
@@ -43,7 +46,13 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
         ``centre`` and ``ring`` override what would be measured; ``mask`` says which pixels may be used.
     pedestal
         Value of the file that was subtracted from the patterns, see `above_pedestal`.
+
+    Raises
+    ------
+    InputError
+        If the beam centre or the ring that was given is not on the detector.
     """
+    _check_given(settings, scan.detector_shape)
     patterns = sample.patterns
     mean = patterns.mean(0, dtype=np.float64)
     some = patterns[:: max(1, len(patterns) // 256)]
@@ -61,6 +70,9 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
     choices = [f"bad pixels: {found} masked" if found else "bad pixels: none found"]
     if masked.any():
         choices.append(f"mask: {int(masked.sum())} pixels left out, as given")
+    ceiling = find_ceiling(patterns, ~bad, pedestal)
+    if np.isfinite(ceiling):
+        choices.append(f"detector: counts end at {ceiling:.6g}")
     if pedestal:
         choices.append(f"counts: above {pedestal:.4g}, where the detector's noise would vanish")
     if beam.shadow.any():
@@ -80,8 +92,21 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
     filled = fill_from_nearest(mean, good)
     return Calibration(
         good, centres.smooth, centres.sigma, beam.radius, (float(ring[0]), float(ring[1])), filled, tuple(choices),
-        pedestal, centres.jump,
+        pedestal, centres.jump, ceiling,
     )  # fmt: skip
+
+
+def _check_given(settings: LearnSettings, shape: tuple[int, int]) -> None:
+    ny, nx = shape
+    if settings.centre is not None:
+        y, x = settings.centre
+        if not (-0.5 <= y <= ny - 0.5 and -0.5 <= x <= nx - 0.5):
+            raise InputError(f"--centre {y:g} {x:g} is not on the detector of {ny}x{nx} pixels; give y and x in pixels")
+    if settings.ring is not None and not settings.ring[0] < math.hypot(ny, nx):
+        raise InputError(
+            f"--ring {settings.ring[0]:g} {settings.ring[1]:g} lies outside the detector of {ny}x{nx} pixels; "
+            "give radii in pixels"
+        )
 
 
 def _describe(centres: Centres) -> str:

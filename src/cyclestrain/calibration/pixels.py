@@ -19,6 +19,14 @@ LINE_WIDTHS = (1, 2)
 """Widths of bad lines, pixels; wider ones cannot be told from rows of small disks."""
 SURE_COUNTS = 20.0
 """Expected counts of a pixel, in all patterns, above which showing none cannot be chance."""
+NARROW = 4.0
+"""How far a hot pixel stands out, in units of what its brightest neighbour does; a spot of one pixel's radius: 2.2."""
+STANDS_OUT = 0.3
+"""Least part of the counts around it by which a hot pixel stands out."""
+ALIVE = 0.1
+"""Part of what stands out that has to change from pattern to pattern to be a spot after all."""
+STUCK, STUCK_AREA = 0.25, 2
+"""Relative difference to their border, and largest number, of pixels that always show one number."""
 
 
 def find_bad_pixels(mean: FloatArray, variance: FloatArray, n: int, n_variance: int | None = None) -> BoolArray:
@@ -34,7 +42,8 @@ def find_bad_pixels(mean: FloatArray, variance: FloatArray, n: int, n_variance: 
     scale = noise_scale(mean, variance)
     blind = _blind(mean, variance, n_variance or n, scale)
     filled = fill_from_nearest(mean, ~blind)
-    return blind | _isolated(filled, scale, n) | _bad_lines(np.where(blind, np.nan, mean), scale, n)
+    hot = _hot_and_still(filled, variance, scale, (n, n_variance or n))
+    return blind | hot | _isolated(filled, scale, n) | _bad_lines(np.where(blind, np.nan, mean), scale, n)
 
 
 def fill_from_nearest(image: FloatArray, good: BoolArray) -> FloatArray:
@@ -78,8 +87,34 @@ def _isolated(mean: FloatArray, scale: float, n: int) -> BoolArray:
     return np.asarray(hot | dead)
 
 
+def _hot_and_still(mean: FloatArray, variance: FloatArray, scale: float, n: tuple[int, int]) -> BoolArray:
+    """Single pixels with counts of their own: too narrow for a spot, and the same in every pattern.
+
+    A spot, however sharp, lights its neighbours too, since it is seldom in the middle of a pixel, and is brighter in
+    some patterns than in others. What stands out of a slope or of the edge of a disk is no narrower than they are.
+
+    Parameters
+    ----------
+    mean, variance, scale
+        Average pattern, variance of each pixel from pattern to pattern, and its ratio to the mean in most pixels.
+    n
+        Number of patterns behind both.
+    """
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    local = np.maximum(ndimage.median_filter(mean, 5, mode="mirror"), 0)
+    beside = np.maximum(ndimage.rank_filter(mean, -1, footprint=ring, mode="mirror"), local)
+    error = np.sqrt(np.maximum(scale, 1e-12) * np.maximum(local, np.mean(mean)) / n[0])
+    height = mean - local
+    narrow = height > NARROW * (beside - local) + 6.0 * error + 5.0 * scale / n[0]
+    change = variance - scale * mean
+    change -= ndimage.median_filter(change, 5, mode="mirror")  # disks that pass by
+    alive = change > (ALIVE * height) ** 2 + 4.0 * np.sqrt(2.0 / n[1]) * variance
+    return np.asarray(narrow & (height > STANDS_OUT * local) & ~alive)
+
+
 def _blind(mean: FloatArray, variance: FloatArray, n: int, scale: float) -> BoolArray:
-    """Areas that show one value in every pattern while the pixels along their border count.
+    """Areas that show one value in every pattern while the pixels along their border count, and single such pixels.
 
     Where a third of the detector shows nothing, patterns have no background and darkness proves nothing.
     """
@@ -95,6 +130,7 @@ def _blind(mean: FloatArray, variance: FloatArray, n: int, scale: float) -> Bool
     own = np.asarray(ndimage.median(mean, label, index), float)
     # Gaps may be filled with a number no detector counts to; a saturated disk is surrounded by bright pixels.
     no_counts = (own < 0.2 * border) | (own > 100.0 * np.maximum(border, 0))
+    no_counts |= (np.bincount(label.ravel())[1:] <= STUCK_AREA) & (np.abs(own - border) > STUCK * np.abs(border))
     bad = no_counts & (border * n > SURE_COUNTS * max(scale, 1e-12))
     return np.concatenate([[False], bad])[label]
 

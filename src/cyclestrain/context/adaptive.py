@@ -92,11 +92,17 @@ class Smoothed:
         Variance in units of the raw covariance of the same position, shape ``(n,)``.
     bias
         Expected square of the error that the variance does not contain, shape ``(n, 4, 4)``.
+    freedom
+        Variance of what the raw value is off the smoothed one, in units of the raw covariance, shape ``(n,)``.
+    edge
+        Positions that disagree with two or more of their neighbours, shape ``(n,)``.
     """
 
     value: FloatArray
     variance: FloatArray
     bias: FloatArray
+    freedom: FloatArray
+    edge: BoolArray
 
 
 def _prepare(data: Data) -> tuple[FloatArray, FloatArray]:
@@ -145,4 +151,5 @@ def adapt(chart: Chart) -> Smoothed:
     d = flat.fit[:, :4] - smooth.fit[:, :4]
     apart = (share * (1 - share) * excess)[:, None] * (d[:, UPPER[0]] * d[:, UPPER[1]])  # either may be right
     bias = (1 - share)[:, None] * smooth.bias + share[:, None] * flat.bias + apart
-    return Smoothed(out[:, :4], out[:, VARIANCE] * data.precision * scale, full(bias))
+    variance = out[:, VARIANCE] * data.precision
+    return Smoothed(out[:, :4], variance * scale, full(bias), 1.0 - 2 * out[:, SELF_WEIGHT] + variance, data.edge)

@@ -16,7 +16,7 @@ from cyclestrain.affine import rotation, symmetric
 from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray
 from cyclestrain.strain import jacobian
 
-__all__ = ["LIMIT", "UPPER", "Chart", "full", "to_chart"]
+__all__ = ["FLOOR", "LIMIT", "UPPER", "Chart", "full", "to_chart"]
 
 LIMIT = 18.47
 """Squared distance above which two estimates differ: chance exceeds it once in a thousand (chi-square, 4 degrees)."""

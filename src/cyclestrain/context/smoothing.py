@@ -29,13 +29,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from cyclestrain.context.adaptive import adapt
+from cyclestrain.context.adaptive import Smoothed, adapt
 from cyclestrain.context.blends import measure_blends
 from cyclestrain.context.chart import Chart, to_chart
-from cyclestrain.context.scatter import measure_scatter
+from cyclestrain.context.excess import refine_scatter, spread_scatter
+from cyclestrain.context.scatter import Scatter, measure_scatter
 from cyclestrain.data import AffineField, FloatArray
 
 __all__ = ["smooth"]
+
+TURNS = 3
+"""Turns of smoothing and of the scatter about what is smoothed."""
 
 
 def smooth(field: AffineField) -> AffineField:
@@ -76,10 +80,8 @@ def _combine(chart: Chart, shared: FloatArray) -> tuple[FloatArray, FloatArray]:
         Share of each covariance that neighbours have in common, shape ``(n,)``.
     """
     own = chart.covariance * (1.0 - shared)[:, None, None]
-    scatter = measure_scatter(chart, own)
+    scatter, result, spread = _settle(chart, own)
     mosaic = scatter is not None and bool(scatter.signal.any())
-    spread = own + scatter.signal if scatter is not None and mosaic else chart.covariance
-    result = adapt(chart.with_covariance(spread) if mosaic else chart)
     blend = measure_blends(chart, spread, result)
     unknown = np.zeros(()) if scatter is None else scatter.unknown
     if not mosaic and blend is None:
@@ -95,3 +97,21 @@ def _combine(chart: Chart, shared: FloatArray) -> tuple[FloatArray, FloatArray]:
     covariance = keep @ own + lose @ around @ lose.swapaxes(1, 2)
     covariance += unknown + chart.covariance * shared[:, None, None]
     return value, 0.5 * (covariance + covariance.swapaxes(1, 2))
+
+
+def _settle(chart: Chart, own: FloatArray) -> tuple[Scatter | None, Smoothed, FloatArray]:
+    """Scatter, the field smoothed with it, and the covariance of noise and scatter of single positions."""
+    scatter, nothing = measure_scatter(chart, own), np.zeros_like(own)
+    for turn in range(TURNS + 1):
+        mosaic = scatter is not None and bool(scatter.signal.any())
+        spread = own + scatter.signal if scatter is not None and mosaic else chart.covariance
+        result = adapt(chart.with_covariance(spread) if mosaic else chart)
+        if turn == TURNS:
+            break
+        better = refine_scatter(chart, own, scatter or Scatter(nothing, nothing, nothing), result)
+        if better is None:
+            break
+        scatter = better
+    if turn > 0 and scatter is not None:
+        scatter = spread_scatter(chart, own, scatter)
+    return scatter, result, spread

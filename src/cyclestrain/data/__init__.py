@@ -6,6 +6,7 @@ qy, qx)``, vectors and matrices are in ``(y, x)`` order.
 
 from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
 from cyclestrain.data.calibration import Calibration
+from cyclestrain.data.cards import as_html, as_text
 from cyclestrain.data.doubt import Doubt
 from cyclestrain.data.fields import AffineField, Fields, OperatorTable, StrainMaps
 from cyclestrain.data.neighbours import (
@@ -34,6 +35,8 @@ __all__ = [
     "Quantity",
     "Scan",
     "StrainMaps",
+    "as_html",
+    "as_text",
     "clearest_neighbour",
     "count_around",
     "local_means",

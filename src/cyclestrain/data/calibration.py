@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cyclestrain.data.arrays import BoolArray, FloatArray
+from cyclestrain.data.cards import as_text
 
 __all__ = ["Calibration"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Calibration:
     """What was measured of the detector and the beam; none of it depends on a crystal.
 
@@ -34,6 +35,8 @@ class Calibration:
     beam_jump
         Distance of the centroid of a pattern's own direct disk from `centre`, pixels, beyond which the centroid is used
         instead.
+    ceiling
+        Value at which pixels stop counting, above `pedestal`; infinity where no pattern reaches it.
     """
 
     good: BoolArray
@@ -45,3 +48,7 @@ class Calibration:
     choices: tuple[str, ...] = ()
     pedestal: float = 0.0
     beam_jump: float = float("inf")
+    ceiling: float = float("inf")
+
+    def __repr__(self) -> str:
+        return as_text("Calibration", [(name, text) for name, _, text in (one.partition(": ") for one in self.choices)])

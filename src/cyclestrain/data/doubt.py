@@ -18,7 +18,7 @@ class Doubt(IntFlag):
     FAINT = 4
     MIXTURE = 8
     STRAIN_RANGE = 16
-    # 32 is kept for counts at the end of the detector's scale.
+    SATURATION = 32
     BOUNDARY = 64
     OTHER_STRUCTURE = 128
     BRANCH = 256
@@ -43,6 +43,7 @@ _MEANINGS = {
     Doubt.FAINT: "too faint to be sure of by itself: it leans on its neighbours",
     Doubt.MIXTURE: "several crystals overlap",
     Doubt.STRAIN_RANGE: "strain or rotation beyond what was seen when the dictionary was learned",
+    Doubt.SATURATION: "disks reach the end of the detector's scale: what they count beyond it is lost",
     Doubt.BOUNDARY: "next to another crystal or to vacuum",
     Doubt.OTHER_STRUCTURE: "another structure than any of the dictionary is suspected",
     Doubt.BRANCH: "turned so far that another labelling of the lattice is as near: strain relative to the reference "

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data.arrays import BoolArray, IntArray
+from cyclestrain.data.cards import as_html, as_text
 from cyclestrain.errors import InputError
 
 __all__ = ["Block", "PatternSource", "Quantity", "Scan"]
@@ -66,7 +67,7 @@ class Block:
         return cls(positions[order], np.concatenate([part.patterns for part in parts])[order])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scan:
     """A 4D-STEM scan, read lazily.
 
@@ -127,6 +128,25 @@ class Scan:
                 f"a scan has four dimensions (ry, rx, qy, qx), {self.name} has {len(self.source.shape)}: "
                 f"{tuple(self.source.shape)}; give the scan shape with --scan or pick another data set with --dataset"
             )
+
+    @property
+    def _rows(self) -> list[tuple[str, str]]:
+        """What is worth knowing at a glance, without reading a pattern."""
+        (ry, rx), (qy, qx) = self.scan_shape, self.detector_shape
+        step, pixel = self.real_step, self.reciprocal_step
+        apart = f", {step.value:g} {step.unit} apart" if step else ""
+        rows = [
+            ("scan", f"{ry} x {rx} positions (rows x columns){apart}"),
+            ("detector", f"{qy} x {qx} pixels" + (f" of {pixel.value:g} {pixel.unit}" if pixel else "")),
+            ("values", f"{np.dtype(self.source.dtype)}, {self.n_positions * self.pattern_bytes / 1e6:,.4g} MB"),
+        ]
+        return rows + ([("file", self.path)] if self.path else [])
+
+    def __repr__(self) -> str:
+        return as_text(f"Scan {self.name!r}", self._rows)
+
+    def _repr_html_(self) -> str:
+        return as_html(f"Scan {self.name}", self._rows)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -26,12 +26,24 @@ from cyclestrain.pattern import (
     refine,
 )
 
-__all__ = ["MIN_GAIN", "MIN_SIGNIFICANCE", "BlockFit", "chunks", "fit_from_rotation", "fit_from_start", "is_faint"]
+__all__ = [
+    "MIN_GAIN",
+    "MIN_SIGNIFICANCE",
+    "SETTLING",
+    "BlockFit",
+    "chunks",
+    "fit_from_rotation",
+    "fit_from_start",
+    "is_faint",
+]
 
 CHUNK = 512
 """Patterns fitted at a time: their windows stay in the processor's cache and memory stays small."""
-SETTLING = (3, 2, 2)
-"""Steps before windows are cut again around where the reflections are now, where a start may be off by their size."""
+SETTLING = (4, 4, 12)
+"""Steps before windows are cut again around where the reflections are now, where a start may be off by their size.
+
+The last ones also have to find the contrast, which changes brightness by large factors, each step a part of it.
+"""
 MIN_SIGNIFICANCE = 5.0
 """Significance from which a pattern whose neighbours agree counts as crystal.
 
@@ -67,6 +79,8 @@ class BlockFit:
         Share of the entry's reflections that were compared with counts, shape ``(n,)``.
     shared
         Share of the covariance that neighbours have in common, see `AffineField`, shape ``(n,)``.
+    saturated
+        Share of the pixels at the end of the detector's scale in the disk that has most of them, shape ``(n,)``.
     """
 
     positions: IntArray
@@ -82,6 +96,7 @@ class BlockFit:
     summed: FloatArray
     seen: FloatArray
     shared: FloatArray
+    saturated: FloatArray
 
     @classmethod
     def unknown(cls, positions: IntArray) -> BlockFit:
@@ -102,6 +117,7 @@ class BlockFit:
             summed=zero.copy(),
             seen=zero.copy(),
             shared=zero.copy(),
+            saturated=zero.copy(),
         )
 
     @classmethod
@@ -152,6 +168,7 @@ class BlockFit:
             "label": label,
             "seen": (fit.n_pixels > 0).mean(1),
             "shared": fit.shared,
+            "saturated": fit.saturated,
         }
         return self.with_values(index, **found)
 
@@ -259,6 +276,7 @@ def fit_from_start(
         centre_sigma=centre_prior(calibration),
         noise_scale=knowledge.dictionary.noise_scale,
         iterations=iterations,
+        ceiling=calibration.ceiling if members is None else np.inf,
     )
 
 

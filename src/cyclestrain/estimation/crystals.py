@@ -19,6 +19,8 @@ ENCLOSING = 0.5
 """Share of the neighbours that have to be agreeing crystal for a position to lie within a crystal."""
 LEAST_SEEN = 0.7
 """Share of an entry's reflections below which a fit rests on few: others left the detector, or their windows."""
+MOST_SATURATED = 0.05
+"""Share of the pixels of a disk at the end of the detector's scale above which what is lost there may matter."""
 MAX_STRAIN = 0.15
 """Largest strain that counts as measured: a fit with more has found something else."""
 
@@ -52,6 +54,7 @@ def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> 
     doubts = {
         Doubt.FAINT: is_faint(fit),
         Doubt.FEW_REFLECTIONS: fit.seen < LEAST_SEEN,
+        Doubt.SATURATION: fit.saturated > MOST_SATURATED,
         Doubt.STRAIN_RANGE: np.abs(stretch - 1).max(1) > MAX_MISMATCH,
     }
     for why, where in doubts.items():

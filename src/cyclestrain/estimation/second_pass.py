@@ -24,7 +24,15 @@ from cyclestrain.data import (
     clearest_neighbour,
     count_around,
 )
-from cyclestrain.estimation.block import MIN_GAIN, MIN_SIGNIFICANCE, BlockFit, chunks, fit_from_start, is_faint
+from cyclestrain.estimation.block import (
+    MIN_GAIN,
+    MIN_SIGNIFICANCE,
+    SETTLING,
+    BlockFit,
+    chunks,
+    fit_from_start,
+    is_faint,
+)
 from cyclestrain.estimation.crystals import ENCLOSING
 from cyclestrain.learning import Knowledge
 from cyclestrain.pattern import Palette, Start, decompose
@@ -169,7 +177,7 @@ def _one_step(
     always: BoolArray,
     knowledge: Knowledge,
 ) -> BlockFit:
-    """One step from `affine`, kept where it is `always` to be and where it is clearly surer than what is there."""
+    """One step from `affine`, or all where disks have contrast; kept where `always` or where it is clearly surer."""
     entry = knowledge.dictionary.entries[k]
     good = np.isfinite(affine).all((1, 2))
     part, affine, gain, always = part[good], affine[good], gain[good], always[good]
@@ -178,7 +186,8 @@ def _one_step(
     ones = np.ones(len(part))
     # Where intensities are free, the gain is not that of a step: from that of the entry no step is too long.
     start = Start(affine, fit.beam[part], ones if entry.has_free_intensities else gain, ones)
-    again = fit_from_start(block.patterns[part], fit.beam[part], start, entry, knowledge, iterations=1)
+    steps = SETTLING[-1] if entry.has_contrast else 1
+    again = fit_from_start(block.patterns[part], fit.beam[part], start, entry, knowledge, iterations=steps)
     better = always | (again.significance > np.nan_to_num(fit.significance[part]) + 1.0)
     return fit.with_fits(part[better], again.only(better), k)
 

@@ -15,6 +15,7 @@ from cyclestrain.errors import InputError
 
 __all__ = [
     "COMPONENTS",
+    "DERIVED",
     "SIGMA",
     "STRAINS",
     "Component",
@@ -56,6 +57,13 @@ COMPONENTS = (
     Component("rotation", r"rotation $\theta$", "°", 180 / np.pi),
 )
 """Strain and rotation in the order of the figures."""
+DERIVED = (
+    Component("dilation", r"dilation $\varepsilon_{xx}+\varepsilon_{yy}$", "%", 100.0),
+    Component("largest", r"largest $\varepsilon_1$", "%", 100.0),
+    Component("smallest", r"smallest $\varepsilon_2$", "%", 100.0),
+    Component("shear", r"shear $(\varepsilon_1-\varepsilon_2)/2$", "%", 100.0),
+)
+"""What follows from the strains, if the data set holds it."""
 STRAINS = COMPONENTS[:3]
 """The components that are strains."""
 SIGMA = r"$\sigma$"
@@ -89,7 +97,8 @@ def masked_map(ds: xr.Dataset, name: str, factor: float = 1.0) -> Map:
         If the result has no such variable.
     """
     if name not in ds:
-        raise InputError(f"the result has no variable {name!r}; it has {', '.join(sorted(map(str, ds.data_vars)))}")
+        known = sorted(str(other) for other in ds.data_vars if ds[other].dims == ("ry", "rx"))
+        raise InputError(f"the result has no variable {name!r}; it has {', '.join(known)}")
     values = np.asarray(ds[name].transpose("ry", "rx").values, dtype=np.float64) * factor
     return np.ma.masked_where(~(usable(ds) & np.isfinite(values)), values)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import xarray as xr
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cyclestrain.errors import OutputError
@@ -18,6 +19,8 @@ from cyclestrain.figures.dictionary_view import dictionary_figure
 from cyclestrain.figures.strain_maps import strain_figure
 from cyclestrain.figures.training_curves import training_figure
 from cyclestrain.figures.uncertainty_maps import uncertainty_figure
+from cyclestrain.files import write_whole
+from cyclestrain.settings import ShowSettings
 
 __all__ = [
     "FORMATS",
@@ -45,6 +48,7 @@ def result_figures(
     dictionary: xr.Dataset | None = None,
     truth: xr.Dataset | None = None,
     training: xr.Dataset | None = None,
+    look: ShowSettings | None = None,
 ) -> Iterator[tuple[str, Figure]]:
     """Draw every figure for which a result has data, one at a time, as pairs of name and figure.
 
@@ -56,10 +60,12 @@ def result_figures(
         Its groups of these names; None leaves the figure out.
     truth
         Truth relative to the same reference; None leaves the figure out.
+    look
+        How the maps are drawn.
     """
-    yield "strain", strain_figure(ds)
+    yield "strain", strain_figure(ds, look=look)
     if "exx_raw" in ds and not ds["exx_raw"].drop_attrs().equals(ds["exx"].drop_attrs()):
-        yield "strain_raw", strain_figure(ds, "raw")
+        yield "strain_raw", strain_figure(ds, "raw", look=look)
     yield "uncertainty", uncertainty_figure(ds)
     if dictionary is not None:
         yield "dictionary", dictionary_figure(dictionary)
@@ -79,7 +85,7 @@ def _checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = PNG_DPI) -> None:
     """Write one figure; the file appears complete or not at all.
 
     Parameters
@@ -88,6 +94,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         Figure to write.
     path
         File to write, whose extension is one of `FORMATS`.
+    dpi
+        Dots per inch of a png.
 
     Raises
     ------
@@ -96,13 +104,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     (kind,) = _checked_formats([target.suffix])
-    partial = target.with_name(f".{target.name}.part")
-    try:
-        figure.savefig(partial, format=kind, dpi=PNG_DPI, metadata=METADATA[kind])
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    with write_whole(target, force=True) as temporary, rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}):
+        figure.savefig(temporary, format=kind, dpi=dpi, metadata=METADATA[kind])  # text stays text, as journals ask
 
 
 def save_figures(

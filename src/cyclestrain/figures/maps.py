@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from cmcrameri import cm
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
 from cyclestrain.data import Quantity
+from cyclestrain.errors import InputError
 from cyclestrain.figures.fields import Map
 from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, Box, Page
 from cyclestrain.figures.ranges import MINUS, ColourScale, format_length, histogram_edges, scale_bar_length
@@ -38,6 +41,7 @@ __all__ = [
     "draw_map",
     "draw_scale_bar",
     "edge_segments",
+    "named_colours",
     "outline",
     "shade",
 ]
@@ -59,6 +63,23 @@ NEAREST_UP_TO = 300
 def colours_of(scale: ColourScale) -> Colormap:
     """Cyclic colours for a cyclic scale, diverging ones otherwise."""
     return CYCLIC if scale.cyclic else DIVERGING
+
+
+def named_colours(name: str) -> Colormap:
+    """Colour map of matplotlib or cmcrameri by its name.
+
+    Raises
+    ------
+    InputError
+        If neither has one of that name.
+    """
+    if name in cm.cmaps:
+        return cm.cmaps[name]
+    if name in colormaps:
+        return colormaps[name]
+    like = get_close_matches(name, [*cm.cmaps, *colormaps], 3)
+    hint = f"; did you mean {' or '.join(like)}" if like else ""
+    raise InputError(f"neither matplotlib nor cmcrameri has a colour map {name!r}{hint}")
 
 
 def class_colours(n: int) -> Colormap:
@@ -264,7 +285,7 @@ def draw_colour_bar(axes: Axes, scale: ColourScale, colours: Colormap) -> None:
     if scale.cyclic:
         bar.set_ticks(list(np.linspace(scale.low, scale.high, 5 if width > 36 else 3)))
     else:
-        bar.locator = MaxNLocator(nbins=int(np.clip(width / 9, 2, 8)), steps=[1, 2, 2.5, 4, 5, 10])
+        bar.locator = MaxNLocator(nbins=int(np.clip(width / 12, 2, 8)), steps=[1, 2, 2.5, 4, 5, 10])
     bar.formatter = FuncFormatter(_tick_label)
     bar.update_ticks()
     axes.tick_params(width=LINE_WIDTH, length=1.5, pad=1, labelsize=NOTE_SIZE)

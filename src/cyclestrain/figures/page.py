@@ -83,6 +83,13 @@ class Page:
         self.width, self.height = width, height
         self.figure = ShownFigure(figsize=(width / INCH, height / INCH), dpi=200, facecolor="white")
 
+    def scale_text(self, factor: float) -> None:
+        """Multiply the size of every text that was drawn by a factor."""
+        if factor != 1.0:
+            for text in self.figure.findobj(Text):
+                assert isinstance(text, Text)
+                text.set_fontsize(float(text.get_fontsize()) * factor)
+
     def axes(self, box: Box) -> Axes:
         """Add axes that fill `box`."""
         bottom = (self.height - box.bottom) / self.height

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from textwrap import shorten
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
@@ -37,6 +38,8 @@ TALLEST_MAP, NARROWEST_MAP, LOWEST_MAP = 80.0, 8.0, 8.0
 """Limits of the size of a map, millimetres."""
 LEGEND_ROWS, LEGEND_COLUMN = 5, 19.5
 """Number of names under each other in a legend, and width of its columns, millimetres."""
+NARROW = 120.0
+"""Width of a page, millimetres, below which it is one column of a journal: fewer panels beside each other, no text."""
 # Wider scans than this get two panels per row instead of four.
 WIDE = 0.4
 
@@ -50,11 +53,12 @@ class Grid:
     map_width: float
     map_height: float
     note_lines: int
+    page_width: float = PAGE_WIDTH
 
     @property
     def cell_width(self) -> float:
         """Width of a cell, millimetres."""
-        return (PAGE_WIDTH - 2 * MARGIN - (self.columns - 1) * GAP) / self.columns
+        return (self.page_width - 2 * MARGIN - (self.columns - 1) * GAP) / self.columns
 
     @property
     def cell_height(self) -> float:
@@ -74,7 +78,7 @@ class Grid:
         return Box(left, HEADER_HEIGHT + row * self.cell_height + TITLE_BAND, self.map_width, self.map_height)
 
 
-def plan_grid(shape: tuple[int, int], n_panels: int, *, note_lines: int) -> Grid:
+def plan_grid(shape: tuple[int, int], n_panels: int, *, note_lines: int, page_width: float = PAGE_WIDTH) -> Grid:
     """Grid of panels that suits the shape of a scan; pixels are square unless the scan is extremely long.
 
     Parameters
@@ -85,15 +89,20 @@ def plan_grid(shape: tuple[int, int], n_panels: int, *, note_lines: int) -> Grid
         Number of panels.
     note_lines
         Lines of text under each panel.
+    page_width
+        Width of the page, millimetres.
     """
     n_rows, n_columns = shape
     aspect = n_rows / n_columns
     columns = 4 if aspect >= WIDE else 2
-    width = (PAGE_WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
+    if page_width < NARROW:
+        columns = max(1, columns // 2)
+    columns = min(columns, n_panels)
+    width = (page_width - 2 * MARGIN - (columns - 1) * GAP) / columns
     height = width * aspect
     if height > TALLEST_MAP:
         width, height = max(TALLEST_MAP / aspect, NARROWEST_MAP), TALLEST_MAP
-    return Grid(columns, -(-n_panels // columns), width, max(height, LOWEST_MAP), note_lines)
+    return Grid(columns, -(-n_panels // columns), width, max(height, LOWEST_MAP), note_lines, page_width)
 
 
 @dataclass(frozen=True)
@@ -121,13 +130,18 @@ def draw_header(page: Page, ds: xr.Dataset, description: str) -> None:
     description
         Text under the name.
     """
-    page.text(MARGIN, 3.5, shorten(str(ds.attrs.get("name", "scan")), 90), size=TITLE_SIZE, weight="bold")
-    page.text(MARGIN, 7.6, description, size=NOTE_SIZE, color=MUTED, linespacing=1.3)
+    page.text(
+        MARGIN, 3.5, shorten(str(ds.attrs.get("name", "scan")), int(page.width / 2)), size=TITLE_SIZE, weight="bold"
+    )
+    if page.width >= NARROW:
+        page.text(MARGIN, 7.6, description, size=NOTE_SIZE, color=MUTED, linespacing=1.3)
     angle = strain_axes_angle(ds)
     if angle is not None:
-        draw_axes_legend(page.axes(Box(PAGE_WIDTH - MARGIN - 13.5, 0.5, 13.5, 13.5)), angle)
+        draw_axes_legend(page.axes(Box(page.width - MARGIN - 13.5, 0.5, 13.5, 13.5)), angle)
     label = f"strain axes:\n{ds.attrs.get('axes', 'detector')}"
-    page.text(PAGE_WIDTH - MARGIN - 15, 3.5, label, size=NOTE_SIZE, color=MUTED, ha="right", linespacing=1.3)
+    if ds.attrs.get("axes") == "crystal":
+        label += f", x along ({' '.join(str(int(n)) for n in np.atleast_1d(ds.attrs.get('along', [1, 0])))})"
+    page.text(page.width - MARGIN - 15, 3.5, label, size=NOTE_SIZE, color=MUTED, ha="right", linespacing=1.3)
 
 
 def panel_title(page: Page, box: Box, index: int, title: str) -> None:

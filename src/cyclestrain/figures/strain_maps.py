@@ -9,10 +9,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from cyclestrain.errors import InputError
 from cyclestrain.figures.fields import (
     COMPONENTS,
+    DERIVED,
     SIGMA,
-    STRAINS,
+    Component,
     Map,
     component_map,
     no_reference,
@@ -23,10 +25,11 @@ from cyclestrain.figures.fields import (
     wrap_map,
 )
 from cyclestrain.figures.line_profiles import is_line, profile_figure
-from cyclestrain.figures.maps import colours_of, draw_scale_bar, outline, shade
-from cyclestrain.figures.page import Page
+from cyclestrain.figures.maps import UNCERTAINTY, colours_of, draw_scale_bar, named_colours, outline, shade
+from cyclestrain.figures.page import PAGE_WIDTH, TEXT_SIZE, Page
 from cyclestrain.figures.panels import Panel, draw_header, draw_panel, plan_grid, spread_note
-from cyclestrain.figures.ranges import ColourScale, format_number, rotation_scale, symmetric_scale
+from cyclestrain.figures.ranges import ColourScale, format_number, rotation_scale, sequential_scale, symmetric_scale
+from cyclestrain.settings import ShowSettings
 
 __all__ = ["Estimate", "describe", "strain_figure", "strain_scale"]
 
@@ -37,7 +40,7 @@ SMALLEST_STRAIN = 0.05
 """Half the width of the narrowest strain scale, percent: below it there is only noise to see."""
 
 
-def strain_scale(maps: list[Map], coverage: float) -> ColourScale:
+def strain_scale(maps: list[Map], coverage: float, sigma: float = 0.0) -> ColourScale:
     """One colour scale in percent for several strain maps.
 
     Parameters
@@ -46,12 +49,14 @@ def strain_scale(maps: list[Map], coverage: float) -> ColourScale:
         Strain maps, percent.
     coverage
         Share of all values inside the scale.
+    sigma
+        Typical uncertainty, percent: the scale reaches at least twice as far, so that noise is not drawn as structure.
     """
     pooled = np.concatenate([values.compressed() for values in maps])
-    return symmetric_scale(pooled, coverage=coverage, smallest=SMALLEST_STRAIN)
+    return symmetric_scale(pooled, coverage=coverage, smallest=max(SMALLEST_STRAIN, 2 * sigma))
 
 
-def describe(ds: xr.Dataset, estimate: Estimate) -> str:
+def describe(ds: xr.Dataset, estimate: Estimate, width: float = PAGE_WIDTH) -> str:
     """Description of the maps: the estimate, the reference and the meaning of blank positions.
 
     Parameters
@@ -60,8 +65,10 @@ def describe(ds: xr.Dataset, estimate: Estimate) -> str:
         A result.
     estimate
         ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+    width
+        Width of the page, millimetres.
     """
-    kind = "each pattern on its own (raw)" if estimate == "raw" else "final estimate"
+    kind = str(ds.attrs.get("kind", "each pattern on its own (raw)" if estimate == "raw" else "final estimate"))
     reference = str(ds.attrs.get("reference", "")).strip()
     outlined = _outlined(ds)
     named = f": {reference}" if reference else ""
@@ -69,7 +76,10 @@ def describe(ds: xr.Dataset, estimate: Estimate) -> str:
     plain = " Plain grey: no reference for this class." if no_reference(ds).any() else ""
     keys = f"Hatched: no valid result.{plain} Spread: half of the 16 to 84 % range;"
     # The symbol comes last: its code is longer than what it draws.
-    return fill(f"{subject}. {keys} {SIGMA}: median stated uncertainty.", 118, max_lines=3)
+    sigma = f" {SIGMA}: median stated uncertainty." if "exx_sigma" in ds else ""
+    return fill(
+        f"{subject}. {keys.rstrip(';')}{';' if sigma else '.'}{sigma}", int(118 * width / PAGE_WIDTH), max_lines=3
+    )
 
 
 def _outlined(ds: xr.Dataset) -> str:
@@ -80,42 +90,77 @@ def _outlined(ds: xr.Dataset) -> str:
     return f" ({', '.join(f'class {k} {name}' for (name, _), k in zip(OUTLINES, classes, strict=False))})"
 
 
-def _uncertainty_note(ds: xr.Dataset, index: int, estimate: Estimate) -> str:
-    component = COMPONENTS[index]
-    name = "_".join(part for part in (component.name, estimate, "sigma") if part)
-    if name not in ds:
-        return ""
+def _sigma(ds: xr.Dataset, component: Component, estimate: Estimate) -> float | None:
+    """Median uncertainty of a map in its unit, None where it is not known."""
+    if "_".join(part for part in (component.name, estimate, "sigma") if part) not in ds:
+        return None
     sigma = component_map(ds, component, estimate, "sigma").compressed()
-    if not sigma.size:
-        return ""
-    typical = float(np.median(sigma))
-    return f"{SIGMA} {format_number(typical, typical)} {component.unit}".replace(" °", "°")
+    return float(np.median(sigma)) if sigma.size else None
 
 
-def _panels(ds: xr.Dataset, estimate: Estimate, coverage: float) -> list[Panel]:
-    strains = [component_map(ds, component, estimate) for component in STRAINS]
-    rotation = wrap_map(component_map(ds, COMPONENTS[3], estimate), period_map(ds))
+def _notes(ds: xr.Dataset, component: Component, estimate: Estimate, values: Map, scale: ColourScale) -> str:
+    """Lines under a map: how far it spreads, and its uncertainty."""
     periods = periods_deg(ds)
-    shared, turning = strain_scale(strains, coverage), rotation_scale(rotation, periods[-1], coverage=coverage)
     repeats = "repeats every " + " or ".join(f"{period:g}°" for period in periods)
+    lines = [repeats if scale.cyclic and values.count() else spread_note(values, component.unit)]
+    if (typical := _sigma(ds, component, estimate)) is not None:
+        lines.append(f"{SIGMA} {format_number(typical, typical)} {component.unit}".replace(" °", "°"))
+    return "\n".join(part for part in lines if part)
+
+
+def _component(name: str) -> Component:
+    known = {component.name: component for component in (*COMPONENTS, *DERIVED)}
+    if name not in known:
+        both = ", ".join(known)
+        raise InputError(f"there is no map {name!r}; draw any of {both}, or of their uncertainties, such as exx_sigma")
+    return known[name]
+
+
+def _panels(ds: xr.Dataset, estimate: Estimate, coverage: float, look: ShowSettings) -> list[Panel]:
+    """The maps that are wanted; strains have one scale, as have their uncertainties."""
+    chosen = [(_component(name.removesuffix("_sigma")), name.endswith("_sigma")) for name in look.maps]
+    maps = [component_map(ds, component, estimate, "sigma" if sigma else "") for component, sigma in chosen]
+    strains = [values for values, (one, sigma) in zip(maps, chosen, strict=True) if one.unit == "%" and not sigma]
+    sigmas = [values for values, (one, sigma) in zip(maps, chosen, strict=True) if one.unit == "%" and sigma]
+    typical = [_sigma(ds, one, estimate) or 0.0 for one, sigma in chosen if one.unit == "%" and not sigma]
+    shared = strain_scale(strains, coverage, max(typical)) if strains else None
+    doubtful = sequential_scale(np.concatenate([values.compressed() for values in sigmas])) if sigmas else None
+    if look.limit is not None:
+        shared = ColourScale(-look.limit, look.limit)
     panels = []
-    for index, (component, values) in enumerate(zip(COMPONENTS, [*strains, rotation], strict=True)):
-        scale = shared if index < 3 else turning
-        note = repeats if scale.cyclic and values.count() else spread_note(values, component.unit)
-        uncertainty = _uncertainty_note(ds, index, estimate)
-        panels.append(
-            Panel(
-                title=component.label,
-                values=values,
-                scale=scale,
-                colours=colours_of(scale),
-                note="\n".join(part for part in (note, uncertainty) if part),
-            )
-        )
+    for (component, sigma), values in zip(chosen, maps, strict=True):
+        title = f"{SIGMA} of {component.label}" if sigma else component.label
+        if sigma:
+            scale = doubtful if component.unit == "%" and doubtful else sequential_scale(values)
+            panels.append(Panel(title, values, scale, UNCERTAINTY, spread_note(values, component.unit)))
+            continue
+        if component.name == "rotation":
+            values, scale = _rotation(ds, values, estimate, coverage, look)
+        else:
+            assert shared is not None
+            scale = shared
+        colours = colours_of(scale) if look.colours is None or scale.cyclic else named_colours(look.colours)
+        panels.append(Panel(title, values, scale, colours, _notes(ds, component, estimate, values, scale)))
     return panels
 
 
-def strain_figure(ds: xr.Dataset, estimate: Estimate = "", *, coverage: float = 0.99) -> Figure:
+def _rotation(
+    ds: xr.Dataset, values: Map, estimate: Estimate, coverage: float, look: ShowSettings
+) -> tuple[Map, ColourScale]:
+    """Rotation within its period, and its scale."""
+    values = wrap_map(values, period_map(ds))
+    if look.rotation_limit is not None:
+        return values, ColourScale(-look.rotation_limit, look.rotation_limit)
+    sigma = _sigma(ds, COMPONENTS[3], estimate) or 0.0
+    scale = rotation_scale(values, periods_deg(ds)[-1], coverage=coverage)
+    if not scale.cyclic and scale.high < 2 * sigma:
+        scale = symmetric_scale([2 * sigma], coverage=1.0)
+    return values, scale
+
+
+def strain_figure(
+    ds: xr.Dataset, estimate: Estimate = "", *, coverage: float = 0.99, look: ShowSettings | None = None
+) -> Figure:
     """Draw the three strains (percent, one scale) and the rotation (degrees), each above its histogram.
 
     A line scan (one row or one column) is drawn as four profiles with their uncertainties instead.
@@ -128,13 +173,22 @@ def strain_figure(ds: xr.Dataset, estimate: Estimate = "", *, coverage: float = 
         ``""`` for the final maps, ``"raw"`` for each pattern on its own.
     coverage
         Share of the valid positions whose values lie inside the colour scale.
+    look
+        Which maps, their scales, and the size of the figure.
+
+    Raises
+    ------
+    InputError
+        If a map, or a colour map, is not known.
     """
-    panels = _panels(ds, estimate, coverage)
-    if is_line(panels[0].values.shape):
-        return profile_figure(ds, panels, estimate, describe(ds, estimate))
-    grid = plan_grid((ds.sizes["ry"], ds.sizes["rx"]), len(panels), note_lines=2)
-    page = Page(grid.page_height)
-    draw_header(page, ds, describe(ds, estimate))
+    look = look or ShowSettings()
+    if is_line((ds.sizes["ry"], ds.sizes["rx"])):
+        four = look.model_copy(update={"maps": tuple(component.name for component in COMPONENTS)})
+        return profile_figure(ds, _panels(ds, estimate, coverage, four), estimate, describe(ds, estimate))
+    panels = _panels(ds, estimate, coverage, look)
+    grid = plan_grid((ds.sizes["ry"], ds.sizes["rx"]), len(panels), note_lines=2, page_width=look.width)
+    page = Page(grid.page_height, look.width)
+    draw_header(page, ds, describe(ds, estimate, look.width))
     references, blank = reference_masks(ds), no_reference(ds)
     for index, panel in enumerate(panels):
         axes = draw_panel(page, grid, index, panel)
@@ -142,4 +196,5 @@ def strain_figure(ds: xr.Dataset, estimate: Estimate = "", *, coverage: float = 
         for (_, dashes), mask in zip(OUTLINES, references.values(), strict=False):
             outline(axes, mask, dashes)
     draw_scale_bar(page, grid.map_box(0), ds.sizes["rx"], scan_step(ds))
+    page.scale_text(look.font / TEXT_SIZE)
     return page.figure

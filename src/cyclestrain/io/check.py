@@ -15,6 +15,9 @@ __all__ = ["ValueRange", "check_patterns", "check_range"]
 NEGATIVE_SHARE = 0.5
 """Most negative value allowed, as a share of the largest: read noise stays far below it, an offset does not."""
 
+LARGEST_VALUE = 1e15
+"""Largest value that can be an intensity: squares of it, and sums of these, stay far from the limits of numbers."""
+
 
 @dataclass(frozen=True)
 class ValueRange:
@@ -45,7 +48,7 @@ def check_patterns(patterns: NDArray[Any], first_position: int = 0) -> ValueRang
     Raises
     ------
     InputError
-        If a value is NaN or infinite.
+        If a value is NaN or infinite, or beyond `LARGEST_VALUE`.
     """
     if patterns.size == 0:
         return ValueRange(np.inf, -np.inf)
@@ -57,6 +60,12 @@ def check_patterns(patterns: NDArray[Any], first_position: int = 0) -> ValueRang
         raise InputError(
             f"{int(bad.sum())} values are NaN or infinite, the first at scan position {first_position + int(n)}, "
             f"detector pixel ({int(qy)}, {int(qx)}); replace them, for example with numpy.nan_to_num, before mapping"
+        )
+    if max(highest, -lowest) > LARGEST_VALUE:
+        at = int(np.argmax(np.abs(patterns).max((1, 2)) > LARGEST_VALUE))
+        raise InputError(
+            f"scan position {first_position + at} has values of {max(highest, -lowest):.3g}, which no detector counts; "
+            "check the type of the numbers and the file"
         )
     return ValueRange(lowest, highest)
 

@@ -20,6 +20,8 @@ from cyclestrain.io.units import real_step, reciprocal_step
 
 __all__ = ["calibrated", "has_annotations"]
 
+LARGEST_SCALAR = 2**16
+"""Largest single value of the metadata, bytes."""
 _DETECTOR_AXIS = re.compile(r"^(q|k|det|d[xy]$)", re.IGNORECASE)
 
 
@@ -87,9 +89,14 @@ def _calibration(dataset: Any) -> dict[str, Any]:
     for group in _upwards(dataset.parent):
         found = group.get("metadatabundle/calibration")
         if found is not None and hasattr(found, "items"):
-            scalars = {key: item for key, item in found.items() if getattr(item, "shape", None) == ()}
+            scalars = {key: item for key, item in found.items() if _is_scalar(item)}
             return {key: item[()] for key, item in scalars.items()}
     return {}
+
+
+def _is_scalar(item: Any) -> bool:
+    """Whether a data set holds one value of a reasonable size."""
+    return getattr(item, "shape", None) == () and item.dtype.itemsize <= LARGEST_SCALAR
 
 
 def _order(axes: list[_Axis], reverse: bool) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from cyclestrain.errors import InputError
+from cyclestrain.errors import InputError, first_line
 from cyclestrain.io.emd import calibrated, has_annotations
+from cyclestrain.io.hdf5_links import check_links, check_sources
 from cyclestrain.io.hyperspy_files import hyperspy_signal, in_hyperspy_layout
-from cyclestrain.io.loaded import Candidate, Loaded, choose
+from cyclestrain.io.loaded import Candidate, Loaded, check_unpacked, choose, missing_parts
 from cyclestrain.io.matlab import axis_order, is_matlab
 from cyclestrain.io.soundness import ensure_sound
-from cyclestrain.io.sources import Concatenated, first_line, view_axes
+from cyclestrain.io.sources import Concatenated, view_axes
 
 __all__ = ["has_hdf5_signature", "load_hdf5", "new_hdf5", "open_hdf5", "vendor_layout"]
 
@@ -45,13 +47,14 @@ def open_hdf5(path: Path) -> Any:
     Raises
     ------
     InputError
-        If the file is truncated or no HDF5 file.
+        If the file is truncated or no HDF5 file, or refers to what is no file, see `check_links`.
     """
     import h5py
 
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401  (registers bitshuffle, LZ4, Blosc, Zstandard)
 
+    check_links(path)
     try:
         return h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE, rdcc_nslots=10_007)
     except (OSError, RuntimeError, KeyError) as error:
@@ -168,6 +171,21 @@ def _written(dataset: Any) -> bool:
     return storage > 0 or bool(dataset.is_virtual) or bool(dataset.external)
 
 
+def _missing(dataset: Any, path: Path) -> dict[str, str]:
+    """Check the size of the chunks that a data set is stored in, and say how many were never written.
+
+    Raises
+    ------
+    InputError
+        If a single chunk is too large to be unpacked.
+    """
+    if dataset.chunks is None:
+        return {}
+    check_unpacked(math.prod(dataset.chunks) * dataset.dtype.itemsize, f"{path}: a chunk of {dataset.name}")
+    expected = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    return missing_parts(dataset.id.get_num_chunks(), expected)
+
+
 def load_hdf5(path: Path, dataset: str | None) -> Loaded:
     """Open the scan in an HDF5 file, lazily.
 
@@ -225,11 +243,14 @@ def _load(file: Any, path: Path, dataset: str | None) -> Loaded:
         return Loaded(array, beside if fits else None, metadata={"dataset": picked.name})
     if 0 not in picked.shape and not _written(array):
         raise InputError(f"{path}: {picked} is declared but was never written; name another data set with --dataset")
+    check_sources(array)
+    missing = _missing(array, path)
     if "MATLAB_class" in array.attrs or is_matlab(path):
         order = axis_order(array)
-        return Loaded(view_axes(array, order), metadata={"dataset": picked.name, "matlab_axes": str(order)})
+        notes = {"dataset": picked.name, "matlab_axes": str(order), **missing}
+        return Loaded(view_axes(array, order), metadata=notes)
     known = in_hyperspy_layout(array.parent)
     if known or has_annotations(array.parent):
         ensure_sound(path)
     loaded = hyperspy_signal(array, array.parent) if known else calibrated(array)
-    return replace(loaded, metadata={"dataset": picked.name, **loaded.metadata})
+    return replace(loaded, metadata={"dataset": picked.name, **missing, **loaded.metadata})

@@ -12,13 +12,17 @@ import numpy as np
 from cyclestrain.data import PatternSource, Quantity
 from cyclestrain.errors import InputError
 
-__all__ = ["Candidate", "Loaded", "choose", "is_numeric"]
+__all__ = ["Candidate", "Loaded", "check_unpacked", "choose", "is_numeric", "missing_parts"]
 
 RIVAL_SHARE = 0.25
 """Size relative to the largest array from which a second array makes the choice ambiguous."""
 
 SMALLEST_DETECTOR = 16
 """Smallest detector side that can hold a diffraction pattern, pixels."""
+
+
+LARGEST_UNPACKED = 2**30
+"""Largest compressed array, or part of one, that is unpacked into memory, bytes: a small file may declare any size."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,46 @@ class Candidate:
 
     def __str__(self) -> str:
         return f"{self.name} {self.shape}"
+
+
+def check_unpacked(n_bytes: int, name: str) -> None:
+    """Refuse to unpack what may not fit into memory, before anything is allocated.
+
+    Parameters
+    ----------
+    n_bytes
+        Size that the file declares.
+    name
+        Of the part, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is larger than `LARGEST_UNPACKED`.
+    """
+    if n_bytes > LARGEST_UNPACKED:
+        raise InputError(
+            f"{name} would take {n_bytes / 2**30:.1f} GiB of memory to unpack; "
+            "save the scan as .npy or as HDF5 in small chunks, which are read in parts"
+        )
+
+
+def missing_parts(there: int, expected: int) -> dict[str, str]:
+    """Entry for the metadata of a scan that says how many of its parts were never written; empty where none is missing.
+
+    Parameters
+    ----------
+    there, expected
+        Number of parts in the file, and that it declares.
+
+    Examples
+    --------
+    >>> missing_parts(3, 4)
+    {'missing': '1 of 4 parts of the file were never written and read as zero'}
+    """
+    if there >= expected:
+        return {}
+    return {"missing": f"{expected - there} of {expected} parts of the file were never written and read as zero"}
 
 
 def is_numeric(dtype: np.dtype[Any]) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.data import BoolArray
-from cyclestrain.errors import InputError
+from cyclestrain.errors import InputError, first_line
+from cyclestrain.io.numpy_files import load_npy
 from cyclestrain.io.regions import is_region, parse_region
 
 __all__ = ["is_mask", "mask_text", "parse_mask", "sample_mask"]
@@ -49,7 +50,7 @@ def parse_mask(text: str, shape: tuple[int, int], option: str) -> BoolArray:
     if found := _PACKED.fullmatch(text):
         return _unpacked(found[1], found[2], found[3], shape, option)
     if text.endswith(".npy"):
-        return _fitting(_loaded(text, option), shape, option)
+        return _fitting(_loaded(text, shape, option), shape, option)
     if not is_region(text):
         raise InputError(f"{option} is a region y0:y1,x0:x1 or a mask in a .npy file, not {text!r}")
     mask = np.zeros(shape, bool)
@@ -111,19 +112,24 @@ def _unpacked(n_rows: str, n_columns: str, packed: str, shape: tuple[int, int], 
     return mask.astype(bool)
 
 
-def _loaded(text: str, option: str) -> Any:
+def _loaded(text: str, shape: tuple[int, int], option: str) -> Any:
     path = Path(text)
     if not path.is_file():
-        raise InputError(f"{option}: the mask {text} does not exist")
+        raise InputError(f"{option}: the mask {text} {'is no file' if path.exists() else 'does not exist'}")
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{option}: the mask {text} is not a NumPy array: {error}") from error
+        stored = load_npy(path).source
+        if tuple(stored.shape) != shape:
+            raise InputError(f"{option}: the mask has shape {tuple(stored.shape)}, {shape} is needed")
+        return np.asarray(stored[:])
+    except OSError as error:
+        raise InputError(f"{option}: the mask {text} cannot be read ({first_line(error)})") from error
 
 
 def _fitting(mask: Any, shape: tuple[int, int], option: str) -> BoolArray:
     if mask.shape != shape:
         raise InputError(f"{option}: the mask has shape {mask.shape}, {shape} is needed")
+    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+        raise InputError(f"{option}: the mask holds {mask.dtype} values that are neither yes nor no; save booleans")
     if not mask.astype(bool).any():
         raise InputError(f"{option}: the mask selects nothing")
     return np.asarray(mask, bool)

@@ -11,14 +11,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from cyclestrain.errors import InputError
-from cyclestrain.io.loaded import Candidate, Loaded, choose
-from cyclestrain.io.sources import Plain, first_line
+from cyclestrain.errors import InputError, first_line
+from cyclestrain.io.loaded import Candidate, Loaded, check_unpacked, choose
+from cyclestrain.io.sources import Plain
 
 __all__ = ["load_npy", "load_npz"]
 
-LARGEST_UNPACKED = 4 * 2**30
-"""Largest compressed array that is unpacked into memory, bytes: a small archive may declare any size."""
+LARGEST_HEADER = 2**16
+"""Largest header of an array, bytes."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class _Header:
 def _read_header(stream: IO[bytes], name: str) -> _Header:
     try:
         version = np.lib.format.read_magic(stream)
+        _check_length(stream, version)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(stream)
     except Exception as error:  # the header is parsed as Python, which fails in every way that parser can
@@ -49,6 +50,15 @@ def _read_header(stream: IO[bytes], name: str) -> _Header:
     if min(shape, default=0) < 0:
         raise InputError(f"{name} declares the impossible shape {shape}; write it again")
     return _Header(tuple(int(size) for size in shape), fortran_order, dtype, stream.tell())
+
+
+def _check_length(stream: IO[bytes], version: tuple[int, int]) -> None:
+    """Check the length of a header, which NumPy reads whole before it looks at it."""
+    start, width = stream.tell(), 2 if version == (1, 0) else 4
+    length = int.from_bytes(stream.read(width), "little")
+    stream.seek(start)
+    if length > LARGEST_HEADER:
+        raise ValueError(f"it declares {length} bytes of header")
 
 
 def _map(path: Path, header: _Header, name: str, offset: int, available: int) -> Loaded:
@@ -120,11 +130,9 @@ def load_npz(path: Path, dataset: str | None) -> Loaded:
             if info.compress_type == zipfile.ZIP_STORED:
                 offset = _stored_offset(path, info) + header.length
                 return _map(path, header, name, offset, min(info.file_size, path.stat().st_size) - header.length)
-            if header.n_bytes > min(LARGEST_UNPACKED, info.file_size):
-                raise InputError(
-                    f"{name} would take {header.n_bytes / 2**30:.1f} GiB of memory to unpack; "
-                    "save it as .npy or HDF5, which are read in parts"
-                )
+            check_unpacked(header.n_bytes, name)
+            if header.n_bytes > info.file_size:
+                raise InputError(f"{name} declares {header.n_bytes} bytes in {info.file_size}; copy it again")
             with archive.open(info) as stream:
                 return Loaded(np.lib.format.read_array(stream, allow_pickle=False))
     except InputError:

@@ -15,7 +15,7 @@ from cyclestrain.errors import InputError
 
 __all__ = ["ensure_sound"]
 
-SECONDS = 20
+SECONDS = 8
 """Longest time to wait; reading the annotations takes milliseconds, on a slow network drive some seconds."""
 
 # Every object, its attributes and its small data sets, as the readers of calibrations look at them. What raises is left

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import PatternSource
-from cyclestrain.errors import InputError, ReadError
+from cyclestrain.errors import InputError, ReadError, first_line
 
 __all__ = [
     "AxisView",
@@ -31,7 +31,6 @@ __all__ = [
     "Restacked",
     "Selection",
     "Stored",
-    "first_line",
     "restack",
     "select",
     "span",
@@ -419,9 +418,3 @@ def restack(base: PatternSource, scan_shape: tuple[int, int]) -> PatternSource:
     if isinstance(base, np.ndarray):
         return base.reshape(*scan_shape, *shape[-2:])
     return Restacked(base if len(shape) == 3 else Flattened(base), scan_shape)
-
-
-def first_line(error: BaseException) -> str:
-    """First line of the message of `error`, or the name of its type."""
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__

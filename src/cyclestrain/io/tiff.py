@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import Quantity
-from cyclestrain.errors import InputError
+from cyclestrain.errors import InputError, first_line
 from cyclestrain.io.loaded import Loaded, is_numeric
-from cyclestrain.io.sources import Key, Plain, first_line, select, span
+from cyclestrain.io.sources import Key, Plain, select, span
 from cyclestrain.io.units import reciprocal_step
 
 __all__ = ["has_tiff_signature", "load_tiff"]

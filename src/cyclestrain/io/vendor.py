@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.data import PatternSource
-from cyclestrain.errors import InputError
+from cyclestrain.errors import InputError, first_line
 from cyclestrain.io.loaded import Candidate, Loaded, choose
 from cyclestrain.io.preflight import check_declared_size
-from cyclestrain.io.sources import DaskSource, Stored, first_line, view_axes
+from cyclestrain.io.sources import DaskSource, Stored, view_axes
 from cyclestrain.io.units import real_step, reciprocal_step
 
 __all__ = ["knows", "load_vendor"]

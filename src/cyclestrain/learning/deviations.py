@@ -6,14 +6,18 @@ import numpy as np
 
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.profiles import Deviations
-from cyclestrain.pattern import Entry, PatternFit
+from cyclestrain.pattern import Entry, PatternFit, shift_design
 from cyclestrain.pattern.elimination import STEEPEST
 
 __all__ = ["measure_deviations"]
 
 
+MOST_OWN = 0.9
+"""Largest part of a prediction that a reflection may have in itself."""
+
+
 def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
-    """Standard deviations of the deviations beyond noise, empirical-Bayes priors of shape ``(reflection, 8)``.
+    """Standard deviations of the deviations beyond noise, empirical-Bayes priors of shape ``(reflection, 9)``.
 
     Intensities, positions and contrast get one width per reflection, background level and slopes one for all
     reflections. A width that is not three times its own uncertainty above zero is zero: where nothing deviates nothing
@@ -36,15 +40,40 @@ def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, tr
     variance[..., 0] /= reference**2
     for p in range(4):
         spread[:, p] = _spread(*_excess_variance(value[..., p], variance[..., p], axis=0 if p == 0 else None))
-    information = fit.shift_information + 1e-12 * np.eye(2)
-    covariance = np.linalg.inv(information)
-    shift = np.einsum("ngij,ngj->ngi", covariance, fit.shift_score)
-    noise = np.where(trust > 0, 0.5 * np.trace(covariance, axis1=-2, axis2=-1), np.nan)
+    shift, variance = _shift_from_others(entry, fit) if entry.has_contrast else _own_shift(fit)
+    noise = np.where(trust > 0, 0.5 * np.trace(variance, axis1=-2, axis2=-1), np.nan)
     squares = np.where(trust > 0, 0.5 * (shift**2).sum(-1), np.nan)
     spread[:, 4] = np.minimum(_spread(*_excess_variance(np.sqrt(squares), noise, axis=0)), 3.0)
-    for column, modes in ((5, slice(4, 6)), (6, slice(6, 7)), (7, slice(7, 9))):
+    for column, modes in ((5, slice(4, 6)), (6, slice(6, 7)), (7, slice(7, 9)), (8, slice(9, 13))):
+        if not np.isfinite(deviations.value[..., modes]).any():
+            continue
         spread[:, column] = _contrast_spread(deviations.value[..., modes], deviations.variance[..., modes])
     return spread
+
+
+def _own_shift(fit: PatternFit) -> tuple[FloatArray, FloatArray]:
+    """Residual shift of every reflection from the fit of its pattern, pixels, and the covariance of its noise."""
+    covariance = np.linalg.inv(fit.shift_information + 1e-12 * np.eye(2))
+    return np.einsum("ngij,ngj->ngi", covariance, fit.shift_score), covariance
+
+
+def _shift_from_others(entry: Entry, fit: PatternFit) -> tuple[FloatArray, FloatArray]:
+    """Shift of every reflection from where all others of its pattern predict it, and its covariance without wandering.
+
+    A few bright reflections fix a pattern together: each pulls the fit towards itself, so that its residual shift hides
+    what contrast does to it.
+    """
+    design = shift_design(entry.reflections)
+    predicted = np.einsum("gia,nab,gjb->ngij", design, np.nan_to_num(fit.covariance), design, optimize=True)
+    shift, own = _own_shift(fit)
+    width = entry.priors.spread[:, 4] ** 2
+    total = own + width[:, None, None] * np.eye(2)
+    # Woodbury: of the part that a reflection has in its own prediction, no more than nine tenths are taken out.
+    part = predicted @ np.linalg.inv(total)
+    size = np.trace(part, axis1=-2, axis2=-1)[..., None, None] / 2
+    part *= np.minimum(1.0, MOST_OWN / np.maximum(size, 1e-12))
+    rest = np.linalg.inv(np.eye(2) - part)
+    return np.einsum("ngij,ngj->ngi", rest, shift), own + rest @ predicted
 
 
 def _contrast_spread(value: FloatArray, variance: FloatArray) -> FloatArray:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from cyclestrain.data import Calibration, FloatArray
+from cyclestrain.learning.aperture import edge_of_beam
 from cyclestrain.learning.deviations import measure_deviations
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_operators
 from cyclestrain.learning.lesson import Lesson
@@ -30,11 +31,16 @@ from cyclestrain.pattern import (
     approach,
     predicted_positions,
     refine,
+    seen_edge,
 )
 from cyclestrain.pattern.elimination import N_PARAMETERS
 
 __all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry"]
 
+CONTRAST_STEPS = 12
+"""Steps of a fit with contrast inside the disks: brightness changes by large factors, and each step a part of it."""
+SAME_MISFIT = 1.03
+"""Ratio of misfits up to which the edge of the direct beam is believed: it is that of all disks unless it is hidden."""
 MAX_PATTERNS = 1024
 """Largest number of patterns an entry is learned from: more do not make it measurably better."""
 
@@ -76,6 +82,8 @@ def learn_entry(
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0)
     entry, start = _look_again(lesson, calibration, entry, start, crowded=crowded)
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
+    if entry.has_contrast:
+        entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
     if refusal:
         return refusal
@@ -129,19 +137,51 @@ def approached(lesson: Lesson, entry: Entry) -> Start:
 
 
 def _alternate(
-    lesson: Lesson, entry: Entry, start: Start, *, rounds: int, noise_scale: float
+    lesson: Lesson,
+    entry: Entry,
+    start: Start,
+    *,
+    rounds: int,
+    noise_scale: float,
+    edge: tuple[float, float] | None = None,
 ) -> tuple[Entry, Start, float]:
-    """Alternate fitting the patterns and updating the entry."""
+    """Alternate fitting the patterns and updating the entry; disks keep an `edge` that is known."""
     for round_ in range(rounds):
-        positions = predicted_positions(start, entry.reflections)
-        stack = lesson.windows(positions, entry.probe.half + 2)
-        fit = refine(
-            stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale
-        )
+        stack, fit = _fitted(lesson, entry, start, noise_scale)
         noise_scale *= _misfit(fit)
-        entry = _improved(stack, entry, fit, noise_scale, (lesson.members >= 0).sum(1), move=round_ > 0)
+        entry = _improved(stack, entry, fit, noise_scale, (lesson.members >= 0).sum(1), move=round_ > 0, edge=edge)
         start = fit.start
     return entry, start, noise_scale
+
+
+def _fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> tuple[WindowStack, PatternFit]:
+    """Windows of a lesson, and the fit of an entry to them."""
+    stack = lesson.windows(predicted_positions(start, entry.reflections), entry.probe.half + 2)
+    return stack, refine(
+        stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale,
+        iterations=CONTRAST_STEPS if entry.has_contrast else 3,
+    )  # fmt: skip
+
+
+def _sharper(
+    lesson: Lesson, calibration: Calibration, entry: Entry, start: Start, *, rounds: int, noise_scale: float
+) -> tuple[Entry, Start, float]:
+    """The entry whose disks have the edge of the direct beam, unless it explains the patterns worse.
+
+    Learned from disks that are misplaced by their contrast, an edge comes out blurred or of another radius, and
+    misplaces them: both are followed.
+    """
+    edge = edge_of_beam(lesson, calibration.disk_radius)
+    if edge is None or edge[0] + 1.0 > entry.probe.half:
+        return entry, start, noise_scale
+    r = np.arange((entry.probe.half + 3) * OVERSAMPLING) / OVERSAMPLING
+    probe = Probe.from_profile(seen_edge(r, *edge), OVERSAMPLING, entry.probe.half)
+    other = _alternate(lesson, replace(entry, probe=probe), start, rounds=rounds, noise_scale=noise_scale, edge=edge)
+    common = min(noise_scale, other[2])
+    penalty = [
+        float(_fitted(lesson, each, at, common)[1].penalty(each).sum()) for each, at in ((entry, start), other[:2])
+    ]
+    return other if penalty[1] < SAME_MISFIT * penalty[0] else (entry, start, noise_scale)
 
 
 def _look_again(
@@ -205,13 +245,20 @@ def _moved_reflections(entry: Entry, fit: PatternFit, trust: FloatArray) -> Floa
 
 
 def _improved(
-    stack: WindowStack, entry: Entry, fit: PatternFit, noise_scale: float, summed: FloatArray, *, move: bool
+    stack: WindowStack,
+    entry: Entry,
+    fit: PatternFit,
+    noise_scale: float,
+    summed: FloatArray,
+    *,
+    move: bool,
+    edge: tuple[float, float] | None = None,
 ) -> Entry:
     """One update of probe, background, intensities, priors and reflection positions."""
     trust = _trust(fit)
     if (trust > 0).sum() < 3:
         return entry
-    profiles, deviations = fit_profiles(stack, entry, fit, trust, noise_scale)
+    profiles, deviations = fit_profiles(stack, entry, fit, trust, noise_scale, edge)
     gain = fit.start.gain
     weight = np.where(trust > 0, gain[:, None] ** 2 / deviations.variance[..., 0], 0.0)
     weight = np.nan_to_num(weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,13 @@ MAX_CLASSES = 6
 """Largest number of classes where the user sets none."""
 
 
-def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnSettings) -> Knowledge:
+def learn(
+    scan: Scan,
+    sample: Sample,
+    calibration: Calibration,
+    settings: LearnSettings,
+    say: Callable[[str], object] = lambda _: None,
+) -> Knowledge:
     """Learn coarse templates and the dictionary from a sample of a scan.
 
     Parameters
@@ -35,6 +42,8 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
         Sample of the scan and its calibration.
     settings
         Seed and largest number of classes.
+    say
+        Called with a few words at every step.
 
     Raises
     ------
@@ -43,18 +52,22 @@ def learn(scan: Scan, sample: Sample, calibration: Calibration, settings: LearnS
     """
     rng = np.random.default_rng(settings.seed)
     grid = PolarGrid.fitting(calibration)
+    say("look for crystals")
     chosen = choose(sample, calibration, grid, rng)
     rows, columns = sample.rows[chosen.index], sample.columns[chosen.index]
     templates = learn_templates(chosen.polar, rows, columns, grid, rng, settings.classes or MAX_CLASSES)
     lessons = chosen.lessons(templates)
     known: dict[int, _Learned] = {}
     refused: list[Unlearned] = []
-    for k in np.argsort(-np.bincount(lessons.label[lessons.label >= 0], minlength=len(templates.spectra))).tolist():
+    order = np.argsort(-np.bincount(lessons.label[lessons.label >= 0], minlength=len(templates.spectra))).tolist()
+    for step, k in enumerate(order, 1):
+        say(f"crystal {step} of {len(order)}{' (code compiles at the very first run)' if step == 1 else ''}")
         learned = _learn_class(lessons.of(k), calibration, rng, chosen.noise)
         if isinstance(learned, Unlearned):
             refused.append(learned)
         elif learned.is_new(known):
             known[k] = learned
+    say(f"{len(known)} found")
     if not known:
         raise InputError(_no_crystal(scan, calibration, refused))
     entries, scales = [each.entry for each in known.values()], [each.noise_scale for each in known.values()]

@@ -11,10 +11,13 @@ from scipy.optimize import minimize
 
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.window_sums import Fits, Normal, Shapes, add_windows
-from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge
-from cyclestrain.pattern.reflection import N_LOCAL
+from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge, shift_design
+from cyclestrain.pattern.reflection import N_LOCAL, N_SMOOTH
 
 __all__ = ["Deviations", "fit_profiles", "held_out_positions"]
+
+LEAST_CUBIC = 4.0
+"""Radius of the disks, pixels, from which contrast of third order can be told from a shift and is looked for."""
 
 
 def held_out_positions(fit: PatternFit, reflections: FloatArray) -> FloatArray:
@@ -31,9 +34,7 @@ def held_out_positions(fit: PatternFit, reflections: FloatArray) -> FloatArray:
     reflections
         Those of the entry, relative to the beam centre, shape ``(reflection, 2)``.
     """
-    design = np.zeros((len(reflections), 2, 8))
-    design[:, 0, 0:2] = design[:, 1, 2:4] = reflections
-    design[:, 0, 4] = design[:, 1, 5] = 1.0
+    design = shift_design(reflections)
     covariance = np.einsum("gia,nab,gjb->ngij", design, fit.covariance, design, optimize=True)
     covariance = np.where(np.isfinite(covariance), covariance, np.eye(2)) + 1e-12 * np.eye(2)
     rest = np.linalg.inv(covariance) - fit.shift_information
@@ -51,7 +52,7 @@ class Deviations:
     ----------
     value, variance
         Intensity (counts), background level and slopes, contrast inside the disk (relative), shape
-        ``(n, reflection, 9)``; NaN where not measured.
+        ``(n, reflection, 13)``; NaN where not measured.
     """
 
     value: FloatArray
@@ -82,7 +83,12 @@ def _smooth_solve(normal: FloatArray, rhs: FloatArray, smoothness: float) -> Flo
 
 
 def fit_profiles(
-    stack: WindowStack, entry: Entry, fit: PatternFit, trust: FloatArray, noise_scale: float
+    stack: WindowStack,
+    entry: Entry,
+    fit: PatternFit,
+    trust: FloatArray,
+    noise_scale: float,
+    edge: tuple[float, float] | None = None,
 ) -> tuple[Profiles, Deviations]:
     """Least-squares radial profiles of probe and background, and each reflection's own deviations.
 
@@ -94,6 +100,8 @@ def fit_profiles(
         Weight of each reflection of each pattern, zero to leave it out, shape ``(n, reflection)``.
     noise_scale
         Variance over mean of a pixel, scales the variances.
+    edge
+        Radius of the disks and standard deviation of their edge where they are known, pixels.
     """
     probe = entry.probe
     oversampling = probe.oversampling
@@ -106,9 +114,10 @@ def fit_profiles(
     )  # fmt: skip
     shapes = Shapes(profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support)
     parts = Normal.parts(len(profile), len(background))
-    add_windows(fits, shapes, parts, deviations)
+    cubic = entry.has_contrast and probe.radius > LEAST_CUBIC
+    add_windows(fits, shapes, parts, deviations, N_LOCAL if cubic else N_SMOOTH)
     normal = Normal(*(array.sum(0) for array in parts))
-    new_probe = _fit_probe_profile(normal.probe / noise_scale, normal.probe_rhs / noise_scale, probe)
+    new_probe = _fit_probe_profile(normal.probe / noise_scale, normal.probe_rhs / noise_scale, probe, edge)
     seen = normal.background[0] > 0
     new_background = background.copy()
     if seen.sum() > 4:
@@ -124,7 +133,9 @@ def fit_profiles(
     )
 
 
-def _fit_probe_profile(normal: FloatArray, rhs: FloatArray, probe: Probe) -> FloatArray:
+def _fit_probe_profile(
+    normal: FloatArray, rhs: FloatArray, probe: Probe, known: tuple[float, float] | None
+) -> FloatArray:
     """Profile of the disk: a soft-edged disk, unless the data clearly want another shape (Akaike's criterion).
 
     Few parameters keep the edge, which carries all positions, free of noise where counts are scarce.
@@ -143,6 +154,8 @@ def _fit_probe_profile(normal: FloatArray, rhs: FloatArray, probe: Probe) -> Flo
         profile = columns @ coefficients
         return float(profile @ _tridiagonal(normal, profile) - 2 * profile @ rhs), profile
 
+    if known is not None:
+        return solve(np.array([known[0], np.log(known[1])]))[1]
     edge = np.log(0.3)
     best: Any = minimize(  # type: ignore[call-overload]
         lambda s: solve(s)[0] if 0.3 < s[0] < probe.half + 1 and -2.0 < s[1] < 1.5 else np.inf,

@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
-from cyclestrain.pattern.reflection import N_LOCAL
+from cyclestrain.pattern.reflection import N_SMOOTH
 from cyclestrain.pattern.windows import LEAST_VALUE
 
 __all__ = ["Fits", "Normal", "Shapes", "add_windows"]
 
 PARTS = 16
 """Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
-N_BASIS = N_LOCAL + 2
-"""Deviations of a reflection, and a shift in y and x."""
 
 
 class Fits(NamedTuple):
@@ -33,7 +31,7 @@ class Fits(NamedTuple):
     centre: FloatArray  # of the beam, (n, 2)
     brightness: FloatArray  # counts of each disk, (n, reflection)
     level: FloatArray  # (n,)
-    local: FloatArray  # deviations, (n, reflection, 9)
+    local: FloatArray  # deviations, (n, reflection, 13)
     trust: FloatArray  # (n, reflection)
 
 
@@ -98,6 +96,7 @@ def _add_window(
     half = size // 2
     n_probe, n_back = probe.shape[0], background.shape[0]
     n_basis = score.shape[0]
+    n_local = n_basis - 2
     basis = np.empty(n_basis)
     for i in range(size):
         for j in range(size):
@@ -110,6 +109,12 @@ def _add_window(
             bright = brightness * (
                 1.0 + local[4] * dy + local[5] * dx + local[6] * bowl + local[7] * across + local[8] * along
             )
+            if n_local > N_SMOOTH:
+                square = dy * dy + dx * dx
+                basis[9], basis[10] = dy * (3.0 * square - 2.0), dx * (3.0 * square - 2.0)
+                basis[11], basis[12] = dy * (dy * dy - 3.0 * dx * dx), dx * (3.0 * dy * dy - dx * dx)
+                for p in range(N_SMOOTH, n_local):
+                    bright += brightness * local[p] * basis[p]
             t = np.hypot(py - position[0], px - position[1]) / step
             k = int(t)
             f = t - k
@@ -126,9 +131,9 @@ def _add_window(
             disk = brightness * shape
             basis[0], basis[1], basis[2], basis[3] = shape, level * b, level * b * u, level * b * v
             basis[4], basis[5], basis[6], basis[7], basis[8] = dy, dx, bowl, across, along
-            for p in range(4, 9):
+            for p in range(4, n_local):
                 basis[p] *= disk
-            basis[9], basis[10] = bright * fall * radius * dy, bright * fall * radius * dx
+            basis[n_local], basis[n_local + 1] = bright * fall * radius * dy, bright * fall * radius * dx
             for p in range(n_basis):
                 score[p] += weight * basis[p] * residual
                 for q in range(p + 1):
@@ -154,21 +159,24 @@ def _solve_deviations(
     information: Any, score: Any, local: Any, value: Any, variance: Any
 ) -> None:  # pragma: no cover - compiled
     """Deviations of one reflection and their variances from its lower normal equations about the present ones."""
-    for p in range(N_BASIS):
+    n_basis = len(score)
+    for p in range(n_basis):
         information[p, p] += 1e-9 * information[p, p] + 1e-12
         for q in range(p):
             information[q, p] = information[p, q]
     inverse = np.linalg.inv(information)
-    for p in range(N_LOCAL):
+    for p in range(n_basis - 2):
         step = 0.0
-        for q in range(N_BASIS):
+        for q in range(n_basis):
             step += inverse[p, q] * score[q]
         value[p] = local[p] + step
         variance[p] = inverse[p, p]
 
 
 @nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
-def add_windows(fits: Any, shapes: Any, normal: Any, deviations: Any) -> None:  # pragma: no cover - compiled
+def add_windows(
+    fits: Any, shapes: Any, normal: Any, deviations: Any, n_local: int
+) -> None:  # pragma: no cover - compiled
     """Sum over all windows.
 
     Parameters
@@ -178,7 +186,9 @@ def add_windows(fits: Any, shapes: Any, normal: Any, deviations: Any) -> None:  
     normal
         `Normal` of all parts, each of which one thread adds to.
     deviations
-        Receives each reflection's own deviations and their variances, shape ``(2, n, reflection, 9)``.
+        Receives each reflection's own deviations and their variances, shape ``(2, n, reflection, 13)``.
+    n_local
+        Deviations that are measured: `N_SMOOTH` or `N_LOCAL`.
     """
     counts, origin, positions, centre, brightness, level, local, trust = fits
     size = shapes.support.shape[0]
@@ -193,7 +203,7 @@ def add_windows(fits: Any, shapes: Any, normal: Any, deviations: Any) -> None:  
                 rx = int(np.rint(positions[n, g, 1])) - origin[n, g, 1]
                 if trust[n, g] <= 0 or abs(ry) > margin or abs(rx) > margin:
                     continue
-                information, score = np.zeros((N_BASIS, N_BASIS)), np.zeros(N_BASIS)
+                information, score = np.zeros((n_local + 2, n_local + 2)), np.zeros(n_local + 2)
                 pixels = counts[n, g, margin + ry : margin + ry + size, margin + rx : margin + rx + size]
                 corner[0], corner[1] = origin[n, g, 0] + ry - half, origin[n, g, 1] + rx - half
                 window = _Window(

@@ -17,7 +17,7 @@ if find_spec("torch") is None or find_spec("safetensors") is None:
 from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.infer import encode_block, infer
 from cyclestrain.network.log import Epoch, TrainingLog
-from cyclestrain.network.model_file import Model, file_fingerprint, load_model, save_model
+from cyclestrain.network.model_file import Model, load_model, load_with_fingerprint, save_model
 from cyclestrain.network.onnx_graphs import encoder_graphs, save_graph
 from cyclestrain.network.prior import with_prior
 from cyclestrain.network.scan import applied, train_on_scan
@@ -36,9 +36,9 @@ __all__ = [
     "applied",
     "encode_block",
     "encoder_graphs",
-    "file_fingerprint",
     "infer",
     "load_model",
+    "load_with_fingerprint",
     "save_graph",
     "save_model",
     "train",

@@ -1,21 +1,19 @@
-"""State of a training on disk: tensors as safetensors, the rest as JSON, in one file that is replaced atomically."""
+"""State of a training on disk, in one file of the run folder that is replaced atomically."""
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from cyclestrain.io import write_whole
 from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.log import Epoch, TrainingLog
+from cyclestrain.storage import RunFolder
 
 __all__ = ["Checkpoint"]
 
@@ -29,7 +27,7 @@ class Checkpoint:
         Objects whose state is kept, and restored in place.
     """
 
-    FILE = "training.safetensors"
+    NAME = "training"
 
     def __init__(self, network: Autoencoder, optimizer: torch.optim.Optimizer, rng: np.random.Generator) -> None:
         self.network, self.optimizer, self.rng = network, optimizer, rng
@@ -78,9 +76,8 @@ class Checkpoint:
         if self._best_weights:
             self.network.load_state_dict(self._best_weights)
 
-    def save(self, folder: Path) -> None:
-        """Write the state; a crash leaves the state before or the state after, never half of one."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def save(self, run: RunFolder) -> None:
+        """Keep the state; a crash leaves the state before or the state after, never half of one."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self._best_weights.items()}
         tensors["held_out"] = self._best_held_out
@@ -90,31 +87,37 @@ class Checkpoint:
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "best": self.best,
             "mask_radius": self.mask_radius,
-            "generator": self.rng.bit_generator.state,
+            "generator": json.dumps(self.rng.bit_generator.state),
         }
         # One file holds everything, so replacing it is one atomic step.
-        with write_whole(folder / self.FILE, force=True) as temporary:
-            save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(state)})
+        run.save(self.NAME, {"tensors": {name: value.cpu().numpy() for name, value in tensors.items()}, "state": state})
 
-    def load(self, folder: Path) -> None:
+    def load(self, run: RunFolder) -> None:
         """Restore the state; where there is none, or a damaged one, training starts at the beginning."""
-        try:
-            with safe_open(folder / self.FILE, "pt") as file:
-                state: dict[str, Any] = json.loads(file.metadata()["state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (OSError, SafetensorError):
+        kept = run.load(self.NAME, ())
+        if kept is None:
             return
+        start = copy.deepcopy((self.network.state_dict(), self.optimizer.state_dict(), self.rng.bit_generator.state))
+        try:
+            self._restore({name: torch.from_numpy(array) for name, array in kept["tensors"].items()}, kept["state"])
+        except Exception as error:  # whatever torch says of tensors that do not fit
+            run.refuse(self.NAME, error)
+            self.network.load_state_dict(start[0])
+            self.optimizer.load_state_dict(start[1])
+            self.rng.bit_generator.state = start[2]
+
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        best, mask_radius, held_out = int(state["best"]), float(state["mask_radius"]), tensors["held_out"]
         self.network.load_state_dict(_part(tensors, "network."))
-        self._best_weights = _part(tensors, "best.")
-        self._best_held_out = tensors["held_out"]
         optimizer = self.optimizer.state_dict()
         for name, value in _part(tensors, "optimizer.").items():
             index, key = name.split(".")
             optimizer["state"].setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict(optimizer)
-        self.rng.bit_generator.state = state["generator"]
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self.best, self.mask_radius = state["best"], state["mask_radius"]
+        self.rng.bit_generator.state = json.loads(state["generator"])
+        self.epochs, self.best, self.mask_radius = epochs, best, mask_radius
+        self._best_weights, self._best_held_out = _part(tensors, "best."), held_out
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

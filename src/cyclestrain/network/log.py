@@ -22,6 +22,8 @@ _ABOUT = {
     "shear": ("shear beyond its limit", "1"),
 }
 """Long name and unit of every value that is logged."""
+_TOLD = ("inverse", "forward", "cycle", "choice")
+"""Terms in the table, which fits into 80 columns; all are in the file and in the figure."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class TrainingLog:
     @property
     def heading(self) -> str:
         """First line of the table, with the names of the columns."""
-        names = "".join(f"{name:>{_width(name)}}" for name in self.epochs[0].terms)
+        names = "".join(f"{name:>{_width(name)}}" for name in self.epochs[0].terms if name in _TOLD)
         return f"epoch  held-out  mask px{names}"
 
     def dataset(self) -> xr.Dataset:
@@ -87,7 +89,7 @@ class TrainingLog:
     def row(self, index: int) -> str:
         """Line of the table for the epoch `index`."""
         epoch = self.epochs[index]
-        terms = "".join(f"{value:>{_width(name)}.4g}" for name, value in epoch.terms.items())
+        terms = "".join(f"{value:>{_width(name)}.4g}" for name, value in epoch.terms.items() if name in _TOLD)
         return f"{index + 1:>5}  {epoch.held_out:>8.4f}  {epoch.mask_radius:>7.2f}{terms}"
 
     def table(self) -> list[str]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cyclestrain.errors import InputError
-from cyclestrain.io import write_whole
+from cyclestrain.files import write_whole
 from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.encoder import Seen
 from cyclestrain.network.transform import N_POSE

@@ -62,8 +62,7 @@ def train_on_scan(
         settings=training if epochs is None else replace(training, epochs=epochs),
         init_from=init_from,
         progress=progress,
-        checkpoint=run.path if run else None,
-        resume=True,
+        run=run,
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from cyclestrain.network.settings import NetworkSettings, TrainingSettings
 from cyclestrain.network.views import Counts
 from cyclestrain.pattern import Dictionary
 from cyclestrain.progress import Progress, SilentProgress, Task
+from cyclestrain.storage import RunFolder
 
 __all__ = ["Course", "Trained", "default_device", "placed", "train"]
 
@@ -89,8 +89,7 @@ def train(
     shape: NetworkSettings | None = None,
     init_from: Autoencoder | None = None,
     progress: Progress | None = None,
-    checkpoint: Path | None = None,
-    resume: bool = False,
+    run: RunFolder | None = None,
 ) -> Trained:
     """Train encoder and dictionary.
 
@@ -106,10 +105,9 @@ def train(
         A trained network of another scan whose weights to start from.
     progress
         Where to report to.
-    checkpoint
-        Folder for the state after every epoch, from which `resume` goes on; None to keep nothing.
-    resume
-        Go on from `checkpoint` where it holds a state, with the same result as an uninterrupted run.
+    run
+        Run folder that keeps the state after every epoch and from which an interrupted training goes on, with the same
+        result as an uninterrupted one; None to keep nothing.
     """
     settings, shape, progress = settings or TrainingSettings(), shape or NetworkSettings(), progress or SilentProgress()
     begin = time.perf_counter()
@@ -122,8 +120,8 @@ def train(
     source = Counts.of_patterns(course.patterns, course.good)
     train_rows, held_out_rows = _split(len(source), settings, rng)
     state = Checkpoint(network, optimizer, rng)
-    if resume and checkpoint is not None:
-        state.load(checkpoint)
+    if run is not None:
+        state.load(run)
     with progress.stage("train network", settings.epochs) as task:
         task.advance(state.epoch)
         for done in range(state.epoch):
@@ -134,8 +132,8 @@ def train(
             judged = _validate(network, source, held_out_rows, course, state.mask_radius)
             state.record(Epoch(mean, judged.per_pixel, state.mask_radius), judged.misfit)
             state.mask_radius = judged.mask_radius if settings.shrink else state.mask_radius
-            if checkpoint is not None:
-                state.save(checkpoint)
+            if run is not None:
+                state.save(run)
             _tell(state.log, state.epoch - 1, settings.weights, task, progress)
             task.advance()
     state.restore_best()

@@ -7,11 +7,11 @@ only.
 from cyclestrain.pattern.approach import approach, approach_by_shells
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
-from cyclestrain.pattern.disk import seen_edge
+from cyclestrain.pattern.disk import pixelated_disk, seen_edge
 from cyclestrain.pattern.image import expected_image
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
-from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine
+from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine, shift_design
 from cyclestrain.pattern.windows import WindowStack, gather
 
 __all__ = [
@@ -31,7 +31,9 @@ __all__ = [
     "disk_profile",
     "expected_image",
     "gather",
+    "pixelated_disk",
     "predicted_positions",
     "refine",
     "seen_edge",
+    "shift_design",
 ]

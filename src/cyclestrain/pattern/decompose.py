@@ -33,6 +33,14 @@ BLOCK = 64
 DOUBT = 0.1
 """A pattern holds several crystals if it holds but one with a smaller probability than this."""
 
+KNOWN = 0.5
+"""Uncertainty, over that of the own fit, below which a crystal is known well enough to be told beside a near one."""
+BETWEEN, DIFFERENT = 0.7, 4.0
+"""Part of the mean distance of overlapping disks from their mean, and standard deviations, by which a fit may miss it.
+
+Half is at most the distance of the larger one of two from their mean.
+"""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -50,6 +58,13 @@ class Candidates:
         Candidate that the own fit is a copy of, -1 for none, shape ``(n,)``. Such a fit is an answer only by itself.
     centre
         Beam centre of each pattern, pixels, shape ``(n, 2)``.
+    departure
+        Of each candidate from the own fit, in the nearest labelling; the square root of its sum of squares is the root
+        mean square distance of the disks in pixels, NaN for another entry, shape ``(n, k, 2, 2)``.
+    radius
+        Of the disks, pixels, shape ``(n,)``.
+    uncertainty
+        Standard deviation of each candidate, as `departure`, pixels, shape ``(n, k)``.
     """
 
     label: IntArray
@@ -57,6 +72,9 @@ class Candidates:
     gain: FloatArray
     like: IntArray
     centre: FloatArray
+    departure: FloatArray
+    radius: FloatArray
+    uncertainty: FloatArray
 
 
 @dataclass(frozen=True)
@@ -123,11 +141,12 @@ def _choose(equations: Equations, candidates: Candidates, cost: FloatArray) -> D
     allowed = ((candidates.label >= 0)[:, None] | ~subsets).all(2)
     allowed[copies] &= single | ~subsets[:, 0]
     price, values, spread = _explain(equations, allowed & (equations.pixels > 0)[:, None], subsets)
+    told = _is_told(values, subsets, candidates)
     # The own fit by itself says that the crystal it is a copy of is there alone.
     own, like = int(np.flatnonzero(single & subsets[:, 0])[0]), candidates.like[copies]
     values[copies, own, like], spread[copies, own, like, like] = values[copies, own, 0], spread[copies, own, 0, 0]
     values[copies, own, 0] = spread[copies, own, 0, 0] = 0.0
-    price += subsets @ cost
+    price = np.where(told, price + subsets @ cost, np.inf)
     price[~np.isfinite(price).any(1)] = 0.0  # nothing to see: no crystal in any subset
     odds = np.exp(-0.5 * (price - price.min(1, keepdims=True)))
     odds /= odds.sum(1, keepdims=True)
@@ -137,6 +156,28 @@ def _choose(equations: Equations, candidates: Candidates, cost: FloatArray) -> D
     off = values - amplitude[:, None]
     covariance = np.einsum("ns,nskl->nkl", odds, spread) + np.einsum("ns,nsk,nsl->nkl", odds, off, off)
     return Decomposition(amplitude, covariance)
+
+
+def _is_told(values: FloatArray, subsets: BoolArray, candidates: Candidates) -> BoolArray:
+    """Subsets that a single fit does not say as well, shape ``(n, subset)``.
+
+    Where no crystal is farther from the own fit than a disk radius, disks are seen as one and brightness that varies
+    from disk to disk is easily taken for two. Then several crystals are told only if each is known much better than the
+    pattern tells, and if the own fit is about their mean: it may be drawn to the larger one.
+    """
+    weight = values * candidates.gain[:, None]
+    weight /= np.maximum(weight.sum(2, keepdims=True), TINY)
+    there = np.nan_to_num(candidates.departure)
+    mean = np.einsum("nsk,nkij->nsij", weight, there)
+    around = np.sqrt(((there[:, None] - mean[:, :, None]) ** 2).sum((3, 4)))
+    limit = np.maximum(BETWEEN * (weight * around).sum(2), DIFFERENT * candidates.uncertainty[:, :1])
+    missed = np.sqrt((mean**2).sum((2, 3))) > limit
+    vague = candidates.uncertainty > KNOWN * candidates.uncertainty[:, :1]
+    vague[:, 0] = False
+    guessed = (subsets & vague[:, None]).any(2) & (subsets.sum(1) > 1)
+    distance = np.sqrt((candidates.departure**2).sum((2, 3)))[:, None]
+    as_one = np.where(subsets, distance, 0.0).max(2) < candidates.radius[:, None]  # not where NaN: another entry
+    return np.asarray(~(as_one & (missed | guessed)))
 
 
 def _explain(equations: Equations, allowed: BoolArray, subsets: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -11,10 +11,10 @@ from cyclestrain.pattern.probe import Probe
 
 __all__ = ["Dictionary", "Entry", "Priors"]
 
-N_SPREADS = 8
+N_SPREADS = 9
 """Number of widths of each reflection, see `Priors`."""
-WIDTHS = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7])
-"""Column of the width of each deviation: intensity, level, slopes y and x; contrast: slopes y and x, bowl, saddles."""
+WIDTHS = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7, 8, 8, 8, 8])
+"""Column of the width of each deviation: intensity, level, slopes y and x; contrast: slopes, bowl, saddles, cubic."""
 FIRST_CONTRAST = 5
 """Column of the first width of the contrast inside the disks."""
 
@@ -28,15 +28,20 @@ class Priors:
     spread
         Standard deviations of a reflection's intensity (relative to its mean), of its background level (relative), of
         the background's slope in y and x (relative, from the window's centre to its edge), of its position (pixels),
-        and of the contrast inside its disk (relative, from the middle to the edge): slope, bowl and saddle. Shape
-        ``(reflection, 8)``.
+        and of the contrast inside its disk (relative, from the middle to the edge): slope, bowl, saddle and third
+        order. Shape ``(reflection, 9)``.
     """
 
     spread: FloatArray
 
+    def __post_init__(self) -> None:
+        missing = N_SPREADS - self.spread.shape[1]
+        if missing > 0:  # learned before contrast of third order was
+            object.__setattr__(self, "spread", np.pad(self.spread, ((0, 0), (0, missing))))
+
     @property
     def of_deviations(self) -> FloatArray:
-        """Width of every fitted deviation of each reflection, see `PatternFit.local`, shape ``(reflection, 9)``."""
+        """Width of every fitted deviation of each reflection, see `PatternFit.local`, shape ``(reflection, 13)``."""
         return self.spread[:, WIDTHS]
 
     @classmethod
@@ -45,7 +50,7 @@ class Priors:
         return cls(np.zeros((n_reflections, N_SPREADS)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One averaged pattern: its reflections, probe and background, and how much single patterns deviate.
 
@@ -81,6 +86,13 @@ class Entry:
     probe: Probe
     priors: Priors
     average: FloatArray
+
+    def __repr__(self) -> str:
+        a, b = np.hypot(*self.basis)
+        return (
+            f"Entry({len(self.reflections)} reflections, lattice {a:.2f} x {b:.2f} px, symmetry {self.symmetry}-fold, "
+            f"disk radius {self.probe.radius:.2f} px)"
+        )
 
     @property
     def symmetry(self) -> int:

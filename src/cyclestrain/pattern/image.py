@@ -15,6 +15,7 @@ from scipy.ndimage import map_coordinates
 
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.pattern.dictionary import Entry
+from cyclestrain.pattern.reflection import contrast_modes
 
 __all__ = ["expected_image"]
 
@@ -141,10 +142,8 @@ def _disk(entry: Entry, g: int, position: FloatArray, background: FloatArray) ->
     disk = entry.intensity[g] * map_coordinates(probe.values, nodes, order=1, mode="constant")
     level = background[place].ravel()
     slopes = [level * (axis - at).ravel() / probe.half for axis, at in ((rows, middle[0]), (columns, middle[1]))]
-    v, u = v / probe.radius, u / probe.radius
-    modes = [v, u, v**2 + u**2 - 0.5, v**2 - u**2, 2 * u * v]
     return _Disk(
         place,
-        np.stack([disk, level, *slopes, *(disk * mode for mode in modes)]),
+        np.stack([disk, level, *slopes, *(disk * contrast_modes(v / probe.radius, u / probe.radius))]),
         entry.priors.of_deviations[g],
     )

@@ -10,10 +10,10 @@ The expected counts at detector pixel `p` in the window of reflection `g` are
 with the probe `P`, the radial background `B`, the affine `A` of the pattern, its beam centre `c`, gain `a`,
 background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g, t_g` of intensity,
 background level, background slope (`u`: offset from the window's centre in units of its half width) and contrast
-inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a bowl and
-two saddles). The deviations have Gaussian priors whose widths were learned from the data (`Priors`): zero where all
-patterns share their intensities, wide where thickness and tilt change them from place to place. With contrast in the
-disks the position is then read from their edges.
+inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a bowl,
+two saddles and four modes of third order). The deviations have Gaussian priors whose widths were learned from the data
+(`Priors`): zero where all patterns share their intensities, wide where thickness and tilt change them from place to
+place. With contrast in the disks the position is then read from their edges.
 
 Each reflection reports an information matrix over (shift y, shift x, intensity, level, slope y, slope x, contrast).
 Its own deviations are eliminated (Schur complement), as is a wandering of its position that the lattice does not
@@ -46,6 +46,7 @@ from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reflection import (
     N_LOCAL,
     N_PLAIN,
+    N_SMOOTH,
     Expected,
     Window,
     add_contrast,
@@ -180,8 +181,8 @@ def _report(
     window = Window(scratch.pixels[g], scratch.shape, scratch.extra, scratch.polynomial, model.grid)
     expected = Expected(local, theta[6] * model.intensity[g] + local[0], theta[7], model.floor)
     blend(model.tables, fy, fx, scratch.blended)
-    if plan.n_local == N_LOCAL:
-        add_contrast(window, local, fy, fx, model.radius)
+    if plan.n_local >= N_SMOOTH:
+        add_contrast(window, local, fy, fx, model.radius, plan.n_local)
     seen = core_products(window, expected, scratch.sums)
     if plan.n_local > 2:
         other_products(window, expected, 2 + plan.n_local, scratch.sums)
@@ -192,6 +193,8 @@ def _report(
     weight = _weight(seen, steps)
     if plan.n_local == N_LOCAL:  # constants let the compiler unroll the loops
         _isolate(g, weight, expected, model, theta[6], plan, scratch, N_LOCAL)
+    elif plan.n_local == N_SMOOTH:
+        _isolate(g, weight, expected, model, theta[6], plan, scratch, N_SMOOTH)
     elif plan.n_local == N_PLAIN:
         _isolate(g, weight, expected, model, theta[6], plan, scratch, N_PLAIN)
     else:

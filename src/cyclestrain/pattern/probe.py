@@ -25,7 +25,7 @@ DEEPEST = 0.5
 """Least value of the profile there, relative to its maximum, that contrast leaves in a disk."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Probe:
     """Super-resolved disk shape.
 
@@ -43,6 +43,9 @@ class Probe:
     values: NDArray[np.float64]
     oversampling: int
     half: int
+
+    def __repr__(self) -> str:
+        return f"Probe(radius {self.radius:.2f} px, {self.oversampling} values per pixel)"
 
     @cached_property
     def radius(self) -> float:

@@ -70,8 +70,8 @@ class PatternFit:
     covariance
         Covariance of ``(A_yy, A_yx, A_xy, A_xx, c_y, c_x, gain, level)``, corrected for misfit, shape ``(n, 8, 8)``.
     local
-        Deviations of each reflection, shape ``(n, reflection, 9)``: intensity (counts), background level and slopes,
-        and contrast inside the disk (slopes, bowl, saddles).
+        Deviations of each reflection, shape ``(n, reflection, 13)``: intensity (counts), background level and slopes,
+        and contrast inside the disk (slopes, bowl, saddles, third order).
     chi_square, n_pixels
         Pearson chi-square in units of the noise scale and number of pixels of each reflection, shape ``(n,
         reflection)``.
@@ -82,6 +82,11 @@ class PatternFit:
         reflection, 2, 2)``.
     prior
         Variance of the score by deviations drawn from their priors, without counting noise, shape ``(n, 8, 8)``.
+    scatter
+        Variance of the reflections about the common affine over what their noise and wandering explain, 1 where it is
+        no more or where disks have no contrast, shape ``(n,)``.
+    saturated
+        Share of the pixels at the end of the detector's scale in the disk that has most of them, shape ``(n,)``.
     """
 
     start: Start
@@ -93,6 +98,8 @@ class PatternFit:
     shift_score: FloatArray
     shift_information: FloatArray
     prior: FloatArray
+    scatter: FloatArray
+    saturated: FloatArray
 
     def only(self, which: Any) -> PatternFit:
         """Fits of some of the patterns, chosen by a mask, indices or a slice."""
@@ -131,7 +138,7 @@ class PatternFit:
         covariance = self.covariance[known]
         part = (covariance @ self.prior[known] @ covariance)[:, :4, :4]
         out[known] = np.einsum("nii->n", np.linalg.pinv(covariance[:, :4, :4]) @ part) / 4
-        return out
+        return 1.0 - (1.0 - out) / self.scatter  # what displaces disks beyond their noise is shared as well
 
     @property
     def affine_covariance(self) -> FloatArray:
@@ -146,10 +153,10 @@ class PatternFit:
 
     @property
     def inflation(self) -> FloatArray:
-        """Factor by which misfit beyond counting statistics widens the covariance, 1 where there is none, ``(n,)``."""
+        """Factor by which misfit of pixels and places beyond their noise widens the covariance, 1 without, ``(n,)``."""
         freedom = np.maximum(self.n_pixels.sum(1) - N_PARAMETERS, 1)
         error = np.sqrt((self.chi_error**2).sum(1)) / freedom
-        return np.where(self.misfit > 1.0 + 3.0 * error, self.misfit, 1.0)
+        return np.where(self.misfit > 1.0 + 3.0 * error, self.misfit, 1.0) * self.scatter
 
     @property
     def significance(self) -> FloatArray:
@@ -183,6 +190,7 @@ def refine(
     max_shift: float = 1.5,
     robust: bool = True,
     tolerance: float = 0.0,
+    ceiling: float = np.inf,
 ) -> PatternFit:
     """Fit affine, centre, gain and background of every pattern by Fisher scoring.
 
@@ -208,6 +216,8 @@ def refine(
         Whether reflections that do not fit get less weight.
     tolerance
         If above zero, only the parameters are found, and steps end when no reflection moves by more, pixels.
+    ceiling
+        Value at which pixels stop counting.
     """
     probe = probe or entry.probe
     n, n_reflections = stack.counts.shape[:2]
@@ -232,7 +242,50 @@ def refine(
     fit_patterns(windows, model, steps, np.ascontiguousarray(centre, float), outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
+    scatter = _scatter(entry, outcome) if entry.has_contrast and tolerance == 0 else np.ones(n)
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior,
+        scatter, _saturated(stack, probe.radius, ceiling),
     )  # fmt: skip
+
+
+def shift_design(reflections: FloatArray) -> FloatArray:
+    """Derivative of every reflection's position with respect to a pattern's parameters, shape ``(reflection, 2, 8)``.
+
+    Parameters
+    ----------
+    reflections
+        Positions in the entry relative to its centre, pixels, shape ``(reflection, 2)``.
+    """
+    design = np.zeros((len(reflections), 2, N_PARAMETERS))
+    design[:, 0, 0:2] = design[:, 1, 2:4] = reflections
+    design[:, 0, 4] = design[:, 1, 5] = 1.0
+    return design
+
+
+def _scatter(entry: Entry, outcome: Outcome) -> FloatArray:
+    """Scatter of the reflections about their common affine, see `PatternFit.scatter`.
+
+    A residual shift with the covariance `T` of noise and wandering, where the affine predicts its place with `P`, has
+    the covariance ``T - P``. What contrast of high order does to single disks shows there, pattern by pattern.
+    """
+    seen = outcome.misfit[..., 1] > 0
+    own = np.linalg.inv(outcome.shift_information + 1e-12 * np.eye(2))
+    shift = np.einsum("ngij,ngj->ngi", own, outcome.shift_score)
+    precision = np.linalg.inv(own + (entry.priors.spread[:, 4] ** 2)[:, None, None] * np.eye(2))
+    design = shift_design(entry.reflections)
+    predicted = np.einsum("gia,nab,gjb->ngij", design, np.nan_to_num(outcome.covariance), design, optimize=True)
+    square = np.einsum("ngi,ngij,ngj->ng", shift, precision, shift)
+    freedom = 2.0 - np.einsum("ngij,ngji->ng", precision, predicted)
+    ratio = (square * seen).sum(1) / np.maximum((np.maximum(freedom, 0.0) * seen).sum(1), 1.0)
+    return np.maximum(ratio, 1.0)
+
+
+def _saturated(stack: WindowStack, radius: float, ceiling: float) -> FloatArray:
+    """Share of the pixels at the end of the scale in the disk of each pattern that has most of them, ``(n,)``."""
+    if not np.isfinite(ceiling):
+        return np.zeros(len(stack.counts))
+    y, x = np.mgrid[-stack.half : stack.half + 1, -stack.half : stack.half + 1]
+    inside = np.hypot(y, x) <= radius
+    return np.asarray((stack.counts[..., inside] >= ceiling).mean(-1).max(-1, initial=0.0))

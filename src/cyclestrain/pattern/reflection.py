@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cyclestrain.data import FloatArray
 from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.windows import LEAST_VALUE
 
@@ -16,10 +17,12 @@ __all__ = [
     "N_COLUMNS",
     "N_LOCAL",
     "N_PLAIN",
+    "N_SMOOTH",
     "Expected",
     "Window",
     "add_contrast",
     "blend",
+    "contrast_modes",
     "core_products",
     "load_window",
     "other_products",
@@ -27,16 +30,42 @@ __all__ = [
     "scale_sums",
 ]
 
-N_LOCAL = 9
-"""Deviations of one reflection: intensity, level, slope y, x, and contrast: slope y, x, bowl, two saddles."""
+N_LOCAL = 13
+"""Deviations of one reflection: intensity, level, slope y, x, and contrast: slope y, x, bowl, saddles, third order."""
+N_SMOOTH = 9
+"""Those that are fitted where contrast is of second order."""
 N_PLAIN = 4
 """Those that are fitted where disks are flat inside."""
 N_COLUMNS = 2 + N_LOCAL
 """Shift y, x, and the deviations."""
 _MODES = np.array(
-    [[0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [-0.5, 0, 0, 1, 1, 0], [0, 0, 0, 1, -1, 0], [0, 0, 0, 0, 0, 2]], np.float32
-)
-"""Modes of contrast: their coefficients of 1, u, v, u^2, v^2 and uv."""
+    [
+        [0, 1, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+        [-0.5, 0, 0, 1, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, -1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 2, 0, 0, 0, 0],
+        [0, -2, 0, 0, 0, 0, 3, 0, 0, 3], [0, 0, -2, 0, 0, 0, 0, 3, 3, 0],
+        [0, 0, 0, 0, 0, 0, 1, 0, 0, -3], [0, 0, 0, 0, 0, 0, 0, -1, 3, 0],
+    ],
+    np.float32,
+)  # fmt: skip
+"""Modes of contrast: their coefficients of 1, u, v, u^2, v^2, uv, u^3, v^3, u^2 v and u v^2.
+
+Those of third order are two comas and two trefoils, without slopes; all four are as large in the mean over a disk.
+"""
+_N_COEFFICIENTS = _MODES.shape[1]
+_WEIGHTS, _RESIDUAL, _SLOPE_Y, _SLOPE_X = 9, 10, 11, 12
+"""Rows of `Window.extra` behind the modes."""
+
+
+def contrast_modes(y: FloatArray, x: FloatArray) -> FloatArray:
+    """Modes of contrast at points of a disk, shape ``(mode, n)``.
+
+    Parameters
+    ----------
+    y, x
+        Offsets from the middle of the disk in units of its radius, shape ``(n,)``.
+    """
+    powers = [np.ones_like(y), y, x, y**2, x**2, y * x, y**3, x**3, y**2 * x, y * x**2]
+    return np.asarray(_MODES.astype(float) @ np.stack(powers))
 
 
 class Window(NamedTuple):
@@ -44,8 +73,8 @@ class Window(NamedTuple):
 
     pixels: Any  # counts, 1 for those that are used (else 0), background: (3, pixel)
     shape: Any  # the disk and its derivatives with respect to its position y, x: (3, pixel)
-    extra: Any  # what the modes of contrast add to the disk, and scratch space: (9, pixel)
-    polynomial: Any  # coefficients of the contrast, see `_MODES`: (6,)
+    extra: Any  # what the modes of contrast add to the disk, and scratch space: (13, pixel)
+    polynomial: Any  # coefficients of the contrast, see `_MODES`: (10,)
     grid: Any  # offsets y, x from the middle, in pixels and in half widths: (5, pixel)
 
 
@@ -145,7 +174,20 @@ def _quadratic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any)
 
 
 @part(fastmath=True)
-def add_contrast(window: Any, local: Any, fy: float, fx: float, radius: float) -> None:  # pragma: no cover
+def _cubic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any) -> None:  # pragma: no cover
+    """Third-order polynomial of the offset from the disk's middle in units of its radius."""
+    scale, y, x = np.float32(1.0 / radius), np.float32(fy), np.float32(fx)
+    rows, columns = grid[0], grid[1]
+    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9]
+    for k in range(out.shape[0]):
+        u, v = (rows[k] - y) * scale, (columns[k] - x) * scale
+        out[k] = c0 + u * (c1 + u * (c3 + c6 * u + c8 * v) + v * (c5 + c9 * v)) + v * (c2 + v * (c4 + c7 * v))
+
+
+@part(fastmath=True)
+def add_contrast(
+    window: Any, local: Any, fy: float, fx: float, radius: float, n_local: int
+) -> None:  # pragma: no cover
     """Give the disk and its derivatives a contrast, and keep what its modes add.
 
     Parameters
@@ -158,21 +200,29 @@ def add_contrast(window: Any, local: Any, fy: float, fx: float, radius: float) -
         How far the disk is off the central pixel.
     radius
         Of the disk.
+    n_local
+        Deviations there are: `N_SMOOTH` or `N_LOCAL`.
     """
     shape, extra, grid = window.shape, window.extra, window.grid
-    disk, texture = shape[0], extra[5]
+    disk, texture = shape[0], extra[_WEIGHTS]
     coefficients = window.polynomial
     coefficients[0] = 1.0
-    for i in range(1, 6):
+    for i in range(1, _N_COEFFICIENTS):
         coefficients[i] = 0.0
-    for m in range(N_LOCAL - N_PLAIN):
+    for m in range(n_local - N_PLAIN):
         mode = extra[m]
-        _quadratic(_MODES[m], grid, fy, fx, radius, mode)
+        if N_PLAIN + m < N_SMOOTH:
+            _quadratic(_MODES[m], grid, fy, fx, radius, mode)
+        else:
+            _cubic(_MODES[m], grid, fy, fx, radius, mode)
         for k in range(mode.shape[0]):
             mode[k] *= disk[k]
-        for i in range(6):
+        for i in range(_N_COEFFICIENTS):
             coefficients[i] += np.float32(local[N_PLAIN + m]) * _MODES[m, i]
-    _quadratic(coefficients, grid, fy, fx, radius, texture)
+    if n_local > N_SMOOTH:
+        _cubic(coefficients, grid, fy, fx, radius, texture)
+    else:
+        _quadratic(coefficients, grid, fy, fx, radius, texture)
     for i in range(3):
         part = shape[i]
         for k in range(part.shape[0]):
@@ -282,7 +332,7 @@ def other_products(window: Any, expected: Any, n_columns: int, sums: Any) -> Non
     local, amplitude, level, floor = expected
     values, used, background = pixels[0], pixels[1], pixels[2]
     disk, u, v = shape[0], grid[2], grid[3]
-    weights, residual, slope_y, slope_x = extra[5], extra[6], extra[7], extra[8]
+    weights, residual, slope_y, slope_x = extra[_WEIGHTS], extra[_RESIDUAL], extra[_SLOPE_Y], extra[_SLOPE_X]
     bright, least = np.float32(amplitude), np.float32(floor)
     l0, l1, l2 = _plane(local, level)
     for k in range(values.shape[0]):  # loops with one store each are vectorised
@@ -306,6 +356,10 @@ def other_products(window: Any, expected: Any, n_columns: int, sums: Any) -> Non
             of_a, of_b = _pair(a, b, weights, (extra[0], extra[1], extra[2], extra[3], extra[4], extra[4], extra[4]))
             for m in range(5):
                 sums[min(m + 6, i), max(m + 6, i)], sums[min(m + 6, j), max(m + 6, j)] = of_a[m], of_b[m]
+        if i + 1 >= 2 + N_SMOOTH:
+            of_a, of_b = _pair(a, b, weights, (extra[5], extra[6], extra[7], extra[8], extra[8], extra[8], extra[8]))
+            for m in range(4):
+                sums[min(m + 11, i), max(m + 11, i)], sums[min(m + 11, j), max(m + 11, j)] = of_a[m], of_b[m]
 
 
 @part()

@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 
 from cyclestrain.pattern.elimination import N_PARAMETERS
-from cyclestrain.pattern.reflection import N_COLUMNS, N_LOCAL, N_PLAIN
+from cyclestrain.pattern.reflection import N_COLUMNS, N_LOCAL, N_PLAIN, N_SMOOTH
 
 __all__ = ["make_plan", "make_scratch"]
 
@@ -20,7 +20,7 @@ class Plan(NamedTuple):
     stack: int  # size of the windows of the stack
     margin: int  # how far a window can be off the middle of that of the stack
     free: Any  # reflections that have deviations, (reflection,)
-    n_local: int  # deviations that are fitted: `N_LOCAL`, `N_PLAIN` or 2
+    n_local: int  # deviations that are fitted: `N_LOCAL`, `N_SMOOTH`, `N_PLAIN` or 2
     reach: float  # length of the longest reflection
 
 
@@ -67,7 +67,9 @@ def make_plan(model: Any, stack: int) -> Any:  # pragma: no cover - compiled
     for k in range(n_pixels):
         places[k] = (half + int(grid[0, k])) * stack + half + int(grid[1, k])
     textured, sloped = spread[:, 5:].max() > 0, spread[:, 2:4].max() > 0
-    n_local = N_LOCAL if textured else (N_PLAIN if sloped else 2)
+    n_local = N_SMOOTH if textured else (N_PLAIN if sloped else 2)
+    if spread[:, 8].max() > 0:
+        n_local = N_LOCAL
     free, reach = np.empty(n_reflections, np.bool_), 1.0
     for g in range(n_reflections):
         reach = max(reach, np.hypot(reflections[g, 0], reflections[g, 1]))
@@ -90,7 +92,8 @@ def make_scratch(n_reflections: int, n_pixels: int, n_local: int) -> Any:  # pra
     return Scratch(
         np.zeros(n_reflections, np.bool_), np.empty((n_reflections, 2), np.int64),
         np.empty((n_reflections, 3, n_pixels), np.float32), shape, shape.reshape(-1),
-        np.zeros((9, n_pixels), np.float32), np.zeros(6, np.float32), np.zeros((N_COLUMNS, N_COLUMNS + 1), np.float32),
+        np.zeros((13, n_pixels), np.float32), np.zeros(10, np.float32),
+        np.zeros((N_COLUMNS, N_COLUMNS + 1), np.float32),
         np.zeros((N_COLUMNS, N_COLUMNS)), np.zeros(N_COLUMNS), np.empty(N_LOCAL), np.empty((n_local, n_local)),
         np.empty((n_local, 4)), np.zeros((n_reflections, n_local, 5)), np.zeros((4, 2)), np.zeros((4, 4)),
         np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS), np.zeros((N_PARAMETERS, N_PARAMETERS)),

@@ -157,7 +157,7 @@ def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
         "reflection_intensity": (by_reflection, stacked([e.intensity for e in entries]), {"units": "counts"}),
         "reflection_spread": (
             ("class", "reflection", "deviation"), stacked([e.priors.spread for e in entries]),
-            {"long_name": "spread of intensity, level, slope y, x, position (px), contrast (slope, bowl, saddle)"},
+            {"long_name": "widths: intensity, level, slope y, x, position (px), contrast (slope, bowl, saddle, cubic)"},
         ),
         "basis": (("class", "row", "column"), np.stack([e.basis for e in entries]), {"units": "px"}),
         "symmetry": (("class",), np.array([e.symmetry for e in entries])),

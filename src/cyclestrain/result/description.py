@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,8 @@ def _assumptions(scan: Scan, step: float | None, negative_share: float, lowest: 
     )
     if parts:
         said.append(f"Only the part chosen with {parts} is read; centre and ring count in the pixels that are left.")
+    if "missing" in scan.metadata:
+        said.append(f"Incomplete: {scan.metadata['missing']}.")
     if "files" in scan.metadata:
         said.append(f"Patterns are taken from {scan.metadata['files']}, in the order of the numbers in their names.")
     if "matlab_axes" in scan.metadata:
@@ -153,6 +155,7 @@ def _assumptions(scan: Scan, step: float | None, negative_share: float, lowest: 
     return tuple(said)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of values that no detector counts, which are told as they are
 def describe(scan: Scan) -> ScanDescription:
     """Describe a scan from its header and at most 64 of its patterns."""
     patterns = sample_patterns(scan)
@@ -208,9 +211,19 @@ def _attribute_lines(attributes: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _shown(name: Hashable, variable: xr.DataArray, value: float) -> str:
+    """A value in the unit that people read: strain in percent, angles in degrees."""
+    unit = variable.attrs.get("units", "")
+    if unit == "rad":
+        return f"{math.degrees(value):.4g} deg"
+    if str(name)[:3] in ("exx", "eyy", "exy"):
+        return f"{100 * value:.4g} %"
+    return f"{value:.4g} {unit if unit != '1' else ''}".rstrip()
+
+
 def describe_result(dataset: xr.Dataset) -> list[str]:
     """Text lines about a result: its maps and shares, then settings, versions, calibration and reference."""
-    shape = " x ".join(f"{size} {dim}" for dim, size in dataset.sizes.items())
+    shape = " x ".join(f"{dataset.sizes[dim]} {dim}" for dim in ("ry", "rx") if dim in dataset.sizes)
     lines = [f"maps of {shape}"]
     lines.extend(_share(dataset, name) for name in ("valid", "sample") if name in dataset)
     if "doubt" in dataset:
@@ -223,6 +236,5 @@ def describe_result(dataset: xr.Dataset) -> list[str]:
         if not bool(np.isfinite(values).any()):
             lines.append(f"{name}: undefined everywhere")
             continue
-        unit = variable.attrs.get("units", "")
-        lines.append(f"{name}: median {float(values.median()):.4g} {unit}".rstrip())
+        lines.append(f"{name}: median {_shown(name, variable, float(values.median()))}")
     return lines + _attribute_lines(dataset.attrs)

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from cyclestrain.errors import InputError
-from cyclestrain.io import check_writable, write_whole
+from cyclestrain.errors import InputError, first_line
+from cyclestrain.files import check_writable, write_whole
 from cyclestrain.io.hdf5 import has_hdf5_signature, open_hdf5
-from cyclestrain.io.sources import first_line
 
 if TYPE_CHECKING:
     import xarray as xr

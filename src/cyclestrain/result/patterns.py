@@ -59,23 +59,34 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
         out |= _transform(field, suffix)
     by_reflection, lengths = ("entry", "reflection"), [len(e.probe.values) for e in entries]
     probes = [np.pad(e.probe.values, (max(lengths) - n) // 2) for e, n in zip(entries, lengths, strict=True)]
-    out |= {
-        "reflection_y": (by_reflection, stacked([e.reflections[:, 0] for e in entries]), {"units": "px"}),
-        "reflection_x": (by_reflection, stacked([e.reflections[:, 1] for e in entries]), {"units": "px"}),
-        "reflection_h": (by_reflection, stacked([e.indices[:, 0] for e in entries])),
-        "reflection_k": (by_reflection, stacked([e.indices[:, 1] for e in entries])),
-        "reflection_intensity": (by_reflection, stacked([e.intensity for e in entries]), {"units": "counts"}),
-        "reflection_spread": ((*by_reflection, "deviation"), stacked([e.priors.spread for e in entries])),
-        "basis": (("entry", "row", "column"), np.stack([e.basis for e in entries]), {"units": "px"}),
-        "operators": (("entry", "operator", "row", "column"), stacked([e.operators for e in entries])),
-        "background": (("entry", "radius"), stacked([e.background for e in entries]), {"units": "counts"}),
-        "probe": (
-            ("entry", "py", "px"), np.stack(probes).astype(np.float32),
-            {"oversampling": entries[0].probe.oversampling, "half": [e.probe.half for e in entries]},
+    shape = {"oversampling": entries[0].probe.oversampling, "half": [e.probe.half for e in entries]}
+    described: dict[str, tuple[tuple[str, ...], Any, str, str]] = {
+        "reflection_y": (by_reflection, stacked([e.reflections[:, 0] for e in entries]), "px", "row from centre"),
+        "reflection_x": (by_reflection, stacked([e.reflections[:, 1] for e in entries]), "px", "column from centre"),
+        "reflection_h": (by_reflection, stacked([e.indices[:, 0] for e in entries]), "1", "first index in the basis"),
+        "reflection_k": (by_reflection, stacked([e.indices[:, 1] for e in entries]), "1", "second index in the basis"),
+        "reflection_intensity": (
+            by_reflection, stacked([e.intensity for e in entries]), "counts", "mean counts in the disk"
         ),
-        "class_raw": (("ry", "rx"), fields.affine.label.astype(np.int8), {"long_name": "entry of the affine_raw"}),
-        "good_pixel": (("qy", "qx"), good, {"long_name": "detector pixels that can be trusted"}),
+        "reflection_spread": (
+            (*by_reflection, "deviation"), stacked([e.priors.spread for e in entries]), "1",
+            "spread of intensity, level, slope y, x, position (px), contrast (slope, bowl, saddle)",
+        ),
+        "basis": (("entry", "row", "column"), np.stack([e.basis for e in entries]), "px", "lattice vectors, columns"),
+        "operators": (
+            ("entry", "operator", "row", "column"), stacked([e.operators for e in entries]), "1",
+            "maps of the lattice onto itself",
+        ),
+        "background": (("entry", "radius"), stacked([e.background for e in entries]), "counts", "radial background"),
+        "probe": (("entry", "py", "px"), np.stack(probes).astype(np.float32), "1", "disk of unit intensity"),
+        "class_raw": (("ry", "rx"), fields.affine.label.astype(np.int8), "1", "dictionary entry of affine_raw"),
+        "good_pixel": (("qy", "qx"), good, "1", "detector pixels that can be trusted"),
     }  # fmt: skip
+    out |= {
+        name: (dims, values, {"units": unit, "long_name": text})
+        for name, (dims, values, unit, text) in described.items()
+    }
+    out["probe"][2].update(shape)
     return out
 
 

@@ -32,13 +32,18 @@ def origin(scan: Scan, settings: LearnSettings, fingerprint: str) -> dict[str, s
     """
     names = [name for name in ("cyclestrain", "numpy", "torch", "numba", "xarray") if find_spec(name)]
     return {
-        "name": scan.name,
+        "name": _storable(scan.name),
         "settings": settings.model_dump_json(),
-        "input_path": scan.path,
+        "input_path": _storable(scan.path),
         "input_fingerprint": fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps({name: version(name) for name in names}),
     }
+
+
+def _storable(name: str) -> str:
+    """Text that UTF-8 can write: bytes of a file name that are none are spelled out."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def provenance(
@@ -56,6 +61,7 @@ def provenance(
     out: dict[str, Any] = {
         "conventions": CONVENTIONS,
         "axes": settings.axes,
+        "along": list(settings.along),
         "symmetry": [e.symmetry for e in dictionary.entries],
         "calibration": json.dumps(
             {

@@ -39,14 +39,14 @@ __all__ = ["Strained", "Transforms", "mixture_variables", "relative_to"]
 SYSTEMATIC = 1e-4
 """Error of a reflection's modelled position that all neighbours share, pixels: what is left without any noise."""
 _MIXTURE = {
-    "mixture_position": ("position", ("mixture",)),
-    "mixture_source": ("source", ("mixture", "crystal")),
-    "mixture_vacuum": ("vacuum", ("mixture",)),
-    "mixture_amplitude": ("amplitude", ("mixture", "crystal")),
-    "mixture_covariance": ("covariance", ("mixture", "crystal", "other")),
-    "mixture_changed": ("changed", ("mixture",)),
+    "mixture_position": ("position", ("mixture",), "flat index of a position near a change of crystal"),
+    "mixture_source": ("source", ("mixture", "crystal"), "flat index that each crystal is taken from, -1 for none"),
+    "mixture_vacuum": ("vacuum", ("mixture",), "what the crystals do not fill is vacuum"),
+    "mixture_amplitude": ("amplitude", ("mixture", "crystal"), "amplitude of each crystal"),
+    "mixture_covariance": ("covariance", ("mixture", "crystal", "other"), "covariance of the amplitudes"),
+    "mixture_changed": ("changed", ("mixture",), "it holds something else than its own fit says"),
 }
-"""Variables of a result that hold its mixtures: field of `Mixtures` and dimensions."""
+"""Variables of a result that hold its mixtures: field of `Mixtures`, dimensions and description."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,8 @@ class Transforms:
         Height of a detector pixel over its width.
     mixtures
         Positions that hold several crystals; None where none were looked for.
+    along
+        Reflection of the first entry along which the x axis of the crystal is.
     """
 
     raw: AffineField
@@ -131,6 +133,7 @@ class Transforms:
     mirrored: bool = False
     pixel_ratio: float = 1.0
     mixtures: Mixtures | None = None
+    along: tuple[int, int] = (1, 0)
 
     def on_a_true_detector(self, field: AffineField) -> AffineField:
         """A field as a detector with square pixels and without a distortion would have recorded it."""
@@ -183,9 +186,9 @@ class Transforms:
         if self.axes == "scan":
             return self.scan_rotation
         if self.axes == "crystal":
-            # The first lattice vector of the first entry, as it lies in the reference.
+            # The reflection of the first entry, as it lies in the reference.
             k = int(np.flatnonzero(np.isfinite(reference.gradient).all((1, 2)))[0])
-            vector = np.linalg.inv(reference.gradient[k]).T @ self.bases[k][:, 0]
+            vector = np.linalg.inv(reference.gradient[k]).T @ self.bases[k] @ np.array(self.along, float)
             return float(np.arctan2(vector[0], vector[1]))
         return 0.0
 
@@ -216,7 +219,8 @@ class Transforms:
             )
         entries, mixtures = stored_entries(maps), None
         if "mixture_position" in maps:
-            mixtures = Mixtures(**{field: maps[name].values for name, (field, _) in _MIXTURE.items()})
+            mixtures = Mixtures(**{field: maps[name].values for name, (field, _, _) in _MIXTURE.items()})
+        along = np.atleast_1d(maps.attrs.get("along", [1, 0]))
         q = Ellipse.given(*(float(value) for value in maps.attrs["ellipse"])).q
         return cls(
             _stored_field(maps, "_raw"), _stored_field(maps, ""),
@@ -226,6 +230,7 @@ class Transforms:
             maps.attrs["axes"], float(np.radians(maps.attrs["scan_rotation_deg"])),
             float(np.radians(maps.attrs.get("scan_rotation_sigma_deg", 0.0))),
             bool(maps.attrs.get("scan_mirrored", False)), float(maps.attrs.get("pixel_ratio", 1.0)), mixtures,
+            (int(along[0]), int(along[1])),
         )  # fmt: skip
 
 
@@ -290,7 +295,9 @@ def mixture_variables(mixtures: Mixtures | None) -> dict[str, Any]:
     """Variables of a result that hold its mixtures, none where there are none; positions are flat indices."""
     if mixtures is None:
         return {}
-    return {name: (dims, getattr(mixtures, field)) for name, (field, dims) in _MIXTURE.items()}
+    return {
+        name: (dims, getattr(mixtures, field), {"long_name": text}) for name, (field, dims, text) in _MIXTURE.items()
+    }
 
 
 def relative_to(maps: xr.Dataset, reference: str) -> xr.Dataset:

@@ -8,7 +8,7 @@ from cyclestrain.simulation.lattice import LATTICES
 from cyclestrain.simulation.phantoms import PHANTOMS, dislocation, features, polycrystal, ripple, two_phase, uniform
 from cyclestrain.simulation.recorded import record
 from cyclestrain.simulation.sample import SimulatedScan
-from cyclestrain.simulation.storage import load_truth, save
+from cyclestrain.simulation.storage import has_truth, load_truth, save
 
 __all__ = [
     "LATTICES",
@@ -18,6 +18,7 @@ __all__ = [
     "SimulatedScan",
     "dislocation",
     "features",
+    "has_truth",
     "load_truth",
     "polycrystal",
     "record",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import h5py
 import xarray as xr
 
 from cyclestrain.errors import InputError, OutputError
+from cyclestrain.files import check_writable, write_whole
 from cyclestrain.simulation.sample import SimulatedScan
 
-__all__ = ["load_truth", "save"]
+__all__ = ["has_truth", "load_truth", "save"]
 
 DATA, TRUTH = "data", "truth"
 """Names of the patterns and of the group of the truth in the file."""
@@ -44,33 +44,25 @@ def save(simulated: SimulatedScan, path: str | os.PathLike[str], force: bool = F
         If the file exists and not `force`, its folder is missing, or it does not fit or cannot be written.
     """
     target = Path(path)
-    if target.exists() and not force:
-        raise OutputError(f"{target} exists already: choose another name or replace it with --force")
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder: give the name of a file")
-    if not target.parent.is_dir():
-        raise OutputError(f"there is no folder {target.parent}: create it or choose another")
+    check_writable(target, force)
     needed, free = simulated.scan.pattern_bytes * simulated.scan.n_positions, shutil.disk_usage(target.parent).free
     if needed > free:
         raise OutputError(
             f"the scan takes {needed / 1e9:.1f} GB and {target.parent} has {free / 1e9:.1f} GB left: choose another "
             "place, or fewer positions with --scan"
         )
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    except OSError as error:
-        raise OutputError(f"cannot write into {target.parent}: {error.strerror or error}") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with write_whole(target, force) as temporary:
         _write(simulated, temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
+
+
+def has_truth(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a simulated scan that holds its truth."""
+    try:
+        with h5py.File(path, "r") as file:
+            return TRUTH in file and DATA in file
+    except OSError:
+        return False
 
 
 def load_truth(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -94,16 +86,11 @@ def _write(simulated: SimulatedScan, path: Path) -> None:
     scan = simulated.scan
     n_rows = scan.scan_shape[0]
     step = max(1, BAND_BYTES // (scan.pattern_bytes * scan.scan_shape[1]))
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", locking=False) as file:  # `write_whole` holds the lock
         data = file.create_dataset(DATA, scan.shape, scan.source.dtype)
         data.attrs["dims"] = ["ry", "rx", "qy", "qx"]
         for start in range(0, n_rows, step):
             stop = min(start + step, n_rows)
             data[start:stop] = scan.row_band(start, stop)
-    simulated.truth.to_netcdf(path, mode="a", group=TRUTH, engine="h5netcdf")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with path.open("r+b") as stream:
+        simulated.truth.to_netcdf(stream, mode="a", group=TRUTH, engine="h5netcdf")

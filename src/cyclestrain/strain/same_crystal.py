@@ -82,12 +82,15 @@ class Lattices(NamedTuple):
         Mean of ``g g^T`` over the reflections, weighted by their intensity, pixels squared, shape ``(entry, 2, 2)``.
     apart
         Root mean square distance of their disks above which two crystals are different, pixels, shape ``(entry,)``.
+    radius
+        Of their disks, pixels, shape ``(entry,)``.
     """
 
     operators: FloatArray
     order: IntArray
     moment: FloatArray
     apart: FloatArray
+    radius: FloatArray
 
 
 @nb.njit(cache=True)

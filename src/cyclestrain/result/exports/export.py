@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from cyclestrain.errors import OutputError
-from cyclestrain.io import check_writable, write_folder, write_whole
+from cyclestrain.files import check_writable, write_folder, write_whole
 from cyclestrain.result.exports.channels import Channels, channels_of
 from cyclestrain.result.exports.flat_files import write_csv, write_mat, write_tiff
 from cyclestrain.result.exports.hyperspy_signal import write_hspy, write_zspy
