@@ -5,22 +5,28 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from cyclestrain.affine import deformation, left_polar, reciprocal, right_polar, rotation, symmetric, wrap_angle
-from cyclestrain.data import AffineField, Fields, Scan, StrainMaps
+from cyclestrain.data import AffineField, Fields, Quantity, Scan, StrainMaps
+from cyclestrain.io import parse_mask, read
 from cyclestrain.pattern import Dictionary
 from cyclestrain.result import pattern_variables, predicted
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulation import uniform
 from cyclestrain.strain import (
+    Ellipse,
     Reference,
     Wanted,
     grain_rotation,
+    parse_known,
+    parse_reference,
     pick_reference,
+    principal_strains,
     relative_strain,
     strain_in_grains,
     turn_axes,
@@ -113,7 +119,7 @@ def test_c5_rotations_compose_by_adding() -> None:
 def test_c6_radians_inside_degrees_in_options() -> None:
     assert strain(rotation(0.1), np.eye(2)).rotation[0, 0] == pytest.approx(0.1)
     option = MapSettings.model_fields["scan_rotation"]
-    assert option.annotation == float | None
+    assert option.annotation == float | Literal["auto"] | None
     assert Scan(np.zeros((1, 1, 1, 1)), scan_rotation=np.pi / 2).scan_rotation == np.pi / 2
 
 
@@ -283,6 +289,80 @@ def test_c20_reflections_are_at_the_beam_centre_plus_the_affine_of_the_entry() -
     found = predicted(maps, 0, 1)
     places = np.stack([found["y"], found["x"]], 1)
     np.testing.assert_allclose(places, (63.0, 65.5) + entry.reflections @ reciprocal(sheared()).T, atol=1e-5)
+
+
+def test_c21_on_a_mirrored_detector_shear_and_rotation_change_their_signs() -> None:
+    phi, flip = 0.3, np.diag([-1.0, 1.0])
+    in_scan = np.eye(2) + np.array([[0.01, 0.004], [0.002, -0.02]])
+    on_detector = rotation(phi) @ flip @ in_scan @ flip @ rotation(-phi)
+    seen = turn_axes(strain(on_detector, np.eye(2)), "scan", phi, mirrored=True)
+    expected = strain(in_scan, np.eye(2))
+    np.testing.assert_allclose(tensor(seen), tensor(expected), atol=UP_TO_ROUNDING)
+    assert seen.rotation[0, 0] == pytest.approx(expected.rotation[0, 0])
+
+
+def test_c22_transpose_exchanges_the_axes_of_the_detector_and_flip_reverses_what_comes_of_it() -> None:
+    array = np.random.default_rng(0).integers(0, 99, (2, 3, 17, 19)).astype(np.uint16)
+    turned = array.swapaxes(2, 3)
+    for options, expected in (
+        ({"flip": "y"}, array[:, :, ::-1]),
+        ({"flip": "x"}, array[..., ::-1]),
+        ({"transpose": True}, turned),
+        ({"transpose": True, "flip": "y"}, turned[:, :, ::-1]),
+        ({"transpose": True, "flip": "yx"}, turned[:, :, ::-1, ::-1]),
+    ):
+        scan = read(array, **options)
+        np.testing.assert_array_equal(scan.row_band(0, 2), expected)
+        np.testing.assert_array_equal(scan.source[1, 1:, 2:5, 3], expected[1, 1:, 2:5, 3])
+
+
+def test_c23_a_pixel_is_height_and_width() -> None:
+    scan = read(np.ones((2, 2, 16, 16)), pixel="0.12,0.1/nm")
+    assert scan.pixel_ratio == pytest.approx(1.2)
+    assert scan.reciprocal_step == Quantity(pytest.approx(0.1 * 1.2**0.5), "1/nm")
+    assert read(np.ones((2, 2, 16, 16)), pixel="0.12,0.1/nm", transpose=True).pixel_ratio == pytest.approx(1 / 1.2)
+    # A vector of (1, 1) in 1/nm lies at (1/0.12, 1/0.1) pixels; what is corrected has its true direction and size.
+    recorded, mean = np.array([1 / 0.12, 1 / 0.1]), 0.1 * 1.2**0.5
+    true = mean * np.linalg.inv(Ellipse.of_pixels(1.2).matrix) @ recorded
+    np.testing.assert_allclose(true, [1.0, 1.0], atol=UP_TO_ROUNDING)
+
+
+def test_c24_regions_keep_the_coordinates_of_the_scan() -> None:
+    scan = read(np.ones((5, 7, 16, 16)), scan_roi="1:4,2:6")
+    assert scan.origin == (1, 2)
+
+
+def test_c25_masks_are_true_where_something_is_used() -> None:
+    mask = parse_mask("1:2,0:3", (3, 4), "--sample")
+    assert mask.sum() == 3
+    assert mask[1, :3].all()
+
+
+def test_c26_a_known_lattice_is_unstrained_with_its_first_vector_along_x() -> None:
+    """Silicon along [110] of known spacing, at a pixel of 0.1 1/nm with an uncertainty of 1 %."""
+    (silicon,) = parse_known("a=5.431,structure=diamond,zone=110")
+    gradient = sheared(3)
+    basis = silicon.basis / 0.1
+    drawn = field(gradient)  # the entry is the lattice itself
+    wanted = parse_reference("auto", (1, 1), (silicon,), (0.1, 0.01))
+    reference = pick_reference(drawn, wanted, basis[None])
+    maps = reference.widened(relative_strain(drawn, reference))
+    np.testing.assert_allclose(tensor(maps), left_polar(gradient)[0] - np.eye(2), atol=1e-9)
+    upright = reciprocal(reference.gradient[0]) @ basis
+    np.testing.assert_allclose(upright[:, 0], [0.0, 10 * np.sqrt(3) / 5.431 / 0.1], atol=1e-9)
+    # The camera length makes exx and eyy wrong together: all of their mean, nothing of their difference.
+    covariance = maps.covariance[0, 0]
+    assert covariance[0, 0] == pytest.approx((0.01 * (1 + maps.eyy[0, 0])) ** 2, rel=0.01)
+    assert covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1] < 1e-6
+
+
+def test_c27_the_direction_of_the_largest_strain_counts_from_x_to_y() -> None:
+    along = rotation(0.4) @ X
+    stretched = 0.02 * np.outer(along, along)
+    found = principal_strains(np.array([stretched[0, 0], stretched[1, 1], stretched[0, 1]]), 1e-12 * np.eye(3))
+    assert found["angle"].value == pytest.approx(0.4)
+    assert found["largest"].value == pytest.approx(0.02)
+    assert found["shear"].value == pytest.approx(0.01)
 
 
 def test_torch_and_numpy_agree_and_keep_precision() -> None:

@@ -75,7 +75,7 @@ class TestReferenceGiven:
         np.testing.assert_array_equal(parse_reference(str(tmp_path / "mask.npy"), (4, 5)).region, mask)
         for name, bad in (("shape", np.ones((5, 4))), ("empty", np.zeros((4, 5)))):
             np.save(tmp_path / f"{name}.npy", bad)
-            with pytest.raises(InputError, match="reference mask"):
+            with pytest.raises(InputError, match="--reference: the mask"):
                 parse_reference(str(tmp_path / f"{name}.npy"), (4, 5))
         (tmp_path / "text.npy").write_text("no array")
         with pytest.raises(InputError, match="not a NumPy array"):

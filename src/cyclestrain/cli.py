@@ -68,7 +68,8 @@ app = App(
 )
 
 # What a person types for the types of api.py.
-_TYPED = dict.fromkeys(("PathLike", "PatternSource", "Reference", "Scan", "Progress"), str)
+_TYPED: dict[str, Any] = dict.fromkeys(("Mask", "PathLike", "PatternSource", "Reference", "Scan", "Progress"), str)
+_TYPED["Known"] = list[str]
 # What the settings say of their fields.
 _HELP = {
     name: " ".join(str(field.description).split())

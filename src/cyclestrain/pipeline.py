@@ -11,12 +11,20 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.boundaries import Mixtures
-from cyclestrain.calibration import above_pedestal, calibrate, draw_sample, held, levelled
+from cyclestrain.calibration import (
+    ScanGeometry,
+    above_pedestal,
+    calibrate,
+    draw_sample,
+    held,
+    levelled,
+    measure_scan_geometry,
+)
 from cyclestrain.context import smooth
-from cyclestrain.data import Block, Calibration, Doubt, Fields, Scan
+from cyclestrain.data import Block, BoolArray, Calibration, Doubt, Fields, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields, with_doubts
-from cyclestrain.io import fingerprint
+from cyclestrain.io import fingerprint, sample_mask
 from cyclestrain.learning import Knowledge, Material, describe, learn, transfer
 from cyclestrain.orientation import PolarGrid, Templates
 from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
@@ -33,7 +41,16 @@ from cyclestrain.result import (
 )
 from cyclestrain.settings import FitSettings, LearnSettings, MapSettings
 from cyclestrain.storage import RunFolder
-from cyclestrain.strain import Ellipse, Wanted, measure_ellipse, parse_reference
+from cyclestrain.strain import (
+    Ellipse,
+    Wanted,
+    check_known,
+    lattices_text,
+    measure_ellipse,
+    parse_known,
+    parse_reference,
+    pixel_size,
+)
 
 if TYPE_CHECKING:
     from cyclestrain.network import Model, TrainingLog
@@ -67,14 +84,18 @@ def map_scan(
     InputError
         If the scan cannot be a 4D-STEM scan of a crystal, the reference does not fit it, or the model does not.
     """
-    wanted = parse_reference(settings.reference, scan.scan_shape)
+    wanted, within = _wanted(scan, settings), sample_mask(settings.sample, scan.scan_shape)
     source, knowledge = prepare(scan, settings, progress, run=run, material=model.material if model else None)
+    if wanted.kind == "known":
+        _check_known(scan, settings, knowledge, wanted)
+    geometry = scan_geometry(source, settings, knowledge.calibration, within)
+    progress.note(geometry.text)
     encode, log = None, None
     if settings.until == "network":
         encode, log = _encoder(source, knowledge, settings, progress, run, model)
     with progress.stage("fit patterns", scan.n_positions) as task:
         fit = first_pass(source, knowledge, task.advance, run, encode)
-    fields = to_fields(fit, scan.scan_shape, knowledge.dictionary)
+    fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
     _check_found(fields, scan)
     mixtures = None
     if settings.until == "network":
@@ -84,12 +105,12 @@ def map_scan(
     if settings.until == "context":
         with progress.stage("refit from neighbours", scan.n_positions) as task:
             fit, mixtures = second_pass(source, knowledge, fit, smooth(fields.affine), task.advance)
-            fields = to_fields(fit, scan.scan_shape, knowledge.dictionary)
+            fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
             context = smooth(fields.affine)
             mixtures = mixtures.only(context.valid)
             fields = mixtures.with_dominant_crystal(replace(fields, context=context))
     fields = with_doubts(fields, knowledge)
-    maps = finish(scan, settings, knowledge, fields, mixtures, wanted, progress)
+    maps = finish(scan, settings, knowledge, geometry, fields, mixtures, wanted=wanted, progress=progress)
     return MapResult(maps, dictionary_dataset(knowledge.dictionary), log.dataset() if log else None)
 
 
@@ -166,7 +187,7 @@ def prepare(
         with progress.stage("read a sample"):
             scan, pedestal = above_pedestal(scan)
             scan = held(scan)
-            sample = draw_sample(scan)
+            sample = draw_sample(scan).only(sample_mask(settings.sample, scan.scan_shape))
         calibration: Calibration | None = run.load("calibration", (Calibration,)) if run else None
         if calibration is None:
             with progress.stage("calibrate"):
@@ -207,6 +228,13 @@ def _encoder(
     return partial(encode_block, network=trained.network), trained.log
 
 
+def _check_known(scan: Scan, settings: MapSettings, knowledge: Knowledge, wanted: Wanted) -> None:
+    """Refuse known lattices that no entry is now, not after the fit."""
+    distortion = Ellipse.of_pixels(scan.pixel_ratio).matrix @ Ellipse.given(*(settings.ellipse or (1.0, 0.0))).matrix
+    bases = np.stack([np.linalg.solve(distortion, entry.basis) for entry in knowledge.dictionary.entries])
+    check_known(bases, wanted.lattices, None if wanted.region is not None else wanted.pixel)
+
+
 def _check_found(fields: Fields, scan: Scan) -> None:
     if not fields.affine.valid.any():
         raise InputError(
@@ -219,8 +247,10 @@ def finish(
     scan: Scan,
     settings: MapSettings,
     knowledge: Knowledge,
+    geometry: ScanGeometry,
     fields: Fields,
     mixtures: Mixtures | None,
+    *,
     wanted: Wanted,
     progress: Progress,
 ) -> xr.Dataset:
@@ -230,6 +260,8 @@ def finish(
     ----------
     scan, settings, knowledge
         The scan, what the user set and what was learned.
+    geometry
+        How the axes of the scan lie on the detector.
     fields
         What was found at every position.
     mixtures
@@ -244,22 +276,28 @@ def finish(
     InputError
         If the scan does not hold the reference that is asked for.
     """
-    ellipse = Ellipse.given(*settings.ellipse) if settings.ellipse else measure_ellipse(fields.affine)
-    entries, turn = knowledge.dictionary.entries, _scan_rotation(scan, settings)
+    square = Ellipse.of_pixels(scan.pixel_ratio).corrected(fields.affine)
+    ellipse = Ellipse.given(*settings.ellipse) if settings.ellipse else measure_ellipse(square)
+    entries = knowledge.dictionary.entries
     bases = np.stack([entry.basis for entry in entries])
     lengths = np.array([np.hypot(*entry.reflections.T).mean() for entry in entries])
     transforms = Transforms(
-        fields.affine, fields.context, ellipse, bases, lengths, settings.axes, turn, mixtures, settings.along
+        fields.affine, fields.context, ellipse, bases, lengths, settings.axes,
+        geometry.angle or 0.0, geometry.sigma, geometry.mirrored, scan.pixel_ratio, mixtures, settings.along,
     )  # fmt: skip
     strained = transforms.relative_to(wanted)
-    notes = [f"ellipse: {ellipse}", *strained.notes]
-    for note in notes:
+    notes = [geometry.text, f"ellipse: {ellipse}", *strained.notes]
+    for note in notes[1:]:
         progress.note(note)
     fields = fields.doubted(strained.blank, Doubt.NO_REFERENCE).doubted(strained.unsure, Doubt.BRANCH)
     attrs = provenance(scan, settings, knowledge.calibration, knowledge.dictionary, fingerprint(scan))
     attrs |= strained.attributes | {
         "scan_shape": list(scan.scan_shape),
-        "scan_rotation_deg": float(np.degrees(turn)),
+        "scan_rotation_deg": float(np.degrees(geometry.angle or 0.0)),
+        "scan_rotation_sigma_deg": float(np.degrees(geometry.sigma)),
+        "scan_rotation_known": int(geometry.angle is not None),
+        "scan_mirrored": int(geometry.mirrored),
+        "known_lattices": lattices_text(wanted.lattices),
         "ellipse": [ellipse.ratio, ellipse.degrees],
         "ellipse_covariance": ellipse.covariance.ravel().tolist(),
         "ellipse_sigma": 2 * ellipse.ratio * float(np.sqrt(np.linalg.eigvalsh(ellipse.covariance).max())),
@@ -271,5 +309,35 @@ def finish(
     return maps.assign(recorded | mixture_variables(mixtures))
 
 
-def _scan_rotation(scan: Scan, settings: MapSettings) -> float:
-    return scan.scan_rotation if settings.scan_rotation is None else float(np.radians(settings.scan_rotation))
+def scan_geometry(scan: Scan, settings: MapSettings, calibration: Calibration, sample: BoolArray) -> ScanGeometry:
+    """How the axes of the scan lie on the detector: as given, as the file says, or measured where that is asked for.
+
+    Parameters
+    ----------
+    scan, settings, calibration
+        The scan, what the user set and what was measured of the detector.
+    sample
+        Positions that are the sample, shape ``(ry, rx)``.
+
+    Raises
+    ------
+    InputError
+        If strain is wanted in axes that the scan does not tell.
+    """
+    if settings.scan_rotation is None:
+        degrees = np.degrees(scan.scan_rotation)
+        said = f"{degrees:.4g} deg, as the file says" if degrees else "none stated, axes of scan and detector are one"
+        return ScanGeometry(scan.scan_rotation, text=f"scan rotation: {said}")
+    if settings.scan_rotation != "auto":
+        angle = float(np.radians(settings.scan_rotation))
+        return ScanGeometry(angle, text=f"scan rotation: {settings.scan_rotation:g} deg, as given")
+    found = measure_scan_geometry(scan, calibration, sample)
+    if found.angle is None and settings.axes == "scan":
+        raise InputError(f"{found.text}; give --scan-rotation in degrees, or --axes detector")
+    return found
+
+
+def _wanted(scan: Scan, settings: MapSettings) -> Wanted:
+    """What strain is to be relative to."""
+    lattices = tuple(lattice for text in settings.known for lattice in parse_known(text))
+    return parse_reference(settings.reference, scan.scan_shape, lattices, pixel_size(scan.reciprocal_step))

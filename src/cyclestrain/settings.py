@@ -48,6 +48,12 @@ class LearnSettings(BaseModel):
     """Seed of every random choice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where torch computes."""
+    mask: str | None = None
+    """Detector pixels that may be used: a mask of shape ``(qy, qx)`` in a ``.npy`` file, or a region ``y0:y1,x0:x1``,
+    in the pixels that are left after ``--detector-roi`` and ``--bin``."""
+    sample: str | None = None
+    """Positions that are the sample: a mask of shape ``(ry, rx)`` in a ``.npy`` file, or a region; at others nothing is
+    learned or measured."""
 
     @field_validator("ring")
     @classmethod
@@ -72,15 +78,21 @@ class MapSettings(LearnSettings):
     reference: str = "auto"
     """What strain is relative to: ``auto`` (the largest coherent area of each class), a region ``ry0:ry1,rx0:rx1``, a
     boolean mask of shape ``(ry, rx)`` in a ``.npy`` file, ``ideal`` (a 3-, 4- or 6-fold lattice in its most symmetric
-    shape, at the mean spacing of the scan), or ``class 0`` (the largest coherent area of that class, also for classes
-    whose lattice corresponds to it)."""
+    shape, at the mean spacing of the scan), ``class 0`` (the largest coherent area of that class, also for classes
+    whose lattice corresponds to it), or ``known`` (the unstrained lattice of ``--known``; with a region behind it, the
+    pixel is calibrated there)."""
+    known: tuple[str, ...] = ()
+    """Lattice of the sample, for absolute strain: ``a=5.431,structure=diamond,zone=110`` (angstrom; sc, fcc, bcc,
+    diamond, zincblende, rocksalt, hcp or hexagonal, also with ``c=``), or ``FILE.cif,zone=110``; several for phases to
+    be told apart. With it, ``auto`` is ``known``."""
     axes: Literal["detector", "scan", "crystal"] = "detector"
     """Axes in which strain is given."""
     along: tuple[int, int] = (1, 0)
     """For ``crystal`` axes the reflection ``h k``, in the basis of the dictionary (its figure shows the indices), along
     which x is."""
-    scan_rotation: float | None = None
-    """Angle of the scan axes in detector axes, degrees, positive from +x to +y; by default what the file says."""
+    scan_rotation: float | Literal["auto"] | None = None
+    """Angle of the scan axes in detector axes, degrees, positive from +x to +y; by default what the file says. ``auto``
+    measures it, and whether one is the mirror image of the other, from how the sample deflects the beam."""
     ellipse: tuple[Ratio, float] | None = None
     """Elliptic distortion of the detector that is corrected: ratio of the axes, and angle of the long one in degrees
     from +x to +y; ``1 0`` for none. By default what grains turned against each other share beyond chance, which is no
@@ -117,6 +129,15 @@ class ReadSettings(BaseModel):
     """Region ``y0:y1,x0:x1`` of detector pixels; the rest is not read."""
     bin: Annotated[int, Field(ge=1)] = 1
     """Detector pixels that are summed into one, along each axis."""
+    transpose: bool = False
+    """Exchange the rows and columns of the detector, after the region and the bins."""
+    flip: Literal["y", "x", "yx"] | None = None
+    """Reverse the rows (y) or columns (x) of the detector, or both, after that: for a scan that is its mirror image."""
+    step: str | None = None
+    """Distance between neighbouring probe positions with its unit, 0.5nm; by default what the file says."""
+    pixel: str | None = None
+    """Size of a detector pixel of the file in reciprocal space, ``0.1/nm``, ``0.1+-0.002/nm``, or height and width,
+    ``0.1,0.12/nm``; by default what the file says. An uncertainty that is not stated is 2 %."""
 
 
 class ShowSettings(BaseModel):
@@ -169,6 +190,10 @@ class ReadOptions(TypedDict, total=False):
     scan_roi: str | None
     detector_roi: str | None
     bin: int
+    transpose: bool
+    flip: Literal["y", "x", "yx"] | None
+    step: str | None
+    pixel: str | None
 
 
 def reading_given(reading: ReadSettings | None, options: ReadOptions) -> dict[str, Any]:

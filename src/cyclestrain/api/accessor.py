@@ -129,7 +129,8 @@ class StrainAccessor:
         ----------
         reference
             The region as a mask of shape ``(ry, rx)``, a pair of slices or ``"ry0:ry1,rx0:rx1"``, or any other word of
-            ``cyclestrain map --reference``: ``"auto"``, ``"ideal"``, ``"class 0"``.
+            ``cyclestrain map --reference``: ``"auto"``, ``"ideal"``, ``"class 0"``, and ``"known"`` if the scan was
+            mapped with known lattices.
 
         Returns
         -------
@@ -204,6 +205,24 @@ class StrainAccessor:
         from cyclestrain.result import principal
 
         return principal(self._maps, estimate)
+
+    def rotation_gradient(self, estimate: Literal["", "raw"] = "") -> xr.Dataset:
+        """How fast the lattice turns along the scan, the curvature of its planes, with uncertainties.
+
+        Parameters
+        ----------
+        estimate
+            ``""`` for the best estimate, ``raw`` for each pattern alone.
+
+        Returns
+        -------
+        gradient
+            `along_y` and `along_x`, radians per unit of the probe step; each with `_sigma`, which for the best estimate
+            is an upper bound. Blank where no neighbour is of the same class.
+        """
+        from cyclestrain.result import curvature
+
+        return curvature(self._maps, estimate)
 
     def show(self, output: PathLike | None = None, **options: Any) -> Figure:
         """Draw the maps; notebooks show the figure that is returned.

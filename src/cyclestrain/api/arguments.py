@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODEL_SUFFIX",
+    "Known",
     "KnownModel",
+    "Mask",
     "PathLike",
     "Reference",
     "Run",
     "check_device",
     "check_network",
     "known_model",
+    "known_words",
+    "mask_words",
     "open_large",
     "overridden",
     "reference_words",
@@ -44,6 +48,8 @@ __all__ = [
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Reference: TypeAlias = "str | os.PathLike[str] | tuple[slice, slice] | NDArray[Any] | xr.DataArray"
+Mask: TypeAlias = "str | os.PathLike[str] | tuple[slice, slice] | NDArray[Any] | xr.DataArray"
+Known: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | Sequence[str | os.PathLike[str] | Mapping[str, Any]]"
 AnySettings = TypeVar("AnySettings", bound="BaseModel")
 
 MODEL_SUFFIX = ".safetensors"
@@ -290,15 +296,61 @@ def reference_words(reference: Reference) -> str:
     InputError
         If it is none of these.
     """
-    if isinstance(reference, str | os.PathLike):
-        return os.fspath(reference)
-    if isinstance(reference, tuple) and all(isinstance(part, slice) for part in reference):
-        if any(part.step not in (None, 1) for part in reference):
-            raise InputError("the slices of a reference have no step; give a mask for scattered positions")
-        return ",".join(f"{part.start or 0}:{'' if part.stop is None else part.stop}" for part in reference)
-    from cyclestrain.strain import mask_text
+    return _words(reference, "the reference")
 
-    return mask_text(reference)
+
+def mask_words(**masks: Mask | None) -> dict[str, str | None]:
+    """Masks as the words of the options of the same names, ``--mask`` and ``--sample``; None for none.
+
+    Parameters
+    ----------
+    **masks
+        The name of a file or a region, a mask of two dimensions, or a pair of slices.
+
+    Raises
+    ------
+    InputError
+        If one is none of these.
+    """
+    return {name: None if mask is None else _words(mask, f"--{name}") for name, mask in masks.items()}
+
+
+def _words(mask: Mask, what: str) -> str:
+    if isinstance(mask, str | os.PathLike):
+        return os.fspath(mask)
+    if isinstance(mask, tuple) and all(isinstance(part, slice) for part in mask):
+        if any(part.step not in (None, 1) for part in mask):
+            raise InputError(f"the slices of {what} have no step; give a mask for scattered places")
+        return ",".join(f"{part.start or 0}:{'' if part.stop is None else part.stop}" for part in mask)
+    from cyclestrain.io import mask_text
+
+    return mask_text(mask, what)
+
+
+def known_words(known: Known | None) -> tuple[str, ...]:
+    """Known lattices as the words of ``--known``.
+
+    Parameters
+    ----------
+    known
+        One lattice or several: these words, a CIF file with its zone, or a mapping with ``a``, ``structure``, ``zone``
+        and perhaps ``c`` and ``name``, or ``file`` and ``zone``; None for none.
+
+    Examples
+    --------
+    >>> known_words({"a": 5.431, "structure": "diamond", "zone": "110"})
+    ('a=5.431,structure=diamond,zone=110',)
+    """
+    if known is None:
+        return ()
+    each = [known] if isinstance(known, str | os.PathLike | Mapping) else list(known)
+    return tuple(_lattice_words(one) for one in each)
+
+
+def _lattice_words(one: str | os.PathLike[str] | Mapping[str, Any]) -> str:
+    if not isinstance(one, Mapping):
+        return os.fspath(one)
+    return ",".join(str(value) if name == "file" else f"{name}={value}" for name, value in one.items())
 
 
 def overridden(model: type[AnySettings], stored: AnySettings, given: dict[str, Any]) -> AnySettings:

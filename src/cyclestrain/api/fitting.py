@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from cyclestrain.api.arguments import (
     MODEL_SUFFIX,
+    Mask,
     PathLike,
     check_device,
     check_network,
     known_model,
+    mask_words,
     open_large,
     run_state,
 )
@@ -36,6 +38,8 @@ def fit(
     resume: bool = False,
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
+    mask: Mask | None = None,
+    sample: Mask | None = None,
     classes: int | None = None,
     memory: float | None = None,
     seed: int = 0,
@@ -58,12 +62,11 @@ def fit(
         xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, ``.safetensors``; by default nothing is written.
-    init_from, epochs
-        Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
-    resume
-        Insist on going on with an interrupted fit.
-    centre, ring, classes, seed, device
-        What is measured unless it is given here, see `cyclestrain.FitSettings`.
+    init_from, epochs, resume
+        Model of another scan to start from, the largest number of training epochs (see `cyclestrain.FitSettings`), and
+        whether to insist on going on with an interrupted fit.
+    centre, ring, mask, sample, classes, seed, device
+        What is measured unless it is given here, see `cyclestrain.FitSettings`; masks in Python also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     force
@@ -85,14 +88,14 @@ def fit(
     OutputError
         If the output cannot be written.
     """
-    arguments = {**locals(), "init_from": None if init_from is None else os.fspath(init_from)}
+    arguments = {**locals(), **mask_words(mask=mask, sample=sample)}
+    arguments["init_from"] = None if init_from is None else os.fspath(init_from)
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
     check_network()
     check_device(settings.device)
     start = known_model(settings.init_from, settings)
-    if output is not None:
-        _check_name(Path(output))
+    _check_name(output)
     opened = open_large(scan, how, memory=memory, output=output, force=force)
     from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
@@ -108,7 +111,8 @@ def fit(
     return model
 
 
-def _check_name(output: Path) -> None:
-    if output.suffix != MODEL_SUFFIX:
+def _check_name(name: PathLike | None) -> None:
+    output = Path(name or MODEL_SUFFIX)
+    if name is not None and output.suffix != MODEL_SUFFIX:
         better = output.with_suffix(MODEL_SUFFIX).name
         raise OutputError(f"a model is a {MODEL_SUFFIX} file; call it {better} instead of {output.name}")

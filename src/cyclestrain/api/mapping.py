@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cyclestrain.api.arguments import (
+    Known,
     KnownModel,
+    Mask,
     PathLike,
     Reference,
     Run,
     check_device,
     check_network,
     known_model,
+    known_words,
+    mask_words,
     open_large,
     overridden,
     reference_words,
@@ -45,11 +49,14 @@ def map(
     reference: Reference = "auto",
     axes: Literal["detector", "scan", "crystal"] = "detector",
     along: tuple[int, int] = (1, 0),
-    scan_rotation: float | None = None,
+    scan_rotation: float | Literal["auto"] | None = None,
+    known: Known | None = None,
     until: Literal["network", "refine", "context"] = "context",
     model: PathLike | None = None,
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
+    mask: Mask | None = None,
+    sample: Mask | None = None,
     ellipse: tuple[float, float] | None = None,
     classes: int | None = None,
     memory: float | None = None,
@@ -77,8 +84,10 @@ def map(
     axes, along, scan_rotation, until, model
         In which axes strain is given (degrees from +x to +y; ``crystal``: along which reflection), the last stage to
         run, and a model to apply instead of learning from this scan: see `cyclestrain.MapSettings`.
-    centre, ring, ellipse, classes, seed, device
-        What is measured unless it is given here, see `cyclestrain.MapSettings`.
+    known
+        Lattice of the sample, for absolute strain, or several; in Python also as mappings ``{"a": 5.431, ...}``.
+    centre, ring, mask, sample, ellipse, classes, seed, device
+        What is measured unless it is given here, see `cyclestrain.MapSettings`; masks in Python also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     force
@@ -104,6 +113,8 @@ def map(
         **locals(),
         "model": None if model is None else os.fspath(model),
         "reference": reference_words(reference),
+        "known": known_words(known),
+        **mask_words(mask=mask, sample=sample),
     }
     given = {name: arguments[name] for name in MapSettings.model_fields}
     _check_name(output)

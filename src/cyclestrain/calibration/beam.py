@@ -19,6 +19,7 @@ from cyclestrain.data import BoolArray, Calibration, FloatArray
 from cyclestrain.errors import InputError
 
 __all__ = [
+    "MOST_CUT",
     "Beam",
     "Centres",
     "check_direct_beam",

@@ -17,6 +17,7 @@ from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, n
 from cyclestrain.calibration.subset import Sample
 from cyclestrain.data import Calibration, FloatArray, Scan
 from cyclestrain.errors import InputError
+from cyclestrain.io import parse_mask
 from cyclestrain.settings import LearnSettings
 
 __all__ = ["calibrate"]
@@ -42,7 +43,7 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
     sample
         Patterns to measure on.
     settings
-        ``centre`` and ``ring`` override what would be measured.
+        ``centre`` and ``ring`` override what would be measured; ``mask`` says which pixels may be used.
     pedestal
         Value of the file that was subtracted from the patterns, see `above_pedestal`.
 
@@ -56,13 +57,19 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
     mean = patterns.mean(0, dtype=np.float64)
     some = patterns[:: max(1, len(patterns) // 256)]
     variance = some.var(0, dtype=np.float64)
-    bad = find_bad_pixels(mean, variance, len(patterns), len(some))
+    bad, masked = find_bad_pixels(mean, variance, len(patterns), len(some)), np.zeros(mean.shape, bool)
+    if settings.mask is not None:
+        masked = ~parse_mask(settings.mask, scan.detector_shape, "--mask")
+        bad = bad | masked
     saturated = variance < MOST_SQUEEZED * noise_scale(mean, variance) * mean
     if settings.centre is None:
         check_direct_beam(mean, ~bad, scan.name)
     beam = find_beam(patterns, mean, saturated, ~bad)
     good = ~bad & ~beam.shadow
-    choices = [f"bad pixels: {int(bad.sum())} masked" if bad.any() else "bad pixels: none found"]
+    found = int((bad & ~masked).sum())
+    choices = [f"bad pixels: {found} masked" if found else "bad pixels: none found"]
+    if masked.any():
+        choices.append(f"mask: {int(masked.sum())} pixels left out, as given")
     ceiling = find_ceiling(patterns, ~bad, pedestal)
     if np.isfinite(ceiling):
         choices.append(f"detector: counts end at {ceiling:.6g}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclestrain.data import IntArray, Scan
+from cyclestrain.data import BoolArray, IntArray, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io import ValueRange, check_patterns, check_range
 
@@ -43,6 +43,21 @@ class Sample:
     rows: IntArray
     columns: IntArray
     complete: bool
+
+    def only(self, wanted: BoolArray) -> Sample:
+        """The part of it at the positions that are wanted, shape ``(ry, rx)``.
+
+        Raises
+        ------
+        InputError
+            If that is less than two positions.
+        """
+        keep = wanted[self.rows, self.columns]
+        if keep.all():
+            return self
+        if keep.sum() < 2:
+            raise InputError(f"--sample leaves {int(keep.sum())} positions to learn from; select more")
+        return Sample(self.patterns[keep], self.rows[keep], self.columns[keep], False)
 
 
 def draw_sample(scan: Scan, max_positions: int = 4096) -> Sample:

@@ -135,3 +135,11 @@ class Fields:
         """The same with one more reason for doubt at some positions, shape ``(ry, rx)``."""
         before = np.zeros(self.sample.shape, np.uint16) if self.doubt is None else self.doubt
         return replace(self, doubt=before | np.where(where, np.uint16(why), np.uint16(0)))
+
+    def only(self, sample: BoolArray) -> Fields:
+        """The same with nothing outside the positions that are the sample, shape ``(ry, rx)``."""
+        affine, context = (
+            replace(field, label=np.where(sample, field.label, -1), valid=field.valid & sample)
+            for field in (self.affine, self.context)
+        )
+        return replace(self, affine=affine, context=context, sample=self.sample & sample)

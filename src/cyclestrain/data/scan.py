@@ -37,10 +37,11 @@ class PatternSource(Protocol):
 
 @dataclass(frozen=True)
 class Quantity:
-    """A calibrated step: ``value`` per pixel in ``unit`` (for example 0.5 ``nm``)."""
+    """A calibrated step: ``value`` per pixel in ``unit`` (for example 0.5 ``nm``), its `sigma` if known."""
 
     value: float
     unit: str
+    sigma: float | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,17 @@ class Scan:
     real_step
         Distance between neighbouring probe positions, if known.
     reciprocal_step
-        Size of a detector pixel in reciprocal space, if known.
+        Size of a detector pixel in reciprocal space, if known; of rectangular ones the geometric mean of both sides.
     scan_rotation
         Angle of the scan axes in detector axes, radians, positive from +x (column) to +y (row).
     metadata
         Further metadata of the file, plain strings and numbers.
     memory_bytes
         Memory that work on the scan may take; blocks are a small part of it.
+    pixel_ratio
+        Height of a detector pixel over its width.
+    origin
+        Row and column of the first position in the scan that this one was cut from.
 
     Raises
     ------
@@ -113,6 +118,8 @@ class Scan:
     scan_rotation: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict)
     memory_bytes: int = 2**30
+    pixel_ratio: float = 1.0
+    origin: tuple[int, int] = (0, 0)
     _reading: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -26,10 +26,10 @@ def relative_truth(result: xr.Dataset, truth: xr.Dataset, estimate: str = "") ->
     """Truth relative to the reference of a result: ``exx, eyy, exy, rotation`` (radians), dims ``(ry, rx)``.
 
     The reference of each class is the mean true ``F`` over the (interior) positions of the result's ``reference`` mask;
-    classes without any are NaN. A result whose attribute ``reference_kind`` is ``lattice`` is compared with the
-    absolute truth, one of kind ``ideal`` with the absolute truth at the mean spacing. At boundaries the strain is the
-    mean over the crystals under the probe, each relative to the reference, weighted by their shares; crystals without a
-    reference count as the dominant one.
+    classes without any are NaN. A result whose attribute ``reference_kind`` is ``lattice`` or ``known`` is compared
+    with the absolute truth, one of kind ``ideal`` with the absolute truth at the mean spacing. At boundaries the strain
+    is the mean over the crystals under the probe, each relative to the reference, weighted by their shares; crystals
+    without a reference count as the dominant one.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def _nearest_variant(gradient: FloatArray, reference: FloatArray, order: int, ta
 
 def _reference(result: xr.Dataset, truth: xr.Dataset, here: BoolArray, order: int) -> FloatArray | None:
     """Average the true deformation gradient over the reference of one class; None where the class has none."""
-    if result.attrs.get("reference_kind") == "lattice":
+    if result.attrs.get("reference_kind") in ("lattice", "known"):
         return np.eye(2)
     if "reference" not in result:
         raise InputError("the result has neither a `reference` mask nor reference_kind 'lattice'")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from cyclestrain.errors import InputError
 from cyclestrain.explorer.drawings import map_drawing, pattern_drawing, profile_drawing
 from cyclestrain.explorer.session import Session
+from cyclestrain.io import mask_text
 from cyclestrain.result import export_maps, save_result
-from cyclestrain.strain import mask_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

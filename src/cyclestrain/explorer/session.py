@@ -19,8 +19,8 @@ from cyclestrain.explorer.regions import Region
 from cyclestrain.explorer.state import View
 from cyclestrain.figures.fields import period_map, reference_mask
 from cyclestrain.figures.ranges import ColourScale, sequential_scale
+from cyclestrain.io import mask_text
 from cyclestrain.result import relative_to
-from cyclestrain.strain import mask_text
 
 __all__ = ["OTHER", "VIRTUAL", "Session"]
 

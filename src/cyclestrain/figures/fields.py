@@ -158,7 +158,7 @@ def wrap_map(values: Map, period: NDArray[np.float64]) -> Map:
 
 def reference_mask(ds: xr.Dataset) -> NDArray[np.bool_]:
     """Mask of the reference region, shape ``(ry, rx)``; all false where there is none or it is the ideal lattice."""
-    if "reference" not in ds or ds.attrs.get("reference_kind") == "ideal":
+    if "reference" not in ds or ds.attrs.get("reference_kind") in ("ideal", "known"):
         return np.zeros((ds.sizes["ry"], ds.sizes["rx"]), dtype=bool)
     return np.asarray(ds["reference"].transpose("ry", "rx").values, dtype=bool)
 
@@ -196,4 +196,6 @@ def strain_axes_angle(ds: xr.Dataset) -> float | None:
     axes = ds.attrs.get("axes", "detector")
     defaults = {"detector": 0.0, "scan": scan_rotation}
     angle = ds.attrs.get("strain_axes_angle_deg", defaults.get(axes))
+    if axes != "scan" and ds.attrs.get("scan_mirrored"):  # their y axis is on the other side of x than in the picture
+        return None
     return None if angle is None or not np.isfinite(angle) else float(angle) - scan_rotation

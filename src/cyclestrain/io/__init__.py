@@ -6,6 +6,7 @@ meaning of the patterns.
 
 from cyclestrain.io.check import ValueRange, check_patterns, check_range
 from cyclestrain.io.contents import Contents, contents_of, file_state, watched
+from cyclestrain.io.masks import is_mask, mask_text, parse_mask, sample_mask
 from cyclestrain.io.numpy_files import load_npy
 from cyclestrain.io.read import read
 from cyclestrain.io.regions import is_region, parse_region
@@ -19,10 +20,14 @@ __all__ = [
     "contents_of",
     "file_state",
     "fingerprint",
+    "is_mask",
     "is_region",
     "load_npy",
+    "mask_text",
+    "parse_mask",
     "parse_region",
     "read",
+    "sample_mask",
     "sample_patterns",
     "sample_positions",
     "watched",

@@ -24,6 +24,7 @@ from cyclestrain.io.regions import Parts
 from cyclestrain.io.soundness import ensure_sound
 from cyclestrain.io.sources import DaskSource, Stored, restack, view_axes
 from cyclestrain.io.tiff import has_tiff_signature, load_tiff
+from cyclestrain.io.units import parse_pixel, parse_step
 from cyclestrain.io.vendor import knows, load_vendor
 from cyclestrain.io.zarr_files import is_zarr, load_zarr
 from cyclestrain.settings import ReadOptions, ReadSettings, reading_given, validated
@@ -62,7 +63,9 @@ def read(path_or_array: Readable, reading: ReadSettings | None = None, **options
         several), ``scan_shape`` (``(ry, rx)`` for a stack of patterns, or instead of what the file states), ``shape``,
         ``dtype``, ``offset`` and ``order`` (of a raw binary file), ``flyback`` (positions at the end of each scan row
         that are left out), ``scan_roi`` and ``detector_roi`` (regions ``y0:y1,x0:x1``, upper ends excluded; the rest is
-        never read) and ``bin`` (detector pixels that are summed into one, along each axis).
+        never read), ``bin`` (detector pixels that are summed into one, along each axis), ``transpose`` and ``flip``
+        (exchange the axes of the detector, then reverse ``y``, ``x`` or ``yx``), ``step`` (of the probe, ``"0.5nm"``)
+        and ``pixel`` (of the detector, ``"0.1+-0.002/nm"``), instead of what the file states.
 
     Returns
     -------
@@ -81,11 +84,14 @@ def read(path_or_array: Readable, reading: ReadSettings | None = None, **options
     (3, 4, 16, 16)
     """
     how = validated(ReadSettings, reading_given(reading, options))
-    parts = Parts(how.flyback, how.scan_roi, how.detector_roi, how.bin)
+    parts = Parts(how.flyback, how.scan_roi, how.detector_roi, how.bin, how.flip, how.transpose)
+    stated = _stated(how)
     scan_shape, layout = how.scan_shape, _layout(how.shape, how.dtype, how.offset, how.order)
     if scan_shape is not None:  # what the file holds: rows with their flyback
         scan_shape = (scan_shape[0], scan_shape[1] + how.flyback)
     scan = _open(path_or_array, how.dataset, scan_shape, layout)
+    if stated:
+        scan = dataclasses.replace(scan, **stated)
     return scan if parts == Parts() else parts.of(scan)
 
 
@@ -110,6 +116,16 @@ def _open(
         warnings.simplefilter("ignore")
         found = _load(path, dataset, layout)
         return _finish(found, path.name.split(".")[0] or path.name, str(path), scan_shape)
+
+
+def _stated(how: ReadSettings) -> dict[str, Any]:
+    """Steps that the user states, as fields of `Scan`."""
+    out: dict[str, Any] = {}
+    if how.step is not None:
+        out["real_step"] = parse_step(how.step)
+    if how.pixel is not None:
+        out["reciprocal_step"], out["pixel_ratio"] = parse_pixel(how.pixel)
+    return out
 
 
 def _layout(

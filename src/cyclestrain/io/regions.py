@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from cyclestrain.errors import InputError
 from cyclestrain.io import loaded
 from cyclestrain.io.sources import Key, select, span
 
-__all__ = ["Binned", "Cropped", "Parts", "crop", "is_region", "parse_region"]
+__all__ = ["Binned", "Cropped", "Parts", "Reoriented", "crop", "is_region", "parse_region"]
 
 _REGION = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*,\s*(\d*)\s*:\s*(\d*)\s*")
 
@@ -146,6 +146,47 @@ class Binned:
 
 
 @dataclass(frozen=True)
+class Reoriented:
+    """Patterns whose detector rows and columns are exchanged, and then reversed.
+
+    Attributes
+    ----------
+    base
+        The scan, shape ``(ry, rx, qy, qx)``.
+    flip
+        Axes of the outcome that run backwards: ``y``, ``x``, ``yx`` or none of them.
+    transpose
+        Whether rows become columns.
+    """
+
+    base: PatternSource
+    flip: str = ""
+    transpose: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape ``(ry, rx, qy, qx)``."""
+        ry, rx, qy, qx = (int(size) for size in self.base.shape)
+        return (ry, rx, qx, qy) if self.transpose else (ry, rx, qy, qx)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.base.dtype)
+
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        selection = select(key, self.shape)
+        *scan, rows, columns = selection.slices
+        values = np.asarray(self.base[(*scan, slice(None), slice(None))])
+        if self.transpose:
+            values = values.swapaxes(-1, -2)
+        for name, axis in (("y", -2), ("x", -1)):
+            if name in self.flip:
+                values = np.flip(values, axis)
+        return selection.drop(np.ascontiguousarray(values[..., rows, columns]))
+
+
+@dataclass(frozen=True)
 class Parts:
     """The part of a recording that is the scan.
 
@@ -157,6 +198,8 @@ class Parts:
         Regions ``y0:y1,x0:x1`` of positions (flyback left out) and of detector pixels.
     bin
         Detector pixels of the region that are summed into one, along each axis.
+    flip, transpose
+        How the detector is turned after that, see `Reoriented`.
 
     Raises
     ------
@@ -168,6 +211,8 @@ class Parts:
     scan_roi: str | None = None
     detector_roi: str | None = None
     bin: int = 1
+    flip: Literal["y", "x", "yx"] | None = None
+    transpose: bool = False
 
     def __post_init__(self) -> None:
         if self.flyback < 0:
@@ -176,7 +221,7 @@ class Parts:
             raise InputError(f"--bin is a number of pixels, at least 1, not {self.bin}")
 
     def of(self, scan: Scan) -> Scan:
-        """The scan cut and binned lazily; its detector step grows with the bins.
+        """The scan cut, binned and turned lazily; its detector step grows with the bins.
 
         Raises
         ------
@@ -193,7 +238,9 @@ class Parts:
         step = scan.reciprocal_step
         if self.bin > 1:
             source = Binned(source, self.bin)
-            step = None if step is None else Quantity(step.value * self.bin, step.unit)
+            if step is not None:
+                sigma = None if step.sigma is None else step.sigma * self.bin
+                step = Quantity(step.value * self.bin, step.unit, sigma)
         if min(source.shape[2:]) < loaded.SMALLEST_DETECTOR:
             raise InputError(
                 f"{scan.name} has {source.shape[2]}x{source.shape[3]} pixels left after --detector-roi and --bin, "
@@ -202,6 +249,11 @@ class Parts:
         said = {
             name: value for name, value in vars(self).items() if value not in (None, 0) and (name, value) != ("bin", 1)
         }
-        if rows.start or columns.start:
-            said["scan_origin"] = (rows.start, columns.start)
-        return replace(scan, source=source, reciprocal_step=step, metadata={**scan.metadata, **said})
+        ratio = 1.0 / scan.pixel_ratio if self.transpose else scan.pixel_ratio
+        if self.flip or self.transpose:
+            source = Reoriented(source, self.flip or "", self.transpose)
+        origin = (scan.origin[0] + rows.start, scan.origin[1] + columns.start)
+        return replace(
+            scan, source=source, reciprocal_step=step, pixel_ratio=ratio, origin=origin,
+            metadata={**scan.metadata, **said},
+        )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from cyclestrain.calibration import draw_sample
 from cyclestrain.data import Scan
+from cyclestrain.io import sample_mask
 from cyclestrain.learning import Knowledge, centre_prior
 from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.settings import TrainingSettings
@@ -50,7 +51,7 @@ def train_on_scan(
     init_from
         Network whose weights are the start.
     """
-    sample = draw_sample(scan, MAX_TRAINING_PATTERNS)
+    sample = draw_sample(scan, MAX_TRAINING_PATTERNS).only(sample_mask(settings.sample, scan.scan_shape))
     calibration = knowledge.calibration
     smooth = calibration.centre[sample.rows, sample.columns]
     seen = look(sample.patterns, calibration, smooth, knowledge.templates)

@@ -1,11 +1,12 @@
 """The result of a run: a data set of maps with its provenance, as a file, as text, and in formats of other programs."""
 
 from cyclestrain.result.dataset import MapResult, assemble, dictionary_dataset
+from cyclestrain.result.derived import curvature, principal
 from cyclestrain.result.description import describe, describe_result
 from cyclestrain.result.exports.export import export_maps
 from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
 from cyclestrain.result.file import load_group, load_result, save_result
-from cyclestrain.result.lines import principal, profile
+from cyclestrain.result.lines import profile
 from cyclestrain.result.patterns import expected, pattern_variables, predicted, recorded_pattern
 from cyclestrain.result.provenance import origin, provenance
 from cyclestrain.result.transforms import Transforms, mixture_variables, relative_to
@@ -14,6 +15,7 @@ __all__ = [
     "MapResult",
     "Transforms",
     "assemble",
+    "curvature",
     "describe",
     "describe_result",
     "dictionary_dataset",

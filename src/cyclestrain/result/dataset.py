@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cyclestrain.data import Doubt, Fields, IntArray, Scan, StrainMaps
+from cyclestrain.data import Doubt, Fields, IntArray, Quantity, Scan, StrainMaps
 from cyclestrain.pattern import Dictionary
-from cyclestrain.result.patterns import stacked
+from cyclestrain.result.patterns import PAIRS, stacked
 from cyclestrain.strain import Reference
 
 __all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset", "strain_variables"]
@@ -67,6 +67,9 @@ def strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
         out[f"{name}{suffix}"] = (("ry", "rx"), getattr(maps, name), attrs)
         attrs = {"units": UNITS[name], "long_name": f"standard uncertainty of {name}{suffix}"}
         out[f"{name}{suffix}_sigma"] = (("ry", "rx"), sigma[..., k], attrs)
+    text = "upper triangle of the covariance of (eyy, exx, exy, rotation), row by row"
+    triangle = maps.covariance[..., PAIRS[0], PAIRS[1]].astype(np.float32)
+    out[f"strain{suffix}_covariance"] = (("ry", "rx", "pair"), triangle, {"units": "1", "long_name": text})
     return out
 
 
@@ -91,6 +94,7 @@ def assemble(
     dims = ("ry", "rx")
     order = ("exx", "eyy", "exy", "rotation")
     variables = strain_variables(estimate, "") | strain_variables(raw, "_raw")
+    covariances = {name: variables[name] for name in ("strain_covariance", "strain_raw_covariance")}
     variables = {
         name: variables[name]
         for suffix in ("", "_raw", "_sigma", "_raw_sigma")
@@ -121,12 +125,12 @@ def assemble(
         variables["share_sigma"] = (
             dims, fields.share_sigma, {"units": "1", "long_name": "standard uncertainty of share"}
         )  # fmt: skip
+    variables |= covariances
     variables["doubt"] = (dims, _doubt(fields), DOUBT_ATTRIBUTES)
     coords: dict[str, Any] = {}
-    for dim, size, first in zip(dims, scan.scan_shape, scan.metadata.get("scan_origin", (0, 0)), strict=True):
-        step = scan.real_step
-        places = (first + np.arange(size)) * (step.value if step else 1.0)
-        coords[dim] = ((dim,), places, {"units": step.unit if step else "positions"})
+    for dim, size, first in zip(dims, scan.scan_shape, scan.origin, strict=True):
+        step = scan.real_step or Quantity(1.0, "positions")
+        coords[dim] = ((dim,), (first + np.arange(size)) * step.value, {"units": step.unit})
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 

@@ -119,7 +119,10 @@ def _assumptions(scan: Scan, step: float | None, negative_share: float, lowest: 
     if scan.scan_rotation == 0:
         said.append("No scan rotation was found: scan axes are taken as detector axes unless --scan-rotation is given.")
     if scan.metadata.get("QR_flip"):
-        said.append("The file says that scan and detector are mirror images; its rotation is not used.")
+        said.append(
+            "The file says that scan and detector are mirror images; its rotation is not used: measure both with "
+            "--scan-rotation auto, or give --flip and --scan-rotation."
+        )
     if step is None:
         said.append("Values form no ladder of whole counts, so the noise is estimated and not taken as Poisson.")
     elif abs(step - 1) > 1e-6:
@@ -128,6 +131,8 @@ def _assumptions(scan: Scan, step: float | None, negative_share: float, lowest: 
         said.append("Values are taken as electron counts: their noise is Poisson.")
     if negative_share > 0:
         said.append(f"Values below zero (down to {lowest:g}) are taken as read noise around zero.")
+    if scan.pixel_ratio != 1:
+        said.append(f"Detector pixels are {scan.pixel_ratio:.4g} times as high as wide.")
     parts = ", ".join(
         f"--{name.replace('_', '-')} {scan.metadata[name]}"
         for name in ("flyback", "scan_roi", "detector_roi", "bin")

@@ -1,4 +1,4 @@
-"""What is asked of strain maps: profiles across interfaces, and principal strains."""
+"""What is asked of strain maps along a line: profiles across interfaces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cyclestrain.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["principal", "profile"]
+__all__ = ["lattice_period", "profile"]
 
 COMPONENTS = ("exx", "eyy", "exy", "rotation")
 
@@ -82,7 +82,7 @@ def profile(
     for name in COMPONENTS:
         values, sigma = (maps[f"{name}{suffix}{part}"].values[here] for part in ("", "_sigma"))
         if name == "rotation":
-            values = _near_each_other(values, _period(maps, here))
+            values = _near_each_other(values, lattice_period(maps, here))
         mean = _mean(values, place, n_bins)
         spread = np.sqrt(_mean(sigma**2, place, n_bins))
         if estimate == "raw":
@@ -101,7 +101,7 @@ def _mean(values: FloatArray, place: Any, n: int) -> FloatArray:
         return np.asarray(np.bincount(place, values, minlength=n) / np.where(count, count, np.nan))
 
 
-def _period(maps: xr.Dataset, here: Any) -> FloatArray:
+def lattice_period(maps: xr.Dataset, here: Any) -> FloatArray:
     """Angle after which the lattice of the chosen positions looks the same, radians."""
     orders = np.atleast_1d(maps.attrs.get("symmetry", 1)).astype(float)
     label = maps["class"].values[here].astype(int) if "class" in maps else np.zeros(int(here.sum()), int)
@@ -111,47 +111,3 @@ def _period(maps: xr.Dataset, here: Any) -> FloatArray:
 def _near_each_other(angle: FloatArray, period: FloatArray) -> FloatArray:
     """Angles moved by multiples of their periods to within half of one of the first."""
     return angle - period * np.round((angle - angle[0]) / period)
-
-
-def principal(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset:
-    """Principal strains, their direction, dilation and largest shear of every position.
-
-    Parameters
-    ----------
-    maps
-        A result.
-    estimate
-        ``""`` for the best estimate, ``raw`` for each pattern alone.
-
-    Returns
-    -------
-    principal
-        `largest` and `smallest` principal strain, `dilation` (exx + eyy, the change of area), `shear` (half of their
-        difference, the largest tensor shear), each with `_sigma`, and `angle` of the largest one from +x (column)
-        towards +y (row), radians, with `angle_sigma` (at most that of an angle that is not known). Sigmas take exx,
-        eyy and exy as independent. Where `shear` is not well above its sigma, noise alone makes it positive, and the
-        angle means nothing.
-    """
-    import xarray as xr
-
-    suffix = f"_{estimate}" if estimate else ""
-    exx, eyy, exy = (maps[f"{name}{suffix}"].values for name in COMPONENTS[:3])
-    sxx, syy, sxy = (maps[f"{name}{suffix}_sigma"].values for name in COMPONENTS[:3])
-    mean, half = (exx + eyy) / 2, (exx - eyy) / 2
-    shear = np.hypot(half, exy)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        c, s = np.where(shear > 0, half / shear, 1.0), np.where(shear > 0, exy / shear, 0.0)
-        turn = np.sqrt(s**2 * (sxx**2 + syy**2) / 4 + c**2 * sxy**2) / (2 * shear)
-    values = {
-        "largest": (mean + shear, np.sqrt(((1 + c) * sxx / 2) ** 2 + ((1 - c) * syy / 2) ** 2 + (s * sxy) ** 2)),
-        "smallest": (mean - shear, np.sqrt(((1 - c) * sxx / 2) ** 2 + ((1 + c) * syy / 2) ** 2 + (s * sxy) ** 2)),
-        "dilation": (exx + eyy, np.hypot(sxx, syy)),
-        "shear": (shear, np.sqrt(c**2 * (sxx**2 + syy**2) / 4 + (s * sxy) ** 2)),
-        "angle": (np.arctan2(exy, half) / 2, np.minimum(turn, np.pi / np.sqrt(12))),
-    }
-    out: dict[str, Any] = {}
-    for name, (value, sigma) in values.items():
-        unit = "rad" if name == "angle" else "1"
-        out[name] = (("ry", "rx"), value, {"units": unit})
-        out[f"{name}_sigma"] = (("ry", "rx"), sigma, {"units": unit})
-    return xr.Dataset(out, coords=maps[["exx"]].coords, attrs=maps.attrs)

@@ -81,4 +81,7 @@ def provenance(
         out |= {"real_step": scan.real_step.value, "real_step_unit": scan.real_step.unit}
     if scan.reciprocal_step:
         out |= {"reciprocal_step": scan.reciprocal_step.value, "reciprocal_step_unit": scan.reciprocal_step.unit}
+        if scan.reciprocal_step.sigma is not None:
+            out["reciprocal_step_sigma"] = scan.reciprocal_step.sigma
+    out |= {"pixel_ratio": scan.pixel_ratio, "scan_origin": list(scan.origin)}
     return origin(scan, settings, fingerprint) | out

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cyclestrain.boundaries import Mixtures
-from cyclestrain.data import AffineField, BoolArray, Doubt, FloatArray, StrainMaps
+from cyclestrain.data import AffineField, BoolArray, Doubt, FloatArray, IntArray, Quantity, StrainMaps
 from cyclestrain.errors import InputError
 from cyclestrain.result.dataset import strain_variables
 from cyclestrain.result.patterns import PAIRS, stored_entries
@@ -23,7 +23,9 @@ from cyclestrain.strain import (
     grain_rotation,
     parse_reference,
     pick_reference,
+    pixel_size,
     relative_strain,
+    stored_lattices,
     strain_in_grains,
     turn_axes,
     without_reference,
@@ -65,6 +67,10 @@ class Strained:
         Sentences on the choices.
     positions
         Number of reference positions of each class.
+    kind
+        ``region``, ``ideal`` or ``known``.
+    label
+        Class of every position, -1 where it is not valid, shape ``(ry, rx)``.
     """
 
     best: StrainMaps
@@ -75,16 +81,18 @@ class Strained:
     angle: float
     notes: tuple[str, ...]
     positions: tuple[int, ...]
+    kind: Literal["region", "ideal", "known"]
+    label: IntArray
 
     @property
     def attributes(self) -> dict[str, Any]:
         """Attributes of a result that say what strain is relative to."""
         return {
             "reference": self.reference.text,
-            "reference_kind": "ideal" if self.reference.absolute else "region",
+            "reference_kind": self.kind,
             "reference_positions": list(self.positions),
             "strain_axes_angle_deg": float(np.degrees(self.angle)),
-        }
+        } | lattice_attributes(self.reference, self.raw, self.label)
 
 
 @dataclass(frozen=True)
@@ -103,8 +111,11 @@ class Transforms:
         Mean distance of the reflections of every entry from the centre, pixels, shape ``(entry,)``.
     axes
         Axes in which strain is wanted.
-    scan_rotation
-        Angle of the scan axes in detector axes, radians.
+    scan_rotation, scan_rotation_sigma, mirrored
+        Angle of the scan's x axis in detector axes and its standard deviation, radians, and whether scan and detector
+        are mirror images.
+    pixel_ratio
+        Height of a detector pixel over its width.
     mixtures
         Positions that hold several crystals; None where none were looked for.
     along
@@ -118,8 +129,15 @@ class Transforms:
     lengths: FloatArray
     axes: Literal["detector", "scan", "crystal"] = "detector"
     scan_rotation: float = 0.0
+    scan_rotation_sigma: float = 0.0
+    mirrored: bool = False
+    pixel_ratio: float = 1.0
     mixtures: Mixtures | None = None
     along: tuple[int, int] = (1, 0)
+
+    def on_a_true_detector(self, field: AffineField) -> AffineField:
+        """A field as a detector with square pixels and without a distortion would have recorded it."""
+        return self.ellipse.corrected(Ellipse.of_pixels(self.pixel_ratio).corrected(field))
 
     def relative_to(self, wanted: Wanted) -> Strained:
         """Strain and rotation relative to a reference.
@@ -134,9 +152,10 @@ class Transforms:
         InputError
             If the scan does not hold the reference that is asked for.
         """
-        raw, context = self.ellipse.corrected(self.raw), self.ellipse.corrected(self.best)
+        raw, context = self.on_a_true_detector(self.raw), self.on_a_true_detector(self.best)
         reference = pick_reference(raw, wanted, self.bases)
         blank, missing = without_reference(context, reference)
+        several = context.usable & np.isin(context.label, reference.unsure)
         near = grain_rotation(relative_strain(context, reference), context)
         systematic = SYSTEMATIC / float(self.lengths.min())
         (alone, _), (best, unsure) = (
@@ -144,14 +163,23 @@ class Transforms:
         )
         angle = self._axes_angle(reference)
         alone, best = (
-            turn_axes(self.ellipse.widened(maps, absolute=reference.absolute), self.axes, angle)
-            for maps in (alone, best)
+            self._turned(self.ellipse.widened(maps, absolute=reference.absolute), angle) for maps in (alone, best)
         )
         if self.mixtures is not None:
             best = self.mixtures.blend(best, context)
+        alone, best = reference.widened(alone), reference.widened(best)
         notes = (f"reference: {reference.text}", *([missing] if missing else []))
         positions = tuple(int((reference.mask & (raw.label == k)).sum()) for k in range(len(self.bases)))
-        return Strained(best, alone, reference, blank, unsure, angle, notes, positions)
+        label = np.where(raw.usable, raw.label, -1)
+        kind: Literal["region", "ideal", "known"]
+        kind = "known" if reference.phases else "ideal" if reference.absolute else "region"
+        return Strained(best, alone, reference, blank, unsure | several, angle, notes, positions, kind, label)
+
+    def _turned(self, maps: StrainMaps, angle: float) -> StrainMaps:
+        """Strain in the axes that are wanted."""
+        scan = self.axes == "scan"
+        sigma = self.scan_rotation_sigma if scan else 0.0
+        return turn_axes(maps, self.axes, angle, mirrored=scan and self.mirrored, sigma=sigma)
 
     def _axes_angle(self, reference: Reference) -> float:
         """Angle of the strain's x axis in detector axes, radians."""
@@ -199,7 +227,9 @@ class Transforms:
             Ellipse(q, np.reshape(maps.attrs["ellipse_covariance"], (2, 2))),
             np.stack([entry.basis for entry in entries]),
             np.array([np.hypot(*entry.reflections.T).mean() for entry in entries]),
-            maps.attrs["axes"], float(np.radians(maps.attrs["scan_rotation_deg"])), mixtures,
+            maps.attrs["axes"], float(np.radians(maps.attrs["scan_rotation_deg"])),
+            float(np.radians(maps.attrs.get("scan_rotation_sigma_deg", 0.0))),
+            bool(maps.attrs.get("scan_mirrored", False)), float(maps.attrs.get("pixel_ratio", 1.0)), mixtures,
             (int(along[0]), int(along[1])),
         )  # fmt: skip
 
@@ -216,6 +246,49 @@ def _stored_field(maps: xr.Dataset, suffix: str) -> AffineField:
         np.isfinite(affine).all((-1, -2)),
         tuple(group[np.isfinite(group).all((-1, -2))] for group in operators),
     )
+
+
+LATTICE_ATTRIBUTES = ("phases", "lattice_parameter", "lattice_parameter_sigma", "pixel_used", "pixel_used_sigma")
+"""Attributes of a result whose strain is relative to known lattices."""
+
+
+def lattice_attributes(reference: Reference, maps: StrainMaps, label: IntArray) -> dict[str, Any]:
+    """Phases by name and their mean lattice constants, where strain is relative to known lattices; else nothing.
+
+    Parameters
+    ----------
+    reference
+        The known lattices.
+    maps
+        Strain relative to them from each pattern alone, with the uncertainty of the camera length.
+    label
+        Class of every position, -1 where it is not valid, shape ``(ry, rx)``.
+    """
+    if not reference.phases or reference.pixel is None:
+        return {}
+    found = []
+    for k, parameter in enumerate(reference.parameters):
+        here = (label == k) & np.isfinite(maps.exx)
+        if not here.any() or reference.mask.any():  # calibrated on these lattices: their mean size is put in
+            found.append((np.nan, np.nan))
+            continue
+        dilation = (maps.exx + maps.eyy)[here] / 2
+        scatter = float(dilation.std()) / np.sqrt(here.sum())
+        size = parameter * (1 + float(dilation.mean()))
+        found.append((size, size * float(np.hypot(reference.scale_sigma, scatter))))
+    constants, sigmas = zip(*found, strict=True)
+    size, relative = reference.pixel
+    values = ("; ".join(reference.phases), list(constants), list(sigmas), size, size * relative)
+    return dict(zip(LATTICE_ATTRIBUTES, values, strict=True))
+
+
+def stored_pixel(maps: xr.Dataset) -> tuple[float, float] | None:
+    """Pixel size of a result's scan, 1/nm, and its relative uncertainty, see `cyclestrain.strain.pixel_size`."""
+    if "reciprocal_step" not in maps.attrs:
+        return None
+    sigma = maps.attrs.get("reciprocal_step_sigma")
+    value, unit = float(maps.attrs["reciprocal_step"]), str(maps.attrs["reciprocal_step_unit"])
+    return pixel_size(Quantity(value, unit, None if sigma is None else float(sigma)))
 
 
 def mixture_variables(mixtures: Mixtures | None) -> dict[str, Any]:
@@ -244,7 +317,9 @@ def relative_to(maps: xr.Dataset, reference: str) -> xr.Dataset:
     """
     transforms = Transforms.stored(maps)
     shape = maps["class"].shape
-    strained = transforms.relative_to(parse_reference(reference, (shape[0], shape[1])))
+    lattices = stored_lattices(str(maps.attrs.get("known_lattices", "[]")))
+    wanted = parse_reference(reference, (shape[0], shape[1]), lattices, stored_pixel(maps))
+    strained = transforms.relative_to(wanted)
     doubt = maps["doubt"].values & ~np.uint16(Doubt.NO_REFERENCE | Doubt.BRANCH)
     doubt |= np.where(strained.blank, np.uint16(Doubt.NO_REFERENCE), np.uint16(0))
     doubt |= np.where(strained.unsure, np.uint16(Doubt.BRANCH), np.uint16(0))
@@ -255,7 +330,8 @@ def relative_to(maps: xr.Dataset, reference: str) -> xr.Dataset:
     }
     out = maps.assign(strain_variables(strained.best, "") | strain_variables(strained.raw, "_raw"))
     out = out.assign({name: (("ry", "rx"), values, maps[name].attrs) for name, values in new.items()})
-    out.attrs = maps.attrs | strained.attributes
+    kept = {name: value for name, value in maps.attrs.items() if name not in LATTICE_ATTRIBUTES}
+    out.attrs = kept | strained.attributes
     settings = json.loads(maps.attrs.get("settings", "{}")) | {"reference": reference}
     out.attrs |= {"settings": json.dumps(settings), "choices": _with_notes(str(maps.attrs["choices"]), strained.notes)}
     return out

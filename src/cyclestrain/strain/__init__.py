@@ -4,30 +4,42 @@ The functions take fields of affine transforms and return strain and rotation re
 """
 
 from cyclestrain.strain.branches import grain_rotation, strain_in_grains
-from cyclestrain.strain.choice import Wanted, mask_text, parse_reference, pick_reference, without_reference
+from cyclestrain.strain.choice import Wanted, parse_reference, pick_reference, without_reference
 from cyclestrain.strain.coherence import agreeing_neighbours
+from cyclestrain.strain.derived import Estimate, dilation, principal_strains, rotation_gradient
 from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
+from cyclestrain.strain.known import KnownLattice, lattices_text, parse_known, stored_lattices
 from cyclestrain.strain.maps import relative_strain, turn_axes
+from cyclestrain.strain.matching import check_known, pixel_size
 from cyclestrain.strain.reference import Reference
 from cyclestrain.strain.same_crystal import Lattices, is_same_crystal, is_same_lattice, same_crystal
 
 __all__ = [
     "Ellipse",
+    "Estimate",
+    "KnownLattice",
     "Lattices",
     "Reference",
     "Wanted",
     "agreeing_neighbours",
+    "check_known",
+    "dilation",
     "grain_rotation",
     "is_same_crystal",
     "is_same_lattice",
     "jacobian",
-    "mask_text",
+    "lattices_text",
     "measure_ellipse",
+    "parse_known",
     "parse_reference",
     "pick_reference",
+    "pixel_size",
+    "principal_strains",
     "relative_strain",
+    "rotation_gradient",
     "same_crystal",
+    "stored_lattices",
     "strain_in_grains",
     "turn_axes",
     "without_reference",

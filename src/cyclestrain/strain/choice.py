@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-import zlib
-from base64 import b64decode, b64encode
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from cyclestrain.data import AffineField, BoolArray, FloatArray
-from cyclestrain.errors import InputError, first_line
-from cyclestrain.io import is_region, load_npy, parse_region
+from cyclestrain.errors import InputError
+from cyclestrain.io import is_mask, parse_mask
 from cyclestrain.strain.coherence import coherent_regions
+from cyclestrain.strain.known import KnownLattice
 from cyclestrain.strain.lattices import LEAST_FOLD, carried_over, ideal_reference
+from cyclestrain.strain.matching import known_reference
 from cyclestrain.strain.reference import Reference, measure_reference
 
-__all__ = ["Wanted", "mask_text", "parse_reference", "pick_reference", "without_reference"]
+__all__ = ["Wanted", "parse_reference", "pick_reference", "without_reference"]
 
 
 @dataclass(frozen=True)
@@ -30,26 +29,39 @@ class Wanted:
     kind
         ``auto``: the largest coherent area of each class. ``region``: the one given. ``ideal``: each lattice in its
         most symmetric shape. ``class``: the largest coherent area of one class, for all whose lattice corresponds.
+        ``known``: the unstrained lattices that were given.
     region
-        Mask of the region given, shape ``(ry, rx)``.
+        Mask of the region given, shape ``(ry, rx)``; for ``known`` the one that has the mean spacing of the lattice.
     entry
         The class.
+    lattices, pixel
+        Lattices that may occur, and the pixel size in 1/nm with its relative uncertainty if that is known; for
+        ``known`` only.
     """
 
-    kind: Literal["auto", "region", "ideal", "class"] = "auto"
+    kind: Literal["auto", "region", "ideal", "class", "known"] = "auto"
     region: BoolArray | None = None
     entry: int = 0
+    lattices: tuple[KnownLattice, ...] = ()
+    pixel: tuple[float, float] | None = None
 
 
-def parse_reference(text: str, shape: tuple[int, int]) -> Wanted:
+def parse_reference(
+    text: str,
+    shape: tuple[int, int],
+    lattices: tuple[KnownLattice, ...] = (),
+    pixel: tuple[float, float] | None = None,
+) -> Wanted:
     """What is asked for by the words of ``--reference``.
 
     Parameters
     ----------
     text
-        ``auto``, ``ideal``, ``class 0``, a region, or the name of a file with a mask.
+        ``auto``, ``ideal``, ``known`` (also with a region), ``class 0``, a region, or the name of a file with a mask.
     shape
         Shape of the scan.
+    lattices, pixel
+        See `Wanted`; where there are lattices, ``auto`` is ``known``.
 
     Raises
     ------
@@ -57,94 +69,23 @@ def parse_reference(text: str, shape: tuple[int, int]) -> Wanted:
         If the text is none of these, no region inside the scan, or the mask file does not fit.
     """
     if text == "auto":
-        return Wanted()
+        return Wanted("known" if lattices else "auto", lattices=lattices, pixel=pixel)
     if text == "ideal":
-        return Wanted("ideal")
+        return Wanted("ideal", lattices=lattices, pixel=pixel)
     if found := re.fullmatch(r"class[ :]?(\d+)", text.strip()):
-        return Wanted("class", entry=int(found[1]))
-    if found := re.fullmatch(r"mask (\d+)x(\d+) (\S+)", text):
-        return Wanted("region", _unpacked(found[1], found[2], found[3], shape))
-    if text.endswith(".npy"):
-        return Wanted("region", _mask(text, shape))
-    if not is_region(text):
+        return Wanted("class", entry=int(found[1]), lattices=lattices, pixel=pixel)
+    if text == "known" or text.startswith("known "):
+        if not lattices:
+            raise InputError("--reference known needs the lattice: --known a=5.431,structure=diamond,zone=110")
+        where = text.removeprefix("known").strip()
+        region = parse_mask(where, shape, "--reference known") if where else None
+        return Wanted("known", region, lattices=lattices, pixel=pixel)
+    if not is_mask(text):
         raise InputError(
-            "--reference is 'auto', 'ideal', 'class 0' (or another number), a region ry0:ry1,rx0:rx1 or a mask.npy, "
-            f"not {text!r}"
+            "--reference is 'auto', 'ideal', 'known', 'class 0' (or another number), a region ry0:ry1,rx0:rx1 or a "
+            f"mask.npy, not {text!r}"
         )
-    mask = np.zeros(shape, bool)
-    mask[parse_region(text, shape, "--reference")] = True
-    return Wanted("region", mask)
-
-
-def mask_text(mask: Any) -> str:
-    """A region as words of ``--reference``: as ``ry0:ry1,rx0:rx1`` where it is a rectangle, else the mask itself.
-
-    Parameters
-    ----------
-    mask
-        Positions that belong to it, shape ``(ry, rx)``: booleans, or numbers of which zero stands for no.
-
-    Raises
-    ------
-    InputError
-        If it has not two dimensions, or selects nothing.
-
-    Examples
-    --------
-    >>> mask = np.zeros((4, 6), bool)
-    >>> mask[1:3, 2:6] = True
-    >>> mask_text(mask)
-    '1:3,2:6'
-    """
-    chosen = np.asarray(mask).astype(bool)
-    if chosen.ndim != 2 or not chosen.any():
-        raise InputError(
-            f"the reference is a mask of shape (ry, rx) that selects a position; this one has shape {chosen.shape} and "
-            f"selects {int(chosen.sum())}"
-        )
-    rows, columns = (np.flatnonzero(chosen.any(axis)) for axis in (1, 0))
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if chosen[box].all():
-        return f"{rows[0]}:{rows[-1] + 1},{columns[0]}:{columns[-1] + 1}"
-    packed = b64encode(zlib.compress(np.packbits(chosen).tobytes(), 9)).decode()
-    return f"mask {chosen.shape[0]}x{chosen.shape[1]} {packed}"
-
-
-def _unpacked(n_rows: str, n_columns: str, packed: str, shape: tuple[int, int]) -> BoolArray:
-    """The mask that `mask_text` wrote, for a scan of that shape."""
-    if (n_rows, n_columns) != tuple(map(str, shape)):
-        raise InputError(f"the reference mask is of {n_rows} x {n_columns} positions, the scan has {shape}")
-    try:
-        size = -(-shape[0] * shape[1] // 8)
-        bits = zlib.decompressobj().decompress(b64decode(packed), size)
-        mask = np.unpackbits(np.frombuffer(bits, np.uint8), count=shape[0] * shape[1]).reshape(shape)
-    except (ValueError, zlib.error) as error:
-        raise InputError(f"the mask in --reference is damaged ({error}); give it again") from error
-    return mask.astype(bool)
-
-
-def _mask(text: str, shape: tuple[int, int]) -> BoolArray:
-    path = Path(text)
-    if not path.is_file():
-        raise InputError(f"the reference mask {text} {'is no file' if path.exists() else 'does not exist'}")
-    try:
-        stored = load_npy(path).source
-        if tuple(stored.shape) != shape:
-            raise InputError(f"the reference mask has shape {tuple(stored.shape)}, the scan has {shape}")
-        mask = np.asarray(stored[:])
-    except OSError as error:
-        raise InputError(f"the reference mask {text} cannot be read ({first_line(error)})") from error
-    return _fitting(mask, shape)
-
-
-def _fitting(mask: Any, shape: tuple[int, int]) -> BoolArray:
-    if mask.shape != shape:
-        raise InputError(f"the reference mask has shape {mask.shape}, the scan has {shape}")
-    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
-        raise InputError(f"the reference mask holds {mask.dtype} values that are neither yes nor no; save booleans")
-    if not mask.astype(bool).any():
-        raise InputError("the reference mask selects no position")
-    return np.asarray(mask, bool)
+    return Wanted("region", parse_mask(text, shape, "--reference"), lattices=lattices, pixel=pixel)
 
 
 def pick_reference(field: AffineField, wanted: Wanted, bases: FloatArray | None = None) -> Reference:
@@ -157,7 +98,8 @@ def pick_reference(field: AffineField, wanted: Wanted, bases: FloatArray | None 
     wanted
         What is asked for.
     bases
-        Reciprocal-lattice vectors of every entry as columns, shape ``(entry, 2, 2)``; for ``ideal`` and ``class`` only.
+        Reciprocal-lattice vectors of every entry as columns, shape ``(entry, 2, 2)``; for ``ideal``, ``known`` and
+        ``class`` only.
 
     Raises
     ------
@@ -166,6 +108,8 @@ def pick_reference(field: AffineField, wanted: Wanted, bases: FloatArray | None 
     """
     if wanted.kind == "ideal":
         return _ideal(field, np.asarray(bases))
+    if wanted.kind == "known":
+        return known_reference(field, np.asarray(bases), wanted.lattices, wanted.pixel, wanted.region)
     if wanted.kind == "class":
         return _of_class(field, wanted.entry, np.asarray(bases))
     if wanted.region is None:
@@ -197,6 +141,11 @@ def without_reference(field: AffineField, reference: Reference) -> tuple[BoolArr
         return none, ""
     names = [f"class {k} ({int((none & (field.label == k)).sum())} positions)" for k in np.unique(field.label[none])]
     what = "its strain is" if len(names) == 1 else "their strain is"
+    if reference.phases:
+        return none, (
+            f"no reference for {' and '.join(names)}, surely none or not surely one of the known lattices: {what} left "
+            "blank. Give its lattice with one more --known, or a region with --reference"
+        )
     return none, (
         f"no reference for {' and '.join(names)}: {what} left blank. Give a region that holds every class, "
         "--reference auto for one of each, or --reference 'class 0' where the lattices correspond"

@@ -74,6 +74,18 @@ class Ellipse:
         angle = 2 * np.deg2rad(degrees)
         return cls(0.5 * np.log(ratio) * np.array([np.cos(angle), np.sin(angle)]), np.zeros((2, 2)))
 
+    @classmethod
+    def of_pixels(cls, ratio: float) -> Ellipse:
+        """What rectangular pixels do to a pattern.
+
+        Parameters
+        ----------
+        ratio
+            Height of a pixel over its width: where they are higher than wide, fewer of them fit along y, so that a
+            round pattern appears long along x.
+        """
+        return cls(np.array([0.5 * np.log(ratio), 0.0]), np.zeros((2, 2)))
+
     @property
     def ratio(self) -> float:
         """Long over short axis."""

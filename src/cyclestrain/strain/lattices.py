@@ -17,7 +17,7 @@ from cyclestrain.data import AffineField, BoolArray, FloatArray
 from cyclestrain.strain.reference import Reference
 from cyclestrain.strain.variants import ideal_shape
 
-__all__ = ["LEAST_FOLD", "carried_over", "ideal_reference"]
+__all__ = ["LEAST_FOLD", "carried_over", "ideal_reference", "mean_spacing"]
 
 LEAST_FOLD = 3
 """Least order of a symmetry that fixes the shape of a lattice."""
@@ -47,13 +47,13 @@ def ideal_reference(field: AffineField, bases: FloatArray) -> Reference:
         shape = ideal_shape(operators)
         vector = shape @ bases[k][:, 0]
         upright = rotation(-np.arctan2(vector[0], vector[1])) @ np.linalg.inv(shape)
-        spacing, variance, used[here] = _mean_spacing(field, here)
+        spacing, variance, used[here] = mean_spacing(field, here)
         gradient[k] = spacing * upright
         covariance[k] = variance * np.outer(gradient[k], gradient[k])
     return Reference(used, gradient, covariance, np.ones(n), absolute=True)
 
 
-def _mean_spacing(field: AffineField, here: BoolArray) -> tuple[float, float, BoolArray]:
+def mean_spacing(field: AffineField, here: BoolArray) -> tuple[float, float, BoolArray]:
     """Mean dilation of some positions relative to the entry, its relative variance, and which of them it is of."""
     inverse = np.linalg.inv(field.affine[here])
     dilation = -0.5 * np.log(np.abs(np.linalg.det(field.affine[here])))

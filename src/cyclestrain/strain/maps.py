@@ -91,8 +91,15 @@ def relative_strain(
     return StrainMaps(yy, xx, xy, theta, covariance, gradient)
 
 
-def turn_axes(maps: StrainMaps, axes: Literal["detector", "scan", "crystal"], angle: Any) -> StrainMaps:
-    """Strain in other axes, with its covariance; rotation is the same in all.
+def turn_axes(
+    maps: StrainMaps,
+    axes: Literal["detector", "scan", "crystal"],
+    angle: Any,
+    *,
+    mirrored: bool = False,
+    sigma: float = 0.0,
+) -> StrainMaps:
+    """Strain in other axes, with its covariance; rotation is the same in all that are not mirrored.
 
     Parameters
     ----------
@@ -104,6 +111,11 @@ def turn_axes(maps: StrainMaps, axes: Literal["detector", "scan", "crystal"], an
     angle
         Angle of the new x axis in detector axes, radians, positive from +x (column) towards +y (row); a number or an
         array of shape ``(ry, rx)``.
+    mirrored
+        Whether the new y axis lies on the other side of the new x axis than on the detector: shear and rotation change
+        their signs.
+    sigma
+        Standard deviation of the angle, radians.
     """
     if axes == "detector":
         return maps
@@ -118,7 +130,12 @@ def turn_axes(maps: StrainMaps, axes: Literal["detector", "scan", "crystal"], an
     mixing[..., 3, 3] = 1.0
     covariance = mixing @ maps.covariance @ mixing.swapaxes(-1, -2)
     yy, xx, xy = tensor[..., 0, 0], tensor[..., 1, 1], tensor[..., 0, 1]
-    return StrainMaps(yy, xx, xy, maps.rotation, covariance, maps.gradient)
+    # Derivative with respect to the angle of the axes, which moves all positions together.
+    change = np.stack([-2 * xy, 2 * xy, yy - xx, np.zeros_like(xx)], -1) * sigma
+    covariance = covariance + change[..., :, None] * change[..., None, :]
+    side = np.array([1.0, 1.0, -1.0, -1.0] if mirrored else [1.0] * 4)
+    covariance = covariance * side[:, None] * side
+    return StrainMaps(yy, xx, side[2] * xy, side[3] * maps.rotation, covariance, maps.gradient)
 
 
 def _difference(own: FloatArray, reference: FloatArray, noise: float, member: BoolArray) -> FloatArray:

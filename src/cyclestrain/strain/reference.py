@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cyclestrain.affine import deformation, left_polar, rotation
-from cyclestrain.data import AffineField, BoolArray, FloatArray
+from cyclestrain.data import AffineField, BoolArray, FloatArray, StrainMaps
 from cyclestrain.strain.jacobians import gradient_jacobian
 from cyclestrain.strain.variants import nearest_variant
 
@@ -32,6 +32,14 @@ class Reference:
         Whether it is a known lattice, which no distortion of the detector has changed.
     text
         Which it is, in words.
+    scale_sigma
+        Relative uncertainty of its size, which all positions share: that of the camera length.
+    phases, parameters
+        Name and lattice constant, angstrom, of the known lattice of each entry; empty where none was given.
+    pixel
+        Size of a detector pixel, 1/nm, with which a known lattice was compared, and its relative uncertainty.
+    unsure
+        Entries that were learned as more symmetric than their known lattice is: strain depends on the labelling.
     """
 
     mask: BoolArray
@@ -40,6 +48,11 @@ class Reference:
     noise: FloatArray
     absolute: bool = False
     text: str = ""
+    scale_sigma: float = 0.0
+    phases: tuple[str, ...] = ()
+    parameters: tuple[float, ...] = ()
+    pixel: tuple[float, float] | None = None
+    unsure: tuple[int, ...] = ()
 
     @property
     def classes(self) -> BoolArray:
@@ -51,6 +64,13 @@ class Reference:
         """Exact reference that was not measured on the scan, shape ``(entry, 2, 2)``; its mask fits every scan."""
         n = len(gradient)
         return cls(np.zeros((1, 1), bool), gradient, np.zeros((n, 4, 4)), np.ones(n), absolute=True)
+
+    def widened(self, maps: StrainMaps) -> StrainMaps:
+        """Strain with the uncertainty of the size of the reference added to its covariance, in any axes."""
+        if not self.scale_sigma:
+            return maps
+        change = np.stack([1 + maps.eyy, 1 + maps.exx, maps.exy, np.zeros_like(maps.exx)], -1) * self.scale_sigma
+        return replace(maps, covariance=maps.covariance + change[..., :, None] * change[..., None, :])
 
 
 def measure_reference(field: AffineField, mask: BoolArray) -> Reference:

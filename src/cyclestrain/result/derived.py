@@ -1,0 +1,101 @@
+"""Maps that follow from those of a result: principal strains, dilation, largest shear, gradient of the rotation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cyclestrain.data import FloatArray
+from cyclestrain.result.lines import lattice_period
+from cyclestrain.result.patterns import PAIRS
+from cyclestrain.strain import Estimate, dilation, principal_strains, rotation_gradient
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["curvature", "principal"]
+
+_NAMES = {
+    "largest": ("1", "largest principal strain"),
+    "smallest": ("1", "smallest principal strain"),
+    "dilation": ("1", "relative change of area, exx + eyy"),
+    "shear": ("1", "largest tensor shear in any axes, half the difference of the principal strains"),
+    "angle": ("rad", "direction of the largest principal strain, from +x (column) to +y (row)"),
+}
+
+
+def principal(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset:
+    """Principal strains, their direction, dilation and largest shear of every position.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    estimate
+        ``""`` for the best estimate, ``raw`` for each pattern alone.
+
+    Returns
+    -------
+    principal
+        `largest` and `smallest` principal strain, `dilation` (exx + eyy, the change of area), `shear` (half of their
+        difference, the largest tensor shear), each with `_sigma`, and `angle` of the largest one from +x (column)
+        towards +y (row), radians, with `angle_sigma` (at most that of an angle that is not known). Sigmas follow from
+        the covariance of the components; results of earlier versions, which do not hold it, take them as independent.
+        Where `shear` is not well above its sigma, noise alone makes it positive, and the angle means nothing.
+    """
+    suffix = f"_{estimate}" if estimate else ""
+    strain = np.stack([maps[f"{name}{suffix}"].values for name in ("eyy", "exx", "exy")], -1)
+    covariance = _covariance(maps, suffix)
+    found = principal_strains(strain, covariance) | {"dilation": dilation(strain, covariance)}
+    return _dataset(maps, {name: (found[name], *words) for name, words in _NAMES.items()})
+
+
+def curvature(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset:
+    """How fast the lattice turns along the scan, see `cyclestrain.strain.rotation_gradient`.
+
+    Parameters
+    ----------
+    maps, estimate
+        As for `principal`.
+
+    Returns
+    -------
+    gradient
+        `along_y` and `along_x`, radians per unit of the probe step (per position where that is unknown), each with
+        `_sigma`. Blank where no neighbour is of the same class.
+    """
+    suffix = f"_{estimate}" if estimate else ""
+    angle, sigma = (maps[f"rotation{suffix}{part}"].values.astype(float) for part in ("", "_sigma"))
+    good = np.isfinite(angle)
+    if "valid" in maps:
+        good &= maps["valid"].values.astype(bool)
+    period = np.full(angle.shape, 2 * np.pi)
+    period[good] = lattice_period(maps, good)
+    label = np.where(good, maps["class"].values if "class" in maps else 0, -1).astype(int)
+    step, unit = float(maps.attrs.get("real_step", 1.0)), str(maps.attrs.get("real_step_unit", "position"))
+    found = rotation_gradient(angle, sigma, period, label, step)
+    names = {name: f"gradient of the rotation along {name[-1]} of the scan" for name in found}
+    return _dataset(maps, {name: (found[name], f"rad/{unit}", names[name]) for name in found})
+
+
+def _covariance(maps: xr.Dataset, suffix: str) -> FloatArray:
+    """Covariance of ``(eyy, exx, exy)``, shape ``(ry, rx, 3, 3)``."""
+    sigma = np.stack([maps[f"{name}{suffix}_sigma"].values for name in ("eyy", "exx", "exy")], -1).astype(float)
+    name = f"strain{suffix}_covariance"
+    if name not in maps:
+        return np.asarray(sigma[..., None] ** 2 * np.eye(3))
+    full = np.zeros((*sigma.shape[:2], 4, 4))
+    full[..., PAIRS[0], PAIRS[1]] = full[..., PAIRS[1], PAIRS[0]] = maps[name].values
+    return full[..., :3, :3]
+
+
+def _dataset(maps: xr.Dataset, found: dict[str, tuple[Estimate, str, str]]) -> xr.Dataset:
+    import xarray as xr
+
+    out: dict[str, Any] = {}
+    for name, (estimate, unit, text) in found.items():
+        out[name] = (("ry", "rx"), estimate.value, {"units": unit, "long_name": text})
+        attrs = {"units": unit, "long_name": f"standard uncertainty of {name}"}
+        out[f"{name}_sigma"] = (("ry", "rx"), estimate.sigma, attrs)
+    return xr.Dataset(out, coords=maps[["exx"]].coords, attrs=maps.attrs)

@@ -1,0 +1,233 @@
+"""Lattices that a user knows: unstrained crystals seen along a zone axis, as two reciprocal-lattice vectors."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.errors import InputError
+
+__all__ = ["STRUCTURES", "KnownLattice", "lattices_text", "parse_known", "reduced", "stored_lattices"]
+
+_FACES = [(0.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0)]
+_SHIFTED = [tuple(v + 0.25 for v in place) for place in _FACES]
+_HALF = [tuple((v + h) % 1 for v, h in zip(place, (0.5, 0.0, 0.0), strict=True)) for place in _FACES]
+STRUCTURES: dict[str, tuple[list[Any], list[Any], float]] = {
+    "sc": (_FACES[:1], [], 1.0),
+    "fcc": (_FACES, [], 1.0),
+    "bcc": ([(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)], [], 1.0),
+    "diamond": (_FACES + _SHIFTED, [], 1.0),
+    "zincblende": (_FACES, _SHIFTED, 1.0),
+    "rocksalt": (_FACES, _HALF, 1.0),
+    "hcp": ([(0.0, 0.0, 0.0), (1 / 3, 2 / 3, 0.5)], [], math.sqrt(8 / 3)),
+    "hexagonal": (_FACES[:1], [], math.sqrt(8 / 3)),
+}
+"""Places of the atoms of one kind and of another in the unit cell, and c/a unless it is given."""
+_HEXAGONAL = ("hcp", "hexagonal", "graphene")
+SECOND = 0.6
+"""Scattering of the second kind of atom in units of the first: any number that is neither 0 nor 1 does."""
+REACH = 6
+"""Largest index of reflections that are looked at."""
+ABSENT = 1e-4
+"""Structure factor, in units of the largest possible, below which a reflection is absent."""
+
+
+@dataclass(frozen=True)
+class KnownLattice:
+    """Reflections of an unstrained crystal along a zone axis.
+
+    Attributes
+    ----------
+    name
+        For messages and results.
+    parameter
+        Lattice constant `a`, angstrom.
+    basis
+        Reciprocal-lattice vectors ``(y, x)`` as columns, 1/nm, that span all reflections that are not absent, reduced,
+        shape ``(2, 2)``. Their orientation has no meaning, and may be mirrored.
+    """
+
+    name: str
+    parameter: float
+    basis: FloatArray
+
+
+def lattices_text(lattices: Sequence[KnownLattice]) -> str:
+    """Lattices as text for the attributes of a result."""
+    each = [{"name": one.name, "a_angstrom": one.parameter, "basis_1/nm": one.basis.tolist()} for one in lattices]
+    return json.dumps(each)
+
+
+def stored_lattices(text: str) -> tuple[KnownLattice, ...]:
+    """Lattices from the attributes of a result, as `lattices_text` wrote them.
+
+    Raises
+    ------
+    InputError
+        If the text is damaged.
+    """
+    try:
+        found = json.loads(text)
+        return tuple(KnownLattice(one["name"], one["a_angstrom"], np.array(one["basis_1/nm"])) for one in found)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"the known lattices in the result are damaged ({error}); map the scan again") from error
+
+
+def parse_known(text: str) -> tuple[KnownLattice, ...]:
+    """The lattices that one ``--known`` stands for: one, or one for every file that it names.
+
+    Parameters
+    ----------
+    text
+        ``a=5.431,structure=diamond,zone=110``, with ``c=`` and ``name=`` where they are wanted, or the names of CIF
+        files with a zone, ``one.cif,two.cif,zone=001``.
+
+    Raises
+    ------
+    InputError
+        If something is missing, unknown or impossible.
+
+    Examples
+    --------
+    The shortest reflections of silicon along [110] are 111, at 3.19 1/nm:
+
+    >>> (silicon,) = parse_known("a=5.431,structure=diamond,zone=110")
+    >>> np.hypot(*silicon.basis).round(2)
+    array([3.19, 3.19])
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    given = dict(part.split("=", 1) for part in parts if "=" in part)
+    files = [part for part in parts if "=" not in part]
+    unknown = sorted(set(given) - {"a", "c", "structure", "zone", "name"})
+    if unknown or (files and set(given) - {"zone", "name"}) or not parts:
+        raise InputError(
+            f"--known {text!r} is not understood: give a=5.431,structure=diamond,zone=110 (and c=, name=), or "
+            "FILE.cif,zone=110"
+        )
+    if "zone" not in given:
+        raise InputError(f"--known {text!r} does not say along which zone axis the crystal is seen; add zone=110")
+    zone = _zone(given["zone"])
+    if files:
+        return tuple(_from_file(Path(file), zone, given) for file in files)
+    return (_from_structure(text, zone, given),)
+
+
+def _zone(text: str) -> IntArray:
+    """Direction ``uvw`` of a zone axis: ``110``, ``1-10``, ``[1 1 0]``, or ``11-20`` of a hexagonal lattice."""
+    indices = [int(found) for found in re.findall(r"-?\d" if " " not in text else r"-?\d+", text)]
+    if len(indices) == 4:
+        u, v, t, w = indices
+        indices = [u - t, v - t, w] if u + v + t == 0 else []
+    if len(indices) != 3 or not any(indices):
+        raise InputError(f"zone={text} is no zone axis; give three indices such as 110 or 1-10, or four, 0001")
+    return np.array(indices) // math.gcd(*indices)
+
+
+def _from_structure(text: str, zone: IntArray, given: dict[str, str]) -> KnownLattice:
+    structure = given.get("structure", "").lower().replace("graphene", "hexagonal")
+    if structure not in STRUCTURES:
+        names = ", ".join(STRUCTURES)
+        raise InputError(f"--known {text!r}: structure is one of {names}, not {given.get('structure', 'given')!r}")
+    first, second, ratio = STRUCTURES[structure]
+    a = _length(given.get("a"), "a", text)
+    c = _length(given["c"], "c", text) if "c" in given else ratio * a
+    cell = np.diag([a, a, c])
+    if structure in _HEXAGONAL:
+        cell[1, :2] = -a / 2, a * math.sqrt(3) / 2
+    weight = np.array([1.0] * len(first) + [SECOND] * len(second))
+    basis = _seen_along(cell, np.array(first + second), weight, zone)
+    label = given.get("name") or f"{structure} a={a:g} [{''.join(map(str, zone))}]"
+    return KnownLattice(label, a, basis)
+
+
+def _length(text: str | None, name: str, whole: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not 0.5 < value < 100:
+        raise InputError(f"--known {whole!r}: {name} is a lattice constant in angstrom, such as {name}=5.431")
+    return value
+
+
+def _from_file(path: Path, zone: IntArray, given: dict[str, str]) -> KnownLattice:
+    try:
+        from ase.io import read
+    except ImportError as error:
+        raise InputError(
+            "CIF files are read by ase, which is not installed: pip install 'cyclestrain[crystals]', or give the "
+            "lattice as a=...,structure=...,zone=..."
+        ) from error
+    if not path.is_file():
+        raise InputError(f"--known: there is no file {path}")
+    try:
+        atoms: Any = read(path, format="cif")
+    except Exception as error:  # whatever a parser raises on a file that is none
+        first = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"--known: {path} is not a CIF file that ase can read ({type(error).__name__}: {first})"
+        ) from error
+    cell = np.array(atoms.cell.array, float)
+    basis = _seen_along(cell, np.array(atoms.get_scaled_positions()), np.array(atoms.numbers, float), zone)
+    name = given.get("name") or f"{path.stem} [{''.join(map(str, zone))}]"
+    return KnownLattice(name, float(np.linalg.norm(cell[0])), basis)
+
+
+def _seen_along(cell: FloatArray, places: FloatArray, weight: FloatArray, zone: IntArray) -> FloatArray:
+    """Reduced basis, columns ``(y, x)`` in 1/nm, of the lattice spanned by the reflections of a zone that are present.
+
+    Parameters
+    ----------
+    cell
+        Vectors of the unit cell as rows, angstrom, shape ``(3, 3)``.
+    places, weight
+        Fractional coordinates of the atoms and how strongly each scatters.
+    zone
+        Direction ``uvw`` of the beam.
+    """
+    grid = np.arange(-REACH, REACH + 1)
+    hkl = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), -1).reshape(-1, 3)
+    hkl = hkl[(hkl @ zone == 0) & hkl.any(1)]
+    beam = zone @ cell
+    across = np.linalg.svd(beam[None])[2][1:]  # two directions perpendicular to the beam
+    vectors = 10.0 * hkl @ np.linalg.inv(cell).T @ across.T
+    order = np.argsort(np.hypot(*vectors.T), kind="stable")
+    hkl, vectors = hkl[order], vectors[order]
+    present = np.abs(np.exp(2j * np.pi * hkl @ places.T) @ weight) > ABSENT * weight.sum()
+    areas = np.abs(vectors[0, 0] * vectors[:, 1] - vectors[0, 1] * vectors[:, 0])
+    least = areas[areas > 1e-6 * areas.max()].min()
+    primitive = np.stack([vectors[0], vectors[np.flatnonzero(np.isclose(areas, least))[0]]], 1)
+    indices = np.rint(np.linalg.solve(primitive, vectors[present].T).T).astype(int)
+    return reduced(primitive @ _generated(indices).T)
+
+
+def _generated(vectors: IntArray) -> IntArray:
+    """Two integer vectors, as rows, that generate the same lattice as many do (Hermite normal form)."""
+    top, rest = np.zeros(2, int), 0
+    for vector in vectors:
+        one, other = top, vector
+        while other[0]:
+            one, other = other, one - (one[0] // other[0]) * other
+        top, rest = one, math.gcd(rest, int(other[1]))
+    return np.array([top, [0, rest]])
+
+
+def reduced(basis: FloatArray) -> FloatArray:
+    """The shortest two vectors, as columns, that span a lattice (Gauss), shape ``(2, 2)``."""
+    one, two = basis.T
+    for _ in range(100):
+        if one @ one > two @ two:
+            one, two = two, one
+        step = np.rint(one @ two / (one @ one))
+        if step == 0:
+            break
+        two = two - step * one
+    return np.stack([one, two], 1)
