@@ -262,11 +262,12 @@ def validated(model: type[AnySettings], given: dict[str, Any]) -> AnySettings:
     try:
         return model(**given)
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(str(part) for part in problem['loc'])}: {_sentence(problem['msg'])}, got {problem['input']!r}"
-            for problem in error.errors()
-        )
-        raise InputError("; ".join(problems)) from None
+        problems: dict[str, str] = {}
+        for problem in error.errors():
+            # A number of a tuple has its index; of the alternatives of a field the first one speaks for all.
+            name = ".".join(str(part) for part in problem["loc"] if part == problem["loc"][0] or isinstance(part, int))
+            problems.setdefault(name, f"{name}: {_sentence(problem['msg'])}, got {problem['input']!r}")
+        raise InputError("; ".join(problems.values())) from None
 
 
 def _sentence(message: str) -> str:

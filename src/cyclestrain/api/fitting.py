@@ -62,9 +62,10 @@ def fit(
         xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, ``.safetensors``; by default nothing is written.
-    init_from, epochs, resume
-        Model of another scan to start from, the largest number of training epochs (see `cyclestrain.FitSettings`), and
-        whether to insist on going on with an interrupted fit.
+    init_from, epochs
+        Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
+    resume
+        Insist on going on with an interrupted fit.
     centre, ring, mask, sample, classes, seed, device
         What is measured unless it is given here, see `cyclestrain.FitSettings`; masks in Python also as arrays.
     memory
@@ -88,8 +89,7 @@ def fit(
     OutputError
         If the output cannot be written.
     """
-    arguments = {**locals(), **mask_words(mask=mask, sample=sample)}
-    arguments["init_from"] = None if init_from is None else os.fspath(init_from)
+    arguments = {**locals(), "init_from": init_from and os.fspath(init_from), **mask_words(mask=mask, sample=sample)}
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
     check_network()

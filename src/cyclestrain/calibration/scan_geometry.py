@@ -40,7 +40,7 @@ SIGNIFICANT = 6.0
 """Standard deviations from which the sum of a field is more than chance and its handedness is told."""
 CHANCE = np.log(1e-6)
 """Logarithm of the probability of chance below which a field is believed."""
-COHERENT = 0.8
+COHERENT = 0.9
 """Least share of the signal that a field without curl explains."""
 OTHER_HAND = 0.5
 """Largest part of that sum that the wrong handedness may give: half of the deflections would have to be chance."""
