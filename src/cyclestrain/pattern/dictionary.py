@@ -17,6 +17,9 @@ WIDTHS = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7, 8, 8, 8, 8])
 """Column of the width of each deviation: intensity, level, slopes y and x; contrast: slopes, bowl, saddles, cubic."""
 FIRST_CONTRAST = 5
 """Column of the first width of the contrast inside the disks."""
+STRONG_CONTRAST = 0.1
+"""Width of the contrast of the typical reflection from which fits take many steps: weaker ones are found in flat disks
+by chance, and many steps then follow the noise of faint patterns."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,9 @@ class Entry:
 
     @property
     def has_contrast(self) -> bool:
-        """Whether disks are not flat inside in every pattern."""
-        return bool(self.priors.spread[:, FIRST_CONTRAST:].any())
+        """Whether disks differ inside from pattern to pattern by so much that it misleads a fit of few steps."""
+        widest = self.priors.spread[:, FIRST_CONTRAST:].max(1, initial=0.0)
+        return bool(np.median(widest) > STRONG_CONTRAST) if len(widest) else False
 
     @property
     def without_contrast(self) -> Entry:
