@@ -16,7 +16,7 @@ from scipy.ndimage import uniform_filter
 
 from cyclestrain.context.adaptive import Smoothed
 from cyclestrain.context.chart import FLOOR, Chart
-from cyclestrain.context.scatter import ALIKE, LEAST, MOST_NOISE, Scatter
+from cyclestrain.context.scatter import ALIKE, ALSO, LEAST, MOST_NOISE, Scatter
 from cyclestrain.data import BoolArray, FloatArray, IntArray, values_around
 
 __all__ = ["refine_scatter", "spread_scatter"]
@@ -169,6 +169,9 @@ class _Measured:
         each = np.log(self.variance / known)
         mean = np.log(self.variance.mean(1) / known.mean(1))[:, None]
         limit = np.maximum(window.sure * self.error, np.log1p(LEAST))
+        if window.side == 0:  # where one component scatters, others are likely to
+            some = (known > 1.0 + TINY).any(1, keepdims=True)
+            limit = np.where(some, np.maximum(ALSO * self.error, np.log1p(LEAST_ALIKE)), limit)
         limit_of_mean = np.maximum(window.sure * self.error / 2, np.log1p(LEAST_ALIKE))
         more = (each > limit) | ((mean > limit_of_mean) & (each > 0))
         less = ((each < -limit) | ((mean < -limit_of_mean) & (each < 0))) & (known > 1.0 + TINY)  # than nothing is less
