@@ -22,6 +22,8 @@ __all__ = ["Mixtures"]
 
 LEAST = 0.002
 """Share of the summed amplitudes below which a crystal's amplitude is set to zero."""
+TOO_BRIGHT = 2.0
+"""Standard deviations by which the summed amplitudes exceed 1 where a crystal is brighter than where it is alone."""
 SMALL = 0.05
 """Share of the summed amplitudes up to which a crystal may be an error of the others."""
 SURE, SURE_BESIDE_VACUUM = 4.0, 2.5
@@ -79,7 +81,7 @@ class Mixtures:
         scatter = (sides.scatter * amplitude[:, :, None]) ** 2 * np.eye(1 + MOST)
         # Crystals that fill more than the probe are not as bright as they were taken to be, it is unknown which.
         error = np.sqrt(decomposition.covariance.sum((1, 2)))
-        beyond = np.where(amplitude.sum(1) > 1.0 + SURE * error, amplitude.sum(1) - 1.0, 0.0)
+        beyond = np.where(amplitude.sum(1) > 1.0 + TOO_BRIGHT * error, amplitude.sum(1) - 1.0, 0.0)
         scatter += (beyond[:, None] * amplitude)[:, :, None] ** 2 * np.eye(1 + MOST)
         alone, first = chosen.sum(1) == 1, chosen.argmax(1)
         own = alone & ((first == 0) | (first == candidates.like))

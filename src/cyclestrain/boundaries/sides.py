@@ -294,7 +294,7 @@ def find_sides(
     blended = stands_out(misfit, context.label)
     mixed = np.zeros(shape, bool) if mixed is None else mixed
     overlap = around_overlaps(mixed, reach)
-    odd = find_overlaps(blended, distance > reach) | overlap & crystal
+    odd = find_overlaps(blended, distance > reach) | overlap
     clean = crystal & (distance > reach) & ~odd & ~mixed
     position = np.flatnonzero(((distance <= reach) & crystal | odd).ravel() | (field.label == UNKNOWN))
     rank = np.where(clean.ravel(), 2, ((agreeing >= AGREEING) & ~(blended | mixed).ravel()).astype(np.int64))
