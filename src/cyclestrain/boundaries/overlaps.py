@@ -59,8 +59,8 @@ def stands_out(misfit: FloatArray, label: IntArray) -> BoolArray:
 def around_overlaps(mixed: BoolArray, reach: int) -> BoolArray:
     """Positions in and beside areas of mixtures that are wider than the probe's reach: crystals above each other.
 
-    Few counts do not show a misfit where one crystal is weak, but next to a mixture it is likely to be there as well; and
-    such a position does not tell what a crystal by itself looks like.
+    Few counts do not show a misfit where one crystal is weak, but next to a mixture it is likely to be there as well;
+    and such a position does not tell what a crystal by itself looks like.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ __all__ = ["Starts", "explain_boundaries", "find_starts", "fit_again", "second_p
 GAIN_REACH = 2
 """Half width of the square over which the brightness of crystals is averaged."""
 LOOKS = 4
-"""Most further looks at mixtures, with crystals from where none was told, each of which may find them in a wider area."""
+"""Most further looks at mixtures with crystals from where none was told; each may find them in a wider area."""
 VAGUE_POSITION = 0.12
 """Uncertainty of the outermost reflection, pixels, above which a pattern is refitted from its neighbours' estimates."""
 
