@@ -137,3 +137,15 @@ class TestMixtures:
             assert (found.doubt.max() > 0.3) == (total > 1.0)
         assert sigma[0] < 0.02
         assert sigma[1] > 0.1
+
+    def test_without_a_majority_any_crystal_may_be_dominant(
+        self, mixed: tuple[Mixtures, AffineField, StrainMaps]
+    ) -> None:
+        """A crystal that was taken for two, with slightly different transforms, would have .6 here."""
+        mixtures = mixed[0]
+        amplitude = np.tile([0.0, 0.4, 0.35, 0.25], (len(mixtures.position), 1))
+        split = replace(mixtures, amplitude=amplitude, covariance=0.01 * mixtures.covariance)
+        assert (split.dominant == 1).all()
+        np.testing.assert_allclose(split.doubt, amplitude * (0, 0, 1, 1), atol=1e-3)
+        whole = replace(split, amplitude=amplitude[:, [0, 1, 2, 0]] + (0, 0, 0.25, 0))
+        assert whole.doubt.max() < 1e-3

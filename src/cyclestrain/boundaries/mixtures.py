@@ -163,13 +163,18 @@ class Mixtures:
 
     @property
     def doubt(self) -> FloatArray:
-        """Probability of each crystal to be dominant instead of `dominant`, 0 for that one, shape ``(n, 1 + MOST)``."""
+        """Probability of each crystal to be dominant instead of `dominant`, 0 for that one, shape ``(n, 1 + MOST)``.
+
+        Where none has half of what is filled, at least its share: two of the others may be parts of one crystal.
+        """
         first, weight, covariance = self.dominant[:, None], self.weight, self.weight_covariance
         lead = np.take_along_axis(weight, first, 1) - weight
         variance = np.einsum("nii->ni", covariance)
         cross = np.take_along_axis(covariance, first[:, :, None], 1)[:, 0]
         variance = variance + np.take_along_axis(variance, first, 1) - 2 * cross
         chance = ndtr(-lead / np.sqrt(np.maximum(variance, 1e-12)))
+        minority = weight.max(1, keepdims=True) < 0.5
+        chance = np.where(minority, np.maximum(chance, weight), chance)
         np.put_along_axis(chance, first, 0.0, 1)
         return np.asarray(chance)
 
