@@ -102,3 +102,50 @@ class TestMixtures:
         vague, sure = alone.blend(maps, field).sigma[at], beside.blend(maps, field).sigma[at]
         assert (vague[:, 1] > 0.4 * maps.exx.std()).all()
         assert (sure[:, 1] < 0.1 * maps.exx.std()).all()
+
+    def test_a_later_look_replaces_what_was_found(self, mixed: tuple[Mixtures, AffineField, StrainMaps]) -> None:
+        mixtures = mixed[0]
+        names = ("position", "source", "vacuum", "amplitude", "covariance", "changed")
+        later = Mixtures(**{name: getattr(mixtures, name)[::3] for name in names})
+        later = replace(later, amplitude=2 * later.amplitude)
+        joined = mixtures.updated(later)
+        np.testing.assert_array_equal(joined.position, mixtures.position)
+        twice = joined.amplitude.sum(1) / mixtures.amplitude.sum(1)
+        np.testing.assert_allclose(twice, np.where(np.isin(mixtures.position, later.position), 2.0, 1.0))
+
+    def test_a_crystal_from_another_mixture_is_noticed(self, mixed: tuple[Mixtures, AffineField, StrainMaps]) -> None:
+        mixtures, (k, other) = mixed[0], np.flatnonzero(mixed[0].changed)[:2]
+        assert not mixtures.from_mixtures(SHAPE).any()
+        source = mixtures.source.copy()
+        source[k, 1] = mixtures.position[other]
+        found = np.flatnonzero(replace(mixtures, source=source).from_mixtures(SHAPE))
+        assert found.tolist() == [mixtures.position[k]]
+
+    def test_crystals_that_fill_more_than_the_probe_do_not_tell_their_shares(self) -> None:
+        """One of them is brighter than where it is alone, unknown which: the share is uncertain by the excess."""
+        sides = replace(sides_of(halves(turn=0.3)), scatter=0.0)
+        n = len(sides.position)
+        nobody = candidates_apart(
+            np.zeros((n, 4), int), np.zeros((n, 4, 2, 2)), np.ones((n, 4)), np.ones(n, int), np.zeros((n, 2))
+        )
+        covariance = np.diag([0.0, 0.02**2, 0.02**2, 0.0]) * np.ones((n, 1, 1))
+        sigma = []
+        for total in (1.0, 1.4):
+            amplitude = total * np.repeat([[0.0, 0.55, 0.45, 0.0]], n, 0)
+            found = Mixtures.found(sides, nobody, Decomposition(amplitude, covariance))
+            sigma.append(np.sqrt(found.weight_covariance[0, 1, 1]))
+            assert (found.doubt.max() > 0.3) == (total > 1.0)
+        assert sigma[0] < 0.02
+        assert sigma[1] > 0.1
+
+    def test_without_a_majority_any_crystal_may_be_dominant(
+        self, mixed: tuple[Mixtures, AffineField, StrainMaps]
+    ) -> None:
+        """A crystal that was taken for two, with slightly different transforms, would have .6 here."""
+        mixtures = mixed[0]
+        amplitude = np.tile([0.0, 0.4, 0.35, 0.25], (len(mixtures.position), 1))
+        split = replace(mixtures, amplitude=amplitude, covariance=0.01 * mixtures.covariance)
+        assert (split.dominant == 1).all()
+        np.testing.assert_allclose(split.doubt, amplitude * (0, 0, 1, 1), atol=1e-3)
+        whole = replace(split, amplitude=amplitude[:, [0, 1, 2, 0]] + (0, 0, 0.25, 0))
+        assert whole.doubt.max() < 1e-3

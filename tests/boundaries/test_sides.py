@@ -100,3 +100,24 @@ class TestSides:
         of = np.sort(sides.source[:, :2] % SHAPE[1], 1)
         assert (of == [5, 14]).all()
         assert (sides.source[:, 2] == -1).all()
+
+    def test_beside_an_overlap_is_looked_at_and_crystals_come_from_outside(self) -> None:
+        """Mixtures over six columns, wider than an edge: no column of these or beside them stands for a crystal."""
+        field, mixed = halves(), np.zeros(SHAPE, bool)
+        mixed[:, 7:13] = True
+        mixed[4, 8] = False  # one that was not told
+        sides = find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, lattices_seen(field), mixed)
+        assert columns(sides) == set(range(5, 15))
+        assert len(sides.position) == 10 * SHAPE[0]
+        np.testing.assert_array_equal(sides.overlap, np.isin(np.arange(SHAPE[1]), range(5, 15)) & np.ones(SHAPE, bool))
+        of = np.sort(sides.source[:, :2] % SHAPE[1], 1)
+        assert (of[:, 0] < 5).all()
+        assert (of[:, 1] > 14).all()
+
+    def test_mixtures_at_an_edge_are_no_overlap(self) -> None:
+        field, mixed = halves(), np.zeros(SHAPE, bool)
+        mixed[:, 9:11] = True
+        sides = find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, lattices_seen(field), mixed)
+        assert not sides.overlap.any()
+        assert columns(sides) == {9, 10}
+        assert columns(sides.only(mixed & (np.arange(SHAPE[1]) == 9))) == {9}

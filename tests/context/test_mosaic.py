@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -172,3 +174,23 @@ def test_weak_mosaic_of_a_small_scan_is_in_sigma(only: float) -> None:
         truth = scattered((only,) * 4, seed, (20, 20))
         found = smooth(noisy(truth, seed))
         assert ((values_of(found) - truth) / sigma_of(found)).std() < 1.3
+
+
+def test_a_component_that_is_found_leaves_the_others_unknown() -> None:
+    """Half a sigma beside a strong half passes for understated noise; one component told does not clear the others."""
+    strong, wrong = np.arange(32) >= 16, []
+    for seed in range(14, 18):
+        truth = STATE + (scattered((1.0,) * 4, seed) - STATE) * np.where(strong, 4.0, 0.5)[None, :, None]
+        found = smooth(noisy(truth, seed))
+        wrong.append((np.abs((values_of(found) - truth) / sigma_of(found)) > 6).any(-1).mean())
+    assert np.mean(wrong) < 0.01  # 0.07 where the others were cleared
+
+
+def test_components_that_scatter_less_than_stated_keep_their_sigma() -> None:
+    """Overstated noise of one component is no scatter and has no error of one."""
+    truth = np.tile(STATE, (32, 32, 1))
+    sigma = SIGMA * (1.0, 0.93, 1.0, 1.0)
+    field = noisy(truth, 8, sigma)
+    stated = replace(field, covariance=noisy(truth, 8).covariance)
+    ratio = sigma_of(smooth(stated)) / SIGMA
+    assert np.median(ratio[..., 1]) == pytest.approx(np.median(ratio[..., 0]), rel=0.1)  # 2 where there was an error

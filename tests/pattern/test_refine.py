@@ -11,6 +11,7 @@ from cyclestrain.affine import left_polar, reciprocal, rotation
 from cyclestrain.data import FloatArray
 from cyclestrain.pattern import (
     Entry,
+    PatternFit,
     Priors,
     Probe,
     Start,
@@ -108,6 +109,25 @@ def test_inflation_follows_misfit_beyond_counting() -> None:
     assert (fit.inflation[:50] == 1).mean() > 0.9
     np.testing.assert_array_equal(fit.inflation[50:], fit.misfit[50:])
     assert fit.inflation[50:].min() > 2
+
+
+def test_a_fit_that_left_the_detector_is_not_the_likelier_one() -> None:
+    """Its windows hold fewer pixels, and so a smaller sum of squares than those of the fit that explains the disks."""
+    entry = made_up_entry(ring_of_reflections())
+    affine, centre, good = np.eye(2), np.array([36.0, 38.0]), np.ones((72, 76), bool)
+    counts = expected_counts(entry, affine, centre, 1.0, 1.0, good.shape)
+    y, x = np.indices(counts.shape)
+    counts = counts * (1 + 0.15 * np.sin(1.5 * y) * np.sin(1.4 * x))  # no entry is perfect
+    draws = np.random.default_rng(0).poisson(counts, (40, *good.shape)).astype(float)
+
+    def fit(affine: FloatArray) -> PatternFit:
+        start = start_of(affine, centre, 40)
+        stack = gather(draws, predicted_positions(start, entry.reflections), entry.probe.half + 1, good)
+        return refine(stack, entry, start, centre=start.centre, centre_sigma=0.1, iterations=0)
+
+    right, gone = fit(affine), fit(2.0 * rotation(0.2))
+    assert gone.n_pixels.sum() < 0.5 * right.n_pixels.sum()
+    assert (right.penalty(entry) < gone.penalty(entry)).all()
 
 
 WIDTHS = [0, 1, 2, 3, 5, 6, 7]

@@ -22,6 +22,10 @@ __all__ = ["Mixtures"]
 
 LEAST = 0.002
 """Share of the summed amplitudes below which a crystal's amplitude is set to zero."""
+TOO_BRIGHT = 2.0
+"""Standard deviations by which the summed amplitudes exceed 1 where a crystal is brighter than where it is alone."""
+SMALL = 0.05
+"""Share of the summed amplitudes up to which a crystal may be an error of the others."""
 SURE, SURE_BESIDE_VACUUM = 4.0, 2.5
 """Standard deviations by which the summed amplitudes fall short of 1 where the crystals do not fill the whole probe.
 
@@ -75,6 +79,10 @@ class Mixtures:
         chosen = decomposition.amplitude > LEAST * decomposition.amplitude.sum(1, keepdims=True)
         amplitude = np.where(chosen, decomposition.amplitude, 0.0)
         scatter = (sides.scatter * amplitude[:, :, None]) ** 2 * np.eye(1 + MOST)
+        # Crystals that fill more than the probe are not as bright as they were taken to be, it is unknown which.
+        error = np.sqrt(decomposition.covariance.sum((1, 2)))
+        beyond = np.where(amplitude.sum(1) > 1.0 + TOO_BRIGHT * error, amplitude.sum(1) - 1.0, 0.0)
+        scatter += (beyond[:, None] * amplitude)[:, :, None] ** 2 * np.eye(1 + MOST)
         alone, first = chosen.sum(1) == 1, chosen.argmax(1)
         own = alone & ((first == 0) | (first == candidates.like))
         source = np.column_stack([sides.position, sides.source])
@@ -89,6 +97,36 @@ class Mixtures:
         order = np.argsort(np.concatenate([part.position for part in parts]))
         arrays = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in _PER_POSITION}
         return cls(**arrays)
+
+    def updated(self, later: Mixtures) -> Mixtures:
+        """With what a later look found at its positions."""
+        kept = ~np.isin(self.position, later.position)
+        rest = Mixtures(**{name: getattr(self, name)[kept] for name in _PER_POSITION})
+        return Mixtures.joined([rest, later])
+
+    def told(self, shape: tuple[int, int]) -> BoolArray:
+        """Mask of the positions that hold several crystals, each with more than a small share.
+
+        Parameters
+        ----------
+        shape
+            Scan ``(ry, rx)``.
+        """
+        out = np.zeros(shape, bool)
+        several = self.amplitude > SMALL * self.amplitude.sum(1, keepdims=True)
+        out.flat[self.position[several.sum(1) > 1]] = True
+        return out
+
+    def from_mixtures(self, shape: tuple[int, int]) -> BoolArray:
+        """Mask of the positions that hold a crystal whose transform is that of another mixture, see `told` for `shape`.
+
+        The maps of such a position are those of its dominant crystal, which may be another one.
+        """
+        out, changed = np.zeros(shape, bool), np.zeros(shape, bool)
+        changed.flat[self.position[self.changed]] = True
+        used = (self.amplitude > 0) & (self.source != self.position[:, None])
+        out.flat[self.position[(used & changed.ravel()[self.source]).any(1)]] = True
+        return out
 
     def only(self, good: BoolArray) -> Mixtures:
         """Mixtures all of whose crystals are taken from positions that are `good`, shape ``(ry, rx)``."""
@@ -125,13 +163,18 @@ class Mixtures:
 
     @property
     def doubt(self) -> FloatArray:
-        """Probability of each crystal to be dominant instead of `dominant`, 0 for that one, shape ``(n, 1 + MOST)``."""
+        """Probability of each crystal to be dominant instead of `dominant`, 0 for that one, shape ``(n, 1 + MOST)``.
+
+        Where none has half of what is filled, at least its share: two of the others may be parts of one crystal.
+        """
         first, weight, covariance = self.dominant[:, None], self.weight, self.weight_covariance
         lead = np.take_along_axis(weight, first, 1) - weight
         variance = np.einsum("nii->ni", covariance)
         cross = np.take_along_axis(covariance, first[:, :, None], 1)[:, 0]
         variance = variance + np.take_along_axis(variance, first, 1) - 2 * cross
         chance = ndtr(-lead / np.sqrt(np.maximum(variance, 1e-12)))
+        minority = weight.max(1, keepdims=True) < 0.5
+        chance = np.where(minority, np.maximum(chance, weight), chance)
         np.put_along_axis(chance, first, 0.0, 1)
         return np.asarray(chance)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_opening
+from scipy.ndimage import binary_closing, binary_dilation, binary_opening
 from scipy.special import ndtri
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 
-__all__ = ["find_overlaps", "stands_out"]
+__all__ = ["around_overlaps", "find_overlaps", "stands_out"]
 
 ODD, LEAST_ODD = 6.0, 0.15
 """A misfit stands out by so many standard deviations of its entry and by this part of it; by half beside one."""
 ALONG = 5
 """Positions by which what is explained badly goes on towards an edge."""
+BESIDE = 2
+"""Positions by which crystals above each other may go on beyond where both are told."""
 
 
 def find_overlaps(odd: BoolArray, inside: BoolArray) -> BoolArray:
@@ -52,3 +54,21 @@ def stands_out(misfit: FloatArray, label: IntArray) -> BoolArray:
         above = np.where(here, misfit - usual, 0.0) / max(ODD * width, LEAST_ODD * usual)
         out |= (above > 1.0) | ((above > 0.5) & binary_dilation(above > 1.0, np.ones((3, 3), bool)))
     return out
+
+
+def around_overlaps(mixed: BoolArray, reach: int) -> BoolArray:
+    """Positions in and beside areas of mixtures that are wider than the probe's reach: crystals above each other.
+
+    Few counts do not show a misfit where one crystal is weak, but next to a mixture it is likely to be there as well;
+    and such a position does not tell what a crystal by itself looks like.
+
+    Parameters
+    ----------
+    mixed
+        Positions told as mixtures, shape ``(ry, rx)``.
+    reach
+        Distance from an edge up to which the probe holds both sides.
+    """
+    square, side = np.ones((3, 3), bool), 2 * reach + 1
+    wide = binary_opening(mixed | binary_closing(mixed, square), np.ones((side, side), bool))
+    return np.asarray(binary_dilation(wide, square, iterations=BESIDE))

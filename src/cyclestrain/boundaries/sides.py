@@ -17,7 +17,7 @@ import numba as nb
 import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
-from cyclestrain.boundaries.overlaps import find_overlaps, stands_out
+from cyclestrain.boundaries.overlaps import around_overlaps, find_overlaps, stands_out
 from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
 from cyclestrain.pattern import Candidates, Dictionary
 from cyclestrain.strain import Lattices, is_same_crystal
@@ -178,6 +178,8 @@ class Sides:
         ``(n, MOST)``, ``(n, MOST, 2, 2)`` and ``(n, MOST)``.
     lattices
         Of every entry.
+    overlap
+        Positions in and beside areas where crystals were found above each other, shape ``(ry, rx)``.
     """
 
     position: IntArray
@@ -189,6 +191,7 @@ class Sides:
     affine: FloatArray
     variance: FloatArray
     lattices: Lattices
+    overlap: BoolArray
 
     def within(self, first: int, last: int) -> Sides:
         """Those of a block of consecutive positions.
@@ -198,7 +201,13 @@ class Sides:
         first, last
             Flat positions at its ends, both included.
         """
-        part = slice(*np.searchsorted(self.position, [first, last + 1]))
+        return self._part(slice(*np.searchsorted(self.position, [first, last + 1])))
+
+    def only(self, there: BoolArray) -> Sides:
+        """Those at the positions of a mask, shape ``(ry, rx)``."""
+        return self._part(there.ravel()[self.position])
+
+    def _part(self, part: slice | BoolArray) -> Sides:
         names = ("position", "source", "gain", "vacuum", "label", "affine", "variance")
         some: dict[str, Any] = {name: getattr(self, name)[part] for name in names}
         return replace(self, **some)
@@ -251,7 +260,12 @@ def lattices_of(dictionary: Dictionary, operators: OperatorTable) -> Lattices:
 
 
 def find_sides(
-    context: AffineField, gain: FloatArray, significance: FloatArray, misfit: FloatArray, lattices: Lattices
+    context: AffineField,
+    gain: FloatArray,
+    significance: FloatArray,
+    misfit: FloatArray,
+    lattices: Lattices,
+    mixed: BoolArray | None = None,
 ) -> Sides:
     """Find positions that may hold several crystals, and the crystals around each.
 
@@ -266,6 +280,9 @@ def find_sides(
         may lie above or below however far away the next edge is.
     lattices
         Those of the dictionary, see `lattices_of`.
+    mixed
+        Positions that were told as mixtures in an earlier look, shape ``(ry, rx)``: no crystal is taken from there, and
+        where they are more than the edge of a crystal what is beside them is looked at as well.
     """
     field = _Flat.of(context, lattices)
     shape, n = context.label.shape, context.label.size
@@ -275,15 +292,17 @@ def find_sides(
     distance = _distance(differing.reshape(shape) > 0)
     reach = _reach(distance, crystal, gain)
     blended = stands_out(misfit, context.label)
-    odd = find_overlaps(blended, distance > reach)
-    clean = crystal & (distance > reach) & ~odd
+    mixed = np.zeros(shape, bool) if mixed is None else mixed
+    overlap = around_overlaps(mixed, reach)
+    odd = find_overlaps(blended, distance > reach) | overlap
+    clean = crystal & (distance > reach) & ~odd & ~mixed
     position = np.flatnonzero(((distance <= reach) & crystal | odd).ravel() | (field.label == UNKNOWN))
-    rank = np.where(clean.ravel(), 2, ((agreeing >= AGREEING) & ~blended.ravel()).astype(np.int64))
+    rank = np.where(clean.ravel(), 2, ((agreeing >= AGREEING) & ~(blended | mixed).ravel()).astype(np.int64))
     source, brightness = np.full((len(position), MOST), -1), np.zeros((len(position), MOST))
     offsets = _offsets(FARTHEST_SOURCE)
     near = int(((offsets**2).sum(1) <= (reach + 1.9) ** 2).sum())
     seen = np.column_stack(
-        [np.full(len(position), near), np.where((odd | blended).ravel()[position], len(offsets), near)]
+        [np.full(len(position), near), np.where((odd | blended | mixed).ravel()[position], len(offsets), near)]
     )
     _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, seen, position, source, brightness)
     some = source[:, 0] >= 0
@@ -293,7 +312,7 @@ def find_sides(
     label = np.where(source >= 0, field.label[source], -1)
     return Sides(
         position, source, brightness, vacuum[position], scatter,
-        label, field.affine[source], field.variance[source], lattices,
+        label, field.affine[source], field.variance[source], lattices, overlap,
     )  # fmt: skip
 
 

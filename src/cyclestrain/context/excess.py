@@ -16,7 +16,7 @@ from scipy.ndimage import uniform_filter
 
 from cyclestrain.context.adaptive import Smoothed
 from cyclestrain.context.chart import FLOOR, Chart
-from cyclestrain.context.scatter import ALIKE, LEAST, MOST_NOISE, Scatter
+from cyclestrain.context.scatter import ALIKE, ALSO, LEAST, MOST_NOISE, Scatter
 from cyclestrain.data import BoolArray, FloatArray, IntArray, values_around
 
 __all__ = ["refine_scatter", "spread_scatter"]
@@ -169,9 +169,12 @@ class _Measured:
         each = np.log(self.variance / known)
         mean = np.log(self.variance.mean(1) / known.mean(1))[:, None]
         limit = np.maximum(window.sure * self.error, np.log1p(LEAST))
+        if window.side == 0:  # where one component scatters, others are likely to
+            some = (known > 1.0 + TINY).any(1, keepdims=True)
+            limit = np.where(some, np.maximum(ALSO * self.error, np.log1p(LEAST_ALIKE)), limit)
         limit_of_mean = np.maximum(window.sure * self.error / 2, np.log1p(LEAST_ALIKE))
         more = (each > limit) | ((mean > limit_of_mean) & (each > 0))
-        less = (each < -limit) | ((mean < -limit_of_mean) & (each < 0))
+        less = ((each < -limit) | ((mean < -limit_of_mean) & (each < 0))) & (known > 1.0 + TINY)  # than nothing is less
         return np.asarray(more | less if window.lowers else more)
 
     def put_into(self, found: Scatter, here: IntArray, window: _Window) -> bool:
@@ -182,11 +185,13 @@ class _Measured:
             _Measured(*(each[some] for each in (self.total, self.expected, self.noise, self.error))),
             here[some],
         )
-        known = found.signal[here]
-        as_noise = part.is_as_noise() & ~known.any((1, 2))
+        as_noise = part.is_as_noise() & ~found.signal[here].any((1, 2))
+        known = found.signal[here] + found.unknown[here]  # what is not replaced stays, whatever it was taken for
         excess = np.where(as_noise, np.maximum(part.variance.mean(1) - 1.0, 0.0), 0.0)
-        error = np.where(replaced[some], part.error * part.variance, np.einsum("nii->ni", found.error[here]))
         signal = part.signal(known, replaced[some])
+        before = np.einsum("nii->ni", found.error[here])
+        error = np.where(replaced[some] | (before == 0), part.error * part.variance, before)
+        error *= np.einsum("nii->ni", signal) > TINY  # of nothing there is no error
         found.signal[here] = np.where(as_noise[:, None, None], 0.0, signal)
         found.error[here] = np.where(as_noise[:, None, None], 0.0, error[:, :, None] * np.eye(4))
         found.unknown[here] = excess[:, None, None] * np.eye(4)

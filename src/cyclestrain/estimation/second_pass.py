@@ -41,6 +41,8 @@ __all__ = ["Starts", "explain_boundaries", "find_starts", "fit_again", "second_p
 
 GAIN_REACH = 2
 """Half width of the square over which the brightness of crystals is averaged."""
+LOOKS = 4
+"""Most further looks at mixtures with crystals from where none was told; each may find them in a wider area."""
 VAGUE_POSITION = 0.12
 """Uncertainty of the outermost reflection, pixels, above which a pattern is refitted from its neighbours' estimates."""
 
@@ -82,7 +84,26 @@ def second_pass(
         mixtures.append(explain_boundaries(block, fit, here, palette, knowledge))
         fits.append(fit)
         advance(len(block.positions))
-    return BlockFit.gathered(fits, scan.n_positions), Mixtures.joined(mixtures)
+    fit, told = BlockFit.gathered(fits, scan.n_positions), Mixtures.joined(mixtures)
+    seen = np.zeros(shape, bool)
+    for _ in range(LOOKS):
+        sides = find_sides(context, gain, significance, misfit, lattices, told.told(shape))
+        again = sides.overlap | told.from_mixtures(shape)
+        if not (again & ~seen).any():
+            break
+        seen |= again
+        told = told.updated(_explain_again(scan, fit, sides.only(again), palette, knowledge))
+    return fit, told
+
+
+def _explain_again(scan: Scan, fit: BlockFit, sides: Sides, palette: Palette, knowledge: Knowledge) -> Mixtures:
+    """What the positions of some sides hold; see `explain_boundaries`."""
+    found, done = [], np.ones(scan.n_positions, bool)
+    done[sides.position] = False
+    for block in scan.blocks(done=done):
+        here = sides.within(int(block.positions[0]), int(block.positions[-1]))
+        found.append(explain_boundaries(block, fit.only(block.positions), here, palette, knowledge))
+    return Mixtures.joined(found)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,8 @@ class PatternFit:
         width = np.broadcast_to(entry.priors.of_deviations, self.local.shape).copy()
         width[..., 0] *= self.start.gain[:, None] * entry.intensity
         deviation = np.where(width > 0, self.local / np.maximum(width, 1e-9), 0.0)
-        return np.asarray(misfit.sum(1) + (deviation**2).sum((1, 2)))
+        # Less what noise leaves: a fit whose windows left the detector has fewer pixels, and is not better for that.
+        return np.asarray((misfit - self.n_pixels).sum(1) + (deviation**2).sum((1, 2)))
 
     @property
     def shared(self) -> FloatArray:
