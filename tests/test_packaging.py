@@ -12,7 +12,7 @@ import cyclestrain as cs
 
 ROOT = Path(__file__).parents[1]
 PROJECT = ROOT / "pyproject.toml"
-RENAMED = {"dask": "dask-core", "matplotlib": "matplotlib-base", "torch": "pytorch"}
+RENAMED = {"dask": "dask-core", "matplotlib": "matplotlib-base", "torch": "pytorch", "xxhash": "python-xxhash"}
 """Names of packages on conda-forge where they are others than on PyPI."""
 
 pytestmark = pytest.mark.skipif(

@@ -317,6 +317,7 @@ NAMES = [f"{name}{suffix}" for suffix in ("", "_raw", "_sigma", "_raw_sigma") fo
 WHOLE = {
     *(f"affine{suffix}" for suffix in ("", "_covariance", "_raw", "_raw_covariance")),
     *(f"reflection_{name}" for name in ("y", "x", "h", "k", "intensity", "spread")),
+    *("strain_covariance", "strain_raw_covariance"),
     *("basis", "operators", "background", "probe", "good_pixel"),
     *(f"mixture_{name}" for name in ("position", "source", "vacuum", "amplitude", "covariance", "changed")),
 }
