@@ -263,10 +263,15 @@ def validated(model: type[AnySettings], given: dict[str, Any]) -> AnySettings:
         return model(**given)
     except ValidationError as error:
         problems = (
-            f"{'.'.join(str(part) for part in problem['loc'])}: {_sentence(problem['msg'])}, got {problem['input']!r}"
+            f"{_field(problem['loc'])}: {_sentence(problem['msg'])}, got {problem['input']!r}"
             for problem in error.errors()
         )
         raise InputError("; ".join(problems)) from None
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    """Name of a field; which of its values is wrong is seen from the value."""
+    return ".".join(str(part) for part in place if isinstance(part, str))
 
 
 def _sentence(message: str) -> str:

@@ -41,12 +41,15 @@ class Number:
         --------
         >>> Number("exx", "strain εxx", 1.23456, 0.0123, "%").text
         '1.235'
+        >>> Number("exx", "strain εxx", -0.001, 0.1, "%").text
+        '0.00'
         """
         if not np.isfinite(self.value):
             return "–"
         if self.name == "class":
             return f"{self.value:.0f}"
-        return f"{self.value:.{_decimals(self.sigma, self.value)}f}".replace("-", MINUS)
+        text = f"{self.value:.{_decimals(self.sigma, self.value)}f}"
+        return (text.lstrip("-") if float(text) == 0 else text).replace("-", MINUS)
 
     @property
     def sigma_text(self) -> str:
