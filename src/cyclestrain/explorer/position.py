@@ -14,7 +14,7 @@ from cyclestrain.figures.ranges import MINUS
 __all__ = ["Number", "Positions", "worst_first"]
 
 _TABLE = (
-    "exx", "eyy", "exy", "rotation", "dilation", "max_shear", "principal_1", "principal_2",
+    "exx", "eyy", "exy", "rotation", "dilation", "shear", "largest", "smallest",
     "class", "class_confidence", "misfit", "gain", "share", "centre_y", "centre_x",
 )  # fmt: skip
 SERIOUS = Doubt.MISFIT | Doubt.OTHER_STRUCTURE | Doubt.MIXTURE | Doubt.STRAIN_RANGE | Doubt.BRANCH | Doubt.ENTRY
