@@ -75,7 +75,7 @@ def test_every_argument_of_a_function_is_an_option_of_its_command(
         assert {f"--{option}" for option in options} <= set(text.split())
 
 
-@pytest.mark.parametrize("command", ["fit", "map", "info"])
+@pytest.mark.parametrize("command", ["fit", "map", "info", "explore"])
 def test_every_option_is_explained(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """An option whose line holds its name and type alone has lost its sentence."""
     rows = [line.strip("│ ").split() for line in help_of(command, capsys).splitlines() if line.startswith("│ --")]
@@ -203,6 +203,10 @@ def test_show_refuses_an_unknown_format(result: Path, capsys: pytest.CaptureFixt
         (["info", "missing.h5"], "missing.h5 does not exist"),
         (["show", "missing.nc"], "missing.nc does not exist"),
         (["map", "missing.h5"], "missing.h5 does not exist"),
+        (
+            ["map", "missing.h5", "--ellipse", "3", "0"],
+            "error: ellipse: input should be less than or equal to 2, got 3",
+        ),
         (["map", "missing.h5", "--classes", "0"], "classes: input should be greater than or equal to 1, got 0"),
         (["simulate", "cube"], "no phantom is called 'cube'"),
         (["simulate", "uniform", "--size", "3"], "uniform has no option size"),
@@ -345,7 +349,8 @@ def test_alone_it_shows_the_three_things_people_do(capsys: pytest.CaptureFixture
         (["map", "scan.h5", "--refrence", "auto"], "Did you mean --reference"),
         (["map", "scan.h5", "--roi", "0:4,0:4"], "--scan-roi (positions) or --detector-roi (pixels)"),
         (["map", "scan.h5", "--center=3"], "--centre here"),
-        (["show", "a.nc", "--width", "wide"], "--width"),
+        (["show", "a.nc", "--width", "wide"], '--width takes a number, not "wide"'),
+        (["map", "scan.h5", "--scan-rotation", "left"], '--scan-rotation takes a number or auto, not "left"'),
     ],
 )
 def test_wrong_usage_says_what_was_meant(typed: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -375,6 +380,28 @@ def test_json_is_one_line_for_scripts(scan: Path, result: Path, capsys: pytest.C
     assert (json.loads(out), err) == ({"output": str(result.with_name("a.png"))}, "")
     assert cli.main(["info", str(scan), "--json"]) == 0
     assert "2 x 3 positions" in json.loads(capsys.readouterr().out)["lines"][2]
+
+
+def test_a_report_is_told_like_everything_else(
+    result: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = result.with_suffix(".html")
+    monkeypatch.setattr(api, "report", lambda *_, **__: page)
+    assert cli.main(["report", str(result), "-o", str(page), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"output": str(page)}
+    assert cli.main(["report", str(result), "-o", str(page), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_scan_that_cyclestrain_wrote_is_no_result_and_not_called_foreign(
+    scan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["export", str(scan), "-o", str(scan.with_suffix(".csv"))]) == 1
+    assert "is not a result" in error_of(capsys)
+
+
+def test_defaults_are_written_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "[default: exx eyy exy rotation]" in " ".join(help_of("show", capsys).replace("│", "").split())
 
 
 def test_who_reads_may_stop(result: Path) -> None:
@@ -422,6 +449,23 @@ class TestShow:
         whole, part = (cs.show(result, crop=crop) for crop in (None, "2:6,1:8"))
         shapes = [figure.axes[1].get_images()[0].get_array().shape for figure in (whole, part)]
         assert shapes == [(8, 9), (4, 7)]
+
+    def test_a_larger_font_makes_room_for_itself(self, result: Path) -> None:
+        """The title of a map stays below the text above it, whatever the size of the letters, and so does the width."""
+        for font in (7.0, 10.0):
+            figure = cs.show(result, maps=("exx", "eyy"), width=180, font=font)
+            assert figure.get_figwidth() * 25.4 == pytest.approx(180)
+            figure.draw_without_rendering()
+            boxes = {text.get_text(): text.get_window_extent() for text in figure.texts}
+            (header,) = (box for words, box in boxes.items() if words.startswith("Strain and rotation"))
+            assert header.y0 > boxes[r"$\varepsilon_{xx}$ (%)"].y1
+            (axes,) = (box for words, box in boxes.items() if words.startswith("strain axes"))
+            assert header.x1 < axes.x0
+
+    def test_a_length_has_a_scale_from_zero(self, result: Path) -> None:
+        figure = cs.show(result, maps=("exx", "shear"))
+        low = {axes.get_label(): axes.images[0].get_clim()[0] for axes in figure.axes if axes.images}
+        assert sorted(value < 0 for value in low.values()) == [False, True]
 
     def test_text_stays_text(self, result: Path) -> None:
         cs.show(result, result.with_name("a.svg"), width=170)

@@ -131,6 +131,13 @@ class TestReferencePicked:
         assert both.text == "the region given: class 0: 10 positions; class 1: 10 positions"
         assert without_reference(field, both)[1] == ""
 
+    def test_a_region_counts_where_a_crystal_is(self) -> None:
+        label = np.repeat([0, -1], 2)[:, None] * np.ones((4, 5), int)
+        field = replace(
+            one_class_field(np.broadcast_to(np.eye(2), (4, 5, 2, 2)), operators=np.eye(2)[None]), label=label
+        )
+        assert pick_reference(field, Wanted("region", label <= 0)).text == "the region given, 10 positions"
+
 
 class TestReferenceIsALattice:
     def test_ideal_strain_is_the_truth_itself(self) -> None:

@@ -15,10 +15,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated, Any, Unpack, get_args, get_origin, get_type_hints
+from types import NoneType, SimpleNamespace
+from typing import Annotated, Any, Literal, Unpack, get_args, get_origin, get_type_hints
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
+from cyclopts import App, CoercionError, CycloptsError, Group, Parameter, UnknownOptionError
 from pydantic import BaseModel
 
 from cyclestrain import api
@@ -54,6 +54,7 @@ MEANT = {
 """What people type, and what it is called here; for options that the command does not have."""
 SET, READING = Group("What people set", sort_key=1), Group("Reading the file", sort_key=2)
 EXPERT, ALWAYS = Group("Expert", sort_key=3), Group("Every command", sort_key=4)
+RESUME = "Insist on going on with an interrupted fit: an error where there is none."
 EXPERTS = ("centre", "ring", "ellipse", "classes", "memory", "seed", "device", "along", "epochs", "init_from", "resume")
 """Options that are measured, or right, unless a person knows better."""
 _Flag = Annotated[bool, Parameter(show_default=False, group=ALWAYS)]
@@ -85,6 +86,7 @@ _RETURNED: dict[str, Any] = {
 }
 
 
+_KINDS = {int: "a whole number", float: "a number", bool: "yes or no"}
 GROUPS: dict[Any, type[BaseModel]] = {ReadOptions: ReadSettings, ShowOptions: ShowSettings}
 """Settings whose fields are the keywords of a function."""
 
@@ -107,6 +109,8 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
     spelling: dict[str, Any] = {"help": _HELP[parameter.name]} if parameter.name in _HELP else {}
     if parameter.default is None or parameter.default is False:
         spelling["show_default"] = False
+    elif isinstance(parameter.default, tuple):  # as it would be typed
+        spelling["show_default"] = lambda values: " ".join(map(str, values))
     if kind is inspect.Parameter.KEYWORD_ONLY:
         read = parameter.name in ReadSettings.model_fields
         spelling["group"] = READING if read else EXPERT if parameter.name in EXPERTS else SET
@@ -116,6 +120,8 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
         spelling |= {"name": ["--output", "-o"], "help": output}
     elif parameter.name == "scan_shape":
         spelling["name"] = "--scan"
+    elif parameter.name == "resume":
+        spelling["help"] = RESUME
     elif parameter.name == "browser":
         spelling["negative"] = "--no-browser"
     elif parameter.name in ("shape", "backgrounds", "maps", "formats"):
@@ -214,7 +220,8 @@ def _show(result: str, **options: Any) -> None:
 
 @_command(api.report, output="Page to write; by default RESULT.html.")
 def _report(result: str, output: str | None = None, **options: Any) -> None:
-    _say(f"wrote {api.report(result, output or f'{Path(result).stem}.html', **options)}")
+    page = str(api.report(result, output or f"{Path(result).stem}.html", **options))
+    voice.say(f"wrote {page}", output=page)
 
 
 @_command(api.export, output="File to write; its extension names the target.")
@@ -314,8 +321,18 @@ def _wrong_usage(error: CycloptsError) -> None:
         typed = str(error.token.keyword or error.token.value).split("=")[0]
         if typed in MEANT:
             text = f'unknown option "{typed}"; what it may mean is called {MEANT[typed]} here'
+    elif isinstance(error, CoercionError) and error.token is not None and "unable to convert" in text:
+        text = f'{error.token.keyword or error.token.value} takes {_kind(error.target_type)}, not "{error.token.value}"'
     chain = " ".join(error.command_chain or ())
     _fail(f"{text.strip()} (cyclestrain {chain} --help)".replace("  ", " "))
+
+
+def _kind(annotation: Any) -> str:
+    """What a value may be, as people say it."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(str(choice) for choice in get_args(annotation))
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    return " or ".join(map(_kind, kinds)) if kinds else _KINDS.get(annotation, "something else")
 
 
 def _in_words(error: Exception) -> str:

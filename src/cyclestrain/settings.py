@@ -163,6 +163,11 @@ class ShowSettings(BaseModel):
     dpi: Annotated[int, Field(ge=20, le=2400)] = 200
     """Dots per inch of a png; svg and pdf are drawn with text as text."""
 
+    @field_validator("maps", mode="before")
+    @classmethod
+    def _one_or_several(cls, maps: Any) -> Any:
+        return (maps,) if isinstance(maps, str) else maps
+
 
 class ShowOptions(TypedDict, total=False):
     """The fields of `ShowSettings` as keywords of a function."""
@@ -231,7 +236,10 @@ def known_options(group: type[BaseModel], options: Mapping[str, Any]) -> dict[st
     """
     unknown = sorted(options.keys() - group.model_fields.keys())
     if unknown:
-        raise TypeError(f"there is no option {', '.join(unknown)}; there are {', '.join(group.model_fields)}")
+        raise TypeError(
+            f"there is no option {', '.join(unknown)}; "
+            f"beside those that the function itself names there are {', '.join(group.model_fields)}"
+        )
     return dict(options)
 
 
@@ -264,8 +272,7 @@ def validated(model: type[AnySettings], given: dict[str, Any]) -> AnySettings:
     except ValidationError as error:
         problems: dict[str, str] = {}
         for problem in error.errors():
-            # A number of a tuple has its index; of the alternatives of a field the first one speaks for all.
-            name = ".".join(str(part) for part in problem["loc"] if part == problem["loc"][0] or isinstance(part, int))
+            name = str(problem["loc"][0])  # of its alternatives, and of several values, the first one speaks for all
             problems.setdefault(name, f"{name}: {_sentence(problem['msg'])}, got {problem['input']!r}")
         raise InputError("; ".join(problems.values())) from None
 

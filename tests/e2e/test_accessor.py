@@ -157,6 +157,26 @@ class TestPrincipal:
         np.testing.assert_allclose(found["angle_sigma"], np.pi / np.sqrt(12))
 
 
+def test_what_is_misspelled_is_said(small: Mapped) -> None:
+    """A mask of something else is refused where it is a rectangle as well, and an estimate that is none."""
+    maps, wrong = small.maps, np.ones((2, 3), bool)
+    with pytest.raises(InputError, match="2 x 3 places"):
+        maps.strain.relative_to(wrong)
+    for option in ("reference", "sample", "mask"):
+        with pytest.raises(InputError, match="2 x 3 places"):
+            cs.map(small.made.scan, **{option: wrong})
+    for call in (maps.strain.principal, maps.strain.rotation_gradient):
+        with pytest.raises(InputError, match="estimate is '' for the best one"):
+            call("best")
+    with pytest.raises(InputError, match="give its name"):
+        cs.report(maps)
+    assert len(cs.show(maps, maps="exx").axes) == len(cs.show(maps, maps=("exx",)).axes)
+
+
+def test_what_is_valid_is_a_crystal(usual: Mapped) -> None:
+    assert not (usual.maps.valid & ~usual.maps.sample).any()
+
+
 def test_a_figure_is_shown_by_a_notebook(small: Mapped) -> None:
     figure = small.maps.strain.show()
     assert figure._repr_png_().startswith(b"\x89PNG")

@@ -15,7 +15,7 @@ from cyclestrain.data import Doubt
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.reporting import report_page
 from cyclestrain.reporting.examples import chosen_positions, examples
-from cyclestrain.reporting.words import doubts, summary
+from cyclestrain.reporting.words import doubts, phases, summary, uncertainty_holds
 from e2e.conftest import Mapped
 
 
@@ -136,3 +136,22 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert main(["report", "strain.nc"]) == 0
     assert "wrote strain.html" in capsys.readouterr().out
     assert (folder / "strain.html").stat().st_size > 100_000
+
+
+def test_what_an_uncertainty_holds_depends_on_the_reference() -> None:
+    """Strain of a known lattice has the size of a pixel in its uncertainty; relative strain has not."""
+    relative, known = xr.Dataset(attrs={"reference_kind": "region"}), xr.Dataset(attrs={"reference_kind": "known"})
+    assert "does not hold a wrong camera length" in uncertainty_holds(relative)
+    assert "camera length" not in uncertainty_holds(known)
+    assert "size of a pixel. It does not hold contrast" in uncertainty_holds(known)
+
+
+def test_classes_are_named_where_their_lattices_are_known() -> None:
+    sizes = {"lattice_parameter": [5.4321, np.nan], "lattice_parameter_sigma": [0.012, np.nan]}
+    said = phases(xr.Dataset(attrs={"phases": "Si; unknown", **sizes}))
+    assert said == [
+        "Class 0 is Si, with a mean lattice constant of 5.432 \N{PLUS-MINUS SIGN} 0.012 angstrom in the plane of the "
+        "pattern.",
+        "Class 1 is unknown.",
+    ]
+    assert phases(xr.Dataset()) == []

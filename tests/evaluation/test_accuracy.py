@@ -133,7 +133,7 @@ def test_raw_maps_are_compared_on_request(truth: xr.Dataset) -> None:
     assert raw.estimate == "raw"
     assert np.isfinite(raw.exx.z_std)
     assert compare(result, truth).exx.mae_interior < EXACT
-    assert "raw estimate" in str(raw)
+    assert "each pattern alone" in str(raw)
     assert "exx" in str(raw)
 
 

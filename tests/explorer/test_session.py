@@ -87,7 +87,7 @@ def test_numbers_of_a_position_are_those_of_the_result_in_percent_and_degrees() 
     assert found["rotation"].value == pytest.approx(np.degrees(float(maps["rotation"][2, 5])))
     assert found["dilation"].value == pytest.approx(100 * float(maps["exx"][2, 5] + maps["eyy"][2, 5]))
     shear = np.hypot(float(maps["exx"][2, 5] - maps["eyy"][2, 5]) / 2, float(maps["exy"][2, 5]))
-    assert found["max_shear"].value == pytest.approx(100 * shear)
+    assert found["shear"].value == pytest.approx(100 * shear)
     session.change(estimate="raw")
     assert session.numbers()[0].value == pytest.approx(100 * float(maps["exx_raw"][2, 5]))
 

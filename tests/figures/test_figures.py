@@ -20,6 +20,7 @@ from cyclestrain.figures.fields import STRAINS, component_map, period_map, perio
 from cyclestrain.figures.figures import accuracy_figure, uncertainty_figure
 from cyclestrain.figures.line_profiles import runs
 from cyclestrain.figures.maps import CYCLIC, DIVERGING, edge_segments
+from cyclestrain.figures.panels import spread_note
 from cyclestrain.network.log import Epoch, TrainingLog
 from cyclestrain.network.losses import LossWeights
 from figures import synthetic
@@ -301,3 +302,9 @@ def test_no_window_is_ever_opened() -> None:
     strain_figure(synthetic.smooth((4, 4)))
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or pyplot.get_fignums() == []
+
+
+def test_one_number_everywhere_is_written_with_few_digits() -> None:
+    assert (
+        spread_note(np.ma.masked_array(np.full((3, 3), 1.0) + 1e-12 * np.eye(3)), "%") == "median 1.00 %, spread 0.00 %"
+    )

@@ -171,7 +171,7 @@ def test_foreign_and_damaged_results(maps, tmp_path):
         load_result(tmp_path / "text.nc")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["data"] = np.arange(3)
-    with pytest.raises(InputError, match="not written by cyclestrain"):
+    with pytest.raises(InputError, match="not a result that cyclestrain wrote"):
         load_result(tmp_path / "other.h5")
     path = tmp_path / "strain.nc"
     save_result(maps, path)

@@ -324,7 +324,7 @@ def _words(mask: Mask, what: str) -> str:
         return ",".join(f"{part.start or 0}:{'' if part.stop is None else part.stop}" for part in mask)
     from cyclestrain.io import mask_text
 
-    return mask_text(mask, what)
+    return mask_text(mask, what, shaped=True)
 
 
 def known_words(known: Known | None) -> tuple[str, ...]:

@@ -62,6 +62,8 @@ def report(
     from cyclestrain.reporting import report_page
     from cyclestrain.result import load_group, load_result
 
+    if not isinstance(result, str | os.PathLike):
+        raise InputError("a report is made from a result file, which holds the dictionary too; give its name")
     target = Path(output) if output is not None else Path(result).with_suffix(".html")
     check_writable(target, force)
     maps, dictionary = load_result(result), None

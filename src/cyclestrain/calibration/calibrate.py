@@ -113,6 +113,6 @@ def _describe(centres: Centres) -> str:
     y, x = centres.smooth.reshape(-1, 2).mean(0)
     drift = np.ptp(centres.smooth.reshape(-1, 2), axis=0)
     moves = "" if centres.what == "as given" else (
-        f" over the scan (drift {drift[0]:.2f}, {drift[1]:.2f} px; scatter {centres.sigma:.3f} px)"
+        f" (drift over the scan {drift[0]:.2f}, {drift[1]:.2f} px in y, x; scatter {centres.sigma:.3f} px)"
     )  # fmt: skip
     return f"beam centre: y = {y:.2f}, x = {x:.2f} px, {centres.what}{moves}"

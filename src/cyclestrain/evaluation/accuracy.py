@@ -128,7 +128,8 @@ class Accuracy:
             ("within 1 sigma", "coverage_68"),
             ("within 1.96 sigma", "coverage_95"),
         ]
-        title = f"{self.estimate or 'default'} estimate: {self.n_positions} positions, {self.n_interior} interior, "
+        title = "each pattern alone (raw)" if self.estimate else "best estimate"
+        title += f": {self.n_positions} positions, {self.n_interior} interior, "
         title += f"{self.failures} failed ({100 * self.failure_share:.2f} %)"
         if np.isfinite(self.class_accuracy):
             title += f", class right {100 * self.class_accuracy:.2f} %"

@@ -14,7 +14,7 @@ from cyclestrain.figures.ranges import MINUS
 __all__ = ["Number", "Positions", "worst_first"]
 
 _TABLE = (
-    "exx", "eyy", "exy", "rotation", "dilation", "max_shear", "principal_1", "principal_2",
+    "exx", "eyy", "exy", "rotation", "dilation", "shear", "largest", "smallest",
     "class", "class_confidence", "misfit", "gain", "share", "centre_y", "centre_x",
 )  # fmt: skip
 SERIOUS = Doubt.MISFIT | Doubt.OTHER_STRUCTURE | Doubt.MIXTURE | Doubt.STRAIN_RANGE | Doubt.BRANCH | Doubt.ENTRY
@@ -41,12 +41,15 @@ class Number:
         --------
         >>> Number("exx", "strain εxx", 1.23456, 0.0123, "%").text
         '1.235'
+        >>> Number("exx", "strain εxx", -0.001, 0.1, "%").text
+        '0.00'
         """
         if not np.isfinite(self.value):
             return "–"
         if self.name == "class":
             return f"{self.value:.0f}"
-        return f"{self.value:.{_decimals(self.sigma, self.value)}f}".replace("-", MINUS)
+        text = f"{self.value:.{_decimals(self.sigma, self.value)}f}"
+        return (text.lstrip("-") if float(text) == 0 else text).replace("-", MINUS)
 
     @property
     def sigma_text(self) -> str:

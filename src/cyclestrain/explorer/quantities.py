@@ -49,12 +49,12 @@ _STRAINS = (
 )
 _DERIVED = (
     Quantity("dilation", "dilation", "%", "Derived", "strain", 100.0),
-    Quantity("max_shear", "largest shear", "%", "Derived", "positive", 100.0),
-    Quantity("principal_1", "principal ε₁", "%", "Derived", "strain", 100.0),
-    Quantity("principal_2", "principal ε₂", "%", "Derived", "strain", 100.0),
+    Quantity("shear", "largest shear", "%", "Derived", "positive", 100.0),
+    Quantity("largest", "principal ε₁", "%", "Derived", "strain", 100.0),
+    Quantity("smallest", "principal ε₂", "%", "Derived", "strain", 100.0),
 )
-DERIVED = {"dilation": "dilation", "max_shear": "shear", "principal_1": "largest", "principal_2": "smallest"}
-"""Quantities that follow from strain, with their names in `cyclestrain.result.principal`."""
+DERIVED = tuple(quantity.name for quantity in _DERIVED)
+"""Quantities that follow from strain, named as in `cyclestrain.result.principal`."""
 _COMPONENTS = ("exx", "eyy", "exy", "rotation")
 _SIGMAS = tuple(
     Quantity(f"{of.name}_sigma", f"σ of {of.title}", of.unit, "Uncertainty", "positive", of.factor)
@@ -183,7 +183,7 @@ def _values(maps: xr.Dataset, name: str, estimate: Estimate) -> FloatArray:
 def _derived(maps: xr.Dataset, name: str, estimate: Estimate, kind: str) -> FloatArray:
     """A quantity that follows from strain, or with `kind` ``_sigma`` its standard deviation."""
     both = estimate if f"exx_{estimate}" in maps else ""
-    return np.asarray(principal(maps, both)[f"{DERIVED[name]}{kind}"].values, float)
+    return np.asarray(principal(maps, both)[f"{name}{kind}"].values, float)
 
 
 def _sigma(maps: xr.Dataset, name: str, estimate: Estimate) -> FloatArray | None:

@@ -28,7 +28,7 @@ VIRTUAL = "virtual"
 """Name of the map that is the image of the virtual detector."""
 OTHER = "other:"
 """What the name of a map begins with if it is one of the second result."""
-SHARED_BY_NEIGHBOURS = ("exx", "eyy", "exy", "rotation", "dilation", "max_shear", "principal_1", "principal_2")
+SHARED_BY_NEIGHBOURS = ("exx", "eyy", "exy", "rotation", "dilation", "shear", "largest", "smallest")
 
 
 class Session:

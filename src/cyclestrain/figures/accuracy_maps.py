@@ -62,7 +62,7 @@ def compare(ds: xr.Dataset, truth: xr.Dataset, estimate: Estimate = "") -> list[
     truth
         ``exx, eyy, exy, rotation`` over ``(ry, rx)``, relative to the same reference, rotation in radians.
     estimate
-        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+        ``""`` for the best estimate, ``"raw"`` for each pattern alone.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def accuracy_figure(ds: xr.Dataset, truth: xr.Dataset, estimate: Estimate = "") 
     truth
         ``exx, eyy, exy, rotation`` over ``(ry, rx)``, relative to the same reference, rotation in radians.
     estimate
-        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+        ``""`` for the best estimate, ``"raw"`` for each pattern alone.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def accuracy_figure(ds: xr.Dataset, truth: xr.Dataset, estimate: Estimate = "") 
     rotation_errors = symmetric_scale(turning.error, coverage=ERROR_COVERAGE, smallest=0.01)
     layout = _plan((ds.sizes["ry"], ds.sizes["rx"]))
     page = Page(layout.page_height)
-    draw_header(page, ds, DESCRIPTION.format(kind="raw" if estimate == "raw" else "final"))
+    draw_header(page, ds, DESCRIPTION.format(kind="raw" if estimate == "raw" else "best"))
     for column, title in enumerate(("truth", "estimate", "error")):
         box = layout.box(0, column)
         page.text(box.left + box.width / 2, box.top - 1, title, ha="center", va="baseline", size=TEXT_SIZE)

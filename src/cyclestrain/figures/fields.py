@@ -43,6 +43,8 @@ class Component:
     symbol: str
     unit: str
     factor: float
+    positive: bool = False
+    """Whether it is a length, for which half of a scale about zero would say nothing."""
 
     @property
     def label(self) -> str:
@@ -61,7 +63,7 @@ DERIVED = (
     Component("dilation", r"dilation $\varepsilon_{xx}+\varepsilon_{yy}$", "%", 100.0),
     Component("largest", r"largest $\varepsilon_1$", "%", 100.0),
     Component("smallest", r"smallest $\varepsilon_2$", "%", 100.0),
-    Component("shear", r"shear $(\varepsilon_1-\varepsilon_2)/2$", "%", 100.0),
+    Component("shear", r"shear $(\varepsilon_1-\varepsilon_2)/2$", "%", 100.0, positive=True),
 )
 """What follows from the strains, if the data set holds it."""
 STRAINS = COMPONENTS[:3]
@@ -113,7 +115,7 @@ def component_map(ds: xr.Dataset, component: Component, estimate: str = "", kind
     component
         One of `COMPONENTS`.
     estimate
-        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+        ``""`` for the best estimate, ``"raw"`` for each pattern alone.
     kind
         ``""`` for the values, ``"sigma"`` for their standard deviations.
 

@@ -69,7 +69,7 @@ def profile_figure(ds: xr.Dataset, panels: Sequence[Panel], estimate: Literal[""
     panels
         Maps of the components in the order of `COMPONENTS`.
     estimate
-        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+        ``""`` for the best estimate, ``"raw"`` for each pattern alone.
     description
         Text under the title.
     """

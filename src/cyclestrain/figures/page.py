@@ -83,9 +83,10 @@ class Page:
         self.width, self.height = width, height
         self.figure = ShownFigure(figsize=(width / INCH, height / INCH), dpi=200, facecolor="white")
 
-    def scale_text(self, factor: float) -> None:
-        """Multiply the size of every text that was drawn by a factor."""
+    def enlarge(self, factor: float) -> None:
+        """Multiply the size of the page and of every text on it by a factor: what did not overlap still does not."""
         if factor != 1.0:
+            self.figure.set_size_inches(factor * self.width / INCH, factor * self.height / INCH)
             for text in self.figure.findobj(Text):
                 assert isinstance(text, Text)
                 text.set_fontsize(float(text.get_fontsize()) * factor)

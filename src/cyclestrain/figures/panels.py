@@ -36,8 +36,12 @@ TITLE_BAND, SCALE_BAND, HISTOGRAM, BAR = 4.2, 4.8, 9.0, 2.0
 TICK_BAND, NOTE_LINE, ROW_GAP = 3.6, 2.8, 3.0
 TALLEST_MAP, NARROWEST_MAP, LOWEST_MAP = 80.0, 8.0, 8.0
 """Limits of the size of a map, millimetres."""
+NARROWEST_BAR = 40.0
+"""Width of a colour bar whose map is narrower, where its cell is as wide, millimetres."""
 LEGEND_ROWS, LEGEND_COLUMN = 5, 19.5
 """Number of names under each other in a legend, and width of its columns, millimetres."""
+NO_SPREAD = 1e-6
+"""Spread over median below which values are one number, but for rounding."""
 NARROW = 120.0
 """Width of a page, millimetres, below which it is one column of a journal: fewer panels beside each other, no text."""
 # Wider scans than this get two panels per row instead of four.
@@ -173,7 +177,8 @@ def spread_note(values: Map, unit: str) -> str:
     summary = summarise(values)
     if summary is None:
         return "no valid position"
-    median, spread = (format_number(value, summary.spread) for value in (summary.median, summary.spread))
+    digits = summary.spread if summary.spread > NO_SPREAD * abs(summary.median) else 0.0
+    median, spread = (format_number(value, digits) for value in (summary.median, summary.spread))
     unit = {"": "", "°": "°"}.get(unit, f" {unit}")
     return f"median {median}{unit}, spread {spread}{unit}"
 
@@ -212,7 +217,6 @@ def draw_panel(page: Page, grid: Grid, index: int, panel: Panel) -> Axes:
         What to draw.
     """
     box = grid.map_box(index)
-    cell = Box(box.left - (grid.cell_width - box.width) / 2, box.top, grid.cell_width, box.height)
     axes = page.axes(box)
     axes.set_label(panel.title)
     panel_title(page, box, index, panel.title)
@@ -220,12 +224,13 @@ def draw_panel(page: Page, grid: Grid, index: int, panel: Panel) -> Axes:
     if panel.categories:
         draw_legend(page, box.left, box.bottom + 1.5, panel.colours, panel.categories)
         return axes
-    below = cell.below(SCALE_BAND, HISTOGRAM)
+    bar_width = min(grid.cell_width, max(box.width, NARROWEST_BAR))
+    below = Box(box.left + (box.width - bar_width) / 2, box.top, bar_width, box.height).below(SCALE_BAND, HISTOGRAM)
     draw_histogram(page.axes(below), panel.values, panel.scale)
     bar = below.below(0.0, BAR)
     draw_colour_bar(page.axes(bar), panel.scale, panel.colours)
     if panel.note:
-        middle = cell.left + cell.width / 2
+        middle = box.left + box.width / 2
         top = bar.bottom + TICK_BAND
         page.text(middle, top, panel.note, size=NOTE_SIZE, color=MUTED, ha="center", linespacing=1.25)
     return axes

@@ -25,7 +25,7 @@ from cyclestrain.figures.fields import (
     wrap_map,
 )
 from cyclestrain.figures.line_profiles import is_line, profile_figure
-from cyclestrain.figures.maps import UNCERTAINTY, colours_of, draw_scale_bar, named_colours, outline, shade
+from cyclestrain.figures.maps import SEQUENTIAL, UNCERTAINTY, colours_of, draw_scale_bar, named_colours, outline, shade
 from cyclestrain.figures.page import PAGE_WIDTH, TEXT_SIZE, Page
 from cyclestrain.figures.panels import Panel, draw_header, draw_panel, plan_grid, spread_note
 from cyclestrain.figures.ranges import ColourScale, format_number, rotation_scale, sequential_scale, symmetric_scale
@@ -64,11 +64,11 @@ def describe(ds: xr.Dataset, estimate: Estimate, width: float = PAGE_WIDTH) -> s
     ds
         A result.
     estimate
-        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+        ``""`` for the best estimate, ``"raw"`` for each pattern alone.
     width
         Width of the page, millimetres.
     """
-    kind = str(ds.attrs.get("kind", "each pattern on its own (raw)" if estimate == "raw" else "final estimate"))
+    kind = str(ds.attrs.get("kind", "each pattern alone (raw)" if estimate == "raw" else "best estimate"))
     reference = str(ds.attrs.get("reference", "")).strip()
     outlined = _outlined(ds)
     named = f": {reference}" if reference else ""
@@ -138,8 +138,9 @@ def _panels(ds: xr.Dataset, estimate: Estimate, coverage: float, look: ShowSetti
             values, scale = _rotation(ds, values, estimate, coverage, look)
         else:
             assert shared is not None
-            scale = shared
-        colours = colours_of(scale) if look.colours is None or scale.cyclic else named_colours(look.colours)
+            scale = ColourScale(0.0, shared.high) if component.positive else shared
+        own = SEQUENTIAL if component.positive else colours_of(scale)
+        colours = own if look.colours is None or scale.cyclic else named_colours(look.colours)
         panels.append(Panel(title, values, scale, colours, _notes(ds, component, estimate, values, scale)))
     return panels
 
@@ -170,7 +171,7 @@ def strain_figure(
     ds
         A result.
     estimate
-        ``""`` for the final maps, ``"raw"`` for each pattern on its own.
+        ``""`` for the best estimate, ``"raw"`` for each pattern alone.
     coverage
         Share of the valid positions whose values lie inside the colour scale.
     look
@@ -186,9 +187,10 @@ def strain_figure(
         four = look.model_copy(update={"maps": tuple(component.name for component in COMPONENTS)})
         return profile_figure(ds, _panels(ds, estimate, coverage, four), estimate, describe(ds, estimate))
     panels = _panels(ds, estimate, coverage, look)
-    grid = plan_grid((ds.sizes["ry"], ds.sizes["rx"]), len(panels), note_lines=2, page_width=look.width)
-    page = Page(grid.page_height, look.width)
-    draw_header(page, ds, describe(ds, estimate, look.width))
+    larger = look.font / TEXT_SIZE  # a page of that much less width is drawn, and enlarged with its text
+    grid = plan_grid((ds.sizes["ry"], ds.sizes["rx"]), len(panels), note_lines=2, page_width=look.width / larger)
+    page = Page(grid.page_height, grid.page_width)
+    draw_header(page, ds, describe(ds, estimate, grid.page_width))
     references, blank = reference_masks(ds), no_reference(ds)
     for index, panel in enumerate(panels):
         axes = draw_panel(page, grid, index, panel)
@@ -196,5 +198,5 @@ def strain_figure(
         for (_, dashes), mask in zip(OUTLINES, references.values(), strict=False):
             outline(axes, mask, dashes)
     draw_scale_bar(page, grid.map_box(0), ds.sizes["rx"], scan_step(ds))
-    page.scale_text(look.font / TEXT_SIZE)
+    page.enlarge(larger)
     return page.figure

@@ -27,8 +27,8 @@ from cyclestrain.figures.ranges import ColourScale, sequential_scale
 __all__ = ["uncertainty_figure"]
 
 DESCRIPTION = (
-    "One stated standard uncertainty of the final estimate, quality of the fit, class and validity of every position.\n"
-    "Hatched: no valid result. Spread: half of the 16 to 84 % range."
+    "Uncertainty (one standard deviation) of the best estimate, quality of the fit, class and validity of every "
+    "position.\nHatched: no valid result. Spread: half of the 16 to 84 % range."
 )
 STATUS_NAMES = ("vacuum", "failed", "valid", "no reference")
 """Names of the states of a position, in the order of their codes."""
@@ -90,9 +90,9 @@ def _status_panel(ds: xr.Dataset) -> Panel:
 def _quality_panels(ds: xr.Dataset) -> list[Panel]:
     panels = []
     if "log_likelihood" in ds:
-        values = masked_map(ds, "log_likelihood")
+        values = masked_map(ds, "log_likelihood", -2.0)
         scale = sequential_scale(values, from_zero=False)
-        title = "log-likelihood per d.o.f."
+        title = r"misfit $\chi^2$/d.o.f."
         panels.append(Panel(title, values, scale, SEQUENTIAL, note=spread_note(values, "")))
     for name, title in (("class_confidence", "class confidence"), ("share", "share of the dominant crystal")):
         if name in ds:

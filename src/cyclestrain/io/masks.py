@@ -63,7 +63,7 @@ def sample_mask(text: str | None, shape: tuple[int, int]) -> BoolArray:
     return np.ones(shape, bool) if text is None else parse_mask(text, shape, "--sample")
 
 
-def mask_text(mask: Any, what: str = "the reference") -> str:
+def mask_text(mask: Any, what: str = "the reference", *, shaped: bool = False) -> str:
     """A mask in words: as ``y0:y1,x0:x1`` where it is a rectangle, else the mask itself.
 
     Parameters
@@ -72,6 +72,9 @@ def mask_text(mask: Any, what: str = "the reference") -> str:
         Two dimensions: booleans, or numbers of which zero stands for no.
     what
         What it selects, for messages.
+    shaped
+        Whether the words keep its shape even where it is a rectangle, so that `parse_mask` refuses a mask of something
+        else.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def mask_text(mask: Any, what: str = "the reference") -> str:
         )
     rows, columns = (np.flatnonzero(chosen.any(axis)) for axis in (1, 0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if chosen[box].all():
+    if chosen[box].all() and not shaped:
         return f"{rows[0]}:{rows[-1] + 1},{columns[0]}:{columns[-1] + 1}"
     packed = b64encode(zlib.compress(np.packbits(chosen).tobytes(), 9)).decode()
     return f"mask {chosen.shape[0]}x{chosen.shape[1]} {packed}"

@@ -36,6 +36,9 @@ class _Header:
 def _read_header(stream: IO[bytes], name: str) -> _Header:
     try:
         version = np.lib.format.read_magic(stream)
+    except ValueError as error:
+        raise InputError(f"{name} is not a NumPy array; write it with numpy.save") from error
+    try:
         _check_length(stream, version)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(stream)

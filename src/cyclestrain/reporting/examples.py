@@ -10,6 +10,7 @@ import xarray as xr
 
 from cyclestrain.data import BoolArray, Doubt, FloatArray, Scan
 from cyclestrain.figures import Example
+from cyclestrain.figures.ranges import format_number
 from cyclestrain.result import expected, predicted, recorded_pattern
 
 __all__ = ["chosen_positions", "examples"]
@@ -85,8 +86,9 @@ def _note(here: xr.Dataset, ry: int, rx: int) -> str:
     for name in ("exx", "eyy", "exy"):
         value, sigma = 100 * float(here[name]), 100 * float(here[f"{name}_sigma"])
         if np.isfinite(value):
-            lines.append(f"{name} = ({value:.2f} \N{PLUS-MINUS SIGN} {sigma:.2f}) %")
-    lines.append(f"log-likelihood {float(here['log_likelihood']):.3f}")
+            number, error = format_number(value, sigma), format_number(sigma, sigma)
+            lines.append(f"{name} = ({number} \N{PLUS-MINUS SIGN} {error}) %")
+    lines.append(f"misfit {-2 * float(here['log_likelihood']):.3f}")
     lines += [name.replace("_", " ") for name in _flags(int(here["doubt"]))]
     return "\n".join(lines)
 

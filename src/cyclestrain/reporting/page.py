@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from cyclestrain.data import Scan
 from cyclestrain.figures import dictionary_figure, examples_figure, strain_figure, uncertainty_figure
 from cyclestrain.reporting.examples import examples
-from cyclestrain.reporting.words import CITATIONS, choices, doubts, methods, settings_given, summary
+from cyclestrain.reporting.words import CITATIONS, choices, doubts, methods, settings_given, summary, uncertainty_holds
 
 __all__ = ["report_page"]
 
@@ -59,6 +59,7 @@ def report_page(maps: xr.Dataset, dictionary: xr.Dataset | None, scan: Scan | No
         tables=[] if dictionary is None else list(_tables(dictionary)),
         examples=None if scan is None else _embedded(examples_figure(list(examples(maps, scan)))),
         doubts=doubts(maps),
+        uncertainty_holds=uncertainty_holds(maps),
         n_positions=maps["valid"].size,
         choices=choices(maps),
         settings=settings_given(maps),

@@ -10,8 +10,19 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.data import BoolArray, Doubt
+from cyclestrain.figures.ranges import format_number
 
-__all__ = ["CITATIONS", "DoubtRow", "choices", "doubts", "methods", "settings_given", "summary"]
+__all__ = [
+    "CITATIONS",
+    "DoubtRow",
+    "choices",
+    "doubts",
+    "methods",
+    "phases",
+    "settings_given",
+    "summary",
+    "uncertainty_holds",
+]
 
 STRAINS = ("exx", "eyy", "exy")
 CITATIONS = (
@@ -81,6 +92,7 @@ def summary(maps: xr.Dataset) -> list[str]:
             "It holds what is not known of an elliptic distortion of the detector (see the choices), which all "
             "patterns share: neighbours and more counts do not lessen that part, a calibrated --ellipse does."
         )
+    said += phases(maps)
     doubted = valid & (np.asarray(maps["doubt"].values) != 0)
     said.append(
         f"{_percent(doubted)} of the positions are valid and have a doubt as well, see below."
@@ -88,6 +100,30 @@ def summary(maps: xr.Dataset) -> list[str]:
         else "No valid position has a doubt."
     )
     return said
+
+
+def phases(maps: xr.Dataset) -> list[str]:
+    """What every class is, where strain is relative to known lattices, with its mean lattice constant; else nothing.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    """
+    if not maps.attrs.get("phases"):
+        return []
+    names = str(maps.attrs["phases"]).split("; ")
+    sizes, sigmas = (np.atleast_1d(maps.attrs[f"lattice_parameter{kind}"]) for kind in ("", "_sigma"))
+    return [
+        f"Class {k} is {name}"
+        + (
+            f", with a mean lattice constant of {format_number(size, sigma)} \N{PLUS-MINUS SIGN} "
+            f"{format_number(sigma, sigma)} angstrom in the plane of the pattern."
+            if np.isfinite(size)
+            else "."
+        )
+        for k, (name, size, sigma) in enumerate(zip(names, sizes, sigmas, strict=True))
+    ]
 
 
 def doubts(maps: xr.Dataset) -> list[DoubtRow]:
@@ -105,6 +141,24 @@ def doubts(maps: xr.Dataset) -> list[DoubtRow]:
         if here.any():
             rows.append(DoubtRow(str(flag.name).lower(), flag.meaning, int(here.sum()), int((here & valid).sum())))
     return sorted(rows, key=lambda row: -row.positions)
+
+
+def uncertainty_holds(maps: xr.Dataset) -> str:
+    """What an uncertainty of this result holds, and what it does not.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    """
+    known = maps.attrs.get("reference_kind") == "known"
+    shared = " and, for strain of a known lattice, of the size of a pixel" if known else ""
+    not_held = "" if known else "a wrong camera length, or "
+    return (
+        "An uncertainty is one standard deviation of the random error from counting statistics, with what is not known "
+        f"of an elliptic distortion of the detector{shared}. It does not hold {not_held}contrast inside the disks of a "
+        "thick crystal that all its neighbours have alike."
+    )
 
 
 def choices(maps: xr.Dataset) -> list[tuple[str, str]]:

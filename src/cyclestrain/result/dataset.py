@@ -104,7 +104,8 @@ def assemble(
     variables |= {
         "class": (dims, fields.context.label.astype(np.int8), {"long_name": "dictionary entry, -1 for none"}),
         "class_confidence": (dims, fields.confidence, {"units": "1", "long_name": "probability of the class"}),
-        "sample": (dims, fields.sample, {"long_name": "a crystal is there"}),
+        # A crystal that is seen only with the help of its neighbours is there as well.
+        "sample": (dims, fields.sample | fields.context.valid, {"long_name": "a crystal is there"}),
         "valid": (dims, valid, {"long_name": "the estimate is meant to be used"}),
         "reference": (dims, reference.mask, {"long_name": "positions of the reference region"}),
         "centre_y": (dims, fields.centre[..., 0], {"units": "px", "long_name": "beam centre, detector row"}),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cyclestrain.data import FloatArray
-from cyclestrain.result.lines import lattice_period
+from cyclestrain.result.lines import estimate_suffix, lattice_period
 from cyclestrain.result.patterns import PAIRS
 from cyclestrain.strain import Estimate, dilation, principal_strains, rotation_gradient
 
@@ -44,7 +44,7 @@ def principal(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset
         the covariance of the components; results of earlier versions, which do not hold it, take them as independent.
         Where `shear` is not well above its sigma, noise alone makes it positive, and the angle means nothing.
     """
-    suffix = f"_{estimate}" if estimate else ""
+    suffix = estimate_suffix(estimate)
     strain = np.stack([maps[f"{name}{suffix}"].values for name in ("eyy", "exx", "exy")], -1)
     covariance = _covariance(maps, suffix)
     found = principal_strains(strain, covariance) | {"dilation": dilation(strain, covariance)}
@@ -65,7 +65,7 @@ def curvature(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset
         `along_y` and `along_x`, radians per unit of the probe step (per position where that is unknown), each with
         `_sigma`. Blank where no neighbour is of the same class.
     """
-    suffix = f"_{estimate}" if estimate else ""
+    suffix = estimate_suffix(estimate)
     angle, sigma = (maps[f"rotation{suffix}{part}"].values.astype(float) for part in ("", "_sigma"))
     good = np.isfinite(angle)
     if "valid" in maps:

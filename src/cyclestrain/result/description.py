@@ -203,12 +203,27 @@ def _attribute_lines(attributes: Mapping[str, Any]) -> list[str]:
         if isinstance(value, str) and value[:1] == "{":
             try:
                 lines.append(f"{key}:")
-                lines.extend(f"  {name}: {item}" for name, item in json.loads(value).items() if item is not None)
+                lines.extend(
+                    f"  {name}: {_value(item)}" for name, item in json.loads(value).items() if item is not None
+                )
                 continue
             except (json.JSONDecodeError, AttributeError):
                 lines.pop()
-        lines.append(f"{key}: {text}")
+        if "\n" in text:
+            lines.extend([f"{key}:", *(f"  {line}" for line in text.splitlines())])
+        elif text != "[]" and not _unknown(value):
+            lines.append(f"{key}: {_value(value)}")
     return lines
+
+
+def _unknown(value: Any) -> bool:
+    """Whether all of a number or an array is NaN."""
+    return not isinstance(value, str) and np.asarray(value).dtype.kind == "f" and bool(np.isnan(value).all())
+
+
+def _value(value: Any) -> str:
+    """A value with no more digits than mean something."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _shown(name: Hashable, variable: xr.DataArray, value: float) -> str:

@@ -139,7 +139,10 @@ def _check_result(path: PathLike) -> list[str]:
         raise InputError(f"{file} is not a netCDF/HDF5 file; give a result file written by cyclestrain")
     with open_hdf5(file) as handle:
         if VERSION_ATTRIBUTE not in handle.attrs:
-            raise InputError(f"{file} was not written by cyclestrain (no {VERSION_ATTRIBUTE} in it); map a scan first")
+            raise InputError(
+                f"{file} is not a result that cyclestrain wrote (no {VERSION_ATTRIBUTE} in it); give one, "
+                f"or map the scan first: cyclestrain map {file}"
+            )
         return [key for key in handle if hasattr(handle[key], "keys")]
 
 

@@ -12,7 +12,7 @@ from cyclestrain.errors import InputError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["lattice_period", "profile"]
+__all__ = ["estimate_suffix", "lattice_period", "profile"]
 
 COMPONENTS = ("exx", "eyy", "exy", "rotation")
 
@@ -65,7 +65,7 @@ def profile(
     rows, columns = np.mgrid[: maps.sizes["ry"], : maps.sizes["rx"]]
     offset = np.stack([rows - y0, columns - x0], -1)
     t, across = offset @ along, offset @ (along[1], -along[0])
-    suffix = f"_{estimate}" if estimate else ""
+    suffix = estimate_suffix(estimate)
     good = np.isfinite(maps[f"exx{suffix}"].values)
     if "valid" in maps:
         good &= maps["valid"].values.astype(bool)
@@ -93,6 +93,19 @@ def profile(
     step, unit = maps.attrs.get("real_step", 1.0), maps.attrs.get("real_step_unit", "positions")
     coords = {"distance": (("distance",), np.arange(n_bins) * float(step), {"units": str(unit)})}
     return xr.Dataset(out, coords=coords, attrs={"start": list(start), "stop": list(stop), "width": float(width)})
+
+
+def estimate_suffix(estimate: str) -> str:
+    """End of the names of the variables of an estimate.
+
+    Raises
+    ------
+    InputError
+        If there is no such estimate.
+    """
+    if estimate not in ("", "raw"):
+        raise InputError(f"estimate is '' for the best one or 'raw' for each pattern alone, not {estimate!r}")
+    return f"_{estimate}" if estimate else ""
 
 
 def _mean(values: FloatArray, place: Any, n: int) -> FloatArray:

@@ -118,9 +118,9 @@ def pick_reference(field: AffineField, wanted: Wanted, bases: FloatArray | None 
         mask, words = wanted.region, "the region given"
     reference = measure_reference(field, mask)
     if not reference.mask.any():
-        raise InputError(f"the reference region ({words}) holds no valid position: choose another with --reference")
+        raise InputError(f"{words} holds no valid position to be the reference; choose another with --reference")
     if len(field.operators) == 1:
-        text = f"{words}, {int(mask.sum())} positions"
+        text = f"{words}, {int(reference.mask.sum())} positions"
     else:
         text = f"{words}{'' if wanted.region is not None else ' of each class'}: {_by_class(field, reference)}"
     return replace(reference, text=text + (" (auto)" if wanted.region is None else ""))

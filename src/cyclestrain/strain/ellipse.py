@@ -135,7 +135,7 @@ class Ellipse:
         if self.q.any():
             return f"{self._axes}, from {seen}"
         least = f"{1 + 2 * float(np.sqrt(np.linalg.eigvalsh(self.covariance).max())):.4f}"
-        where = "where crystals are turned against the reference, everywhere if that is ideal"
+        where = "where crystals are turned against the reference, everywhere if that is ideal or a known lattice"
         if self.orientations < 2:
             why = "grains that are turned against each other would tell it"
             return f"not measured, {seen} only: {why}; a ratio of {least} is in sigma {where}"

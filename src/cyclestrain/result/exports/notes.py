@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["NOTES", "SHARED"]
 
 SHARED = (
-    "exx, eyy and exy are real-space strains relative to the reference region; positive exx and eyy are tension, "
-    "exy is the tensor shear, half of the engineering angle.",
+    "exx, eyy and exy are real-space strains relative to the reference that the attribute reference names; positive "
+    "exx and eyy are tension, exy is the tensor shear, half of the engineering angle.",
     "x is the column and y the row, y down; the strain axes are those of the detector unless the attribute axes says "
     "scan or crystal.",
     "rotation is in radians, positive from +x (column) to +y (row), which is clockwise on the screen.",
