@@ -26,7 +26,7 @@ print(signal)
 # It is mapped as it is; the steps of the scan come along.
 
 maps = cs.map(signal)
-print(maps.attrs["real_step"], maps.attrs["real_unit"]) if "real_step" in maps.attrs else print(maps.coords)
+print(maps.attrs["real_step"], maps.attrs["real_step_unit"])
 
 # %%
 # And back: the maps along the navigation axis.
