@@ -66,6 +66,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "benchmark")
     return parser.parse_args()
 
+HEAD = """\
+# Thick crystals of many kinds, {sets}
+
+`python benchmarks/dynamical.py --sets {sets} --scan {scan} --seed {seed} --peers`: multislice scans of {scan} x {scan}
+positions (`cyclestrain.simulation.thick`); errors over the valid positions, relative to the unstrained part.
+
+"""
+
 
 def main() -> None:
     """Measure, then write table and figure."""
@@ -77,7 +85,7 @@ def main() -> None:
             row for name in thick_names(given.sets) for b in THICK_BACKGROUNDS for row in measure_thick(name, b, given)
         ]
         table = text(rows, more=True)
-        (given.output / f"thick-{given.sets}.md").write_text(table)
+        (given.output / f"thick-{given.sets}.md").write_text(HEAD.format(**vars(given)) + table)
         print(table)
         return
     rows = []

@@ -114,6 +114,8 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
     if kind is inspect.Parameter.KEYWORD_ONLY:
         read = parameter.name in ReadSettings.model_fields
         spelling["group"] = READING if read else EXPERT if parameter.name in EXPERTS else SET
+    if parameter.name == "estimate":  # one of its choices is to name none, which a list of choices cannot show
+        spelling["show_choices"] = False
     if parameter.name == "output":
         spelling["group"] = SET
         kind = inspect.Parameter.KEYWORD_ONLY
