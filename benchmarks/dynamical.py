@@ -66,6 +66,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "benchmark")
     return parser.parse_args()
 
+
 HEAD = """\
 # Thick crystals of many kinds, {sets}
 
