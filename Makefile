@@ -56,11 +56,11 @@ audit: $(VENV)/.installed
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -j 2 -b html docs build/docs
 
-docs-figures: $(VENV)/.installed-app
+docs-figures: $(VENV)/.installed-app docs
 	$(BIN)/cyclestrain demo build/docs-figures --force
 	mkdir -p docs/images
 	cp build/docs-figures/strain.png docs/images/demo.png
-	$(BIN)/python docs/dev/screenshots.py build/docs-figures docs/images
+	$(BIN)/python docs/dev/screenshots.py build/docs-figures docs/images build/docs
 
 # Wheel and source distribution, with the date of the last commit: built twice, the same bytes.
 dist: $(VENV)/.installed-dev
