@@ -78,7 +78,7 @@ class TestReferenceGiven:
             with pytest.raises(InputError, match="--reference: the mask"):
                 parse_reference(str(tmp_path / f"{name}.npy"), (4, 5))
         (tmp_path / "text.npy").write_text("no array")
-        with pytest.raises(InputError, match="header cannot be read"):
+        with pytest.raises(InputError, match="is not a NumPy array"):
             parse_reference(str(tmp_path / "text.npy"), (4, 5))
 
     def test_automatic(self) -> None:
