@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from cyclestrain.api.arguments import PathLike, Reference, reference_words, stored_reading
+from cyclestrain.api.arguments import PathLike, Reference, reference_words, scan_of
 from cyclestrain.api.inspection import show
 from cyclestrain.data import as_html, as_text
 
@@ -97,7 +96,7 @@ class StrainAccessor:
         """
         from cyclestrain.result import recorded_pattern
 
-        return recorded_pattern(self._maps, self._opened(scan), ry, rx)
+        return recorded_pattern(self._maps, scan_of(self._maps, scan), ry, rx)
 
     def expected(self, scan: PathLike | PatternSource | Scan, ry: int, rx: int) -> xr.DataArray:
         """Counts that the model expects at one position, dimensions ``(qy, qx)``, in the values of the file.
@@ -120,7 +119,7 @@ class StrainAccessor:
         """
         from cyclestrain.result import expected
 
-        return expected(self._maps, self._opened(scan), ry, rx)
+        return expected(self._maps, scan_of(self._maps, scan), ry, rx)
 
     def relative_to(self, reference: Reference) -> xr.Dataset:
         """The maps with strain and rotation relative to another reference; nothing is fitted again.
@@ -256,8 +255,3 @@ class StrainAccessor:
         from cyclestrain.result import hyperspy_signal
 
         return hyperspy_signal(self._maps, estimate)
-
-    def _opened(self, scan: PathLike | PatternSource | Scan) -> Scan:
-        from cyclestrain.io import read
-
-        return read(scan, stored_reading(self._maps)) if isinstance(scan, str | os.PathLike) else read(scan)

@@ -42,6 +42,7 @@ __all__ = [
     "overridden",
     "reference_words",
     "run_state",
+    "scan_of",
     "stored_reading",
     "stored_run",
 ]
@@ -351,6 +352,26 @@ def _lattice_words(one: str | os.PathLike[str] | Mapping[str, Any]) -> str:
     if not isinstance(one, Mapping):
         return os.fspath(one)
     return ",".join(str(value) if name == "file" else f"{name}={value}" for name, value in one.items())
+
+
+def scan_of(maps: xr.Dataset, scan: PathLike | PatternSource | Scan) -> Scan:
+    """The scan of a result: a file is read as it was for the map.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    scan
+        File, array or opened scan.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    from cyclestrain.io import read
+
+    return read(scan, stored_reading(maps)) if isinstance(scan, str | os.PathLike) else read(scan)
 
 
 def overridden(model: type[AnySettings], stored: AnySettings, given: dict[str, Any]) -> AnySettings:

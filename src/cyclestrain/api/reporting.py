@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclestrain.api.arguments import PathLike, stored_reading, stored_run
+from cyclestrain.api.arguments import PathLike, scan_of, stored_run
 from cyclestrain.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,17 +69,11 @@ def report(
     maps, dictionary = load_result(result), None
     with suppress(InputError):
         dictionary = load_group(result, "dictionary")
-    opened = _named_scan(result, maps) if scan is None else _given_scan(scan, maps)
+    opened = _named_scan(result, maps) if scan is None else scan_of(maps, scan)
     page = report_page(maps, dictionary, opened, f"cyclestrain map --config {os.fspath(result)}")
     with write_whole(target, force) as partial:
         partial.write_text(page, encoding="utf-8")
     return target
-
-
-def _given_scan(scan: PathLike | PatternSource | Scan, maps: xr.Dataset) -> Scan:
-    from cyclestrain.io import read
-
-    return read(scan, stored_reading(maps)) if isinstance(scan, str | os.PathLike) else read(scan)
 
 
 def _named_scan(result: PathLike, maps: xr.Dataset) -> Scan | None:

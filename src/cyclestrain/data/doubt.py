@@ -26,6 +26,17 @@ class Doubt(IntFlag):
     NO_REFERENCE = 1024
 
     @property
+    def label(self) -> str:
+        """Name of a single flag in plain letters.
+
+        Examples
+        --------
+        >>> Doubt.FEW_REFLECTIONS.label
+        'few reflections'
+        """
+        return (self.name or "").lower().replace("_", " ")
+
+    @property
     def meaning(self) -> str:
         """What a single flag says, in words.
 

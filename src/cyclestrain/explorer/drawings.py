@@ -5,13 +5,13 @@ from __future__ import annotations
 from textwrap import fill
 
 import numpy as np
-from matplotlib.collections import EllipseCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize, PowerNorm, SymLogNorm, to_hex
 from matplotlib.figure import Figure
 
 from cyclestrain.errors import InputError
 from cyclestrain.explorer.quantities import Shown
 from cyclestrain.explorer.session import Session
+from cyclestrain.figures.dictionary_view import circle
 from cyclestrain.figures.maps import (
     CYCLIC,
     DIVERGING,
@@ -112,14 +112,8 @@ def pattern_drawing(session: Session) -> Figure:
     page.figure.colorbar(image, cax=bar).ax.tick_params(labelsize=NOTE_SIZE, length=2, width=0.5)
     if pattern.reflections is not None and pattern.reflections.sizes["reflection"]:
         fitted = pattern.reflections
-        size = np.full(fitted.sizes["reflection"], 2 * float(fitted.attrs["disk_radius"]))
-        places = np.stack([fitted["x"].values, fitted["y"].values], -1)
-        axes.add_collection(
-            EllipseCollection(
-                size, size, np.zeros(len(size)), units="x", offsets=places, offset_transform=axes.transData,
-                facecolors="none", edgecolors=MARK, linewidths=0.5,
-            )
-        )  # fmt: skip
+        radius = float(fitted.attrs["disk_radius"])
+        circle(axes, fitted["y"].values, fitted["x"].values, radius, colour=MARK, line_width=0.5)
     axes.set(xlim=(-0.5, n_columns - 0.5), ylim=(n_rows - 0.5, -0.5))
     return page.figure
 

@@ -18,14 +18,12 @@ from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.explorer.brightness import reach_of
 from cyclestrain.explorer.detectors import Disk, Ring, VirtualImages
 from cyclestrain.figures.fields import scan_step
-from cyclestrain.result import expected, predicted
+from cyclestrain.result import expected, pixel_noise, predicted
 
 __all__ = ["Opened", "Pattern"]
 
 KEPT = 64
 """Number of patterns that are kept in memory."""
-LEAST_EXPECTED = 0.05
-"""Least expected counts whose Poisson deviation a residual is divided by."""
 Made = TypeVar("Made")
 
 
@@ -182,9 +180,8 @@ class Opened:
     def _residual(self, at: tuple[int, int]) -> FloatArray:
         assert self.scan is not None
         model = expected(self.maps, self.scan, *at).values
-        pedestal, scale = (float(self.calibration.get(name, default)) for name, default in _NOISE)
         counts = np.asarray(self._once("counts", at, self._read), float)
-        return (counts - model) / np.sqrt(scale * np.maximum(model - pedestal, LEAST_EXPECTED))
+        return (counts - model) / pixel_noise(self.maps, model)
 
     def _read(self, at: tuple[int, int]) -> np.ndarray:
         assert self.scan is not None
@@ -216,9 +213,6 @@ class Opened:
         g = g[np.isfinite(g).all(1)]
         places = self.centre[:, :, None] + np.einsum("...ij,kj->...ki", self.maps["affine"].values, g)
         return np.where((self.maps["class"].values == entry)[..., None, None], places, np.nan)
-
-
-_NOISE = (("pedestal", 0.0), ("noise_scale", 1.0))
 
 
 def _check(opened: Opened) -> None:

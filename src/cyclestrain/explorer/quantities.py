@@ -229,18 +229,7 @@ def _doubts(doubt: np.ndarray) -> tuple[FloatArray, tuple[str, ...]]:
     values = np.zeros(doubt.shape)
     for k, flag in reversed(list(enumerate(found, 1))):
         values[(doubt & flag.value) != 0] = k
-    return values, (NO_DOUBT, *(short(flag) for flag in found))
-
-
-def short(flag: Doubt) -> str:
-    """Name of a reason for doubt, in plain letters.
-
-    Examples
-    --------
-    >>> short(Doubt.FEW_REFLECTIONS)
-    'few reflections'
-    """
-    return (flag.name or "").lower().replace("_", " ")
+    return values, (NO_DOUBT, *(flag.label for flag in found))
 
 
 def in_range(values: FloatArray, limits: tuple[float, float] | None) -> BoolArray:

@@ -126,7 +126,9 @@ def _brightness(average: NDArray[np.float64], y: NDArray[np.float64], x: NDArray
     return low, high if high > low else low + 1.0
 
 
-def circle(axes: Axes, y: NDArray[Any], x: NDArray[Any], radius: float) -> None:
+def circle(
+    axes: Axes, y: NDArray[Any], x: NDArray[Any], radius: float, *, colour: str = CIRCLE, line_width: float = 0.7
+) -> None:
     """Draw circles of one radius.
 
     Parameters
@@ -137,6 +139,8 @@ def circle(axes: Axes, y: NDArray[Any], x: NDArray[Any], radius: float) -> None:
         Middles of the circles, in the coordinates of the axes, shape ``(n,)``.
     radius
         Their radius.
+    colour, line_width
+        Of their outlines; the width in points.
     """
     diameters = np.full(y.size, 2 * radius)
     circles = EllipseCollection(
@@ -147,8 +151,8 @@ def circle(axes: Axes, y: NDArray[Any], x: NDArray[Any], radius: float) -> None:
         offsets=np.stack([x, y], -1),
         offset_transform=axes.transData,
         facecolors="none",
-        edgecolors=CIRCLE,
-        linewidths=0.7,
+        edgecolors=colour,
+        linewidths=line_width,
     )
     axes.add_collection(circles, autolim=False)
 

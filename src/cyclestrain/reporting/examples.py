@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,12 +10,9 @@ import xarray as xr
 from cyclestrain.data import BoolArray, Doubt, FloatArray, Scan
 from cyclestrain.figures import Example
 from cyclestrain.figures.ranges import format_number
-from cyclestrain.result import expected, predicted, recorded_pattern
+from cyclestrain.result import expected, pixel_noise, predicted, recorded_pattern
 
 __all__ = ["chosen_positions", "examples"]
-
-FAINTEST = 0.05
-"""Least expected counts of a pixel for its noise: below, single electrons would stand out like faults."""
 
 
 def chosen_positions(maps: xr.Dataset) -> list[tuple[str, int, int]]:
@@ -64,8 +60,6 @@ def examples(maps: xr.Dataset, scan: Scan) -> Iterator[Example]:
     titles: dict[tuple[int, int], list[str]] = {}
     for title, ry, rx in chosen_positions(maps):
         titles.setdefault((ry, rx), []).append(title)
-    measured = json.loads(maps.attrs["calibration"])
-    pedestal, noise_scale = float(measured["pedestal"]), float(measured["noise_scale"])
     for (ry, rx), names in titles.items():
         recorded = recorded_pattern(maps, scan, ry, rx).values.astype(float)
         fitted, disks = expected(maps, scan, ry, rx).values, predicted(maps, ry, rx)
@@ -74,7 +68,7 @@ def examples(maps: xr.Dataset, scan: Scan) -> Iterator[Example]:
             note=_note(maps.isel(ry=ry, rx=rx), ry, rx),
             recorded=recorded,
             fitted=fitted,
-            noise=np.sqrt(noise_scale * np.maximum(fitted - pedestal, FAINTEST)),
+            noise=pixel_noise(maps, fitted),
             disks=np.stack([disks["y"].values, disks["x"].values], -1),
             radius=float(disks.attrs["disk_radius"]),
         )
@@ -89,9 +83,5 @@ def _note(here: xr.Dataset, ry: int, rx: int) -> str:
             number, error = format_number(value, sigma), format_number(sigma, sigma)
             lines.append(f"{name} = ({number} \N{PLUS-MINUS SIGN} {error}) %")
     lines.append(f"misfit {-2 * float(here['log_likelihood']):.3f}")
-    lines += [name.replace("_", " ") for name in _flags(int(here["doubt"]))]
+    lines += [flag.label for flag in Doubt if int(here["doubt"]) & flag]
     return "\n".join(lines)
-
-
-def _flags(doubt: int) -> list[str]:
-    return [str(flag.name).lower() for flag in Doubt if doubt & flag]

@@ -7,7 +7,7 @@ from cyclestrain.result.exports.export import export_maps
 from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
 from cyclestrain.result.file import load_group, load_result, save_result
 from cyclestrain.result.lines import profile
-from cyclestrain.result.patterns import expected, pattern_variables, predicted, recorded_pattern
+from cyclestrain.result.patterns import expected, pattern_variables, pixel_noise, predicted, recorded_pattern
 from cyclestrain.result.provenance import origin, provenance
 from cyclestrain.result.transforms import Transforms, mixture_variables, relative_to
 
@@ -27,6 +27,7 @@ __all__ = [
     "mixture_variables",
     "origin",
     "pattern_variables",
+    "pixel_noise",
     "predicted",
     "principal",
     "profile",

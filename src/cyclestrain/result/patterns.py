@@ -19,10 +19,12 @@ from cyclestrain.pattern import Dictionary, Entry, Priors, Probe, expected_image
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["expected", "pattern_variables", "predicted", "recorded_pattern", "stored_entries"]
+__all__ = ["expected", "pattern_variables", "pixel_noise", "predicted", "recorded_pattern", "stored_entries"]
 
 PAIRS = np.triu_indices(4)
 """Elements of a covariance of ``(yy, yx, xy, xx)`` that are stored: its upper triangle, row by row."""
+LEAST_EXPECTED = 0.05
+"""Least expected counts of a pixel for its noise: below, single electrons would stand out like faults."""
 
 
 def stacked(arrays: list[FloatArray], fill: float = np.nan) -> FloatArray:
@@ -277,3 +279,18 @@ def expected(maps: xr.Dataset, scan: Scan, ry: int, rx: int) -> xr.DataArray:
         outer = np.hypot(*(affine @ entry.reflections.T)).max() + entry.probe.half
         image = np.where(good & (radii >= inner) & (radii <= outer), counts + pedestal, np.nan)
     return pattern.copy(data=image).rename("expected")
+
+
+def pixel_noise(maps: xr.Dataset, counts: FloatArray) -> FloatArray:
+    """Standard deviation of every pixel where the model expects some counts, shape ``(qy, qx)``.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    counts
+        What `expected` gives, in the values of the file.
+    """
+    calibration = json.loads(maps.attrs["calibration"])
+    above = np.maximum(counts - float(calibration["pedestal"]), LEAST_EXPECTED)
+    return np.asarray(np.sqrt(float(calibration["noise_scale"]) * above))
