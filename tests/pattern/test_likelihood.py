@@ -11,6 +11,7 @@ from cyclestrain.affine import reciprocal, rotation
 from cyclestrain.data import FloatArray
 from cyclestrain.pattern import Entry, PatternFit, Priors, Start, gather, predicted_positions, refine
 from cyclestrain.pattern.elimination import N_PARAMETERS
+from cyclestrain.pattern.reflection import N_LOCAL, N_PLAIN, Window, add_contrast, contrast_modes
 from laws import expected_counts, made_up_entry, numerical_jacobian, ring_of_reflections, start_of
 
 SHAPE = (73, 80)
@@ -364,3 +365,18 @@ def test_a_fit_without_a_covariance_shares_nothing_and_stops_no_other(entry: Ent
     shared = replace(found, covariance=covariance).shared
     assert shared[0] == 0.0
     assert shared[1] == found.shared[1] > 0.0
+
+
+def test_modes_of_contrast_are_drawn_as_they_are_fitted() -> None:
+    """What `expected` draws and what the compiled fit adds to a disk: neither may swap rows and columns."""
+    rng = np.random.default_rng(3)
+    rows, columns = rng.uniform(-4, 4, (2, 40)).astype(np.float32)
+    grid = np.stack([rows, columns, 0 * rows, 0 * rows, 0 * rows + 1])
+    fy, fx, radius = 0.3, -0.2, 3.7
+    drawn = contrast_modes((rows - fy) / radius, (columns - fx) / radius)
+    for m, mode in enumerate(drawn):
+        local, shape = np.zeros(N_LOCAL), np.ones((3, 40), np.float32)
+        local[N_PLAIN + m] = 1.0
+        window = Window(grid, shape, np.zeros((13, 40), np.float32), np.zeros(10, np.float32), grid)
+        add_contrast(window, local, fy, fx, radius, N_LOCAL)
+        np.testing.assert_allclose(shape[0], 1 + mode, atol=1e-5)
