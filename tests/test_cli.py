@@ -350,6 +350,9 @@ def test_alone_it_shows_the_three_things_people_do(capsys: pytest.CaptureFixture
         (["map", "scan.h5", "--roi", "0:4,0:4"], "--scan-roi (positions) or --detector-roi (pixels)"),
         (["map", "scan.h5", "--center=3"], "--centre here"),
         (["show", "a.nc", "--width", "wide"], '--width takes a number, not "wide"'),
+        (["show", "a.nc", "--dpi", "99.5"], '--dpi takes a whole number, not "99.5"'),
+        (["map", "scan.h5", "--seed", "1.5"], '--seed takes a whole number, not "1.5"'),
+        (["map", "scan.h5", "--scan", "8.5", "8"], '--scan takes a whole number, not "8.5"'),
         (["map", "scan.h5", "--scan-rotation", "left"], '--scan-rotation takes a number or auto, not "left"'),
     ],
 )

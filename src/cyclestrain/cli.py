@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from pathlib import Path
 from types import NoneType, SimpleNamespace
 from typing import Annotated, Any, Literal, Unpack, get_args, get_origin, get_type_hints
 
-from cyclopts import App, CoercionError, CycloptsError, Group, Parameter, UnknownOptionError
+from cyclopts import App, CoercionError, CycloptsError, Group, Parameter, UnknownOptionError, convert
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from cyclestrain import api
 from cyclestrain.errors import CyclestrainError, printable
@@ -96,11 +98,28 @@ def _flat(function: Callable[..., Any], hints: dict[str, Any]) -> Iterator[tuple
     for name, parameter in inspect.signature(function).parameters.items():
         if get_origin(hints[name]) is Unpack:  # the keywords of a group of settings
             (group,) = get_args(hints[name])
+            types = get_type_hints(group)
             for option, field in GROUPS[group].model_fields.items():
                 keyword = inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=field.default)
-                yield keyword, group.__annotations__[option]
+                yield keyword, types[option]
         elif name not in ("progress", "reading"):
             yield parameter, hints[name]
+
+
+def _whole_numbers(annotation: Any) -> bool:
+    """Whether an option takes nothing but whole numbers."""
+    inner = [
+        kind for kind in get_args(annotation) if kind not in (NoneType, Ellipsis) and not isinstance(kind, FieldInfo)
+    ]
+    return all(map(_whole_numbers, inner)) if inner else annotation is int
+
+
+def _whole(kind: Any, tokens: Sequence[Any]) -> Any:
+    """Convert what was typed to whole numbers; left to itself, the parser rounds 1.5."""
+    for token in tokens:
+        if not re.fullmatch(r"[+-]?\d+", token.value):
+            raise CoercionError(token=token, target_type=int)
+    return convert(kind, tokens)
 
 
 def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> inspect.Parameter:
@@ -114,6 +133,8 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
     if kind is inspect.Parameter.KEYWORD_ONLY:
         read = parameter.name in ReadSettings.model_fields
         spelling["group"] = READING if read else EXPERT if parameter.name in EXPERTS else SET
+    if _whole_numbers(annotation):
+        spelling["converter"] = _whole
     if parameter.name == "estimate":  # one of its choices is to name none, which a list of choices cannot show
         spelling["show_choices"] = False
     if parameter.name == "output":

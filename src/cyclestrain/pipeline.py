@@ -21,7 +21,7 @@ from cyclestrain.calibration import (
     measure_scan_geometry,
 )
 from cyclestrain.context import smooth
-from cyclestrain.data import Block, BoolArray, Calibration, Doubt, Fields, Scan
+from cyclestrain.data import Block, BoolArray, Calibration, Doubt, Fields, FloatArray, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields, with_doubts
 from cyclestrain.io import fingerprint, sample_mask
@@ -44,7 +44,6 @@ from cyclestrain.storage import RunFolder
 from cyclestrain.strain import (
     Ellipse,
     Wanted,
-    check_known,
     lattices_text,
     measure_ellipse,
     parse_known,
@@ -86,8 +85,7 @@ def map_scan(
     """
     wanted, within = _wanted(scan, settings), sample_mask(settings.sample, scan.scan_shape)
     source, knowledge = prepare(scan, settings, progress, run=run, material=model.material if model else None)
-    if wanted.kind == "known":
-        _check_known(scan, settings, knowledge, wanted)
+    wanted.check(_undistorted_bases(scan, settings, knowledge))
     geometry = scan_geometry(source, settings, knowledge.calibration, within)
     progress.note(geometry.text)
     encode, log = None, None
@@ -228,11 +226,10 @@ def _encoder(
     return partial(encode_block, network=trained.network), trained.log
 
 
-def _check_known(scan: Scan, settings: MapSettings, knowledge: Knowledge, wanted: Wanted) -> None:
-    """Refuse known lattices that no entry is now, not after the fit."""
+def _undistorted_bases(scan: Scan, settings: MapSettings, knowledge: Knowledge) -> FloatArray:
+    """Basis of every entry without the distortion that is known before the fit, shape ``(entry, 2, 2)``."""
     distortion = Ellipse.of_pixels(scan.pixel_ratio).matrix @ Ellipse.given(*(settings.ellipse or (1.0, 0.0))).matrix
-    bases = np.stack([np.linalg.solve(distortion, entry.basis) for entry in knowledge.dictionary.entries])
-    check_known(bases, wanted.lattices, None if wanted.region is not None else wanted.pixel)
+    return np.stack([np.linalg.solve(distortion, entry.basis) for entry in knowledge.dictionary.entries])
 
 
 def _check_found(fields: Fields, scan: Scan) -> None:

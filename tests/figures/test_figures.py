@@ -16,13 +16,23 @@ from cyclestrain.errors import InputError, OutputError
 from cyclestrain.figures import dictionary_figure, save_figures, strain_figure, training_figure
 from cyclestrain.figures.accuracy_maps import compare
 from cyclestrain.figures.dictionary_view import probe_radius, radial_profile
-from cyclestrain.figures.fields import STRAINS, component_map, period_map, periods_deg, strain_axes_angle
+from cyclestrain.figures.fields import (
+    COMPONENTS,
+    SIGMA,
+    STRAINS,
+    class_names,
+    component_map,
+    period_map,
+    periods_deg,
+    strain_axes_angle,
+)
 from cyclestrain.figures.figures import accuracy_figure, uncertainty_figure
 from cyclestrain.figures.line_profiles import runs
 from cyclestrain.figures.maps import CYCLIC, DIVERGING, edge_segments
 from cyclestrain.figures.panels import spread_note
 from cyclestrain.network.log import Epoch, TrainingLog
 from cyclestrain.network.losses import LossWeights
+from cyclestrain.settings import ShowSettings
 from figures import synthetic
 
 SHAPES = [(48, 48), (40, 120), (90, 20), (3, 2), (1, 1), (2, 300)]
@@ -63,6 +73,26 @@ def test_a_line_scan_becomes_four_profiles(shape: tuple[int, int], tmp_path: Pat
     assert np.isnan(line[:3]).all()
     np.testing.assert_allclose(line[3:], 100 * ds["exx"].values.ravel()[3:])
     render(figure, tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (64, 1)])
+def test_a_line_scan_is_drawn_as_asked_for(shape: tuple[int, int], tmp_path: Path) -> None:
+    look = ShowSettings(maps=("exx", "rotation", "exx_sigma"), width=85, font=8, limit=1.0)
+    figure = strain_figure(synthetic.smooth(shape), look=look)
+    profiles = [axes for axes in figure.axes if axes.lines and axes.get_label()]
+    titles = [axes.get_label() for axes in profiles]
+    assert titles == [STRAINS[0].label, COMPONENTS[3].label, f"{SIGMA} of {STRAINS[0].label}"]
+    assert [bool(axes.collections) for axes in profiles] == [True, True, False]  # no band about an uncertainty
+    assert profiles[0].get_ylim() == (-1, 1)
+    assert figure.get_figwidth() * 25.4 == pytest.approx(85)
+    render(figure, tmp_path)
+
+
+def test_the_legend_of_classes_names_what_they_are() -> None:
+    ds = synthetic.smooth().assign_attrs(phases="Si [110]; Ge [110]", symmetry=[2, 2])
+    assert class_names(ds) == ("0 Si [110]", "1 Ge [110]")
+    words = [text.get_text() for text in uncertainty_figure(ds).texts]
+    assert [word for word in words if word.startswith("0 Si [110]: ")]
 
 
 def test_maps_show_percent_and_degrees_in_the_layout_of_the_scan() -> None:

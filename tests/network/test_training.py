@@ -121,7 +121,7 @@ def test_the_table_has_a_row_for_every_epoch_and_fits_a_terminal() -> None:
     notes = Notes()
     log = train(COURSE, DICTIONARY, settings=TINY, shape=SHAPE, progress=notes).log
     assert [line.split()[0] for line in log.table()] == ["epoch", "1", "2", "3"]
-    assert notes.notes[:4] == [log.heading, *(log.row(i) for i in range(3))]
+    assert notes.notes[:5] == [log.key, log.heading, *(log.row(i) for i in range(3))]
     data = log.dataset()
     assert set(data) == {"held_out", "mask_radius", *(field.name for field in fields(LossWeights))}
     assert {"inverse", "choice"} <= set(data) & set(log.heading.split())

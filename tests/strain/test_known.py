@@ -15,7 +15,6 @@ from cyclestrain.errors import InputError
 from cyclestrain.strain import (
     Reference,
     Wanted,
-    check_known,
     parse_known,
     parse_reference,
     pick_reference,
@@ -234,7 +233,8 @@ def test_few_lattices_pass_for_silicon_by_chance() -> None:
         basis = np.array([[0.0, np.sin(angle)], [1.0, np.cos(angle)]]) * (1.0, rng.uniform(1, 1.8)) * rng.uniform(2, 8)
         for sigma in passed:
             try:
-                check_known(basis[None], silicon, None if sigma is None else (1.0, sigma))
+                pixel = None if sigma is None else (1.0, sigma)
+                Wanted("known", lattices=silicon, pixel=pixel).check(basis[None])
                 passed[sigma] += 1
             except InputError:
                 pass

@@ -10,7 +10,14 @@ import pytest
 from cyclestrain.affine import left_polar, reciprocal, rotation, symmetric
 from cyclestrain.data import AffineField, FloatArray
 from cyclestrain.errors import InputError
-from cyclestrain.strain import Ellipse, Wanted, grain_rotation, measure_ellipse, pick_reference, relative_strain
+from cyclestrain.strain import (
+    Ellipse,
+    Wanted,
+    grain_rotation,
+    measure_ellipse,
+    pick_reference,
+    relative_strain,
+)
 from cyclestrain.strain import strain_in_grains as strained
 from laws import one_class_field
 
@@ -124,5 +131,5 @@ class TestOfAnotherClass:
 
     def test_a_class_that_is_not_there(self) -> None:
         field, bases = self.layered(4, 0.02, 0.0)
-        with pytest.raises(InputError, match="there are 2 classes"):
+        with pytest.raises(InputError, match="there are the classes 0 to 1"):
             pick_reference(field, Wanted("class", entry=2), bases)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from cyclestrain.data import BoolArray, Doubt, FloatArray
 from cyclestrain.errors import InputError
-from cyclestrain.figures.fields import period_map, periods_deg, usable
+from cyclestrain.figures.fields import class_names, period_map, periods_deg, usable
 from cyclestrain.figures.ranges import ColourScale, nice_ceiling, rotation_scale, sequential_scale, symmetric_scale
 from cyclestrain.result import principal
 
@@ -214,8 +214,7 @@ def _scale(maps: xr.Dataset, quantity: Quantity, values: FloatArray, sigma: Floa
 def _categories(maps: xr.Dataset, quantity: Quantity) -> Shown:
     if quantity.kind == "class":
         labels = _plain(maps, "class").astype(int)
-        n = int(max(labels.max(initial=0) + 1, np.atleast_1d(maps.attrs.get("symmetry", 1)).size))
-        values, names = np.where(labels >= 0, labels, np.nan), tuple(f"class {k}" for k in range(n))
+        values, names = np.where(labels >= 0, labels, np.nan), tuple(f"class {name}" for name in class_names(maps))
     else:
         values, names = _doubts(_plain(maps, "doubt").astype(np.int64))
     values = _blank(maps, quantity.name, values)

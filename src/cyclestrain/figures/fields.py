@@ -19,6 +19,7 @@ __all__ = [
     "SIGMA",
     "STRAINS",
     "Component",
+    "class_names",
     "component_map",
     "masked_map",
     "no_reference",
@@ -79,6 +80,20 @@ def usable(ds: xr.Dataset) -> NDArray[np.bool_]:
         if name in ds:
             mask &= ds[name].values.astype(bool)
     return mask
+
+
+def class_names(ds: xr.Dataset) -> tuple[str, ...]:
+    """Name of every class: its number, and the structure that it is where strain is relative to known lattices.
+
+    Parameters
+    ----------
+    ds
+        A result.
+    """
+    labels = np.asarray(ds["class"].values)
+    n = max(int(labels.max(initial=0)) + 1, len(np.atleast_1d(ds.attrs.get("symmetry", [1]))))
+    known = str(ds.attrs["phases"]).split("; ") if ds.attrs.get("phases") else []
+    return tuple(f"{k} {known[k]}" if k < len(known) else str(k) for k in range(n))
 
 
 def masked_map(ds: xr.Dataset, name: str, factor: float = 1.0) -> Map:

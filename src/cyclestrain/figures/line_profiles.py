@@ -1,29 +1,28 @@
-"""Figure of a line scan: four profiles with their uncertainty bands instead of maps."""
+"""Figure of a line scan: profiles with their uncertainty bands instead of maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from cyclestrain.figures.fields import COMPONENTS, component_map, reference_mask, scan_step
+from cyclestrain.figures.fields import Map, reference_mask, scan_step
 from cyclestrain.figures.maps import BLANK, HATCH, draw_histogram
-from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, PAGE_WIDTH, Box, Page
-from cyclestrain.figures.panels import MARGIN, Panel, draw_header, panel_title
+from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, Box, Page
+from cyclestrain.figures.panels import MARGIN, NARROW, Panel, draw_header, panel_title
 
-__all__ = ["is_line", "profile_figure", "runs"]
+__all__ = ["is_line", "profile_page", "runs"]
 
 SHORTEST_LINE = 5
 """Least number of positions of a line scan."""
-TOP, AXIS_BAND, PROFILE_WIDTH, PROFILE_HEIGHT, GAP = 20.0, 9.0, 142.0, 22.0, 7.0
+TOP, AXIS_BAND, PROFILE_HEIGHT, GAP = 20.0, 9.0, 22.0, 7.0
 """Sizes and gaps of the layout, millimetres."""
-LEFT = MARGIN + 5.0
+LEFT, BESIDE = MARGIN + 5.0, 29.0
+"""What is left of the profiles, and right of them for the histograms, millimetres."""
 REFERENCE = "#dbe7d5"
 """Colour of the reference region."""
 
@@ -59,7 +58,9 @@ def _draw_profile(axes: Axes, panel: Panel, sigma: NDArray[np.float64] | None, s
     axes.set(xlim=(-0.5 * step, (values.size - 0.5) * step), ylim=(panel.scale.low, panel.scale.high))
 
 
-def profile_figure(ds: xr.Dataset, panels: Sequence[Panel], estimate: Literal["", "raw"], description: str) -> Figure:
+def profile_page(
+    ds: xr.Dataset, panels: Sequence[Panel], bands: Sequence[Map | None], description: str, page_width: float
+) -> Page:
     """Draw profiles along a line scan; bands are one stated standard deviation, green marks the reference.
 
     Parameters
@@ -67,29 +68,30 @@ def profile_figure(ds: xr.Dataset, panels: Sequence[Panel], estimate: Literal[""
     ds
         A result of one row or one column.
     panels
-        Maps of the components in the order of `COMPONENTS`.
-    estimate
-        ``""`` for the best estimate, ``"raw"`` for each pattern alone.
+        What is drawn under each other.
+    bands
+        Uncertainty of each, in its unit; None for no band.
     description
         Text under the title.
+    page_width
+        Width of the page, millimetres.
     """
-    page = Page(TOP + len(panels) * PROFILE_HEIGHT + (len(panels) - 1) * GAP + AXIS_BAND)
+    page = Page(TOP + len(panels) * PROFILE_HEIGHT + (len(panels) - 1) * GAP + AXIS_BAND, page_width)
     draw_header(page, ds, description.replace("outlined", "green"))
     step = scan_step(ds)
     reference = reference_mask(ds).ravel()
-    box = Box(LEFT, TOP, PROFILE_WIDTH, PROFILE_HEIGHT)
-    for index, (panel, component) in enumerate(zip(panels, COMPONENTS, strict=True)):
-        name = "_".join(part for part in (component.name, estimate, "sigma") if part)
-        sigma = component_map(ds, component, estimate, "sigma").filled(np.nan).ravel() if name in ds else None
+    box = Box(LEFT, TOP, page_width - LEFT - BESIDE, PROFILE_HEIGHT)
+    for index, (panel, band) in enumerate(zip(panels, bands, strict=True)):
         axes = page.axes(box)
         axes.set_label(panel.title)
         panel_title(page, box, index, panel.title)
         note = panel.note.replace("\n", ", ")
-        page.text(box.right, box.top - 1, note, size=NOTE_SIZE, color=MUTED, ha="right", va="baseline")
+        right = box.right if page_width >= NARROW else page_width - MARGIN
+        page.text(right, box.top - 1, note, size=NOTE_SIZE, color=MUTED, ha="right", va="baseline")
         _draw_spans(axes, step.value, np.ma.getmaskarray(panel.values).ravel(), reference)
-        _draw_profile(axes, panel, sigma, step.value)
+        _draw_profile(axes, panel, None if band is None else band.filled(np.nan).ravel(), step.value)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 4, 5, 10]))
-        side = page.axes(box.beside(2.0, PAGE_WIDTH - MARGIN - box.right - 2.0))
+        side = page.axes(box.beside(2.0, BESIDE - MARGIN - 2.0))
         draw_histogram(side, panel.values, panel.scale, upright=True)
         if index < len(panels) - 1:
             axes.set_xticklabels([])
@@ -97,4 +99,4 @@ def profile_figure(ds: xr.Dataset, panels: Sequence[Panel], estimate: Literal[""
             unit = "" if step.unit == "positions" else f" ({step.unit})"
             axes.set_xlabel(f"position{unit}", size=NOTE_SIZE, labelpad=1)
         box = box.below(GAP, PROFILE_HEIGHT)
-    return page.figure
+    return page

@@ -24,7 +24,7 @@ from cyclestrain.figures.fields import (
     scan_step,
     wrap_map,
 )
-from cyclestrain.figures.line_profiles import is_line, profile_figure
+from cyclestrain.figures.line_profiles import is_line, profile_page
 from cyclestrain.figures.maps import SEQUENTIAL, UNCERTAINTY, colours_of, draw_scale_bar, named_colours, outline, shade
 from cyclestrain.figures.page import PAGE_WIDTH, TEXT_SIZE, Page
 from cyclestrain.figures.panels import Panel, draw_header, draw_panel, plan_grid, spread_note
@@ -87,7 +87,7 @@ def _outlined(ds: xr.Dataset) -> str:
     classes = list(reference_masks(ds))
     if len(classes) < 2:
         return " (outlined)" if classes else ""
-    return f" ({', '.join(f'class {k} {name}' for (name, _), k in zip(OUTLINES, classes, strict=False))})"
+    return f" ({', '.join(f'class {k} {line}' for (line, _), k in zip(OUTLINES, classes, strict=False))})"
 
 
 def _sigma(ds: xr.Dataset, component: Component, estimate: Estimate) -> float | None:
@@ -106,6 +106,15 @@ def _notes(ds: xr.Dataset, component: Component, estimate: Estimate, values: Map
     if (typical := _sigma(ds, component, estimate)) is not None:
         lines.append(f"{SIGMA} {format_number(typical, typical)} {component.unit}".replace(" °", "°"))
     return "\n".join(part for part in lines if part)
+
+
+def _bands(ds: xr.Dataset, estimate: Estimate, look: ShowSettings) -> list[Map | None]:
+    """Uncertainty of every profile that is wanted, None where it is not known or is itself what is drawn."""
+    bands: list[Map | None] = []
+    for name in look.maps:
+        known = "_".join(part for part in (name, estimate, "sigma") if part) in ds
+        bands.append(component_map(ds, _component(name), estimate, "sigma") if known else None)
+    return bands
 
 
 def _component(name: str) -> Component:
@@ -183,11 +192,13 @@ def strain_figure(
         If a map, or a colour map, is not known.
     """
     look = look or ShowSettings()
-    if is_line((ds.sizes["ry"], ds.sizes["rx"])):
-        four = look.model_copy(update={"maps": tuple(component.name for component in COMPONENTS)})
-        return profile_figure(ds, _panels(ds, estimate, coverage, four), estimate, describe(ds, estimate))
     panels = _panels(ds, estimate, coverage, look)
     larger = look.font / TEXT_SIZE  # a page of that much less width is drawn, and enlarged with its text
+    if is_line((ds.sizes["ry"], ds.sizes["rx"])):
+        width = look.width / larger
+        page = profile_page(ds, panels, _bands(ds, estimate, look), describe(ds, estimate, width), width)
+        page.enlarge(larger)
+        return page.figure
     grid = plan_grid((ds.sizes["ry"], ds.sizes["rx"]), len(panels), note_lines=2, page_width=look.width / larger)
     page = Page(grid.page_height, grid.page_width)
     draw_header(page, ds, describe(ds, estimate, grid.page_width))

@@ -14,6 +14,7 @@ from cyclestrain.figures.fields import (
     STRAINS,
     Component,
     Map,
+    class_names,
     component_map,
     masked_map,
     no_reference,
@@ -66,10 +67,9 @@ def _share(mask: NDArray[np.bool_]) -> str:
 
 def _class_panel(ds: xr.Dataset) -> Panel:
     labels = np.asarray(ds["class"].transpose("ry", "rx").values, dtype=np.float64)
-    n = max(int(labels.max()) + 1, len(np.atleast_1d(ds.attrs.get("symmetry", [1]))), 1)
     values: Map = np.ma.masked_where(labels < 0, labels)
-    names = tuple(f"{entry}: {_share(labels == entry)}" for entry in range(n))
-    return Panel("class", values, categorical_scale(n), class_colours(n), categories=names)
+    names = tuple(f"{name}: {_share(labels == entry)}" for entry, name in enumerate(class_names(ds)))
+    return Panel("class", values, categorical_scale(len(names)), class_colours(len(names)), categories=names)
 
 
 def _status_panel(ds: xr.Dataset) -> Panel:

@@ -66,6 +66,16 @@ class TrainingLog:
         return self.epochs[self.best]
 
     @property
+    def key(self) -> str:
+        """Sentence that says what the columns of the table are."""
+        terms = [name for name in self.epochs[0].terms if name in _TOLD]
+        names = [name if _ABOUT[name][0] == name else f"{name} ({_ABOUT[name][0]})" for name in terms]
+        return (
+            "every epoch: deviance per pixel of patterns held out (the epoch with the least is kept), radius of "
+            f"the masks, and of the loss, in nats per pattern, {', '.join(names)}"
+        )
+
+    @property
     def heading(self) -> str:
         """First line of the table, with the names of the columns."""
         names = "".join(f"{name:>{_width(name)}}" for name in self.epochs[0].terms if name in _TOLD)

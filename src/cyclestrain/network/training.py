@@ -168,6 +168,7 @@ def _epoch(
 def _tell(log: TrainingLog, index: int, weights: LossWeights, task: Task, progress: Progress) -> None:
     """Add a row to the table, and show the terms that weigh most beside the bar."""
     if index == 0:
+        progress.note(log.key)
         progress.note(log.heading)
     progress.note(log.row(index))
     terms = log.epochs[index].terms

@@ -11,7 +11,7 @@ from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
 from cyclestrain.strain.known import KnownLattice, lattices_text, parse_known, stored_lattices
 from cyclestrain.strain.maps import relative_strain, turn_axes
-from cyclestrain.strain.matching import check_known, pixel_size
+from cyclestrain.strain.matching import pixel_size
 from cyclestrain.strain.reference import Reference
 from cyclestrain.strain.same_crystal import Lattices, is_same_crystal, is_same_lattice, same_crystal
 
@@ -23,7 +23,6 @@ __all__ = [
     "Reference",
     "Wanted",
     "agreeing_neighbours",
-    "check_known",
     "dilation",
     "grain_rotation",
     "is_same_crystal",

@@ -14,7 +14,7 @@ from cyclestrain.io import is_mask, parse_mask
 from cyclestrain.strain.coherence import coherent_regions
 from cyclestrain.strain.known import KnownLattice
 from cyclestrain.strain.lattices import LEAST_FOLD, carried_over, ideal_reference
-from cyclestrain.strain.matching import known_reference
+from cyclestrain.strain.matching import check_known, known_reference
 from cyclestrain.strain.reference import Reference, measure_reference
 
 __all__ = ["Wanted", "parse_reference", "pick_reference", "without_reference"]
@@ -44,6 +44,20 @@ class Wanted:
     entry: int = 0
     lattices: tuple[KnownLattice, ...] = ()
     pixel: tuple[float, float] | None = None
+
+    def check(self, bases: FloatArray) -> None:
+        """Refuse at once what entries with these bases, shape ``(entry, 2, 2)``, cannot be; regions are judged later.
+
+        Raises
+        ------
+        InputError
+            If there is no such class, or no entry is any of the known lattices.
+        """
+        if self.kind == "known":
+            check_known(bases, self.lattices, None if self.region is not None else self.pixel)
+        elif self.kind == "class" and self.entry >= len(bases):
+            there = "is only class 0" if len(bases) == 1 else f"are the classes 0 to {len(bases) - 1}"
+            raise InputError(f'--reference "class {self.entry}": there {there} here; choose one that is there')
 
 
 def parse_reference(
@@ -111,6 +125,7 @@ def pick_reference(field: AffineField, wanted: Wanted, bases: FloatArray | None 
     if wanted.kind == "known":
         return known_reference(field, np.asarray(bases), wanted.lattices, wanted.pixel, wanted.region)
     if wanted.kind == "class":
+        wanted.check(np.asarray(bases))
         return _of_class(field, wanted.entry, np.asarray(bases))
     if wanted.region is None:
         mask, words = _largest_areas(field), "the largest coherent area"
@@ -180,9 +195,6 @@ def _ideal(field: AffineField, bases: FloatArray) -> Reference:
 
 
 def _of_class(field: AffineField, entry: int, bases: FloatArray) -> Reference:
-    n = len(field.operators)
-    if entry >= n:
-        raise InputError(f'--reference "class {entry}": there are {n} classes here, counted from 0; choose one of them')
     reference = measure_reference(field, _largest_areas(field) & (field.label == entry))
     if not reference.mask.any():
         raise InputError(f'--reference "class {entry}": no position of that class is valid; choose another')

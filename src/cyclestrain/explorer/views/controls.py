@@ -23,6 +23,7 @@ from cyclestrain.explorer.opened import Opened
 from cyclestrain.explorer.quantities import QUANTITIES, available
 from cyclestrain.explorer.session import OTHER, VIRTUAL
 from cyclestrain.explorer.views.theme import SHEET
+from cyclestrain.figures.fields import class_names
 
 __all__ = ["BRIGHTNESSES", "DEFAULT_WIDTH", "MAP_DRAGS", "PATTERN_DRAGS", "Controls"]
 
@@ -77,7 +78,7 @@ class Controls:
         self.class_numbers = (
             sorted({int(k) for k in opened.maps["class"].values.ravel()}) if "class" in opened.maps else []
         )
-        labels = [f"class {k}" if k >= 0 else "no class" for k in self.class_numbers]
+        labels = [f"class {class_names(opened.maps)[k]}" if k >= 0 else "no class" for k in self.class_numbers]
         self.classes = _made(
             CheckboxButtonGroup, "classes", labels=labels, active=list(range(len(labels))), visible=len(labels) > 1
         )
