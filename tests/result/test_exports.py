@@ -64,6 +64,12 @@ def test_hyperspy_files_are_read_by_its_own_reader_and_ours(tmp_path, result, ki
     assert signal["metadata"]["cyclestrain"]["seed"] == 3
 
 
+@pytest.mark.parametrize("mirrored", [0, 1])
+def test_py4dstem_is_told_of_a_mirrored_scan(tmp_path, result, mirrored):
+    with h5py.File(written(tmp_path, result.assign_attrs(scan_mirrored=mirrored), "py4dstem")) as file:
+        assert bool(file["strain_map_root/metadatabundle/calibration/QR_flip"][()]) == bool(mirrored)
+
+
 def test_py4dstem_swaps_the_names_and_keeps_the_numbers(tmp_path, result):
     with h5py.File(written(tmp_path, result, "py4dstem")) as file:
         group = file["strain_map_root/strain_map"]

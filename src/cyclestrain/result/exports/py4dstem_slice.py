@@ -51,7 +51,7 @@ def write_py4dstem(channels: Channels, path: Path, notes: tuple[str, ...]) -> No
         "R_pixel_units": step.unit if step else "pixels",
         "Q_pixel_size": 1.0,
         "Q_pixel_units": "pixels",
-        "QR_flip": False,
+        "QR_flip": bool(channels.attributes.get("scan_mirrored", False)),
     }
     with new_hdf5(path) as file:
         file.attrs.update(
