@@ -240,3 +240,11 @@ def test_names_in_a_file_do_not_steer_the_terminal(tmp_path: Path, capsys: pytes
         assert "\x1b[31m.npy" not in said
         assert "\nerror: all is well" not in said
     assert "caf\\xe9 \\x1b[31m.npy" in said
+
+
+def test_an_empty_array_of_boundless_axes_is_refused(tmp_path: Path) -> None:
+    """NumPy makes no array of shape (0, 2**31 - 1, 2**31 - 1, 16), although it is empty."""
+    header = repr({"descr": "<u2", "fortran_order": False, "shape": (0, 2**31 - 1, 2**31 - 1, 16)}).encode() + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + b"12")
+    with pytest.raises(InputError, match="is empty"):
+        read(tmp_path / "a.npy")

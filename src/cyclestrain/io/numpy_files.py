@@ -70,8 +70,8 @@ def _map(path: Path, header: _Header, name: str, offset: int, available: int) ->
             f"{name} is truncated: shape {header.shape} of {header.dtype} needs {header.n_bytes} bytes, "
             f"{max(available, 0)} are there; copy it again"
         )
-    if header.n_bytes == 0:
-        return Loaded(np.empty(header.shape, header.dtype))
+    if 0 in header.shape:  # beside axes that may be too large for any array of NumPy
+        raise InputError(f"{name} is empty: one axis of {header.shape} has size 0; check how it was written")
     return Loaded(Plain(path.absolute(), offset, header.dtype, header.shape, "F" if header.fortran_order else "C"))
 
 
