@@ -36,10 +36,11 @@ for name, result in (("with the model", maps), ("alone", alone)):
     )
 
 # %%
-# In a shell, for a night of scans::
-#
-#     for scan in *.mib; do
-#         cyclestrain map "$scan" --model model.safetensors -o "${scan%.mib}.nc"
-#     done
-#
-# A run that was killed goes on where it was when its command is repeated.
+# A whole night goes into a folder, with a table of what became of each scan. On the command line:
+# ``cyclestrain map night/*.mib -o maps/ --model model.safetensors``. A scan that cannot be mapped stops nobody, and the
+# same command again does only what is missing.
+
+batch = cs.map_many([folder / "clear.h5", folder / "noisy.h5"], folder / "maps", model=folder / "model.safetensors")
+print(str(batch).replace(f"{folder}/", ""))
+again = cs.map_many([folder / "clear.h5", folder / "noisy.h5"], folder / "maps", model=folder / "model.safetensors")
+print([row.state for row in again.summaries])

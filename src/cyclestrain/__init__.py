@@ -17,7 +17,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, report, show, simulate
+    from cyclestrain.api import (
+        benchmark,
+        demo,
+        explore,
+        export,
+        fit,
+        info,
+        load,
+        map,
+        map_many,
+        report,
+        show,
+        simulate,
+    )
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -46,6 +59,7 @@ __all__ = [
     "info",
     "load",
     "map",
+    "map_many",
     "read",
     "report",
     "show",
@@ -71,6 +85,7 @@ _HOME = {
     "info": "api",
     "load": "api",
     "map": "api",
+    "map_many": "api",
     "read": "io",
     "report": "api",
     "show": "api",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import os
 import re
 import sys
@@ -24,8 +23,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cyclestrain import api
-from cyclestrain.errors import CyclestrainError, printable
-from cyclestrain.memory import available_memory
+from cyclestrain.api.failures import in_words
+from cyclestrain.api.scans import is_pattern
+from cyclestrain.errors import InputError, printable
 from cyclestrain.progress import Progress, RichProgress, SilentProgress
 from cyclestrain.settings import FitSettings, MapSettings, ReadOptions, ReadSettings, ShowOptions, ShowSettings
 from cyclestrain.version import __version__
@@ -157,12 +157,21 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
     return parameter.replace(annotation=Annotated[annotation, Parameter(**spelling)], kind=kind)
 
 
-def _command(function: Callable[..., Any], output: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command of `function`; the decorated one gets its arguments, calls it and prints what it returned."""
+def _command(
+    function: Callable[..., Any], output: str = "", several: str = ""
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Make a command of `function`; the decorated one gets its arguments, calls it and prints what it returned.
+
+    `output` explains where it writes to, `several` what several values of its first argument mean. It may return an
+    exit code.
+    """
     hints = get_type_hints(function, localns={**_TYPED, **_RETURNED})
     parameters = [_parameter(parameter, hint, output) for parameter, hint in _flat(function, hints)]
+    if several:
+        first = Annotated[str, Parameter(help=several)]
+        parameters[0] = inspect.Parameter(parameters[0].name, inspect.Parameter.VAR_POSITIONAL, annotation=first)
 
-    def register(command: Callable[..., None]) -> Callable[..., None]:
+    def register(command: Callable[..., int | None]) -> Callable[..., int | None]:
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         command.__doc__ = function.__doc__
@@ -221,14 +230,45 @@ def _simulate(phantom: str = "polycrystal", **options: Any) -> None:
     voice.say(f"wrote {output}", output=output)
 
 
-@_command(api.map, output="File to write; by default SCAN_strain.nc, for a repeated run RESULT_again.nc.")
-def _map(scan: str | None = None, **options: Any) -> None:
+@_command(
+    api.map,
+    output="File to write; by default SCAN_strain.nc, for a repeated run RESULT_again.nc. Of several scans the folder, "
+    "in which a table, summary.csv, is written as well.",
+    several="Files of any vendor or tool, or folders of frames. Several, or a pattern such as '*.mib', are mapped one "
+    "after the other; the same command again does only those without a result.",
+)
+def _map(*scans: str, **options: Any) -> int:
+    if _is_many(scans, options.get("output")):
+        return _map_many(scans, **options)
+    scan = scans[0] if scans else None
     again = f"{Path(options['config']).stem}_again.nc" if options.get("config") else "strain.nc"
     output = options.pop("output", None) or (f"{Path(scan).stem}_strain.nc" if scan else again)
     maps = api.map(scan, output, **options, progress=voice.progress)
     valid, positions = int(maps["valid"].sum()), int(maps["valid"].size)
     text = f"wrote {output}: {valid} of {positions} positions valid"
     voice.say(text, output=output, valid=valid, positions=positions, reference=maps.attrs["reference"])
+    return 0
+
+
+def _is_many(scans: Sequence[str], output: str | None) -> bool:
+    """Whether results go into a folder: there are several scans, or a pattern, or the output is one."""
+    folder = output is not None and (output.endswith(("/", os.sep)) or Path(output).is_dir())
+    return len(scans) > 1 or any(map(is_pattern, scans)) or (folder and bool(scans))
+
+
+def _map_many(scans: Sequence[str], *, output: str | None = None, **options: Any) -> int:
+    if output is None:
+        last = f" (or, if {scans[-1]} is the file to write, -o {scans[-1]})" if scans[-1].endswith(".nc") else ""
+        raise InputError(f"several scans are mapped into a folder; give one, -o maps/{last}")
+    batch = api.map_many(scans, output, **options, progress=voice.progress)
+    done = len(batch.summaries) - len(batch.failed)
+    rows = [summary.row for summary in batch.summaries]
+    text = f"{batch}\n\n{done} of {len(rows)} scans have a result in {batch.folder}, table {batch.table}"
+    voice.say(text, output=str(batch.folder), table=str(batch.table), scans=rows)
+    for summary in batch.failed:
+        names_it = printable(summary.file) in summary.message
+        _fail(summary.message if names_it else f"{printable(summary.file)}: {summary.message}")
+    return FAILED if batch.failed else 0
 
 
 @_command(api.fit, output="Model to write, a .safetensors file; by default SCAN_model.safetensors.")
@@ -319,9 +359,10 @@ def _launch(
         Print one line of JSON instead of sentences, and no progress.
     """
     voice.quiet, voice.json = quiet, json
+    code: int | None = 0
     try:
         if tokens:
-            app(tokens, exit_on_error=False, print_error=False)
+            code = app(tokens, exit_on_error=False, print_error=False)
         else:
             print(WELCOME.format(version=__version__), end="")
         sys.stdout.flush()
@@ -336,9 +377,9 @@ def _launch(
     except Exception as error:
         if debug:
             raise
-        _fail(_in_words(error))
+        _fail(in_words(error))
         return FAILED
-    return 0
+    return code or 0
 
 
 def _close_output() -> None:
@@ -366,24 +407,6 @@ def _kind(annotation: Any) -> str:
         return " or ".join(str(choice) for choice in get_args(annotation))
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
     return " or ".join(map(_kind, kinds)) if kinds else _KINDS.get(annotation, "something else")
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, CyclestrainError):
-        return str(error)
-    if isinstance(error, MemoryError) and _asked(error) <= (available_memory() or math.inf):
-        return "not enough memory; close other programs or use a machine with more"
-    return f"unexpected {type(error).__name__}: {printable(str(error))}; please report it with what --debug prints"
-
-
-def _asked(error: MemoryError) -> int:
-    """Bytes of the array that could not be made, 0 where the error does not say.
-
-    The memory that a run takes is bounded: an array larger than the machine is a fault of the program, and closing
-    other programs makes no room for it.
-    """
-    shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)
-    return 0 if shape is None or dtype is None else math.prod(shape) * int(dtype.itemsize)
 
 
 app.register_install_completion_command(

@@ -65,6 +65,19 @@ def test_a_model_maps_another_dose_as_well_as_the_scan_itself(home: Path, own: x
     assert float(maps["gain"].median()) == pytest.approx(1.0, abs=0.05)
 
 
+def test_many_scans_with_one_model(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["map", str(home / "[ab].h5"), "-o", str(tmp_path / "out"), "--until", "refine"]
+    model = tmp_path / "m.safetensors"
+    shutil.copy(home / "a.safetensors", model)
+    assert cli.main([*command, "--model", str(model)]) == 0
+    alone = cs.map(home / "b.h5", model=home / "a.safetensors", until="refine")
+    xr.testing.assert_equal(cs.load(tmp_path / "out" / "b_strain.nc"), alone)
+    assert cli.main([*command, "--model", str(home / "a.safetensors")]) == 0  # the same model in another place
+    assert capsys.readouterr().out.count("there already") == 2
+    assert cli.main(command) == 1
+    assert "made with another model" in capsys.readouterr().err
+
+
 def test_a_result_remembers_its_model_and_repeats_with_it(home: Path, tmp_path: Path) -> None:
     for name in ("b.h5", "a.safetensors"):
         shutil.copy(home / name, tmp_path)

@@ -8,8 +8,24 @@ from cyclestrain.api.demonstration import Demo, demo
 from cyclestrain.api.exploring import explore
 from cyclestrain.api.fitting import fit
 from cyclestrain.api.inspection import export, info, load, show
+from cyclestrain.api.many import Batch, map_many
 from cyclestrain.api.mapping import map
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
 
-__all__ = ["Demo", "benchmark", "demo", "explore", "export", "fit", "info", "load", "map", "report", "show", "simulate"]
+__all__ = [
+    "Batch",
+    "Demo",
+    "benchmark",
+    "demo",
+    "explore",
+    "export",
+    "fit",
+    "info",
+    "load",
+    "map",
+    "map_many",
+    "report",
+    "show",
+    "simulate",
+]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -35,6 +36,7 @@ __all__ = [
     "Run",
     "check_device",
     "check_network",
+    "files_named",
     "known_model",
     "known_words",
     "mask_words",
@@ -139,10 +141,30 @@ def run_state(
         file=file_state(scan.path),
         settings=settings.model_dump_json(),
         model=model.fingerprint if model else "",
+        files=files_named(settings),
         version=__version__,
     )
     with run_folder(Path(output), key, scan, resume=resume, note=progress.note) as folder:
         yield folder
+
+
+def files_named(settings: LearnSettings) -> str:
+    """Hash of the content of every file that settings name, masks and structures, empty where they name none.
+
+    Parameters
+    ----------
+    settings
+        Of a run.
+    """
+    named = settings.model_dump(include={"mask", "sample", "reference", "known"})
+    texts = [text for value in named.values() for text in ((value,) if isinstance(value, str) else value or ())]
+    digest, found = hashlib.sha256(), False
+    for part in dict.fromkeys(part for text in texts for part in (text, *text.split(","))):
+        with suppress(OSError, ValueError):  # what is no file is said where it is used
+            if Path(part).is_file():
+                digest.update(hashlib.sha256(Path(part).read_bytes()).digest())
+                found = True
+    return digest.hexdigest() if found else ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -16,6 +17,7 @@ from cyclestrain.api.arguments import (
     Run,
     check_device,
     check_network,
+    files_named,
     known_model,
     known_words,
     mask_words,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from cyclestrain.data import PatternSource, Scan
 
-__all__ = ["map"]
+__all__ = ["Job", "asked", "carry_out", "map"]
 
 FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
 OTHER_FILES = (*FIGURES, ".tif", ".tiff", ".csv", ".mat", ".hspy", ".zspy", ".emd", ".txt", ".npy", ".xlsx")
@@ -109,18 +111,35 @@ def map(
     OutputError
         If the output cannot be written.
     """
-    arguments = {
-        **locals(),
-        "model": None if model is None else os.fspath(model),
-        "reference": reference_words(reference),
-        "known": known_words(known),
-        **mask_words(mask=mask, sample=sample),
-    }
-    given = {name: arguments[name] for name in MapSettings.model_fields}
+    job = asked(locals())
     _check_name(output)
-    job = _job(scan, config, given, reading_given(reading, options))
     opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
-    return _map(opened, job, output, force, shown(progress))
+    return carry_out(opened, job, output, force, shown(progress))
+
+
+def asked(arguments: Mapping[str, Any]) -> Job:
+    """What the arguments of `map` ask for, checked.
+
+    Parameters
+    ----------
+    arguments
+        All of them, by name.
+
+    Raises
+    ------
+    InputError
+        If one does not fit, or names a model or a result that cannot be used.
+    """
+    model = arguments["model"]
+    words = {
+        "model": None if model is None else os.fspath(model),
+        "reference": reference_words(arguments["reference"]),
+        "known": known_words(arguments["known"]),
+        **mask_words(mask=arguments["mask"], sample=arguments["sample"]),
+    }
+    given = {name: {**arguments, **words}[name] for name in MapSettings.model_fields}
+    reading = reading_given(arguments["reading"], arguments.get("options", {}))
+    return _job(arguments["scan"], arguments["config"], given, reading)
 
 
 def _check_name(output: PathLike | None) -> None:
@@ -134,7 +153,7 @@ def _check_name(output: PathLike | None) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """What to map and how, and the result whose run is repeated, if one is."""
 
     scan: PathLike | PatternSource | Scan
@@ -150,7 +169,7 @@ def _job(
     config: PathLike | None,
     given: dict[str, Any],
     given_reading: dict[str, Any],
-) -> _Job:
+) -> Job:
     """Check what was given, and fill in what the run of `config` had."""
     settings, reading = validated(MapSettings, given), validated(ReadSettings, given_reading)
     before = None
@@ -166,16 +185,30 @@ def _job(
     check_device(settings.device)
     if settings.until == "network":
         check_network()
-    return _Job(scan, settings, reading, known_model(settings.model, settings, config), config, before)
+    return Job(scan, settings, reading, known_model(settings.model, settings, config), config, before)
 
 
-def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: Progress) -> xr.Dataset:
+def carry_out(scan: Scan, job: Job, output: PathLike | None, force: bool, progress: Progress) -> xr.Dataset:
+    """Map an opened scan and write the result.
+
+    Parameters
+    ----------
+    scan
+        The scan of the job, opened.
+    job
+        What is asked for.
+    output, force
+        File to write, None for none, and whether an existing one is replaced.
+    progress
+        Receiver of stages and notes.
+    """
     import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
-    from cyclestrain.io import contents_of, fingerprint
+    from cyclestrain.io import contents_of, file_state, fingerprint
     from cyclestrain.pipeline import map_scan
     from cyclestrain.result import save_result
 
     known, before = job.model, job.before
+    state, files = file_state(scan.path), files_named(job.settings)  # as they are when the run begins
     if before and before.fingerprint and fingerprint(scan) != before.fingerprint:
         progress.note(_another(scan, job))
     if before and known and before.model_fingerprint not in ("", known.fingerprint):
@@ -184,6 +217,7 @@ def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: 
         result = map_scan(scan, job.settings, progress, folder, model=known.model if known else None)
         contents = contents_of(scan).digest
         result.maps.attrs |= {"reading": job.reading.model_dump_json(), "input_contents": contents}
+        result.maps.attrs |= {"input_state": state, "settings_files": files}
         if known:
             result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}
         if before and before.fingerprint == fingerprint(scan) and before.contents not in ("", contents):
@@ -193,7 +227,7 @@ def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: 
     return result.maps
 
 
-def _another(scan: Scan, job: _Job) -> str:
+def _another(scan: Scan, job: Job) -> str:
     return f"{scan.name} is not the scan that {job.config} was made from: its patterns differ"
 
 

@@ -9,11 +9,15 @@ from cyclestrain.result.file import load_group, load_result, save_result
 from cyclestrain.result.lines import profile
 from cyclestrain.result.patterns import expected, pattern_variables, pixel_noise, predicted, recorded_pattern
 from cyclestrain.result.provenance import origin, provenance
+from cyclestrain.result.summary import Summary, add_to_table, as_table, read_table, summarise
 from cyclestrain.result.transforms import Transforms, mixture_variables, relative_to
 
 __all__ = [
     "MapResult",
+    "Summary",
     "Transforms",
+    "add_to_table",
+    "as_table",
     "assemble",
     "curvature",
     "describe",
@@ -32,7 +36,9 @@ __all__ = [
     "principal",
     "profile",
     "provenance",
+    "read_table",
     "recorded_pattern",
     "relative_to",
     "save_result",
+    "summarise",
 ]
