@@ -76,7 +76,7 @@ class TestSides:
             assert found.like.tolist() == [wanted[c] for c in (sides.position % SHAPE[1]).tolist()]
 
     def test_what_neighbours_share_is_no_doubt_about_a_crystal(self) -> None:
-        """An error that all patterns of a crystal have alike is in its known transform and in the mixture's part of it."""
+        """An error that all patterns of a crystal have is in its known transform and in the part of a mixture alike."""
         field = halves(sigma=1e-3)
         sides = sides_of(replace(field, shared=np.full(SHAPE, 0.99)))
         n = len(sides.position)
