@@ -61,7 +61,8 @@ class TestSides:
         field.affine[5, 5] = np.nan
         sides = sides_of(replace(field, valid=valid))
         assert sides.position.tolist() == [5 * SHAPE[1] + 5]
-        own = sides.candidates(np.array([0]), np.full((1, 2, 2), np.nan), np.array([np.nan]), np.zeros((1, 2)))
+        unknown, nothing = np.full((1, 2, 2), np.nan), np.zeros((1, 2))
+        own = sides.candidates(np.array([0]), unknown, np.array([np.nan]), nothing[:, 0], nothing)
         assert own.label[0, 0] == -1
         assert own.label[0, 1] == 0
 
@@ -71,8 +72,18 @@ class TestSides:
         for turn, wanted in ((0.0, {9: 1, 10: 2}), (0.3, {9: 2, 10: 1}), (0.15, {9: -1, 10: -1})):
             affine = np.broadcast_to(rotation(turn) @ SIXFOLD[4], (len(part), 2, 2))
             nothing = np.zeros((len(part), 2))
-            found = sides.candidates(np.zeros(len(part), int), affine, np.full(len(part), 1e-8), nothing)
+            found = sides.candidates(np.zeros(len(part), int), affine, np.full(len(part), 1e-8), nothing[:, 0], nothing)
             assert found.like.tolist() == [wanted[c] for c in (sides.position % SHAPE[1]).tolist()]
+
+    def test_what_neighbours_share_is_no_doubt_about_a_crystal(self) -> None:
+        """An error that all patterns of a crystal have is in its known transform and in the part of a mixture alike."""
+        field = halves(sigma=1e-3)
+        sides = sides_of(replace(field, shared=np.full(SHAPE, 0.99)))
+        n = len(sides.position)
+        affine, zero = field.affine.reshape(-1, 2, 2)[sides.position], np.zeros((n, 2))
+        found = sides.candidates(np.zeros(n, int), affine, np.full(n, 1e-6), np.full(n, 0.96), zero)
+        there = sides.source >= 0
+        np.testing.assert_allclose((found.uncertainty[:, 1:] / found.uncertainty[:, :1])[there], 0.5)
 
     @pytest.mark.parametrize(("strain", "expected"), [(0.02, set()), (0.06, {9, 10})])
     def test_only_disks_apart_are_two_crystals(self, strain: float, expected: set[int]) -> None:

@@ -64,3 +64,12 @@ def test_a_sharp_step_keeps_its_gain(step: float) -> None:
     errors, z = edge_errors(step, 0.0)
     assert np.sqrt(np.mean(errors**2)) < 0.35
     assert 0.7 < np.sqrt(np.mean(z**2)) < 1.2
+
+
+def test_a_tiny_scan_without_a_blend_beside_its_edge_has_none() -> None:
+    """Where no position beside an edge lies between its sides, their number is not divided by."""
+    for seed in range(4):
+        truth = np.tile(STATE, (1, 6, 1))
+        truth[:, 3:, 1] += 9 * SIGMA[1]
+        truth[:, 2:4, 1] += 40 * SIGMA[1] * np.array([-1.0, 1.0])  # beyond either side
+        assert np.isfinite(smooth(noisy(truth, seed)).covariance).all()

@@ -83,6 +83,10 @@ def test_what_neighbours_share_stays_in_the_uncertainty():
         field = dataclasses.replace(own, covariance=own.covariance / (1 - share), shared=np.full((24, 24), share))
         z.append(errors(smooth(field), flat((24, 24)))[1])
     assert np.std(z) == pytest.approx(1.0, abs=0.1)
+    got = smooth(field)
+    left, given = (np.trace(each.covariance, axis1=2, axis2=3) * each.shared for each in (got, field))
+    np.testing.assert_allclose(left, given, rtol=0.1)
+    assert np.median(got.shared) > 0.7
 
 
 @pytest.mark.parametrize("contrast", [5, 10, 20])

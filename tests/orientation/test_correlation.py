@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.affine import rotation
 from cyclestrain.calibration import Sample, calibrate, draw_sample
-from cyclestrain.data import FloatArray, local_means
+from cyclestrain.data import FloatArray, Scan, local_means
 from cyclestrain.orientation import Alignment, PolarGrid, align, correlations, learn_templates, to_polar
 from cyclestrain.orientation.correlation import peak_significance
 from cyclestrain.settings import MapSettings
@@ -54,6 +54,20 @@ def test_rotation_is_found_modulo_symmetry(detector: tuple[int, int], lattice: s
     assert (found.label == 0).all()
     assert np.abs(error).max() < 1.0
     assert found.height.min() > 0
+
+
+@pytest.mark.parametrize("lattice", ["hexagonal", "oblique"])
+def test_a_background_brighter_on_one_side_does_not_decide(lattice: str) -> None:
+    """It stays where it is when a crystal turns: templates that followed it turned all grains alike."""
+    gradient = grains((12, 15), 4, np.random.default_rng(7))
+    made = simulated_field(gradient, detector=(128, 128), lattice=lattice, background=0.0, counts=3e5, seed=5)
+    y, x = np.indices((128, 128)) - 63.5
+    shaded = 200.0 * np.exp(-np.hypot(y, x) / 40.0) * (1.0 + x / 100.0)
+    counts = np.asarray(made.scan.source) + np.random.default_rng(1).poisson(shaded, made.scan.shape)
+    found = aligned(replace(made, scan=Scan(counts, name="shaded")))
+    error = angle_error(found.theta, made.truth["rotation"].values.ravel(), FOLD[lattice])
+    assert (found.label == 0).all()
+    assert np.abs(error).max() < 1.0
 
 
 @pytest.mark.parametrize("background", [0.6, 0.75])

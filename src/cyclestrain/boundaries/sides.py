@@ -50,6 +50,7 @@ class _Flat(NamedTuple):
     label: IntArray
     affine: FloatArray
     variance: FloatArray  # largest of the elements of the affine
+    shared: FloatArray  # share of it that neighbours have in common
     lattices: Lattices
 
     @classmethod
@@ -57,8 +58,9 @@ class _Flat(NamedTuple):
         label = np.where(field.valid | (field.label < 0), field.label, UNKNOWN).ravel().astype(np.int64)
         variance = np.nan_to_num(np.einsum("...ii->...i", field.covariance).max(-1)).ravel()
         affine = np.nan_to_num(field.affine).reshape(-1, 2, 2)
+        shared = np.zeros(label.shape) if field.shared is None else np.nan_to_num(field.shared).ravel()
         rows, columns = field.label.shape
-        return cls(rows, columns, label, affine, variance, lattices)
+        return cls(rows, columns, label, affine, variance, shared, lattices)
 
 
 @nb.njit(cache=True)
@@ -173,9 +175,9 @@ class Sides:
         There is vacuum within the reach of the probe, shape ``(n,)``.
     scatter
         Relative scatter of the gain between clean neighbours beyond that of counting.
-    label, affine, variance
-        Dictionary entry (-1 for none), affine and largest variance of its elements at each source, shapes
-        ``(n, MOST)``, ``(n, MOST, 2, 2)`` and ``(n, MOST)``.
+    label, affine, variance, shared
+        Dictionary entry (-1 for none), affine, largest variance of its elements and the share of it that neighbours
+        have in common at each source, shapes ``(n, MOST)``, ``(n, MOST, 2, 2)``, ``(n, MOST)`` and ``(n, MOST)``.
     lattices
         Of every entry.
     overlap
@@ -190,6 +192,7 @@ class Sides:
     label: IntArray
     affine: FloatArray
     variance: FloatArray
+    shared: FloatArray
     lattices: Lattices
     overlap: BoolArray
 
@@ -208,11 +211,13 @@ class Sides:
         return self._part(there.ravel()[self.position])
 
     def _part(self, part: slice | BoolArray) -> Sides:
-        names = ("position", "source", "gain", "vacuum", "label", "affine", "variance")
+        names = ("position", "source", "gain", "vacuum", "label", "affine", "variance", "shared")
         some: dict[str, Any] = {name: getattr(self, name)[part] for name in names}
         return replace(self, **some)
 
-    def candidates(self, label: IntArray, affine: FloatArray, variance: FloatArray, centre: FloatArray) -> Candidates:
+    def candidates(
+        self, label: IntArray, affine: FloatArray, variance: FloatArray, shared: FloatArray, centre: FloatArray
+    ) -> Candidates:
         """Crystals that the positions may hold, first their own fits.
 
         Parameters
@@ -220,6 +225,9 @@ class Sides:
         label, affine, variance
             Entry, affine and largest variance of each position's own fit, shapes ``(n,)``, ``(n, 2, 2)`` and ``(n,)``;
             fits that are not finite take no part.
+        shared
+            Share of each variance that neighbours have in common: it is no reason to doubt what they show, shape
+            ``(n,)``.
         centre
             Beam centre ``(y, x)``, pixels, shape ``(n, 2)``.
         """
@@ -234,9 +242,10 @@ class Sides:
         _departures(labels, affines, self.lattices, off)
         overlap = self.lattices.radius[np.maximum(labels[:, 0], 0)]
         moment = np.einsum("nii->n", self.lattices.moment)[np.maximum(labels, 0)]
+        noise = variances * (1.0 - np.column_stack([shared, self.shared]))
         return Candidates(
             labels, affines, np.concatenate([nearest, self.gain], 1), like, centre,
-            off, overlap, np.sqrt(variances * moment),
+            off, overlap, np.sqrt(noise * moment),
         )  # fmt: skip
 
 
@@ -312,7 +321,7 @@ def find_sides(
     label = np.where(source >= 0, field.label[source], -1)
     return Sides(
         position, source, brightness, vacuum[position], scatter,
-        label, field.affine[source], field.variance[source], lattices, overlap,
+        label, field.affine[source], field.variance[source], field.shared[source], lattices, overlap,
     )  # fmt: skip
 
 

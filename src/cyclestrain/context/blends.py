@@ -80,7 +80,10 @@ def measure_blends(chart: Chart, spread: FloatArray, smoothed: Smoothed) -> tupl
     strength = np.maximum(strength, 1e-12)
     way = np.einsum("ni,nij,nj->n", apart, information, chart.value - low) / strength
     off, noise = np.where(way < 0.5, way, 1.0 - way).reshape(chart.shape), (SIDE / strength).reshape(chart.shape)
-    square, error = _mean_square(off, noise, edge.reshape(chart.shape) & (np.abs(off) < 1.0))
+    told = edge.reshape(chart.shape) & (np.abs(off) < 1.0)
+    if not told.any():
+        return None
+    square, error = _mean_square(off, noise, told)
     square, error = square.ravel() * edge, error.ravel() * edge
     if not square.any():
         return None

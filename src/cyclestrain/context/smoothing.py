@@ -53,11 +53,13 @@ def smooth(field: AffineField) -> AffineField:
     Returns
     -------
     smoothed
-        Affine and covariance, in the labelling of the input; positions that are not valid are as they were.
+        Affine and covariance, in the labelling of the input, and the share of it that neighbours have in common;
+        positions that are not valid are as they were.
     """
     chart = to_chart(field)
     shared = np.zeros(len(chart.label)) if field.shared is None else field.shared.ravel()
     value, covariance = _combine(chart, shared)
+    common = shared * np.einsum("nij,nji->n", np.linalg.inv(covariance), chart.covariance) / 4
     affine, own = chart.to_affine(value, covariance)
     good = (chart.label >= 0).reshape(field.label.shape)[..., None, None]
     return AffineField(
@@ -66,6 +68,7 @@ def smooth(field: AffineField) -> AffineField:
         label=field.label,
         valid=field.valid,
         operators=field.operators,
+        shared=None if field.shared is None else np.where(good[..., 0, 0], common.reshape(field.label.shape), 0.0),
     )
 
 

@@ -233,7 +233,7 @@ def explain_boundaries(block: Block, fit: BlockFit, sides: Sides, palette: Palet
     variance = np.einsum("nii->ni", fit.covariance[at]).max(1, initial=0.0)
     smooth = calibration.centre.reshape(-1, 2)[sides.position]
     centre = np.where(np.isfinite(fit.centre[at]), fit.centre[at], smooth)
-    candidates = sides.candidates(fit.label[at], fit.affine[at], variance, centre)
+    candidates = sides.candidates(fit.label[at], fit.affine[at], variance, fit.shared[at], centre)
     return Mixtures.found(sides, candidates, decompose(block.patterns, at, calibration.good, palette, candidates, COST))
 
 

@@ -33,6 +33,9 @@ __all__ = [
 
 CLIP = 6.0
 """Standard deviations of shot noise at which polar intensities are clipped, so that bright spots do not decide."""
+SHADE = 1
+"""Frequency along the angle up to which patterns are left out: that of a background brighter on one side, which stays
+where it is when a crystal turns, while spots have power at all frequencies."""
 SHOWN, SHOWN_ALONE = 3.0, 5.0
 """Least significance of the peak of a local mean, and of a pattern alone, that shows a crystal."""
 
@@ -62,6 +65,8 @@ class Alignment:
 def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArray[np.complex64]:
     """Whitened and clipped polar patterns, Fourier transformed along the angle, shape ``(n, radius, frequency)``.
 
+    Frequencies up to `SHADE` are zero.
+
     Parameters
     ----------
     polar
@@ -75,7 +80,7 @@ def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArr
     white /= counting_noise(level).astype(np.float32)[:, None] / box
     np.clip(white, -CLIP, CLIP, out=white)
     spectra = scipy.fft.rfft(white, axis=-1, workers=2)
-    spectra[..., 0] = 0
+    spectra[..., : SHADE + 1] = 0
     return spectra
 
 

@@ -64,7 +64,7 @@ class Candidates:
     radius
         Of the disks, pixels, shape ``(n,)``.
     uncertainty
-        Standard deviation of each candidate, as `departure`, pixels, shape ``(n, k)``.
+        Standard deviation of each candidate, as `departure`, without what neighbours share, pixels, shape ``(n, k)``.
     """
 
     label: IntArray
