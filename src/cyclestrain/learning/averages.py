@@ -7,22 +7,29 @@ from typing import Any
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from cyclestrain.data import BoolArray, FloatArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 
 __all__ = ["average_turned", "distance_from_centre", "radial_median"]
 
+PARTS = 8
+"""Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
+
 
 def average_turned(
-    patterns: NDArray[Any], good: BoolArray, centres: FloatArray, affine: FloatArray, size: int
+    patterns: NDArray[Any],
+    good: BoolArray,
+    centres: FloatArray,
+    affine: FloatArray,
+    size: int,
+    chosen: IntArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Average of patterns brought into the entry's frame, and number of patterns that reached each of its pixels.
 
     Parameters
     ----------
     patterns
-        Counts, shape ``(n, qy, qx)``.
+        Counts, shape ``(any, qy, qx)``.
     good
         Detector pixels that can be trusted, shape ``(qy, qx)``.
     centres
@@ -31,35 +38,75 @@ def average_turned(
         Affine from the entry to each pattern, shape ``(n, 2, 2)``.
     size
         Reach of the average from its centre, pixels.
+    chosen
+        Indices of the patterns, shape ``(n,)``; by default all.
 
     Returns
     -------
     mean, coverage
         Shape ``(2 size + 1, 2 size + 1)`` each.
     """
-    total = np.zeros((2, 2 * size + 1, 2 * size + 1))
-    _accumulate(patterns, good, np.ascontiguousarray(centres), np.ascontiguousarray(affine), size, total)
-    return total[0] / np.maximum(total[1], 1), total[1]
+    chosen = np.arange(len(patterns)) if chosen is None else chosen
+    usable = (good[:-1, :-1] & good[1:, :-1] & good[:-1, 1:] & good[1:, 1:]).astype(np.float32)
+    usable = np.pad(usable, ((0, 1), (0, 1)))
+    total = np.zeros((PARTS, 2, 2 * size + 1, 2 * size + 1), np.float32)
+    centres, affine = np.ascontiguousarray(centres), np.ascontiguousarray(affine)
+    _accumulate(patterns, np.ascontiguousarray(chosen), usable, centres, affine, total)
+    mean, coverage = total.sum(0, dtype=float)
+    return mean / np.maximum(coverage, 1), coverage
 
 
-@nb.njit(parallel=True, cache=True)
-def _accumulate(patterns: Any, good: Any, centres: Any, affine: Any, size: int, total: Any) -> None:  # pragma: no cover
-    n_y, n_x = good.shape
-    for i in nb.prange(2 * size + 1):
-        for n in range(patterns.shape[0]):
-            for j in range(2 * size + 1):
-                y = centres[n, 0] + affine[n, 0, 0] * (i - size) + affine[n, 0, 1] * (j - size)
-                x = centres[n, 1] + affine[n, 1, 0] * (i - size) + affine[n, 1, 1] * (j - size)
-                iy, ix = int(np.floor(y)), int(np.floor(x))
-                if iy < 0 or ix < 0 or iy >= n_y - 1 or ix >= n_x - 1:
-                    continue
-                if not (good[iy, ix] and good[iy + 1, ix] and good[iy, ix + 1] and good[iy + 1, ix + 1]):
-                    continue
-                fy, fx = y - iy, x - ix
-                low = patterns[n, iy, ix] * (1 - fx) + patterns[n, iy, ix + 1] * fx
-                high = patterns[n, iy + 1, ix] * (1 - fx) + patterns[n, iy + 1, ix + 1] * fx
-                total[0, i, j] += low * (1 - fy) + high * fy
-                total[1, i, j] += 1.0
+@nb.njit(parallel=True, cache=True, error_model="numpy")
+def _accumulate(
+    patterns: Any, chosen: Any, usable: Any, centres: Any, affine: Any, total: Any
+) -> None:  # pragma: no cover
+    n_y, n_x = usable.shape
+    for part in nb.prange(total.shape[0]):
+        pattern = np.empty((n_y, n_x), np.float32)
+        for n in range(part, chosen.shape[0], total.shape[0]):
+            counts = patterns[chosen[n]]
+            for y in range(n_y):
+                for x in range(n_x):
+                    pattern[y, x] = counts[y, x]
+            _add_turned(pattern, usable, centres[n], affine[n], total[part])
+
+
+@nb.njit(forceinline=True, error_model="numpy")
+def _add_turned(pattern: Any, usable: Any, centre: Any, affine: Any, total: Any) -> None:  # pragma: no cover
+    """Add one turned pattern to the sum of counts and to that of the coverage, between pixels bilinearly."""
+    n_y, n_x = usable.shape
+    size = total.shape[1] // 2
+    values, weights = pattern.reshape(-1), usable.reshape(-1)
+    for i in range(total.shape[1]):
+        y0 = centre[0] + affine[0, 0] * (i - size) - affine[0, 1] * size
+        x0 = centre[1] + affine[1, 0] * (i - size) - affine[1, 1] * size
+        top, bottom = _within(y0, affine[0, 1], n_y - 1.0, total.shape[2])
+        left, right = _within(x0, affine[1, 1], n_x - 1.0, total.shape[2])
+        first, last = max(top, left), min(bottom, right)
+        sums, covered = total[0, i], total[1, i]
+        for j in range(first, last):
+            y, x = y0 + affine[0, 1] * j, x0 + affine[1, 1] * j
+            iy, ix = np.uint32(y), np.uint32(x)
+            k = iy * np.uint32(n_x) + ix
+            fy, fx = np.float32(y - iy), np.float32(x - ix)
+            low = values[k] + fx * (values[k + 1] - values[k])
+            high = values[k + n_x] + fx * (values[k + n_x + 1] - values[k + n_x])
+            sums[j] += weights[k] * (low + fy * (high - low))
+            covered[j] += weights[k]
+
+
+@nb.njit(forceinline=True, error_model="numpy")
+def _within(start: float, step: float, end: float, n: int) -> Any:  # pragma: no cover
+    """First and last (excluded) of `n` steps from `start` that are at least 0 and less than `end`."""
+    if abs(step) < 1e-12:
+        return (0, n) if 0.0 <= start < end else (0, 0)
+    one, other = -start / step, (end - start) / step
+    first, last = max(int(np.ceil(min(one, other))) - 1, 0), min(int(np.floor(max(one, other))) + 2, n)
+    while first < last and not 0.0 <= start + step * first < end:
+        first += 1
+    while first < last and not 0.0 <= start + step * (last - 1) < end:
+        last -= 1
+    return first, last
 
 
 def distance_from_centre(image: FloatArray) -> FloatArray:
@@ -79,8 +126,12 @@ def radial_median(image: FloatArray, coverage: FloatArray | None = None) -> Floa
     coverage
         Number of patterns behind each pixel; pixels without any are left out. By default all count.
     """
-    radius = np.rint(distance_from_centre(image)).astype(int)
+    radius = np.rint(distance_from_centre(image)).astype(np.int32)
     seen = np.ones(image.shape, bool) if coverage is None else coverage > 0
-    index = np.arange(radius[seen].max() + 1)
-    values = np.asarray(ndimage.median(image[seen], radius[seen], index), float)
-    return np.interp(index, index[np.isfinite(values)], values[np.isfinite(values)])
+    radius, values = radius[seen], np.asarray(image[seen], float)
+    ends = np.cumsum(np.bincount(radius))
+    rings = np.split(values[np.argsort(radius, kind="stable")], ends[:-1])
+    index = np.arange(len(ends))
+    medians = np.array([np.median(ring) if len(ring) else np.nan for ring in rings])
+    known = np.isfinite(medians)
+    return np.interp(index, index[known], medians[known])

@@ -98,7 +98,7 @@ def _fitted(entry: Entry, lesson: Lesson) -> PatternFit:
     return refine(stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, iterations=2)
 
 
-def is_scarce(entry: Entry, lesson: Lesson) -> bool:
+def is_scarce(entry: Entry, lesson: Lesson, most: int = 256) -> bool:
     """Whether the patterns that show an entry do so too faintly to be learned from one by one.
 
     Parameters
@@ -107,6 +107,9 @@ def is_scarce(entry: Entry, lesson: Lesson) -> bool:
         Dictionary entry to fit.
     lesson
         Patterns with their rotation to the entry.
+    most
+        Largest number of patterns to try.
     """
-    found = significance(entry, lesson)
+    some = np.linspace(0, len(lesson.theta) - 1, min(most, len(lesson.theta))).astype(int)
+    found = significance(entry, lesson.only(some))
     return not (found > SURE).any() or float(np.median(found[found > SURE])) < SCARCE_SIGNIFICANCE

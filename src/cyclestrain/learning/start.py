@@ -122,9 +122,8 @@ def average_of(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatA
     outer
         Reach of the average, pixels.
     """
-    return average_turned(
-        lesson.patterns[lesson.members[:, 0]], lesson.good, lesson.centre, affine, int(np.ceil(outer))
-    )
+    reach, chosen = int(np.ceil(outer)), lesson.members[:, 0]
+    return average_turned(lesson.patterns, lesson.good, lesson.centre, affine, reach, chosen)
 
 
 def entry_of(lattice: Lattice, average: FloatArray, coverage: FloatArray, probe: Probe) -> Entry:

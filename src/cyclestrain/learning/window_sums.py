@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
+from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reflection import N_SMOOTH
 from cyclestrain.pattern.windows import LEAST_VALUE
 
@@ -36,7 +37,7 @@ class Fits(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """The pixels of one window that are compared, and what was fitted to it; see `Fits`."""
+    """One window, and what was fitted to it; see `Fits`."""
 
     pixels: Any  # (size, size)
     corner: Any  # detector pixel of the first
@@ -46,6 +47,18 @@ class _Window(NamedTuple):
     level: float
     local: Any
     trust: float
+
+
+class _Rows(NamedTuple):
+    """Scratch space of one thread: values at the pixels of a window that are compared, in rows."""
+
+    values: Any  # counts
+    used: Any  # 1 for those that count, else 0
+    disk: Any  # the probe, a disk with its contrast, the probe's node below and the way from there, (4, pixel)
+    background: Any  # profile, with level and slopes, node below and the way from there, (4, pixel)
+    weight: Any
+    residual: Any
+    basis: Any  # derivatives, (basis, pixel)
 
 
 class Shapes(NamedTuple):
@@ -80,97 +93,169 @@ class Normal(NamedTuple):
         return cls(*(np.zeros(shape) for shape in shapes))
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
-def _add_window(
-    window: Any, shapes: Any, normal: Any, information: Any, score: Any
-) -> None:  # pragma: no cover - compiled
-    """Add one window to the normal equations of probe, background and its own deviations.
+@part(fastmath=True)
+def _look_up(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma: no cover - compiled
+    """Counts of a window, and probe and background at its pixels."""
+    pixels, corner, position, centre = window.pixels, window.corner, window.position, window.centre
+    values, used, disk, back = rows.values, rows.used, rows.disk, rows.background
+    fy, fx, cy, cx = corner[0] - position[0], corner[1] - position[1], corner[0] - centre[0], corner[1] - centre[1]
+    scale, last = 1.0 / shapes.step, shapes.background.shape[0] - 1.001
+    for k in range(places.shape[1]):
+        counts = pixels[places[0, k], places[1, k]]
+        masked = counts < LEAST_VALUE
+        values[k], used[k] = 0.0 if masked else counts, 0.0 if masked else 1.0
+    for k in range(places.shape[1]):
+        y, x = fy + places[0, k], fx + places[1, k]
+        disk[3, k] = np.sqrt(y * y + x * x) * scale
+    for k in range(places.shape[1]):
+        y, x = cy + places[0, k], cx + places[1, k]
+        back[3, k] = min(np.sqrt(y * y + x * x), last)
+    probe, background, end = shapes.probe, shapes.background, shapes.probe.shape[0] - 1
+    for k in range(places.shape[1]):
+        t = disk[3, k]
+        i = int(t)
+        disk[2, k], disk[3, k] = i, t - i
+        low, high = (probe[i], probe[i + 1]) if i < end else (0.0, 0.0)
+        disk[0, k] = low + (t - i) * (high - low)
+        disk[1, k] = (low - high) / max(t, 0.5)
+        m = int(back[3, k])
+        back[2, k], back[3, k] = m, back[3, k] - m
+        back[0, k] = background[m] + back[3, k] * (background[m + 1] - background[m])
+
+
+@part(fastmath=True)
+def _derive(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma: no cover - compiled
+    """Derivatives with respect to the deviations of one window, its weights and residuals.
 
     Behind the deviations of the likelihood come a shift in y and x: without them an error of the position would pass
     for contrast inside the disk.
     """
-    pixels, corner, position, centre, brightness, level, local, trust = window
-    probe, step, radius, background, floor, support = shapes
+    corner, position, local, brightness = window.corner, window.position, window.local, window.brightness
+    disk, back, basis, level = rows.disk, rows.background, rows.basis, window.level
+    n_local, half, unit = basis.shape[0] - 2, shapes.support.shape[0] // 2, 1.0 / shapes.radius
+    fy, fx = (corner[0] - position[0]) * unit, (corner[1] - position[1]) * unit
+    for k in range(places.shape[1]):
+        u, v = fy + places[0, k] * unit, fx + places[1, k] * unit
+        basis[4, k], basis[5, k], basis[6, k] = u, v, u * u + v * v - 0.5
+        basis[7, k], basis[8, k] = u * u - v * v, 2.0 * u * v
+        if n_local > N_SMOOTH:
+            square = u * u + v * v
+            basis[9, k], basis[10, k] = u * (3.0 * square - 2.0), v * (3.0 * square - 2.0)
+            basis[11, k], basis[12, k] = u * (u * u - 3.0 * v * v), v * (3.0 * u * u - v * v)
+    for k in range(places.shape[1]):
+        basis[n_local, k] = brightness
+    for p in range(4, n_local):
+        for k in range(places.shape[1]):
+            basis[n_local, k] += brightness * local[p] * basis[p, k]
+    for k in range(places.shape[1]):
+        u, v = (places[0, k] - half) / half, (places[1, k] - half) / half
+        back[1, k] = level * (1.0 + local[1] + local[2] * u + local[3] * v)
+        basis[0, k], basis[1, k] = disk[0, k], level * back[0, k]
+        basis[2, k], basis[3, k] = level * back[0, k] * u, level * back[0, k] * v
+    fall = shapes.radius / (shapes.step * shapes.step)
+    for k in range(places.shape[1]):
+        bright, slope = basis[n_local, k], disk[1, k] * fall
+        disk[1, k] = bright
+        mean = back[1, k] * back[0, k] + bright * disk[0, k]
+        rows.weight[k] = rows.used[k] / max(mean, shapes.floor)
+        rows.residual[k] = rows.values[k] - mean
+        basis[n_local, k] = bright * slope * basis[4, k]
+        basis[n_local + 1, k] = bright * slope * basis[5, k]
+    for p in range(4, n_local):
+        for k in range(places.shape[1]):
+            basis[p, k] *= brightness * disk[0, k]
+
+
+@part(fastmath=True)
+def _add_products(rows: Any, information: Any, score: Any, row: Any) -> None:  # pragma: no cover - compiled
+    """Normal equations of one window's deviations, lower triangle; four at a time, or loads would take the time."""
+    basis, residual = rows.basis, rows.residual
+    for p in range(basis.shape[0]):
+        for k in range(row.shape[0]):
+            row[k] = rows.weight[k] * basis[p, k]
+        total = 0.0
+        for k in range(row.shape[0]):
+            total += row[k] * residual[k]
+        score[p] = total
+        for q in range(0, p + 1, 4):
+            b0, b1, b2, b3 = basis[q], basis[min(q + 1, p)], basis[min(q + 2, p)], basis[min(q + 3, p)]
+            s0 = s1 = s2 = s3 = 0.0
+            for k in range(row.shape[0]):
+                s0 += row[k] * b0[k]
+                s1 += row[k] * b1[k]
+                s2 += row[k] * b2[k]
+                s3 += row[k] * b3[k]
+            information[p, q], information[p, min(q + 1, p)] = s0, s1
+            if q + 2 <= p:
+                information[p, q + 2], information[p, min(q + 3, p)] = s2, s3
+
+
+@part(fastmath=True)
+def _add_profiles(rows: Any, trust: float, normal: Any) -> None:  # pragma: no cover - compiled
+    """Add one window to the normal equations of probe and background."""
     probe_normal, probe_rhs, back_normal, back_rhs = normal
-    size = support.shape[0]
-    half = size // 2
-    n_probe, n_back = probe.shape[0], background.shape[0]
-    n_basis = score.shape[0]
-    n_local = n_basis - 2
-    basis = np.empty(n_basis)
-    for i in range(size):
-        for j in range(size):
-            y = pixels[i, j]
-            if support[i, j] == 0 or y < LEAST_VALUE:
-                continue
-            py, px = corner[0] + i, corner[1] + j
-            dy, dx = (py - position[0]) / radius, (px - position[1]) / radius
-            bowl, across, along = dy * dy + dx * dx - 0.5, dy * dy - dx * dx, 2.0 * dy * dx
-            bright = brightness * (
-                1.0 + local[4] * dy + local[5] * dx + local[6] * bowl + local[7] * across + local[8] * along
-            )
-            if n_local > N_SMOOTH:
-                square = dy * dy + dx * dx
-                basis[9], basis[10] = dy * (3.0 * square - 2.0), dx * (3.0 * square - 2.0)
-                basis[11], basis[12] = dy * (dy * dy - 3.0 * dx * dx), dx * (3.0 * dy * dy - dx * dx)
-                for p in range(N_SMOOTH, n_local):
-                    bright += brightness * local[p] * basis[p]
-            t = np.hypot(py - position[0], px - position[1]) / step
-            k = int(t)
-            f = t - k
-            shape = (1 - f) * probe[k] + f * probe[k + 1] if k < n_probe - 1 else 0.0
-            fall = (probe[k] - probe[k + 1]) / (step * step * max(t, 0.5)) if k < n_probe - 1 else 0.0
-            r = min(np.hypot(py - centre[0], px - centre[1]), n_back - 1.001)
-            m = int(r)
-            e = r - m
-            b = (1 - e) * background[m] + e * background[m + 1]
-            u, v = (i - half) / half, (j - half) / half
-            a = level * (1.0 + local[1] + local[2] * u + local[3] * v)
-            weight = 1.0 / max(a * b + bright * shape, floor)
-            residual = y - a * b - bright * shape
-            disk = brightness * shape
-            basis[0], basis[1], basis[2], basis[3] = shape, level * b, level * b * u, level * b * v
-            basis[4], basis[5], basis[6], basis[7], basis[8] = dy, dx, bowl, across, along
-            for p in range(4, n_local):
-                basis[p] *= disk
-            basis[n_local], basis[n_local + 1] = bright * fall * radius * dy, bright * fall * radius * dx
-            for p in range(n_basis):
-                score[p] += weight * basis[p] * residual
-                for q in range(p + 1):
-                    information[p, q] += weight * basis[p] * basis[q]
-            weight *= trust
-            if k < n_probe - 1:
-                target = residual + bright * shape
-                w = weight * bright
-                probe_normal[0, k] += w * bright * (1 - f) * (1 - f)
-                probe_normal[0, k + 1] += w * bright * f * f
-                probe_normal[1, k] += w * bright * f * (1 - f)
-                probe_rhs[k] += w * (1 - f) * target
-                probe_rhs[k + 1] += w * f * target
-            back_normal[0, m] += weight * a * a * (1 - e) * (1 - e)
-            back_normal[0, m + 1] += weight * a * a * e * e
-            back_normal[1, m] += weight * a * a * e * (1 - e)
-            back_rhs[m] += weight * a * (1 - e) * (residual + a * b)
-            back_rhs[m + 1] += weight * a * e * (residual + a * b)
+    disk, back, end = rows.disk, rows.background, probe_rhs.shape[0] - 1
+    for j in range(rows.weight.shape[0]):
+        weight = rows.weight[j] * trust
+        if weight == 0.0:
+            continue
+        k, f, bright, residual = int(disk[2, j]), disk[3, j], disk[1, j], rows.residual[j]
+        if k < end:
+            target, w = residual + bright * disk[0, j], weight * bright
+            probe_normal[0, k] += w * bright * (1 - f) * (1 - f)
+            probe_normal[0, k + 1] += w * bright * f * f
+            probe_normal[1, k] += w * bright * f * (1 - f)
+            probe_rhs[k] += w * (1 - f) * target
+            probe_rhs[k + 1] += w * f * target
+        m, e, a = int(back[2, j]), back[3, j], back[1, j]
+        target, w = residual + a * back[0, j], weight * a
+        back_normal[0, m] += w * a * (1 - e) * (1 - e)
+        back_normal[0, m + 1] += w * a * e * e
+        back_normal[1, m] += w * a * e * (1 - e)
+        back_rhs[m] += w * (1 - e) * target
+        back_rhs[m + 1] += w * e * target
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def _solve_deviations(
     information: Any, score: Any, local: Any, value: Any, variance: Any
 ) -> None:  # pragma: no cover - compiled
-    """Deviations of one reflection and their variances from its lower normal equations about the present ones."""
-    n_basis = len(score)
-    for p in range(n_basis):
-        information[p, p] += 1e-9 * information[p, p] + 1e-12
-        for q in range(p):
-            information[q, p] = information[p, q]
-    inverse = np.linalg.inv(information)
-    for p in range(n_basis - 2):
-        step = 0.0
-        for q in range(n_basis):
-            step += inverse[p, q] * score[q]
-        value[p] = local[p] + step
-        variance[p] = inverse[p, p]
+    """Deviations of one reflection and their variances from its lower normal equations about the present ones.
+
+    By the inverse of the Cholesky factor, which takes the place of the equations. Where a window has no pixels for it,
+    nothing is measured.
+    """
+    n = len(score)
+    for j in range(n):
+        d = information[j, j] * (1.0 + 1e-9) + 1e-12
+        for k in range(j):
+            d -= information[j, k] * information[j, k]
+        if d <= 0.0:
+            return
+        d = 1.0 / np.sqrt(d)
+        for i in range(j + 1, n):
+            t = information[i, j]
+            for k in range(j):
+                t -= information[i, k] * information[j, k]
+            information[i, j] = t * d
+        information[j, j] = d  # one over the diagonal of the factor
+    for j in range(n):
+        for i in range(j + 1, n):
+            t = information[i, j] * information[j, j]
+            for k in range(j + 1, i):
+                t += information[i, k] * information[k, j]
+            information[i, j] = -t * information[i, i]
+    for i in range(n - 1, -1, -1):
+        t = 0.0
+        for k in range(i + 1):
+            t += information[i, k] * score[k]
+        score[i] = t
+    for p in range(n - 2):
+        step, square = 0.0, 0.0
+        for i in range(p, n):
+            step += information[i, p] * score[i]
+            square += information[i, p] * information[i, p]
+        value[p], variance[p] = local[p] + step, square
 
 
 @nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
@@ -193,21 +278,30 @@ def add_windows(
     counts, origin, positions, centre, brightness, level, local, trust = fits
     size = shapes.support.shape[0]
     half, margin = size // 2, (counts.shape[2] - size) // 2
-    n_parts = normal.probe.shape[0]
-    for part in nb.prange(n_parts):
-        corner = np.empty(2)
-        own = Normal(normal.probe[part], normal.probe_rhs[part], normal.background[part], normal.background_rhs[part])
-        for n in range(part, counts.shape[0], n_parts):
+    n_parts, places = normal.probe.shape[0], np.stack(np.nonzero(shapes.support))
+    for part_ in nb.prange(n_parts):
+        corner, n_pixels = np.empty(2), places.shape[1]
+        own = Normal(
+            normal.probe[part_], normal.probe_rhs[part_], normal.background[part_], normal.background_rhs[part_]
+        )
+        information, score = np.empty((n_local + 2, n_local + 2)), np.empty(n_local + 2)
+        rows = _Rows(
+            np.empty(n_pixels), np.empty(n_pixels), np.empty((4, n_pixels)), np.empty((4, n_pixels)),
+            np.empty(n_pixels), np.empty(n_pixels), np.empty((n_local + 2, n_pixels)),
+        )  # fmt: skip
+        for n in range(part_, counts.shape[0], n_parts):
             for g in range(counts.shape[1]):
                 ry = int(np.rint(positions[n, g, 0])) - origin[n, g, 0]
                 rx = int(np.rint(positions[n, g, 1])) - origin[n, g, 1]
                 if trust[n, g] <= 0 or abs(ry) > margin or abs(rx) > margin:
                     continue
-                information, score = np.zeros((n_local + 2, n_local + 2)), np.zeros(n_local + 2)
                 pixels = counts[n, g, margin + ry : margin + ry + size, margin + rx : margin + rx + size]
                 corner[0], corner[1] = origin[n, g, 0] + ry - half, origin[n, g, 1] + rx - half
                 window = _Window(
                     pixels, corner, positions[n, g], centre[n], brightness[n, g], level[n], local[n, g], trust[n, g]
                 )
-                _add_window(window, shapes, own, information, score)
+                _look_up(window, shapes, places, rows)
+                _derive(window, shapes, places, rows)
+                _add_products(rows, information, score, rows.values)
+                _add_profiles(rows, trust[n, g], own)
                 _solve_deviations(information, score, local[n, g], deviations[0, n, g], deviations[1, n, g])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import gamma
+from scipy.special import gammainccinv
 
 from cyclestrain.data import FloatArray, IntArray, neighbour_weights, weighted_means
 from cyclestrain.orientation.correlation import correlate, find_peak, spectra_of
@@ -91,29 +91,39 @@ def learn_templates(
     return Templates(grid, _polish(spectra, found, grid.n_angles), level)
 
 
-def _turned_mean(spectra: NDArray[Any], theta: FloatArray, weight: FloatArray) -> NDArray[Any]:
-    """Weighted mean of patterns turned back by `theta`."""
-    frequency = np.arange(spectra.shape[-1])
+def _squares(spectra: NDArray[Any]) -> FloatArray:
+    """Squared magnitudes, without the square roots of `abs`."""
+    return np.asarray(spectra.real**2 + spectra.imag**2)
+
+
+def _turned_mean(
+    spectra: NDArray[Any], theta: FloatArray, weight: FloatArray, frequency: IntArray | None = None
+) -> NDArray[Any]:
+    """Weighted mean of patterns turned back by `theta`; all frequencies from 0, or those that are given."""
+    frequency = np.arange(spectra.shape[-1]) if frequency is None else frequency
     phase = (weight[:, None] * np.exp(1j * theta[:, None] * frequency)).astype(np.complex64)
     return np.einsum("nrf,nf->rf", spectra, phase) / max(float(weight.sum()), 1e-12)
 
 
 def _bootstrap(spectra: NDArray[Any], n_angles: int, candidates: IntArray, rounds: int = 6) -> NDArray[Any]:
     """Template that grew, from the best of several seeds, to agree with most patterns."""
-    best, best_total = unit_norm(spectra[candidates[0]]), -np.inf
-    norm = np.maximum(np.linalg.norm(spectra, axis=(1, 2)), 1e-12)
+    frequency, radii = (np.flatnonzero(spectra.any(axis)) for axis in ((0, 1), (0, 2)))  # a filter leaves few
+    few = np.ascontiguousarray(spectra[:, radii[:, None], frequency])
+    norm = np.maximum(np.sqrt(_squares(few).sum((1, 2))), 1e-12)
+    best, best_total = unit_norm(few[candidates[0]]), -np.inf
     for seed in candidates:
-        template = unit_norm(spectra[seed])
+        template = unit_norm(few[seed])
         for _ in range(rounds):
-            height, theta = find_peak(correlate(spectra, template[None], n_angles)[:, 0])
+            height, theta = find_peak(correlate(few, template[None], n_angles, frequency)[:, 0])
             agreement = np.clip(height / norm, 0, None)
-            template = unit_norm(
-                _turned_mean(spectra, theta, np.where(agreement >= np.median(agreement), agreement**2, 0))
-            )
+            weight = np.where(agreement >= np.median(agreement), agreement**2, 0)
+            template = unit_norm(_turned_mean(few, theta, weight, frequency))
         total = float(np.median(agreement))
         if total > best_total:
             best, best_total = template, total
-    return best
+    out = np.zeros_like(spectra[0])
+    out[radii[:, None], frequency] = best
+    return out
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ class _Signal:
     @cached_property
     def power(self) -> FloatArray:
         """Noise-free power of each, shape ``(n,)``."""
-        return np.asarray(np.linalg.norm(self.means, axis=(1, 2)) ** 2 - self.share * self.noise.sum())
+        return np.asarray(_squares(self.means).sum((1, 2)) - self.share * self.noise.sum())
 
     @cached_property
     def significance(self) -> FloatArray:
@@ -151,8 +161,8 @@ class _Signal:
         """
         noise = self.share[members].mean() * self.noise
         n = max(1.0, float(self.share[members].sum()))  # averages that share no pattern
-        seen = (np.abs(self.means[members]) ** 2).mean(0)
-        gain = np.where(seen > gamma.isf(CHANCE, n) / n * noise, 1.0 - noise / np.maximum(seen, 1e-30), 0.0)
+        seen = _squares(self.means[members]).mean(0)
+        gain = np.where(seen > gammainccinv(n, CHANCE) / n * noise, 1.0 - noise / np.maximum(seen, 1e-30), 0.0)
         if not gain.any():
             return self
         return replace(self, means=self.means * gain.astype(np.float32), noise=self.noise * gain**2)
@@ -166,10 +176,10 @@ def _signal(spectra: NDArray[Any], rows: IntArray, columns: IntArray) -> _Signal
     some = np.linspace(0, len(rows) - 1, min(len(rows), NOISE_POSITIONS)).astype(int)
     some = some[share[some] < 0.99]
     if not len(some):  # no two positions are neighbours
-        return _Signal(means, share, 0.5 * np.median(np.abs(spectra) ** 2, axis=0))
+        return _Signal(means, share, 0.5 * np.median(_squares(spectra), axis=0))
     # |mean|^2 = signal + share * noise and mean of |pattern|^2 = signal + noise, where neighbours are alike.
-    averaged = weighted_means(weights[some], np.abs(spectra) ** 2)
-    noise = (averaged - np.abs(means[some]) ** 2) / (1 - share[some])[:, None, None]
+    averaged = weighted_means(weights[some], _squares(spectra))
+    noise = (averaged - _squares(means[some])) / (1 - share[some])[:, None, None]
     return _Signal(means, share, np.maximum(np.median(noise, axis=0), 1e-12))
 
 

@@ -84,7 +84,9 @@ def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArr
     return spectra
 
 
-def correlate(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int) -> NDArray[np.float32]:
+def correlate(
+    spectra: NDArray[Any], templates: NDArray[Any], n_angles: int, frequency: IntArray | None = None
+) -> NDArray[np.float32]:
     """Circular correlation of every pattern with every template, shape ``(n, class, angle)``.
 
     Parameters
@@ -93,9 +95,14 @@ def correlate(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int) -> 
         Spectra along the angle, shapes ``(n, radius, frequency)`` and ``(class, radius, frequency)``.
     n_angles
         Number of angles of the polar grid.
+    frequency
+        Frequencies that the spectra have, shape ``(frequency,)``; by default all from 0.
     """
     # Summed radius by radius, so that no bit depends on how many patterns there are.
     product = np.stack([(spectra * template).sum(1) for template in templates.conj()], 1)
+    if frequency is not None:
+        product, some = np.zeros((*product.shape[:2], n_angles // 2 + 1), product.dtype), product
+        product[..., frequency] = some
     return scipy.fft.irfft(product, n_angles, axis=-1, workers=2)
 
 
