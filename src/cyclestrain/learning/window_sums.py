@@ -16,7 +16,7 @@ from cyclestrain.data import FloatArray
 from cyclestrain.pattern.reflection import N_SMOOTH
 from cyclestrain.pattern.windows import LEAST_VALUE
 
-__all__ = ["Fits", "Normal", "Shapes", "add_windows"]
+__all__ = ["Fits", "Normal", "Shapes", "add_windows", "between"]
 
 PARTS = 16
 """Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
@@ -57,6 +57,7 @@ class Shapes(NamedTuple):
     background: FloatArray
     floor: float  # least variance of a pixel
     support: NDArray[np.float32]  # the pixels that are compared, (size, size)
+    image: FloatArray  # the probe where it is not round, with the same nodes, centred; empty where it is
 
 
 class Normal(NamedTuple):
@@ -80,6 +81,25 @@ class Normal(NamedTuple):
         return cls(*(np.zeros(shape) for shape in shapes))
 
 
+@nb.njit(forceinline=True)
+def between(image: Any, y: float, x: float) -> float:  # pragma: no cover - compiled
+    """Value of an image between its nodes, zero beyond them.
+
+    Parameters
+    ----------
+    image
+        Shape ``(ny, nx)``.
+    y, x
+        Place in nodes.
+    """
+    i, j = int(np.floor(y)), int(np.floor(x))
+    if i < 0 or j < 0 or i >= image.shape[0] - 1 or j >= image.shape[1] - 1:
+        return 0.0
+    e, f = y - i, x - j
+    low = (1.0 - f) * image[i, j] + f * image[i, j + 1]
+    return float((1.0 - e) * low + e * ((1.0 - f) * image[i + 1, j] + f * image[i + 1, j + 1]))
+
+
 @nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _add_window(
     window: Any, shapes: Any, normal: Any, information: Any, score: Any
@@ -90,7 +110,8 @@ def _add_window(
     for contrast inside the disk.
     """
     pixels, corner, position, centre, brightness, level, local, trust = window
-    probe, step, radius, background, floor, support = shapes
+    probe, step, radius, background, floor, support, image = shapes
+    middle = image.shape[0] // 2
     probe_normal, probe_rhs, back_normal, back_rhs = normal
     size = support.shape[0]
     half = size // 2
@@ -120,6 +141,12 @@ def _add_window(
             f = t - k
             shape = (1 - f) * probe[k] + f * probe[k + 1] if k < n_probe - 1 else 0.0
             fall = (probe[k] - probe[k + 1]) / (step * step * max(t, 0.5)) if k < n_probe - 1 else 0.0
+            slope_y, slope_x = fall * radius * dy, fall * radius * dx
+            if middle > 0:
+                ky, kx = (py - position[0]) / step + middle, (px - position[1]) / step + middle
+                shape = between(image, ky, kx)
+                slope_y = (between(image, ky - 1.0, kx) - between(image, ky + 1.0, kx)) / (2.0 * step)
+                slope_x = (between(image, ky, kx - 1.0) - between(image, ky, kx + 1.0)) / (2.0 * step)
             r = min(np.hypot(py - centre[0], px - centre[1]), n_back - 1.001)
             m = int(r)
             e = r - m
@@ -133,7 +160,7 @@ def _add_window(
             basis[4], basis[5], basis[6], basis[7], basis[8] = dy, dx, bowl, across, along
             for p in range(4, n_local):
                 basis[p] *= disk
-            basis[n_local], basis[n_local + 1] = bright * fall * radius * dy, bright * fall * radius * dx
+            basis[n_local], basis[n_local + 1] = bright * slope_y, bright * slope_x
             for p in range(n_basis):
                 score[p] += weight * basis[p] * residual
                 for q in range(p + 1):
