@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 import cyclestrain as cs
-from cyclestrain.affine import reciprocal
 from cyclestrain.evaluation.bound import Bound
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -90,8 +89,16 @@ def bound(case: Case, phase: st.Phase, gradient: np.ndarray, dose: float, share:
     return Bound.from_affine(affine, np.linalg.inv(information)[:4, :4])
 
 
-def measured(case: Case, share: float, *, side: int, dose: float, seed: int, **options: object) -> str:
+def recorded(case: Case, dose: float, seed: int) -> np.ndarray:
+    """A vacuum image of the probe, not quite in the middle."""
+    y, x = np.indices(DETECTOR) - (np.array(DETECTOR) - 1)[:, None, None] / 2 - np.array([1.2, -0.7])[:, None, None]
+    bright = case.probe(y, x)
+    return np.random.default_rng(seed).poisson(100 * dose * bright / bright.sum())
+
+
+def measured(case: Case, share: float, *, side: int, dose: float, seed: int, given: bool = False) -> str:
     """One row of the table."""
+    vacuum = recorded(case, dose, seed) if given else None
     phase = st.square(case.spacing, reach=54.0, seed=seed + 1, falloff=40.0)
     number = st.voronoi((side, side), 4, seed)
     rng = np.random.default_rng(seed)
@@ -106,8 +113,7 @@ def measured(case: Case, share: float, *, side: int, dose: float, seed: int, **o
     least = bound(case, phase, gradients[0], dose, share, background)
     began = time.process_time()
     try:
-        given = options.get("probe")
-        maps = cs.map(made.counts, reference=number == 0, ellipse=(1.0, 0.0), progress=False, **({"probe": given} if given is not None else {}))
+        maps = cs.map(made.counts, reference=number == 0, ellipse=(1.0, 0.0), probe=vacuum, progress=False)
     except cs.InputError as error:
         return f"refused: {error}"
     spent = time.process_time() - began
@@ -134,10 +140,11 @@ def main() -> None:
     parser.add_argument("--scan", type=int, default=24)
     parser.add_argument("--dose", type=float, default=1e5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--vacuum", action="store_true", help="give a vacuum image of the probe")
     given = parser.parse_args()
     for name in given.probes:
         for share in given.backgrounds:
-            row = measured(CASES[name], share, side=given.scan, dose=given.dose, seed=given.seed)
+            row = measured(CASES[name], share, side=given.scan, dose=given.dose, seed=given.seed, given=given.vacuum)
             print(f"{name:14s} {100 * share:3.0f} %  {row}", flush=True)
 
 

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, report, show, simulate
+    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, probe, report, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -46,6 +46,7 @@ __all__ = [
     "info",
     "load",
     "map",
+    "probe",
     "read",
     "report",
     "show",
@@ -71,6 +72,7 @@ _HOME = {
     "info": "api",
     "load": "api",
     "map": "api",
+    "probe": "api",
     "read": "io",
     "report": "api",
     "show": "api",

@@ -9,7 +9,22 @@ from cyclestrain.api.exploring import explore
 from cyclestrain.api.fitting import fit
 from cyclestrain.api.inspection import export, info, load, show
 from cyclestrain.api.mapping import map
+from cyclestrain.api.probing import probe
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
 
-__all__ = ["Demo", "benchmark", "demo", "explore", "export", "fit", "info", "load", "map", "report", "show", "simulate"]
+__all__ = [
+    "Demo",
+    "benchmark",
+    "demo",
+    "explore",
+    "export",
+    "fit",
+    "info",
+    "load",
+    "map",
+    "probe",
+    "report",
+    "show",
+    "simulate",
+]

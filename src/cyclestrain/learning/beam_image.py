@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclestrain.calibration import Vacuum, extent_of_beam
 from cyclestrain.data import BoolArray, Calibration, FloatArray
 from cyclestrain.learning.probe_image import centred, image_of
 from cyclestrain.learning.start import OVERSAMPLING
@@ -14,7 +15,7 @@ from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import Probe, disk_profile, gather
 from cyclestrain.pattern.reflection import N_LOCAL
 
-__all__ = ["image_of_beam", "patterned_radius"]
+__all__ = ["image_of_beam", "patterned_radius", "probe_of"]
 
 MOST = 512
 """Largest number of patterns that are summed."""
@@ -22,10 +23,6 @@ SURROUND = 3
 """Pixels beyond the edge that are looked at, and whose darkest part is taken for the background."""
 SOFT = 2.5
 """Width of the edge of the disk to which the image is shrunk between the pixels, pixels."""
-BRIGHT = 0.2
-"""Height of a ring, relative to the brightest one, from which it belongs to the beam."""
-DIRECTIONS = 0.8
-"""Part of the pixels of a ring that its height is not exceeded by: a cross lets little through far out."""
 LARGER, LARGER_PIXELS = 1.1, 0.7
 """Least ratio, and difference in pixels, of the extent of a patterned beam to the radius it would have as a disk."""
 LARGEST = 1 / 6
@@ -59,8 +56,8 @@ def image_of_beam(patterns: NDArray[Any], good: BoolArray, centre: FloatArray, r
     bright = np.maximum(counts[:, distance <= radius + 1.0] - level, 0).sum(1)
     one = np.ones(len(some))
     fits = Fits(
-        stack.counts, stack.origin, at[:, None], at, bright[:, None].astype(float), one, np.zeros((len(some), 1, N_LOCAL)),
-        one[:, None] * (bright > 0.2 * np.median(bright))[:, None],
+        stack.counts, stack.origin, at[:, None], at, bright[:, None].astype(float), one,
+        np.zeros((len(some), 1, N_LOCAL)), one[:, None] * (bright > 0.2 * np.median(bright))[:, None],
     )  # fmt: skip
     form = Probe.from_profile(disk_profile(radius, SOFT, OVERSAMPLING, half + 3), OVERSAMPLING, half)
     background = np.full(2 * half + 8, max(level, 1e-9))
@@ -85,20 +82,12 @@ def patterned_radius(calibration: Calibration) -> float | None:
     calibration
         Average pattern, beam centre and radius.
     """
-    mean, centre = calibration.mean_pattern, calibration.centre.reshape(-1, 2).mean(0)
-    y, x = np.indices(mean.shape)
-    distance = np.hypot(y - centre[0], x - centre[1])
-    most = LARGEST * min(mean.shape)
-    edges = np.arange(0.0, most + 2.0, 0.5)
-    rings = [mean[calibration.good & (distance >= r - 0.25) & (distance < r + 0.75)] for r in edges]
-    height = np.array([np.quantile(ring, DIRECTIONS) if ring.size else 0.0 for ring in rings])
-    floor = min(float(np.quantile(ring, 0.3)) for ring in rings if ring.size)
-    bright = np.flatnonzero(height - floor > BRIGHT * (height.max() - floor))
-    if not len(bright):
-        return None
-    last = int(bright[-1])
-    if last >= len(edges) - 2:
-        return None
-    radius = float(edges[last] + 0.5)
-    known = calibration.disk_radius
-    return radius if radius > max(LARGER * known, known + LARGER_PIXELS) else None
+    mean, known = calibration.mean_pattern, calibration.disk_radius
+    centre = calibration.centre.reshape(-1, 2).mean(0)
+    radius = extent_of_beam(mean, calibration.good, centre, LARGEST * min(mean.shape))
+    return radius if radius is not None and radius > max(LARGER * known, known + LARGER_PIXELS) else None
+
+
+def probe_of(vacuum: Vacuum) -> Probe:
+    """Image of a beam that was recorded in vacuum."""
+    return image_of_beam(vacuum.patterns, vacuum.good, vacuum.centre, vacuum.radius)

@@ -227,7 +227,11 @@ def _look_again(
     if not lattice.spans_plane:
         lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
     half = window_half(radius, lattice.basis)
-    probe = entry.probe.resized(half) if entry.probe.is_image else Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
+    probe = (
+        entry.probe.resized(half)
+        if entry.probe.is_image
+        else Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
+    )
     fresh = replace(entry_of(lattice, average, coverage, probe), background=entry.background)
     return fresh, replace(start, affine=affine)
 

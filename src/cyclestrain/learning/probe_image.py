@@ -16,6 +16,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve_banded, cholesky_banded
+from scipy.ndimage import shift
 
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.window_sums import Fits, between
@@ -36,7 +37,7 @@ WIDTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Standard deviations of the splines beforehand, in units of the probe's height, of which the likeliest is taken."""
 OUTSIDE, BEYOND = 0.02, 1.5
 """The same relative to that inside for splines that lie so many pixels beyond the disk's edge."""
-ROUGH = 0.25
+ROUGH = 16.0
 """Strength of the penalty on second differences of neighbouring splines."""
 CLEAR = 50.0
 """Least fall of chi-square in one half of the reflections by the image of the other half."""
@@ -123,15 +124,21 @@ def image_of(
 
 
 def centred(probe: Probe) -> Probe:
-    """The probe moved so that its centroid is in the middle: that place is one with the beam centre."""
-    from scipy.ndimage import shift
+    """The probe without what is alike all around it, which is background, and with its centroid in the middle.
 
+    That place is then one with the beam centre.
+    """
     m = probe.values.shape[0] // 2
     offset = np.arange(-m, m + 1)
-    y, x = np.indices(probe.values.shape) - m
-    near = np.where(np.hypot(y, x) <= (probe.radius + BEYOND) * probe.oversampling, probe.values, 0.0)
+    away = np.hypot(offset[:, None], offset) / probe.oversampling
+    inside, around = away <= probe.radius + BEYOND, (away > probe.radius + BEYOND) & (away <= probe.half)
+    values = np.where(away <= probe.half + 1.0, probe.values, 0.0)
+    if around.any():
+        values = np.where(away <= probe.half + 1.0, values - np.median(values[around]), 0.0)
+    near = np.where(inside, values, 0.0)
     move = np.array([near.sum(1) @ offset, near.sum(0) @ offset]) / near.sum()
-    return replace(probe, values=shift(probe.values, -move, order=1, mode="nearest"))
+    values = shift(values, -move, order=1, mode="nearest")
+    return replace(probe, values=values * (probe.oversampling**2 / values.sum()))
 
 
 def _enough(fits: Fits, form: Probe) -> Fits:

@@ -25,9 +25,7 @@ MORE, MORE_DISKS = 1.1, 1.3
 """Least ratio of the light, or of the number of disks where the light is no less, by which a lattice explains more."""
 
 
-def start_entry(
-    lesson: Lesson, calibration: Calibration, probe: Probe | None = None
-) -> tuple[Entry, bool] | None:
+def start_entry(lesson: Lesson, calibration: Calibration, probe: Probe | None = None) -> tuple[Entry, bool] | None:
     """First entry from coarsely turned patterns, or None where their average shows no lattice.
 
     The direct beam may be saturated or have a halo, so disks of its size and smaller ones are tried, and the size that
