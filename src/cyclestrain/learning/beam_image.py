@@ -13,9 +13,10 @@ from cyclestrain.learning.probe_image import centred, image_of
 from cyclestrain.learning.start import OVERSAMPLING
 from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import Probe, disk_profile, gather
+from cyclestrain.pattern.probe import DEEPEST, PLATEAU
 from cyclestrain.pattern.reflection import N_LOCAL
 
-__all__ = ["image_of_beam", "patterned_radius", "probe_of"]
+__all__ = ["image_of_beam", "patterned_beam", "probe_of"]
 
 MOST = 512
 """Largest number of patterns that are summed."""
@@ -25,6 +26,8 @@ SOFT = 2.5
 """Width of the edge of the disk to which the image is shrunk between the pixels, pixels."""
 LARGER, LARGER_PIXELS = 1.1, 0.7
 """Least ratio, and difference in pixels, of the extent of a patterned beam to the radius it would have as a disk."""
+ROUGH = 0.15
+"""Deviation (rms, relative) from the mean over all directions from which a beam is no disk."""
 LARGEST = 1 / 6
 """Largest radius of a beam in units of the detector's smaller side."""
 
@@ -72,20 +75,30 @@ def _fine(half: int) -> FloatArray:
     return np.mgrid[-m : m + 1, -m : m + 1] / OVERSAMPLING
 
 
-def patterned_radius(calibration: Calibration) -> float | None:
-    """Extent of a direct beam that is not a disk, pixels; None where it is no larger than it would be as one.
+def patterned_beam(patterns: NDArray[Any], centre: FloatArray, calibration: Calibration) -> Probe | None:
+    """Image of the direct beam of a scan where it is no disk, None where it is one or does not end.
 
-    A bullseye is larger than its brightest spot, and a ring than a disk of its area.
+    A bullseye is larger than its brightest spot, a ring than a disk of its area; others are dark in places.
 
     Parameters
     ----------
+    patterns
+        Counts, shape ``(n, qy, qx)``.
+    centre
+        Beam centre ``(y, x)`` of each pattern, pixels, shape ``(n, 2)``.
     calibration
         Average pattern, beam centre and radius.
     """
     mean, known = calibration.mean_pattern, calibration.disk_radius
-    centre = calibration.centre.reshape(-1, 2).mean(0)
-    radius = extent_of_beam(mean, calibration.good, centre, LARGEST * min(mean.shape))
-    return radius if radius is not None and radius > max(LARGER * known, known + LARGER_PIXELS) else None
+    middle = calibration.centre.reshape(-1, 2).mean(0)
+    radius = extent_of_beam(mean, calibration.good, middle, LARGEST * min(mean.shape))
+    if radius is None:
+        return None
+    image = image_of_beam(patterns, calibration.good, centre, radius)
+    larger = image.radius > max(LARGER * known, known + LARGER_PIXELS)
+    inside = image.profile[: max(1, int(PLATEAU * image.radius * image.oversampling))]
+    dark = inside.min() < DEEPEST * image.profile.max()
+    return image if larger or dark or image.roughness > ROUGH else None
 
 
 def probe_of(vacuum: Vacuum) -> Probe:

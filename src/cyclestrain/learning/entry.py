@@ -21,7 +21,7 @@ from cyclestrain.learning.plausibility import Plausibility, Unlearned
 from cyclestrain.learning.probe_image import centred, image_of, is_common
 from cyclestrain.learning.profiles import fit_profiles, fits_of
 from cyclestrain.learning.reflections import measure_reflections
-from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, start_entry, window_half
+from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, spacing, start_entry, window_half
 from cyclestrain.pattern import (
     Entry,
     PatternFit,
@@ -173,7 +173,9 @@ def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float
         return None
     fits = fits_of(stack, entry, fit, trust)
     image = image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise_scale)
-    return centred(image.probe) if is_common(image) else None
+    if not is_common(image) or 2.0 * max(image.probe.radius, entry.probe.radius) > spacing(entry.basis):
+        return None  # where disks overlap, an image would hold what is seen of their neighbours
+    return centred(image.probe)
 
 
 def _fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> tuple[WindowStack, PatternFit]:

@@ -10,7 +10,7 @@ import numpy as np
 from cyclestrain.calibration import Sample
 from cyclestrain.data import Calibration, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.learning.beam_image import image_of_beam, patterned_radius
+from cyclestrain.learning.beam_image import patterned_beam
 from cyclestrain.learning.entry import learn_entry
 from cyclestrain.learning.knowledge import Knowledge
 from cyclestrain.learning.lessons import ClassLesson, choose
@@ -84,11 +84,10 @@ def _learned_from_beam(
     before: Knowledge | list[Unlearned],
 ) -> Knowledge | None:
     """What is learned with the image of the direct beam; None where that is no better than `before`."""
-    radius = patterned_radius(calibration)
-    if radius is None:
+    image = patterned_beam(sample.patterns, calibration.centre[sample.rows, sample.columns], calibration)
+    if image is None:
         return None
     say("the direct beam is patterned: look for its image")
-    image = image_of_beam(sample.patterns, calibration.good, calibration.centre[sample.rows, sample.columns], radius)
     ring = calibration.ring if settings.ring is not None else (2.0 * image.radius + 2.0, calibration.ring[1])
     choice = f"probe: patterned, within {image.radius:.1f} px of its centre, as the direct beam shows it"
     choices = (*calibration.choices, choice)

@@ -13,7 +13,7 @@ from cyclestrain.learning.peaks import Peaks, find_peaks
 from cyclestrain.learning.reflections import disk_size, explained, measure_reflections
 from cyclestrain.pattern import Entry, Priors, Probe, disk_profile
 
-__all__ = ["OVERSAMPLING", "average_of", "entry_of", "start_entry", "window_half"]
+__all__ = ["OVERSAMPLING", "average_of", "entry_of", "spacing", "start_entry", "window_half"]
 
 OVERSAMPLING = 16
 """Nodes of the probe per detector pixel; with 8, positions are off by up to 2e-4 pixels."""
@@ -115,8 +115,12 @@ def window_half(radius: float, basis: FloatArray, edge: float = 3.0) -> int:
     edge
         Width of the surround, pixels.
     """
-    spacing = min(np.hypot(*basis[:, 0]), np.hypot(*basis[:, 1]), np.hypot(*(basis[:, 0] - basis[:, 1])))
-    return int(max(np.ceil(radius + 1.0), min(np.ceil(radius + edge), np.floor(spacing - radius - 1.0))))
+    return int(max(np.ceil(radius + 1.0), min(np.ceil(radius + edge), np.floor(spacing(basis) - radius - 1.0))))
+
+
+def spacing(basis: FloatArray) -> float:
+    """Least distance of the nodes of a reduced lattice, pixels, its vectors being columns."""
+    return float(min(np.hypot(*basis[:, 0]), np.hypot(*basis[:, 1]), np.hypot(*(basis[:, 0] - basis[:, 1]))))
 
 
 def average_of(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatArray, FloatArray]:

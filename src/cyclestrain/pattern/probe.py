@@ -87,6 +87,14 @@ class Probe:
         inside = self.profile[: max(1, int(PLATEAU * self.radius * self.oversampling))]
         return bool(inside.min() > DEEPEST * self.profile.max())
 
+    @property
+    def roughness(self) -> float:
+        """Deviation (root mean square) from the mean over all directions, relative to the probe's own."""
+        m = self.values.shape[0] // 2
+        y, x = np.mgrid[-m : m + 1, -m : m + 1]
+        round_ = self.profile[np.minimum(np.rint(np.hypot(y, x)).astype(int), m)]
+        return float(np.sqrt(((self.values - round_) ** 2).sum() / (self.values**2).sum()))
+
     @cached_property
     def profile(self) -> NDArray[np.float64]:
         """Azimuthal mean at radii ``0, 1, 2, ... / oversampling`` pixels."""
