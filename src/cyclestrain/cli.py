@@ -80,6 +80,7 @@ _HELP = {
     for name, field in group.model_fields.items()
 }
 _RETURNED: dict[str, Any] = {
+    "Aperture": object,
     "BoundTable": object,
     "Figure": object,
     "Model": object,
@@ -289,6 +290,17 @@ def _show(result: str, **options: Any) -> None:
     output = options.pop("output", None) or f"{Path(result).stem}.png"
     api.show(result, output, **options)
     voice.say(f"wrote {output}", output=output)
+
+
+@_command(api.probe, output="Figure to write: png, svg or pdf; by default none.")
+def _probe(vacuum: str, output: str | None = None, **options: Any) -> None:
+    made = api.probe(vacuum, output, **options)
+    text = str(made) if output is None else f"{made}\n\nwrote {output}"
+    voice.say(
+        text, output=output, diameter=2 * made.radius, diameter_sigma=2 * made.radius_sigma, centre=made.centre,
+        centre_sigma=made.centre_sigma, ratio=made.ratio, ratio_sigma=made.ratio_sigma, angle=made.angle,
+        form=made.form,
+    )  # fmt: skip
 
 
 @_command(api.report, output="Page to write; by default RESULT.html.")

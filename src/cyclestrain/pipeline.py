@@ -13,6 +13,7 @@ import xarray as xr
 from cyclestrain.boundaries import Mixtures
 from cyclestrain.calibration import (
     ScanGeometry,
+    Vacuum,
     above_pedestal,
     calibrate,
     draw_sample,
@@ -25,7 +26,7 @@ from cyclestrain.data import Block, BoolArray, Calibration, Doubt, Fields, Float
 from cyclestrain.errors import InputError
 from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields, with_doubts
 from cyclestrain.io import fingerprint, sample_mask
-from cyclestrain.learning import Knowledge, Material, describe, learn, transfer
+from cyclestrain.learning import Knowledge, Material, describe, learn, probe_of, transfer
 from cyclestrain.orientation import PolarGrid, Templates
 from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
 from cyclestrain.progress import Progress
@@ -61,7 +62,13 @@ KEPT = (Knowledge, Calibration, Templates, PolarGrid, Dictionary, Entry, Probe, 
 
 
 def map_scan(
-    scan: Scan, settings: MapSettings, progress: Progress, run: RunFolder | None = None, *, model: Model | None = None
+    scan: Scan,
+    settings: MapSettings,
+    progress: Progress,
+    run: RunFolder | None = None,
+    *,
+    model: Model | None = None,
+    vacuum: Vacuum | None = None,
 ) -> MapResult:
     """Map strain, rotation, class and uncertainty over every position of a scan.
 
@@ -77,6 +84,8 @@ def map_scan(
         Folder that keeps the state of the run; None to keep none.
     model
         Model that gives dictionary, templates and network; by default they are learned from the scan.
+    vacuum
+        The probe as it was recorded in vacuum; by default it is learned from the scan.
 
     Raises
     ------
@@ -84,7 +93,8 @@ def map_scan(
         If the scan cannot be a 4D-STEM scan of a crystal, the reference does not fit it, or the model does not.
     """
     wanted, within = _wanted(scan, settings), sample_mask(settings.sample, scan.scan_shape)
-    source, knowledge = prepare(scan, settings, progress, run=run, material=model.material if model else None)
+    material = model.material if model else None
+    source, knowledge = prepare(scan, settings, progress, run=run, material=material, vacuum=vacuum)
     wanted.check(_undistorted_bases(scan, settings, knowledge))
     geometry = scan_geometry(source, settings, knowledge.calibration, within)
     progress.note(geometry.text)
@@ -119,12 +129,13 @@ def fit_model(
     *,
     run: RunFolder | None = None,
     init_from: Model | None = None,
+    vacuum: Vacuum | None = None,
 ) -> Model:
     """Learn a material from a scan: dictionary, coarse templates, trained network.
 
     Parameters
     ----------
-    scan, settings, progress, run
+    scan, settings, progress, run, vacuum
         As for `map_scan`.
     init_from
         Model of another scan whose entries and weights are the start.
@@ -137,7 +148,7 @@ def fit_model(
     from cyclestrain.network import Model, train_on_scan
 
     material, network = (init_from.material, init_from.network) if init_from else (None, None)
-    source, knowledge = prepare(scan, settings, progress, run=run, material=material, improve=True)
+    source, knowledge = prepare(scan, settings, progress, run=run, material=material, improve=True, vacuum=vacuum)
     trained = train_on_scan(
         source, knowledge, settings, progress=progress, run=run, epochs=settings.epochs, init_from=network
     )
@@ -154,12 +165,13 @@ def prepare(
     run: RunFolder | None = None,
     material: Material | None = None,
     improve: bool = False,
+    vacuum: Vacuum | None = None,
 ) -> tuple[Scan, Knowledge]:
     """Calibrate a scan and learn a dictionary, or transfer one; an interrupted run goes on where it stopped.
 
     Parameters
     ----------
-    scan, settings, progress, run
+    scan, settings, progress, run, vacuum
         As for `map_scan`.
     material
         Dictionary and templates of another scan to transfer; by default they are learned from this one.
@@ -190,14 +202,15 @@ def prepare(
         if calibration is None:
             with progress.stage("calibrate"):
                 known = settings if material is None else settings.model_copy(update={"ring": material.ring})
-                calibration = calibrate(scan, sample, known, pedestal)
+                calibration = calibrate(scan, sample, known, pedestal, vacuum)
             if run:
                 run.save("calibration", calibration)
         for choice in calibration.choices:
             progress.note(choice)
         with progress.stage("learn the dictionary" if material is None else "find the crystals of the model") as task:
             if material is None:
-                knowledge = learn(scan, sample, calibration, settings, task.status)
+                probe = probe_of(vacuum) if vacuum is not None else None
+                knowledge = learn(scan, sample, calibration, settings, task.status, probe)
             else:
                 knowledge = transfer(material, scan, sample, calibration, seed=settings.seed, improve=improve)
         if run:

@@ -51,6 +51,10 @@ class LearnSettings(BaseModel):
     mask: str | None = None
     """Detector pixels that may be used: a mask of shape ``(qy, qx)`` in a ``.npy`` file, or a region ``y0:y1,x0:x1``,
     in the pixels that are left after ``--detector-roi`` and ``--bin``."""
+    probe: str | None = None
+    """Image of the probe: a vacuum image or scan on the detector of the scan, in any format that scans are read from
+    (its regions, bins and flips are those of the scan). By default it is learned: round, until the patterns show
+    otherwise."""
     sample: str | None = None
     """Positions that are the sample: a mask of shape ``(ry, rx)`` in a ``.npy`` file, or a region; at others nothing is
     learned or measured."""

@@ -10,6 +10,7 @@ from cyclestrain.api.fitting import fit
 from cyclestrain.api.inspection import export, info, load, show
 from cyclestrain.api.many import Batch, map_many
 from cyclestrain.api.mapping import map
+from cyclestrain.api.probing import probe
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
 
@@ -25,6 +26,7 @@ __all__ = [
     "load",
     "map",
     "map_many",
+    "probe",
     "report",
     "show",
     "simulate",

@@ -14,8 +14,10 @@ from cyclestrain.api.arguments import (
     check_device,
     check_network,
     known_model,
+    known_probe,
     mask_words,
     open_large,
+    probe_words,
     run_state,
 )
 from cyclestrain.errors import OutputError
@@ -39,6 +41,7 @@ def fit(
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
     mask: Mask | None = None,
+    probe: PathLike | PatternSource | Scan | None = None,
     sample: Mask | None = None,
     classes: int | None = None,
     memory: float | None = None,
@@ -68,6 +71,8 @@ def fit(
         Insist on going on with an interrupted fit.
     centre, ring, mask, sample, classes, seed, device
         What is measured unless it is given here, see `cyclestrain.FitSettings`; masks in Python also as arrays.
+    probe
+        Image or scan of the probe in vacuum, see `map`.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     force
@@ -89,7 +94,12 @@ def fit(
     OutputError
         If the output cannot be written.
     """
-    arguments = {**locals(), "init_from": init_from and os.fspath(init_from), **mask_words(mask=mask, sample=sample)}
+    arguments = {
+        **locals(),
+        "init_from": init_from and os.fspath(init_from),
+        "probe": probe_words(probe),
+        **mask_words(mask=mask, sample=sample),
+    }
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
     check_network()
@@ -101,8 +111,10 @@ def fit(
     from cyclestrain.pipeline import fit_model
 
     telling = shown(progress)
-    with run_state(opened, settings, output, start, telling, resume=resume) as folder:
-        model = fit_model(opened, settings, telling, run=folder, init_from=start.model if start else None)
+    vacuum = known_probe(settings, how, opened)
+    with run_state(opened, settings, output, start, telling, vacuum=vacuum, resume=resume) as folder:
+        before = start.model if start else None
+        model = fit_model(opened, settings, telling, run=folder, init_from=before, vacuum=vacuum)
         model.about["reading"] = how.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})

@@ -19,10 +19,12 @@ from cyclestrain.api.arguments import (
     check_network,
     files_named,
     known_model,
+    known_probe,
     known_words,
     mask_words,
     open_large,
     overridden,
+    probe_words,
     reference_words,
     run_state,
     stored_run,
@@ -58,6 +60,7 @@ def map(
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
     mask: Mask | None = None,
+    probe: PathLike | PatternSource | Scan | None = None,
     sample: Mask | None = None,
     ellipse: tuple[float, float] | None = None,
     classes: int | None = None,
@@ -90,6 +93,9 @@ def map(
         Lattice of the sample, for absolute strain, or several; in Python also as mappings ``{"a": 5.431, ...}``.
     centre, ring, mask, sample, ellipse, classes, seed, device
         What is measured unless it is given here, see `cyclestrain.MapSettings`; masks in Python also as arrays.
+    probe
+        Image or scan of the probe in vacuum, on the detector of the scan; in Python also as an array ``(qy, qx)``. By
+        default the probe is learned.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     force
@@ -135,6 +141,7 @@ def asked(arguments: Mapping[str, Any]) -> Job:
         "model": None if model is None else os.fspath(model),
         "reference": reference_words(arguments["reference"]),
         "known": known_words(arguments["known"]),
+        "probe": probe_words(arguments["probe"]),
         **mask_words(mask=arguments["mask"], sample=arguments["sample"]),
     }
     given = {name: {**arguments, **words}[name] for name in MapSettings.model_fields}
@@ -213,11 +220,14 @@ def carry_out(scan: Scan, job: Job, output: PathLike | None, force: bool, progre
         progress.note(_another(scan, job))
     if before and known and before.model_fingerprint not in ("", known.fingerprint):
         progress.note(f"{known.path} is not the model that {job.config} was made with: its content differs")
-    with run_state(scan, job.settings, output, known, progress) as folder:
-        result = map_scan(scan, job.settings, progress, folder, model=known.model if known else None)
+    vacuum = known_probe(job.settings, job.reading, scan, job.config)
+    with run_state(scan, job.settings, output, known, progress, vacuum=vacuum) as folder:
+        result = map_scan(scan, job.settings, progress, folder, model=known.model if known else None, vacuum=vacuum)
         contents = contents_of(scan).digest
         result.maps.attrs |= {"reading": job.reading.model_dump_json(), "input_contents": contents}
         result.maps.attrs |= {"input_state": state, "settings_files": files}
+        if vacuum:
+            result.maps.attrs["probe_fingerprint"] = vacuum.fingerprint
         if known:
             result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}
         if before and before.fingerprint == fingerprint(scan) and before.contents not in ("", contents):

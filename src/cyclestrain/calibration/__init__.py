@@ -9,16 +9,20 @@ from cyclestrain.calibration.calibrate import calibrate
 from cyclestrain.calibration.pedestal import above_pedestal, levelled
 from cyclestrain.calibration.scan_geometry import ScanGeometry, geometry_from_centres, measure_scan_geometry
 from cyclestrain.calibration.subset import Sample, draw_sample, held
+from cyclestrain.calibration.vacuum import Vacuum, extent_of_beam, measure_vacuum
 
 __all__ = [
     "Sample",
     "ScanGeometry",
+    "Vacuum",
     "above_pedestal",
     "calibrate",
     "draw_sample",
+    "extent_of_beam",
     "geometry_from_centres",
     "held",
     "levelled",
     "locate_beam",
     "measure_scan_geometry",
+    "measure_vacuum",
 ]

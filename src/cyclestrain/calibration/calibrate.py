@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from cyclestrain.calibration.beam import Centres, check_direct_beam, find_beam, find_centres
+from cyclestrain.calibration.beam import Beam, Centres, check_direct_beam, find_beam, find_centres
 from cyclestrain.calibration.ceiling import find_ceiling
 from cyclestrain.calibration.hidden_beam import disk_radius
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, noise_scale
 from cyclestrain.calibration.subset import Sample
+from cyclestrain.calibration.vacuum import Vacuum
 from cyclestrain.data import Calibration, FloatArray, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io import parse_mask
@@ -24,6 +25,8 @@ __all__ = ["calibrate"]
 
 MOST_SQUEEZED = 0.3
 """Share of the variance that its counts should have below which a pixel is taken for saturated."""
+MOST_UNLIKE = 2.2
+"""Ratio of the sizes of two beams beyond which they are not one: that of a patterned beam is known no better."""
 GIVEN_SIGMA = 1.0
 """Standard deviation of a beam centre that the user gave, pixels."""
 
@@ -33,7 +36,9 @@ def _ring(centre: FloatArray, shape: tuple[int, int], disk_radius: float) -> tup
     return 2.0 * disk_radius + 2.0, float(max(edge, 3.0 * disk_radius + 6.0))
 
 
-def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: float = 0.0) -> Calibration:
+def calibrate(
+    scan: Scan, sample: Sample, settings: LearnSettings, pedestal: float = 0.0, vacuum: Vacuum | None = None
+) -> Calibration:
     """Measure bad pixels, the beam centre of every position, the disk radius and the ring of the detector that is used.
 
     Parameters
@@ -46,11 +51,13 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
         ``centre`` and ``ring`` override what would be measured; ``mask`` says which pixels may be used.
     pedestal
         Value of the file that was subtracted from the patterns, see `above_pedestal`.
+    vacuum
+        The probe as it was recorded in vacuum, which gives the size of the beam.
 
     Raises
     ------
     InputError
-        If the beam centre or the ring that was given is not on the detector.
+        If the beam centre or the ring that was given is not on the detector, or the probe is not that of the scan.
     """
     _check_given(settings, scan.detector_shape)
     patterns = sample.patterns
@@ -65,6 +72,9 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
     if settings.centre is None:
         check_direct_beam(mean, ~bad, scan.name)
     beam = find_beam(patterns, mean, saturated, ~bad)
+    if vacuum is not None:
+        _check_same_beam(vacuum, beam, scan)
+        beam = replace(beam, radius=vacuum.radius)
     good = ~bad & ~beam.shadow
     found = int((bad & ~masked).sum())
     choices = [f"bad pixels: {found} masked" if found else "bad pixels: none found"]
@@ -82,10 +92,12 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
         centres = Centres(smooth, GIVEN_SIGMA, np.inf, "as given")
     else:
         centres = find_centres(scan.scan_shape, sample, good, beam)
-        if centres.jump == 0.0:  # the average of moving disks is larger than a disk
+        if centres.jump == 0.0 and vacuum is None:  # the average of moving disks is larger than a disk
             beam = replace(beam, radius=disk_radius(patterns, good, beam.centre))
             centres = find_centres(scan.scan_shape, sample, good, beam)
     choices.append(_describe(centres))
+    if vacuum is not None:
+        choices.append(f"probe: as recorded in {vacuum.name}, within {vacuum.radius:.1f} px of its centre")
     middle = centres.smooth.reshape(-1, 2).mean(0)
     ring = settings.ring or _ring(middle, scan.detector_shape, beam.radius)
     choices.append(f"disk radius: {beam.radius:.1f} px; ring used: {ring[0]:.0f} to {ring[1]:.0f} px from the centre")
@@ -94,6 +106,16 @@ def calibrate(scan: Scan, sample: Sample, settings: LearnSettings, pedestal: flo
         good, centres.smooth, centres.sigma, beam.radius, (float(ring[0]), float(ring[1])), filled, tuple(choices),
         pedestal, centres.jump, ceiling,
     )  # fmt: skip
+
+
+def _check_same_beam(vacuum: Vacuum, beam: Beam, scan: Scan) -> None:
+    """Refuse a probe of another camera length, binning or aperture."""
+    ratio = vacuum.radius / beam.radius
+    if not beam.hidden and not 1 / MOST_UNLIKE < ratio < MOST_UNLIKE:
+        raise InputError(
+            f"the probe {vacuum.name} reaches {vacuum.radius:.1f} px from its centre, the direct beam of {scan.name} "
+            f"about {beam.radius:.1f} px; record both with one aperture, camera length and binning"
+        )
 
 
 def _check_given(settings: LearnSettings, shape: tuple[int, int]) -> None:

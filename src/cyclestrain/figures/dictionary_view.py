@@ -18,7 +18,15 @@ from cyclestrain.figures.maps import PATTERN
 from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, PAGE_WIDTH, TITLE_SIZE, Box, Page
 from cyclestrain.figures.panels import GAP, MARGIN, panel_title
 
-__all__ = ["RadialProfile", "circle", "dictionary_figure", "probe_radius", "radial_profile"]
+__all__ = [
+    "RadialProfile",
+    "circle",
+    "dictionary_figure",
+    "draw_probe",
+    "draw_profile",
+    "probe_radius",
+    "radial_profile",
+]
 
 TOP, NOTE_BAND, TITLE_BAND = 11.0, 7.0, 5.0
 """Heights of the bands around the panels, millimetres."""
@@ -193,14 +201,36 @@ def _draw_entry(
     return int(y.size)
 
 
-def _draw_probe(axes: Axes, probe: xr.DataArray, oversampling: float, radius: float | None) -> None:
+def draw_probe(axes: Axes, probe: xr.DataArray, oversampling: float, radius: float | None) -> None:
+    """Draw a probe with a circle of its radius.
+
+    Parameters
+    ----------
+    axes
+        Where to.
+    probe, oversampling
+        Image of the probe, and its pixels per detector pixel.
+    radius
+        Of the circle, detector pixels; None for none.
+    """
     ny, nx = (n / oversampling / 2 for n in probe.shape)
-    axes.imshow(probe.values, cmap=PATTERN, interpolation="nearest", extent=(-nx, nx, ny, -ny))
+    axes.imshow(probe.values, cmap=PATTERN, interpolation="nearest", extent=(-nx, nx, ny, -ny), vmin=0)
     if radius is not None:
         circle(axes, np.zeros(1), np.zeros(1), radius)
 
 
-def _draw_profile(axes: Axes, dictionary: xr.Dataset, profile: RadialProfile, radius: float | None) -> None:
+def draw_profile(axes: Axes, dictionary: xr.Dataset, profile: RadialProfile, radius: float | None) -> None:
+    """Draw a radial profile over all points of its probe.
+
+    Parameters
+    ----------
+    axes
+        Where to.
+    dictionary
+        Holds the probe.
+    profile, radius
+        Its profile and radius; None for none.
+    """
     y, x = _probe_grid(dictionary["probe"], _oversampling(dictionary))
     values = np.asarray(dictionary["probe"].values, dtype=np.float64)
     bottom = min(0.0, float(profile.intensity.min())) - 0.05
@@ -234,7 +264,7 @@ def dictionary_figure(dictionary: xr.Dataset) -> Figure:
     if missing:
         raise InputError(f"the dictionary lacks {', '.join(missing)}; it has {', '.join(map(str, dictionary))}")
     profile = radial_profile(dictionary)
-    radius = probe_radius(profile)
+    radius = dictionary["probe"].attrs.get("radius", probe_radius(profile))
     n = dictionary.sizes["class"]
     boxes = _probe_boxes(n)
     page = Page(boxes[1].bottom + NOTE_BAND + 1.5)
@@ -257,13 +287,13 @@ def dictionary_figure(dictionary: xr.Dataset) -> Figure:
 
 def _draw_probe_panels(page: Page, dictionary: xr.Dataset, profile: RadialProfile, boxes: tuple[Box, Box]) -> None:
     box, beside = boxes
-    n, radius = dictionary.sizes["class"], probe_radius(profile)
+    n, radius = dictionary.sizes["class"], dictionary["probe"].attrs.get("radius", probe_radius(profile))
     axes = page.axes(box)
     axes.set_label("probe")
     panel_title(page, box, n, f"probe, {_oversampling(dictionary):g} times finer than the detector")
-    _draw_probe(axes, dictionary["probe"], _oversampling(dictionary), radius)
+    draw_probe(axes, dictionary["probe"], _oversampling(dictionary), radius)
     axes = page.axes(beside)
     axes.set_label("profile")
     panel_title(page, beside, n + 1, "radial profile of the probe")
-    _draw_profile(axes, dictionary, profile, radius)
+    draw_profile(axes, dictionary, profile, radius)
     axes.set_xlabel("distance from the middle (px)", size=NOTE_SIZE, labelpad=1)

@@ -6,9 +6,9 @@ meaning of the patterns.
 
 from cyclestrain.io.check import ValueRange, check_patterns, check_range
 from cyclestrain.io.contents import Contents, contents_of, file_state, watched
-from cyclestrain.io.masks import is_mask, mask_text, parse_mask, sample_mask
+from cyclestrain.io.masks import image_of_text, image_text, is_mask, mask_text, parse_mask, sample_mask
 from cyclestrain.io.numpy_files import load_npy
-from cyclestrain.io.read import read
+from cyclestrain.io.read import read, read_images
 from cyclestrain.io.regions import is_region, parse_region
 from cyclestrain.io.sample import fingerprint, sample_patterns, sample_positions
 
@@ -20,6 +20,8 @@ __all__ = [
     "contents_of",
     "file_state",
     "fingerprint",
+    "image_of_text",
+    "image_text",
     "is_mask",
     "is_region",
     "load_npy",
@@ -27,6 +29,7 @@ __all__ = [
     "parse_mask",
     "parse_region",
     "read",
+    "read_images",
     "sample_mask",
     "sample_patterns",
     "sample_positions",

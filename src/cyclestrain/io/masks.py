@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from cyclestrain.data import BoolArray
+from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.errors import InputError, first_line
 from cyclestrain.io.numpy_files import load_npy
 from cyclestrain.io.regions import is_region, parse_region
 
-__all__ = ["is_mask", "mask_text", "parse_mask", "sample_mask"]
+__all__ = ["image_of_text", "image_text", "is_mask", "mask_text", "parse_mask", "sample_mask"]
 
+_IMAGE = re.compile(r"image (\d+)x(\d+) (\S+)")
 _PACKED = re.compile(r"mask (\d+)x(\d+) (\S+)")
 
 
@@ -113,6 +114,48 @@ def _unpacked(n_rows: str, n_columns: str, packed: str, shape: tuple[int, int], 
     except (ValueError, zlib.error) as error:
         raise InputError(f"the mask in {option} is damaged ({error}); give it again") from error
     return mask.astype(bool)
+
+
+def image_text(image: FloatArray) -> str:
+    """An image in words, in single precision, from which `image_of_text` makes it again.
+
+    Parameters
+    ----------
+    image
+        Shape ``(qy, qx)``.
+
+    Examples
+    --------
+    >>> float(image_of_text(image_text(np.eye(3)), "--probe").sum())
+    3.0
+    """
+    packed = b64encode(zlib.compress(np.ascontiguousarray(image, "<f4").tobytes(), 9)).decode()
+    return f"image {image.shape[0]}x{image.shape[1]} {packed}"
+
+
+def image_of_text(text: str, option: str) -> FloatArray | None:
+    """The image that `image_text` put into words, None where the text is something else.
+
+    Parameters
+    ----------
+    text
+        The words.
+    option
+        Name of the option, for messages.
+
+    Raises
+    ------
+    InputError
+        If the image is damaged.
+    """
+    if (found := _IMAGE.fullmatch(text)) is None:
+        return None
+    shape = int(found[1]), int(found[2])
+    try:
+        values = zlib.decompressobj().decompress(b64decode(found[3]), 4 * shape[0] * shape[1])
+        return np.frombuffer(values, "<f4").reshape(shape).astype(float)
+    except (ValueError, zlib.error) as error:
+        raise InputError(f"the image in {option} is damaged ({error}); give it again") from error
 
 
 def _loaded(text: str, shape: tuple[int, int], option: str) -> Any:

@@ -29,7 +29,7 @@ from cyclestrain.io.vendor import knows, load_vendor
 from cyclestrain.io.zarr_files import is_zarr, load_zarr
 from cyclestrain.settings import ReadOptions, ReadSettings, reading_given, validated
 
-__all__ = ["factorisations", "read"]
+__all__ = ["factorisations", "read", "read_images"]
 
 Readable: TypeAlias = "str | os.PathLike[str] | PatternSource | Scan"
 
@@ -95,9 +95,43 @@ def read(path_or_array: Readable, reading: ReadSettings | None = None, **options
     return scan if parts == Parts() else parts.of(scan)
 
 
+def read_images(path_or_array: Readable, reading: ReadSettings, detector: tuple[int, int] | None = None) -> Scan:
+    """Open an image, a stack of images or a scan that was recorded on the detector of another scan.
+
+    Parameters
+    ----------
+    path_or_array
+        As for `read`; a stack needs no scan shape.
+    reading
+        How the other scan is read: its part of the detector, bins, flips and transposition hold here as well.
+    detector
+        What is left of the detector after that, ``(qy, qx)``; images that have this shape already are left as they are.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or has another detector.
+    """
+    if isinstance(path_or_array, str | os.PathLike) or not len(getattr(path_or_array, "shape", ())) == 3:
+        scan = _open(path_or_array, None, None, None, line=True)
+    else:
+        scan = _open(path_or_array, None, (1, int(path_or_array.shape[0])), None)  # type: ignore[union-attr]
+    if detector is not None and scan.detector_shape == detector:
+        return scan
+    parts = Parts(0, None, reading.detector_roi, reading.bin, reading.flip, reading.transpose)
+    scan = scan if parts == Parts() else parts.of(scan)
+    if detector is not None and scan.detector_shape != detector:
+        raise InputError(
+            f"the probe {scan.path or scan.name} has images of {scan.detector_shape[0]}x{scan.detector_shape[1]} px, "
+            f"the scan has {detector[0]}x{detector[1]}; record both on one detector, at one camera length and binning"
+        )
+    return scan
+
+
 def _open(
-    path_or_array: Readable, dataset: str | None, scan_shape: tuple[int, int] | None, layout: RawLayout | None
-) -> Scan:
+    path_or_array: Readable, dataset: str | None, scan_shape: tuple[int, int] | None, layout: RawLayout | None,
+    *, line: bool = False,
+) -> Scan:  # fmt: skip
     if dataset is not None and not isinstance(path_or_array, str | os.PathLike):
         raise InputError(f"--dataset {dataset} names an array in a file, but an array was given; leave it out")
     if isinstance(path_or_array, Scan):
@@ -115,6 +149,8 @@ def _open(
     with warnings.catch_warnings():  # what third parties warn about is no news to the user
         warnings.simplefilter("ignore")
         found = _load(path, dataset, layout)
+        if line and found.scan_shape is None and len(found.source.shape) == 3:
+            scan_shape = (1, int(found.source.shape[0]))
         return _finish(found, path.name.split(".")[0] or path.name, str(path), scan_shape)
 
 

@@ -4,8 +4,9 @@ The functions take a sample and its calibration, or a material to transfer, and 
 only.
 """
 
+from cyclestrain.learning.beam_image import probe_of
 from cyclestrain.learning.knowledge import Knowledge, Material, centre_prior, describe
 from cyclestrain.learning.learn import learn
 from cyclestrain.learning.transfer import transfer
 
-__all__ = ["Knowledge", "Material", "centre_prior", "describe", "learn", "transfer"]
+__all__ = ["Knowledge", "Material", "centre_prior", "describe", "learn", "probe_of", "transfer"]

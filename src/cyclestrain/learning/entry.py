@@ -18,9 +18,10 @@ from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, l
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import find_peaks
 from cyclestrain.learning.plausibility import Plausibility, Unlearned
-from cyclestrain.learning.profiles import fit_profiles
+from cyclestrain.learning.probe_image import centred, image_of, is_common
+from cyclestrain.learning.profiles import fit_profiles, fits_of
 from cyclestrain.learning.reflections import measure_reflections
-from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, start_entry, window_half
+from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, spacing, start_entry, window_half
 from cyclestrain.pattern import (
     Entry,
     PatternFit,
@@ -51,6 +52,7 @@ def learn_entry(
     rng: np.random.Generator,
     rounds: int = 4,
     noise: float = np.nan,
+    probe: Probe | None = None,
 ) -> tuple[Entry, float] | Unlearned:
     """Learn one entry from patterns whose coarse rotation is known.
 
@@ -66,6 +68,9 @@ def learn_entry(
         Alternations of fitting patterns and updating the entry.
     noise
         Variance over mean of a pixel, measured without a model; NaN where it is not known.
+    probe
+        Image of the probe to start from, and to stay with as far as the patterns do; by default disks are round until
+        the patterns show otherwise.
 
     Returns
     -------
@@ -74,15 +79,19 @@ def learn_entry(
     """
     if len(lesson.theta) > MAX_PATTERNS:
         lesson = lesson.only(np.sort(rng.choice(len(lesson.theta), MAX_PATTERNS, replace=False)))
-    found = start_entry(lesson, calibration)
+    found = start_entry(lesson, calibration, probe)
     if found is None:
         return Unlearned.NO_LATTICE
     entry, crowded = found
     start = approached(lesson, entry)
-    entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0)
+    entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0, form=probe)
     entry, start = _look_again(lesson, calibration, entry, start, crowded=crowded)
-    entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
-    if entry.has_contrast:
+    entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale, form=probe)
+    image = None if probe else _common_image(lesson, entry, start, noise_scale)
+    if image is not None:
+        entry = replace(entry, probe=image)
+        entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
+    if entry.has_contrast and not entry.probe.is_image:
         entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
     if refusal:
@@ -144,14 +153,29 @@ def _alternate(
     rounds: int,
     noise_scale: float,
     edge: tuple[float, float] | None = None,
+    form: Probe | None = None,
 ) -> tuple[Entry, Start, float]:
-    """Alternate fitting the patterns and updating the entry; disks keep an `edge` that is known."""
+    """Alternate fitting the patterns and updating the entry; disks keep an `edge` that is known, images a `form`."""
     for round_ in range(rounds):
         stack, fit = _fitted(lesson, entry, start, noise_scale)
         noise_scale *= _misfit(fit)
-        entry = _improved(stack, entry, fit, noise_scale, (lesson.members >= 0).sum(1), move=round_ > 0, edge=edge)
+        summed = (lesson.members >= 0).sum(1)
+        entry = _improved(stack, entry, fit, noise_scale, summed, move=round_ > 0, edge=edge, form=form)
         start = fit.start
     return entry, start, noise_scale
+
+
+def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Probe | None:
+    """Image of a probe that is not round, None where the windows do not ask for one."""
+    stack, fit = _fitted(lesson, entry, start, noise_scale)
+    trust = _trust(fit)
+    if (trust > 0).sum() < 3:
+        return None
+    fits = fits_of(stack, entry, fit, trust)
+    image = image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise_scale)
+    if not is_common(image) or 2.0 * max(image.probe.radius, entry.probe.radius) > spacing(entry.basis):
+        return None  # where disks overlap, an image would hold what is seen of their neighbours
+    return centred(image.probe)
 
 
 def _fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> tuple[WindowStack, PatternFit]:
@@ -205,7 +229,11 @@ def _look_again(
     if not lattice.spans_plane:
         lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
     half = window_half(radius, lattice.basis)
-    probe = Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
+    probe = (
+        entry.probe.resized(half)
+        if entry.probe.is_image
+        else Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
+    )
     fresh = replace(entry_of(lattice, average, coverage, probe), background=entry.background)
     return fresh, replace(start, affine=affine)
 
@@ -253,12 +281,15 @@ def _improved(
     *,
     move: bool,
     edge: tuple[float, float] | None = None,
+    form: Probe | None = None,
 ) -> Entry:
     """One update of probe, background, intensities, priors and reflection positions."""
     trust = _trust(fit)
     if (trust > 0).sum() < 3:
         return entry
     profiles, deviations = fit_profiles(stack, entry, fit, trust, noise_scale, edge)
+    if not profiles.probe.max() > 0:
+        return entry
     gain = fit.start.gain
     weight = np.where(trust > 0, gain[:, None] ** 2 / deviations.variance[..., 0], 0.0)
     weight = np.nan_to_num(weight)
@@ -271,6 +302,11 @@ def _improved(
     s = entry.probe.oversampling
     pedestal = float(np.mean(profiles.probe[-s:]))
     probe = Probe.from_profile(profiles.probe - pedestal, s, entry.probe.half)
+    if entry.probe.is_image:
+        form = probe if form is None else form.resized(entry.probe.half)
+        fits = fits_of(stack, entry, fit, trust)
+        found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, noise_scale)
+        probe = centred(found.probe)
     spread = measure_deviations(deviations, entry, fit, trust)
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
     return replace(

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cyclestrain.calibration import Sample
 from cyclestrain.data import Calibration, Scan
 from cyclestrain.errors import InputError
+from cyclestrain.learning.beam_image import patterned_beam
 from cyclestrain.learning.entry import learn_entry
 from cyclestrain.learning.knowledge import Knowledge
 from cyclestrain.learning.lessons import ClassLesson, choose
-from cyclestrain.learning.plausibility import Unlearned
+from cyclestrain.learning.plausibility import MISFIT_OF_ODD, Unlearned
 from cyclestrain.learning.recognition import is_new_crystal, is_scarce
 from cyclestrain.orientation import PolarGrid, learn_templates
-from cyclestrain.pattern import Entry
+from cyclestrain.pattern import Entry, Probe
 from cyclestrain.settings import LearnSettings
 
 __all__ = ["MAX_CLASSES", "learn"]
 
 MAX_CLASSES = 6
 """Largest number of classes where the user sets none."""
+SAME_NOISE = 1.1
+"""Ratio of two noise scales within which they are the same."""
 
 
 def learn(
@@ -31,8 +34,12 @@ def learn(
     calibration: Calibration,
     settings: LearnSettings,
     say: Callable[[str], object] = lambda _: None,
+    probe: Probe | None = None,
 ) -> Knowledge:
     """Learn coarse templates and the dictionary from a sample of a scan.
+
+    Disks are round until the patterns show otherwise. Where no crystal of round disks is found, or one that explains
+    its patterns badly, and the direct beam is patterned, its image is what is looked for.
 
     Parameters
     ----------
@@ -44,12 +51,62 @@ def learn(
         Seed and largest number of classes.
     say
         Called with a few words at every step.
+    probe
+        Image of the probe where it was recorded.
 
     Raises
     ------
     InputError
         If no averaged pattern shows a crystal.
     """
+    found = _learned(sample, calibration, settings, say, probe)
+    if probe is None and not _is_clear(found):
+        other = _learned_from_beam(sample, calibration, settings, say, found)
+        found = other or found
+    if isinstance(found, Knowledge):
+        return found
+    raise InputError(_no_crystal(scan, calibration, found))
+
+
+def _is_clear(found: Knowledge | list[Unlearned]) -> bool:
+    """Whether crystals of round disks were found that explain their patterns."""
+    if not isinstance(found, Knowledge) or found.doubts:
+        return False
+    odd = found.dictionary.noise_scale > MISFIT_OF_ODD * found.pixel_noise
+    return not odd and not any(entry.probe.is_image for entry in found.dictionary.entries)
+
+
+def _learned_from_beam(
+    sample: Sample,
+    calibration: Calibration,
+    settings: LearnSettings,
+    say: Callable[[str], object],
+    before: Knowledge | list[Unlearned],
+) -> Knowledge | None:
+    """What is learned with the image of the direct beam; None where that is no better than `before`."""
+    image = patterned_beam(sample.patterns, calibration.centre[sample.rows, sample.columns], calibration)
+    if image is None:
+        return None
+    say("the direct beam is patterned: look for its image")
+    ring = calibration.ring if settings.ring is not None else (2.0 * image.radius + 2.0, calibration.ring[1])
+    choice = f"probe: patterned, within {image.radius:.1f} px of its centre, as the direct beam shows it"
+    choices = (*calibration.choices, choice)
+    wider = replace(calibration, disk_radius=image.radius, ring=ring, choices=choices)
+    found = _learned(sample, wider, settings, say, image)
+    if not isinstance(found, Knowledge):
+        return None
+    worse = isinstance(before, Knowledge) and before.dictionary.noise_scale < found.dictionary.noise_scale / SAME_NOISE
+    return None if worse else found
+
+
+def _learned(
+    sample: Sample,
+    calibration: Calibration,
+    settings: LearnSettings,
+    say: Callable[[str], object],
+    probe: Probe | None,
+) -> Knowledge | list[Unlearned]:
+    """What is learned, or why no class showed a crystal."""
     rng = np.random.default_rng(settings.seed)
     grid = PolarGrid.fitting(calibration)
     say("look for crystals")
@@ -62,14 +119,14 @@ def learn(
     order = np.argsort(-np.bincount(lessons.label[lessons.label >= 0], minlength=len(templates.spectra))).tolist()
     for step, k in enumerate(order, 1):
         say(f"crystal {step} of {len(order)}{' (code compiles at the very first run)' if step == 1 else ''}")
-        learned = _learn_class(lessons.of(k), calibration, rng, chosen.noise)
+        learned = _learn_class(lessons.of(k), calibration, rng, chosen.noise, probe)
         if isinstance(learned, Unlearned):
             refused.append(learned)
         elif learned.is_new(known):
             known[k] = learned
     say(f"{len(known)} found")
     if not known:
-        raise InputError(_no_crystal(scan, calibration, refused))
+        return refused
     entries, scales = [each.entry for each in known.values()], [each.noise_scale for each in known.values()]
     return chosen.knowledge(templates.only(list(known)), entries, scales)
 
@@ -89,14 +146,18 @@ class _Learned:
 
 
 def _learn_class(
-    sources: list[ClassLesson], calibration: Calibration, rng: np.random.Generator, noise: float
+    sources: list[ClassLesson],
+    calibration: Calibration,
+    rng: np.random.Generator,
+    noise: float,
+    probe: Probe | None,
 ) -> _Learned | Unlearned:
     """Learn an entry from single patterns, or from sums over neighbours where single ones show too little."""
     learned: _Learned | Unlearned = Unlearned.NO_LATTICE
     if len(sources[0].thetas) < 2:
         return learned
     for source in sources:
-        found = learn_entry(source.lesson, calibration, rng, noise=noise)
+        found = learn_entry(source.lesson, calibration, rng, noise=noise, probe=probe)
         if not isinstance(found, Unlearned):
             learned = _Learned(*found, source)
             if not is_scarce(found[0], source.lesson):

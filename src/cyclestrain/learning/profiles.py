@@ -14,7 +14,7 @@ from cyclestrain.learning.window_sums import Fits, Normal, Shapes, add_windows
 from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge, shift_design
 from cyclestrain.pattern.reflection import N_LOCAL, N_SMOOTH
 
-__all__ = ["Deviations", "fit_profiles", "held_out_positions"]
+__all__ = ["Deviations", "fit_profiles", "fits_of", "held_out_positions"]
 
 LEAST_CUBIC = 4.0
 """Radius of the disks, pixels, from which contrast of third order can be told from a shift and is looked for."""
@@ -82,6 +82,20 @@ def _smooth_solve(normal: FloatArray, rhs: FloatArray, smoothness: float) -> Flo
     return np.asarray(solveh_banded(bands, rhs))
 
 
+def fits_of(stack: WindowStack, entry: Entry, fit: PatternFit, trust: FloatArray) -> Fits:
+    """Windows with what was fitted to them, each disk where all others of its pattern predict it.
+
+    Parameters
+    ----------
+    stack, entry, fit, trust
+        As for `fit_profiles`.
+    """
+    return Fits(
+        stack.counts, stack.origin, held_out_positions(fit, entry.reflections), fit.start.centre,
+        fit.start.gain[:, None] * entry.intensity + fit.local[..., 0], fit.start.level, fit.local, trust,
+    )  # fmt: skip
+
+
 def fit_profiles(
     stack: WindowStack,
     entry: Entry,
@@ -108,11 +122,9 @@ def fit_profiles(
     profile = probe.profile[: (probe.half + 1) * oversampling]
     background = entry.background
     deviations = np.full((2, *trust.shape, N_LOCAL), np.nan)
-    fits = Fits(
-        stack.counts, stack.origin, held_out_positions(fit, entry.reflections), fit.start.centre,
-        fit.start.gain[:, None] * entry.intensity + fit.local[..., 0], fit.start.level, fit.local, trust,
-    )  # fmt: skip
-    shapes = Shapes(profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support)
+    fits = fits_of(stack, entry, fit, trust)
+    image = probe.values if probe.is_image else np.zeros((0, 0))
+    shapes = Shapes(profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support, image)
     parts = Normal.parts(len(profile), len(background))
     cubic = entry.has_contrast and probe.radius > LEAST_CUBIC
     add_windows(fits, shapes, parts, deviations, N_LOCAL if cubic else N_SMOOTH)

@@ -13,17 +13,19 @@ from cyclestrain.learning.peaks import Peaks, find_peaks
 from cyclestrain.learning.reflections import disk_size, explained, measure_reflections
 from cyclestrain.pattern import Entry, Priors, Probe, disk_profile
 
-__all__ = ["OVERSAMPLING", "average_of", "entry_of", "start_entry", "window_half"]
+__all__ = ["OVERSAMPLING", "average_of", "entry_of", "spacing", "start_entry", "window_half"]
 
 OVERSAMPLING = 16
 """Nodes of the probe per detector pixel; with 8, positions are off by up to 2e-4 pixels."""
 ON_LATTICE = 0.95
 """Least share of the intensity on nodes of a lattice whose peaks were compared with the noise of pixels alone."""
+SIZES = np.array([1.0, 0.65, 0.4, 0.25])
+"""Radii of the disks that are tried, in units of the direct beam's."""
 MORE, MORE_DISKS = 1.1, 1.3
 """Least ratio of the light, or of the number of disks where the light is no less, by which a lattice explains more."""
 
 
-def start_entry(lesson: Lesson, calibration: Calibration) -> tuple[Entry, bool] | None:
+def start_entry(lesson: Lesson, calibration: Calibration, probe: Probe | None = None) -> tuple[Entry, bool] | None:
     """First entry from coarsely turned patterns, or None where their average shows no lattice.
 
     The direct beam may be saturated or have a halo, so disks of its size and smaller ones are tried, and the size that
@@ -37,6 +39,8 @@ def start_entry(lesson: Lesson, calibration: Calibration) -> tuple[Entry, bool] 
         Patterns of one class with their coarse rotation.
     calibration
         Disk radius and ring.
+    probe
+        Image of the probe where it is known; by default disks are round and of any size.
 
     Returns
     -------
@@ -48,11 +52,13 @@ def start_entry(lesson: Lesson, calibration: Calibration) -> tuple[Entry, bool] 
     ring = (calibration.ring[0], outer)
     tried = []
     for crowded in (False, True):
-        found = _best_lattice(average, coverage, calibration.disk_radius, ring, crowded=crowded)
+        radii = calibration.disk_radius * SIZES if probe is None else np.array([probe.radius])
+        found = _best_lattice(average, coverage, radii, ring, crowded=crowded)
         if found is None:
             continue
         peaks, basis, radius = found
-        radius = disk_size(average, coverage, peaks, radius, limit=0.45 * float(np.hypot(*basis).min()))
+        if probe is None:
+            radius = disk_size(average, coverage, peaks, radius, limit=0.45 * float(np.hypot(*basis).min()))
         lattice = measure_reflections(average, coverage, basis, radius=radius, ring=ring, others=peaks)
         if lattice.spans_plane:
             tried.append((crowded, lattice, radius))
@@ -62,8 +68,11 @@ def start_entry(lesson: Lesson, calibration: Calibration) -> tuple[Entry, bool] 
     more = len(tried) > 1 and _explains_more(tried[1][1], tried[0][1], light[1], light[0])
     crowded, lattice, radius = tried[int(more)]
     half = window_half(radius, lattice.basis)
-    probe = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
-    return entry_of(lattice, average, coverage, probe), crowded
+    if probe is None:
+        shape = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
+    else:
+        shape = probe.resized(half)
+    return entry_of(lattice, average, coverage, shape), crowded
 
 
 def _explains_more(new: Lattice, old: Lattice, new_light: float, old_light: float) -> bool:
@@ -76,11 +85,11 @@ def _explains_more(new: Lattice, old: Lattice, new_light: float, old_light: floa
 
 
 def _best_lattice(
-    average: FloatArray, coverage: FloatArray, disk_radius: float, ring: tuple[float, float], *, crowded: bool = False
+    average: FloatArray, coverage: FloatArray, radii: FloatArray, ring: tuple[float, float], *, crowded: bool = False
 ) -> tuple[Peaks, FloatArray, float] | None:
     """Peaks, lattice and the radius among several with which they explain most."""
     best, best_score = None, 0.0
-    for radius in disk_radius * np.array([1.0, 0.65, 0.4, 0.25]):
+    for radius in radii:
         if radius < 0.8 and best is not None:
             break
         peaks = find_peaks(average, coverage, max(radius, 0.8), ring, crowded=crowded)
@@ -106,8 +115,12 @@ def window_half(radius: float, basis: FloatArray, edge: float = 3.0) -> int:
     edge
         Width of the surround, pixels.
     """
-    spacing = min(np.hypot(*basis[:, 0]), np.hypot(*basis[:, 1]), np.hypot(*(basis[:, 0] - basis[:, 1])))
-    return int(max(np.ceil(radius + 1.0), min(np.ceil(radius + edge), np.floor(spacing - radius - 1.0))))
+    return int(max(np.ceil(radius + 1.0), min(np.ceil(radius + edge), np.floor(spacing(basis) - radius - 1.0))))
+
+
+def spacing(basis: FloatArray) -> float:
+    """Least distance of the nodes of a reduced lattice, pixels, its vectors being columns."""
+    return float(min(np.hypot(*basis[:, 0]), np.hypot(*basis[:, 1]), np.hypot(*(basis[:, 0] - basis[:, 1]))))
 
 
 def average_of(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatArray, FloatArray]:

@@ -17,7 +17,7 @@ from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reflection import N_SMOOTH
 from cyclestrain.pattern.windows import LEAST_VALUE
 
-__all__ = ["Fits", "Normal", "Shapes", "add_windows"]
+__all__ = ["Fits", "Normal", "Shapes", "add_windows", "between"]
 
 PARTS = 16
 """Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
@@ -70,6 +70,7 @@ class Shapes(NamedTuple):
     background: FloatArray
     floor: float  # least variance of a pixel
     support: NDArray[np.float32]  # the pixels that are compared, (size, size)
+    image: FloatArray  # the probe where it is not round, with the same nodes, centred; empty where it is
 
 
 class Normal(NamedTuple):
@@ -91,6 +92,25 @@ class Normal(NamedTuple):
         """
         shapes = ((PARTS, 2, n_probe), (PARTS, n_probe), (PARTS, 2, n_background), (PARTS, n_background))
         return cls(*(np.zeros(shape) for shape in shapes))
+
+
+@nb.njit(forceinline=True)
+def between(image: Any, y: float, x: float) -> float:  # pragma: no cover - compiled
+    """Value of an image between its nodes, zero beyond them.
+
+    Parameters
+    ----------
+    image
+        Shape ``(ny, nx)``.
+    y, x
+        Place in nodes.
+    """
+    i, j = int(np.floor(y)), int(np.floor(x))
+    if i < 0 or j < 0 or i >= image.shape[0] - 1 or j >= image.shape[1] - 1:
+        return 0.0
+    e, f = y - i, x - j
+    low = (1.0 - f) * image[i, j] + f * image[i, j + 1]
+    return float((1.0 - e) * low + e * ((1.0 - f) * image[i + 1, j] + f * image[i + 1, j + 1]))
 
 
 @part(fastmath=True)
@@ -164,6 +184,29 @@ def _derive(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma
     for p in range(4, n_local):
         for k in range(places.shape[1]):
             basis[p, k] *= brightness * disk[0, k]
+
+
+@part(fastmath=True)
+def _look_up_image(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma: no cover - compiled
+    """The probe at the pixels of a window, where it is not round."""
+    corner, position, scale, middle = window.corner, window.position, 1.0 / shapes.step, shapes.image.shape[0] // 2
+    for k in range(places.shape[1]):
+        y = (corner[0] - position[0] + places[0, k]) * scale + middle
+        x = (corner[1] - position[1] + places[1, k]) * scale + middle
+        rows.disk[0, k] = between(shapes.image, y, x)
+
+
+@part(fastmath=True)
+def _derive_image(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma: no cover - compiled
+    """Derivatives with respect to a shift of a probe that is not round."""
+    corner, position, scale, middle = window.corner, window.position, 1.0 / shapes.step, shapes.image.shape[0] // 2
+    image, n_local = shapes.image, rows.basis.shape[0] - 2
+    for k in range(places.shape[1]):
+        y = (corner[0] - position[0] + places[0, k]) * scale + middle
+        x = (corner[1] - position[1] + places[1, k]) * scale + middle
+        bright = 0.5 * scale * rows.disk[1, k]
+        rows.basis[n_local, k] = bright * (between(image, y - 1.0, x) - between(image, y + 1.0, x))
+        rows.basis[n_local + 1, k] = bright * (between(image, y, x - 1.0) - between(image, y, x + 1.0))
 
 
 @part(fastmath=True)
@@ -301,7 +344,11 @@ def add_windows(
                     pixels, corner, positions[n, g], centre[n], brightness[n, g], level[n], local[n, g], trust[n, g]
                 )
                 _look_up(window, shapes, places, rows)
+                if shapes.image.shape[0] > 0:
+                    _look_up_image(window, shapes, places, rows)
                 _derive(window, shapes, places, rows)
+                if shapes.image.shape[0] > 0:
+                    _derive_image(window, shapes, places, rows)
                 _add_products(rows, information, score, rows.values)
                 _add_profiles(rows, trust[n, g], own)
                 _solve_deviations(information, score, local[n, g], deviations[0, n, g], deviations[1, n, g])

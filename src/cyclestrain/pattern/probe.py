@@ -6,7 +6,7 @@ reflection: blurring it loses precision.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -38,11 +38,14 @@ class Probe:
         Nodes per detector pixel, an even number.
     half
         Reach of the windows in which the probe is compared with data, pixels from the nearest pixel.
+    is_image
+        Whether it was learned or recorded as an image, and not from a radial profile.
     """
 
     values: NDArray[np.float64]
     oversampling: int
     half: int
+    is_image: bool = False
 
     def __repr__(self) -> str:
         return f"Probe(radius {self.radius:.2f} px, {self.oversampling} values per pixel)"
@@ -51,9 +54,10 @@ class Probe:
     def radius(self) -> float:
         """Radius in detector pixels at which the azimuthal mean falls to half of its maximum.
 
-        That of the table where it does not fall that far within it, see `falls_off`.
+        Of an image that is not round, the same of the brightest direction. That of the table where it does not fall
+        that far within it, see `falls_off`.
         """
-        profile = self.profile
+        profile = self._brightest if self.is_image else self.profile
         half = 0.5 * float(profile.max())
         last = int(np.flatnonzero(profile >= half)[-1])
         if last == len(profile) - 1:
@@ -62,15 +66,34 @@ class Probe:
         return float((last + (upper - half) / (upper - lower)) / self.oversampling)
 
     @property
+    def _brightest(self) -> NDArray[np.float64]:
+        """Largest value at radii ``0, 1, 2, ... / oversampling`` pixels."""
+        m = self.values.shape[0] // 2
+        y, x = np.mgrid[-m : m + 1, -m : m + 1]
+        out = np.full(2 * m + 1, -np.inf)
+        np.maximum.at(out, np.rint(np.hypot(y, x)).astype(int).ravel(), self.values.ravel())
+        return out[: m + 1]
+
+    @property
     def falls_off(self) -> bool:
         """Whether the profile falls to half of its maximum within the window, as that of every aperture does."""
         return self.radius < self.half
 
     @property
     def is_flat(self) -> bool:
-        """Whether the profile is a plateau, without the dark rings of a patterned probe."""
+        """Whether the profile is a plateau, without the dark rings of a patterned probe that was taken as round."""
+        if self.is_image:
+            return True
         inside = self.profile[: max(1, int(PLATEAU * self.radius * self.oversampling))]
         return bool(inside.min() > DEEPEST * self.profile.max())
+
+    @property
+    def roughness(self) -> float:
+        """Deviation (root mean square) from the mean over all directions, relative to the probe's own."""
+        m = self.values.shape[0] // 2
+        y, x = np.mgrid[-m : m + 1, -m : m + 1]
+        round_ = self.profile[np.minimum(np.rint(np.hypot(y, x)).astype(int), m)]
+        return float(np.sqrt(((self.values - round_) ** 2).sum() / (self.values**2).sum()))
 
     @cached_property
     def profile(self) -> NDArray[np.float64]:
@@ -99,6 +122,14 @@ class Probe:
         values += np.interp(np.hypot(y, x), np.arange(len(profile)), rest, right=0.0)
         return cls(values * (oversampling**2 / values.sum()), oversampling, half)
 
+    def resized(self, half: int) -> Probe:
+        """The probe for windows that reach `half` pixels."""
+        m, wanted = self.values.shape[0] // 2, (half + 2) * self.oversampling
+        values = np.pad(self.values, max(0, wanted - m))
+        crop = values.shape[0] // 2 - wanted
+        values = values[crop : crop + 2 * wanted + 1, crop : crop + 2 * wanted + 1]
+        return replace(self, values=values * (self.oversampling**2 / values.sum()), half=half)
+
     @cached_property
     def _blurred(self) -> dict[tuple[float, int], Probe]:
         """Probes that `blurred` made before: every block of a scan needs the same ones."""
@@ -126,7 +157,7 @@ class Probe:
         values = gaussian_filter(values, sigma * self.oversampling, mode="constant")
         crop = values.shape[0] // 2 - wanted
         values = values[crop : crop + 2 * wanted + 1, crop : crop + 2 * wanted + 1]
-        return Probe(values, self.oversampling, half)
+        return replace(self, values=values, half=half)
 
     @cached_property
     def tables(self) -> NDArray[np.float32]:

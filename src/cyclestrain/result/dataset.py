@@ -165,7 +165,8 @@ def dictionary_dataset(dictionary: Dictionary) -> xr.Dataset:
         "background": (("class", "radius"), stacked([e.background for e in entries]), {"units": "counts"}),
         "probe": (
             ("py", "px"), entries[0].probe.values,
-            {"oversampling": entries[0].probe.oversampling, "long_name": "disk of unit intensity"},
+            {"oversampling": entries[0].probe.oversampling, "long_name": "disk of unit intensity"}
+            | ({"radius": entries[0].probe.radius} if entries[0].probe.is_image else {}),
         ),
     }  # fmt: skip
     attrs = {"centre_y": (size - 1) / 2, "centre_x": (size - 1) / 2, "noise_scale": dictionary.noise_scale}

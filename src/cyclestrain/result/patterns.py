@@ -61,7 +61,11 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
         out |= _transform(field, suffix)
     by_reflection, lengths = ("entry", "reflection"), [len(e.probe.values) for e in entries]
     probes = [np.pad(e.probe.values, (max(lengths) - n) // 2) for e, n in zip(entries, lengths, strict=True)]
-    shape = {"oversampling": entries[0].probe.oversampling, "half": [e.probe.half for e in entries]}
+    shape = {
+        "oversampling": entries[0].probe.oversampling,
+        "half": [e.probe.half for e in entries],
+        "image": [int(e.probe.is_image) for e in entries],
+    }
     described: dict[str, tuple[tuple[str, ...], Any, str, str]] = {
         "reflection_y": (by_reflection, stacked([e.reflections[:, 0] for e in entries]), "px", "row from centre"),
         "reflection_x": (by_reflection, stacked([e.reflections[:, 1] for e in entries]), "px", "column from centre"),
@@ -145,7 +149,11 @@ def stored_entries(maps: xr.Dataset) -> tuple[Entry, ...]:
     """
     tables, about = maps["probe"].values.astype(float), maps["probe"].attrs
     halves, oversampling = np.atleast_1d(about["half"]), int(about["oversampling"])
-    probes = [Probe(table, oversampling, int(half)) for table, half in zip(tables, halves, strict=True)]
+    images = np.broadcast_to(about.get("image", 0), len(tables))
+    probes = [
+        Probe(table, oversampling, int(half), bool(image))
+        for table, half, image in zip(tables, halves, images, strict=True)
+    ]
     return tuple(_entry(maps.isel(entry=k), probe) for k, probe in enumerate(probes))
 
 

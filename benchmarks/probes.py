@@ -1,0 +1,152 @@
+"""Precision and bias with probes of any form, against the Cramer-Rao bound of the same patterns.
+
+``python benchmarks/probes.py`` prints a table: for each probe and background the standard deviation of the raw strain
+over its bound, and the largest mean error of a grain. Scans are drawn by `tests/strangers.py`, which knows neither the
+model nor the simulator of the package; bounds are numerical derivatives of the patterns it draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import cyclestrain as cs
+from cyclestrain.evaluation.bound import Bound
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import strangers as st
+
+DETECTOR = (128, 128)
+OFFSET = np.array([0.3, -0.4])
+SHIFT = 0.06
+"""Largest shift of a reflection by which derivatives are taken, pixels."""
+
+
+def spoked(radius: float, rings: float, spokes: int) -> st.Shape:
+    """A bullseye aperture: rings, and bars across them that hold them."""
+    inner = st.bullseye(radius, rings)
+
+    def drawn(y: st.FloatArray, x: st.FloatArray) -> st.FloatArray:
+        bars = 0.5 + 0.5 * np.tanh(6 * (np.cos(spokes * np.arctan2(y, x)) + 0.55))
+        return np.asarray(inner(y, x) * bars)
+
+    return drawn
+
+
+def ring(radius: float, inner: float) -> st.Shape:
+    """A disk with a hole."""
+    return lambda y, x: st.disk(radius)(y, x) - st.disk(inner)(y, x)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A probe, and the spacing of the square lattice it is seen with, pixels."""
+
+    probe: st.Shape
+    spacing: float
+    half: int = 12
+
+
+CASES = {
+    "bullseye": Case(spoked(8.0, 2.5, 12), 21.0),
+    "cross": Case(st.cross(6.0), 18.0),
+    "ellipse 1.1": Case(st.oval(5.0, 1.1, 30.0), 17.0),
+    "ring": Case(ring(6.0, 3.5), 17.0),
+    "spots, 2 px": Case(st.spot(2.0), 17.0),
+    "disks overlap": Case(st.disk(7.0), 9.8),
+    "round disks": Case(st.disk(5.0), 17.0),
+}
+
+
+def bound(case: Case, phase: st.Phase, gradient: np.ndarray, dose: float, share: float, background: st.Shape) -> Bound:
+    """The bound of one pattern: affine, beam centre, brightness and level of the background unknown."""
+    table, middle = st.tabulated(case.probe, case.half), (np.array(DETECTOR) - 1) / 2 + OFFSET
+    y, x = np.indices(DETECTOR) - middle[:, None, None]
+    level = background(y, x)
+    level = dose * share * level / level.sum()
+    sample = st.field(gradient[None, None])
+
+    def crystal(affine: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        one = st._pattern([phase], [phase.intensity], sample, (0, 0), affine[None], centre, table, DETECTOR)
+        return np.asarray(dose * (1 - share) * one)
+
+    affine = np.linalg.inv(gradient).T
+    reach = float(np.hypot(*phase.reflections.T).max())
+    by = []
+    for k in range(6):
+        step = np.zeros(6)
+        step[k] = SHIFT / reach if k < 4 else SHIFT
+        up, down = (crystal(affine + s * step[:4].reshape(2, 2), middle + s * step[4:]) for s in (1, -1))
+        by.append((up - down) / (2 * step[k]))
+    expected = crystal(affine, middle) + level
+    columns = np.stack([*by, expected - level, level]).reshape(8, -1)
+    information = (columns / np.maximum(expected.ravel(), 1e-9)) @ columns.T
+    return Bound.from_affine(affine, np.linalg.inv(information)[:4, :4])
+
+
+def recorded(case: Case, dose: float, seed: int) -> np.ndarray:
+    """A vacuum image of the probe, not quite in the middle."""
+    y, x = np.indices(DETECTOR) - (np.array(DETECTOR) - 1)[:, None, None] / 2 - np.array([1.2, -0.7])[:, None, None]
+    bright = case.probe(y, x)
+    return np.random.default_rng(seed).poisson(100 * dose * bright / bright.sum())
+
+
+def measured(case: Case, share: float, *, side: int, dose: float, seed: int, given: bool = False) -> str:
+    """One row of the table."""
+    vacuum = recorded(case, dose, seed) if given else None
+    phase = st.square(case.spacing, reach=54.0, seed=seed + 1, falloff=40.0)
+    number = st.voronoi((side, side), 4, seed)
+    rng = np.random.default_rng(seed)
+    turned = 17.0 + np.r_[0.0, rng.uniform(-6, 6, 3)]
+    strain = np.r_[[np.zeros(3)], rng.uniform(-0.008, 0.008, (3, 3))]
+    gradients = np.stack([st.deformed(*each, t) for each, t in zip(strain, turned, strict=True)])
+    background = st.lorentzian(25)
+    made = st.stranger(
+        [phase], st.grains(number, gradients), probe=case.probe, half=case.half, detector=DETECTOR,
+        background=background, backgrounds=share, dose=dose, offset=tuple(OFFSET), seed=seed,
+    )  # fmt: skip
+    least = bound(case, phase, gradients[0], dose, share, background)
+    began = time.process_time()
+    try:
+        maps = cs.map(made.counts, reference=number == 0, ellipse=(1.0, 0.0), probe=vacuum, progress=False)
+    except cs.InputError as error:
+        return f"refused: {error}"
+    spent = time.process_time() - began
+    error, valid = made.errors(maps, "_raw")[:3], maps["valid"].values
+    limits = (least.exx, least.eyy, least.exy)
+    inside = [valid & (number == k) for k in range(4)]
+    spread = np.sqrt(np.mean([[e[at].var(ddof=1) for at in inside if at.sum() > 8] for e in error], axis=1))
+    bias = max(float(np.abs(e[at].mean())) for e in error for at in inside if at.sum() > 8)
+    final = made.errors(maps)[:3]
+    bias_final = max(float(np.abs(e[at].mean())) for e in final for at in inside if at.sum() > 8)
+    ratio = " ".join(f"{s / b:5.2f}" for s, b in zip(spread, limits, strict=True))
+    z = made.z(maps, "_raw")[:3].std(1)
+    return (
+        f"{ratio}  bound {1e4 * limits[0]:5.2f}e-4  bias {1e4 * bias:5.2f} {1e4 * bias_final:5.2f}e-4  z "
+        + " ".join(f"{each:4.2f}" for each in z)
+        + f"  valid {100 * valid.mean():4.0f} %  {spent:4.0f} s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--probes", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--backgrounds", nargs="+", type=float, default=[0.25, 0.6])
+    parser.add_argument("--scan", type=int, default=24)
+    parser.add_argument("--dose", type=float, default=1e5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--vacuum", action="store_true", help="give a vacuum image of the probe")
+    given = parser.parse_args()
+    for name in given.probes:
+        for share in given.backgrounds:
+            row = measured(CASES[name], share, side=given.scan, dose=given.dose, seed=given.seed, given=given.vacuum)
+            print(f"{name:14s} {100 * share:3.0f} %  {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
