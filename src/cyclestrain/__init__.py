@@ -17,7 +17,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, report, show, simulate
+    from cyclestrain.api import (
+        benchmark,
+        demo,
+        explore,
+        export,
+        fit,
+        info,
+        intensities,
+        load,
+        map,
+        report,
+        show,
+        simulate,
+    )
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -44,6 +57,7 @@ __all__ = [
     "export",
     "fit",
     "info",
+    "intensities",
     "load",
     "map",
     "read",
@@ -69,6 +83,7 @@ _HOME = {
     "export": "api",
     "fit": "api",
     "info": "api",
+    "intensities": "api",
     "load": "api",
     "map": "api",
     "read": "io",

@@ -14,6 +14,7 @@ from cyclestrain.strain.maps import relative_strain, turn_axes
 from cyclestrain.strain.matching import check_known, pixel_size
 from cyclestrain.strain.reference import Reference
 from cyclestrain.strain.same_crystal import Lattices, is_same_crystal, is_same_lattice, same_crystal
+from cyclestrain.strain.variants import nearest_labelling
 
 __all__ = [
     "Ellipse",
@@ -31,6 +32,7 @@ __all__ = [
     "jacobian",
     "lattices_text",
     "measure_ellipse",
+    "nearest_labelling",
     "parse_known",
     "parse_reference",
     "pick_reference",
