@@ -9,6 +9,7 @@ from cyclestrain.api.exploring import explore
 from cyclestrain.api.fitting import fit
 from cyclestrain.api.inspection import export, info, intensities, load, show
 from cyclestrain.api.mapping import map
+from cyclestrain.api.microstructure import grains
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
 
@@ -19,6 +20,7 @@ __all__ = [
     "explore",
     "export",
     "fit",
+    "grains",
     "info",
     "intensities",
     "load",

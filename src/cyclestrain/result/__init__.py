@@ -10,7 +10,7 @@ from cyclestrain.result.intensities import intensities_dataset, virtual_dark_fie
 from cyclestrain.result.lines import profile
 from cyclestrain.result.patterns import expected, pattern_variables, pixel_noise, predicted, recorded_pattern
 from cyclestrain.result.provenance import origin, provenance
-from cyclestrain.result.transforms import Transforms, mixture_variables, relative_to
+from cyclestrain.result.transforms import Transforms, mixture_variables, relative_to, stored_pixel
 
 __all__ = [
     "MapResult",
@@ -38,5 +38,6 @@ __all__ = [
     "recorded_pattern",
     "relative_to",
     "save_result",
+    "stored_pixel",
     "virtual_dark_field",
 ]
