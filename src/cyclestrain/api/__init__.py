@@ -7,9 +7,10 @@ from cyclestrain.api.benchmarks import benchmark
 from cyclestrain.api.demonstration import Demo, demo
 from cyclestrain.api.exploring import explore
 from cyclestrain.api.fitting import fit
-from cyclestrain.api.inspection import export, info, load, show
+from cyclestrain.api.inspection import export, info, intensities, load, show
 from cyclestrain.api.many import Batch, map_many
 from cyclestrain.api.mapping import map
+from cyclestrain.api.microstructure import grains
 from cyclestrain.api.probing import probe
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
@@ -22,7 +23,9 @@ __all__ = [
     "explore",
     "export",
     "fit",
+    "grains",
     "info",
+    "intensities",
     "load",
     "map",
     "map_many",

@@ -56,6 +56,7 @@ def map(
     scan_rotation: float | Literal["auto"] | None = None,
     known: Known | None = None,
     until: Literal["network", "refine", "context"] = "context",
+    intensities: bool = False,
     model: PathLike | None = None,
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
@@ -86,9 +87,9 @@ def map(
         scan is mapped unless another one is given.
     reference
         What strain is relative to, see `cyclestrain.MapSettings`; in Python also a mask of shape ``(ry, rx)``.
-    axes, along, scan_rotation, until, model
+    axes, along, scan_rotation, until, intensities, model
         In which axes strain is given (degrees from +x to +y; ``crystal``: along which reflection), the last stage to
-        run, and a model to apply instead of learning from this scan: see `cyclestrain.MapSettings`.
+        run, whether `cyclestrain.intensities` are measured, a model to apply: see `cyclestrain.MapSettings`.
     known
         Lattice of the sample, for absolute strain, or several; in Python also as mappings ``{"a": 5.431, ...}``.
     centre, ring, mask, sample, ellipse, classes, seed, device
@@ -108,12 +109,12 @@ def map(
     Returns
     -------
     maps
-        Dimensions ``(ry, rx)``; variables as in docs/conventions.md.
+        Dimensions ``(ry, rx)``; variables as in docs/conventions.md. In the file, intensities are a group.
 
     Raises
     ------
     InputError
-        If the scan cannot be read or mapped as asked; one sentence with what was expected, what came, what to do.
+        If the scan cannot be read or mapped as asked.
     OutputError
         If the output cannot be written.
     """
@@ -234,7 +235,7 @@ def carry_out(scan: Scan, job: Job, output: PathLike | None, force: bool, progre
             progress.note(_another(scan, job))
         if output is not None:
             save_result(result.maps, output, force, groups=result.groups)
-    return result.maps
+    return result.maps if result.intensities is None else result.maps.assign(result.intensities)
 
 
 def _another(scan: Scan, job: Job) -> str:

@@ -11,6 +11,7 @@ from cyclestrain.figures.figures import (
     training_figure,
     write_figures,
 )
+from cyclestrain.figures.intensity_maps import intensity_figure
 from cyclestrain.figures.probe_view import probe_figure
 from cyclestrain.figures.uncertainty_maps import uncertainty_figure
 
@@ -19,6 +20,7 @@ __all__ = [
     "accuracy_figure",
     "dictionary_figure",
     "examples_figure",
+    "intensity_figure",
     "probe_figure",
     "result_figures",
     "save_figure",

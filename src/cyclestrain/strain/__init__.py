@@ -3,7 +3,7 @@
 The functions take fields of affine transforms and return strain and rotation relative to a reference, with covariance.
 """
 
-from cyclestrain.strain.branches import grain_rotation, strain_in_grains
+from cyclestrain.strain.branches import grain_labels, grain_rotation, strain_in_grains
 from cyclestrain.strain.choice import Wanted, parse_reference, pick_reference, without_reference
 from cyclestrain.strain.coherence import agreeing_neighbours
 from cyclestrain.strain.derived import Estimate, dilation, principal_strains, rotation_gradient
@@ -11,9 +11,10 @@ from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
 from cyclestrain.strain.known import KnownLattice, lattices_text, parse_known, stored_lattices
 from cyclestrain.strain.maps import relative_strain, turn_axes
-from cyclestrain.strain.matching import pixel_size
+from cyclestrain.strain.matching import pixel_size, rank_known
 from cyclestrain.strain.reference import Reference
 from cyclestrain.strain.same_crystal import Lattices, is_same_crystal, is_same_lattice, same_crystal
+from cyclestrain.strain.variants import nearest_labelling
 
 __all__ = [
     "Ellipse",
@@ -24,17 +25,20 @@ __all__ = [
     "Wanted",
     "agreeing_neighbours",
     "dilation",
+    "grain_labels",
     "grain_rotation",
     "is_same_crystal",
     "is_same_lattice",
     "jacobian",
     "lattices_text",
     "measure_ellipse",
+    "nearest_labelling",
     "parse_known",
     "parse_reference",
     "pick_reference",
     "pixel_size",
     "principal_strains",
+    "rank_known",
     "relative_strain",
     "rotation_gradient",
     "same_crystal",
