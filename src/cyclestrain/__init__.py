@@ -17,12 +17,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, report, show, simulate
+    from cyclestrain.api import benchmark, demo, explore, export, fit, info, live, load, map, report, show, simulate
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
     from cyclestrain.progress import RichProgress
-    from cyclestrain.settings import FitSettings, MapSettings, ReadSettings, ShowSettings
+    from cyclestrain.result import next_positions
+    from cyclestrain.settings import FitSettings, LiveSettings, MapSettings, ReadSettings, ShowSettings
 
 # Before torch is loaded: its idle threads would otherwise spin, and starve numba's (measured: five times slower).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -31,6 +32,7 @@ __all__ = [
     "CyclestrainError",
     "FitSettings",
     "InputError",
+    "LiveSettings",
     "MapSettings",
     "OutputError",
     "Quantity",
@@ -44,8 +46,10 @@ __all__ = [
     "export",
     "fit",
     "info",
+    "live",
     "load",
     "map",
+    "next_positions",
     "read",
     "report",
     "show",
@@ -56,6 +60,7 @@ _HOME = {
     "CyclestrainError": "errors",
     "FitSettings": "settings",
     "InputError": "errors",
+    "LiveSettings": "settings",
     "MapSettings": "settings",
     "OutputError": "errors",
     "Quantity": "data",
@@ -69,8 +74,10 @@ _HOME = {
     "export": "api",
     "fit": "api",
     "info": "api",
+    "live": "api",
     "load": "api",
     "map": "api",
+    "next_positions": "result",
     "read": "io",
     "report": "api",
     "show": "api",

@@ -25,7 +25,16 @@ from cyclestrain import api
 from cyclestrain.errors import CyclestrainError, printable
 from cyclestrain.memory import available_memory
 from cyclestrain.progress import Progress, RichProgress, SilentProgress
-from cyclestrain.settings import FitSettings, MapSettings, ReadOptions, ReadSettings, ShowOptions, ShowSettings
+from cyclestrain.settings import (
+    FitSettings,
+    LiveOptions,
+    LiveSettings,
+    MapSettings,
+    ReadOptions,
+    ReadSettings,
+    ShowOptions,
+    ShowSettings,
+)
 from cyclestrain.version import __version__
 
 __all__ = ["app", "main"]
@@ -74,7 +83,7 @@ _TYPED["Known"] = list[str]
 # What the settings say of their fields.
 _HELP = {
     name: " ".join(str(field.description).split())
-    for group in (MapSettings, FitSettings, ReadSettings, ShowSettings)
+    for group in (MapSettings, FitSettings, LiveSettings, ReadSettings, ShowSettings)
     for name, field in group.model_fields.items()
 }
 _RETURNED: dict[str, Any] = {
@@ -87,7 +96,7 @@ _RETURNED: dict[str, Any] = {
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "yes or no"}
-GROUPS: dict[Any, type[BaseModel]] = {ReadOptions: ReadSettings, ShowOptions: ShowSettings}
+GROUPS: dict[Any, type[BaseModel]] = {LiveOptions: LiveSettings, ReadOptions: ReadSettings, ShowOptions: ShowSettings}
 """Settings whose fields are the keywords of a function."""
 
 
@@ -208,6 +217,18 @@ def _map(scan: str | None = None, **options: Any) -> None:
     valid, positions = int(maps["valid"].sum()), int(maps["valid"].size)
     text = f"wrote {output}: {valid} of {positions} positions valid"
     voice.say(text, output=output, valid=valid, positions=positions, reference=maps.attrs["reference"])
+
+
+@_command(api.live, output="File to write; by default live.nc.")
+def _live(**options: Any) -> None:
+    output = options.pop("output", None) or "live.nc"
+    maps = api.live(output, **options, progress=voice.progress)
+    valid, positions, came = int(maps["valid"].sum()), int(maps["valid"].size), int(maps.attrs["live_positions"])
+    ended = str(maps.attrs["live_ended"])
+    text = f"wrote {output}: {valid} of {positions} positions valid"
+    if ended:
+        text = f"{ended}\nwrote {output}: {came} of {positions} positions came, {valid} are valid"
+    voice.say(text, output=output, valid=valid, positions=positions, came=came, ended=ended)
 
 
 @_command(api.fit, output="Model to write, a .safetensors file; by default SCAN_model.safetensors.")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from cyclestrain.data import PatternSource, Scan
 
-__all__ = ["map"]
+__all__ = ["check_result_name", "map"]
 
 FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
 OTHER_FILES = (*FIGURES, ".tif", ".tiff", ".csv", ".mat", ".hspy", ".zspy", ".emd", ".txt", ".npy", ".xlsx")
@@ -117,13 +117,13 @@ def map(
         **mask_words(mask=mask, sample=sample),
     }
     given = {name: arguments[name] for name in MapSettings.model_fields}
-    _check_name(output)
+    check_result_name(output)
     job = _job(scan, config, given, reading_given(reading, options))
     opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
     return _map(opened, job, output, force, shown(progress))
 
 
-def _check_name(output: PathLike | None) -> None:
+def check_result_name(output: PathLike | None) -> None:
     """Refuse a name that promises another kind of file than a result."""
     suffix = Path(output).suffix.lower() if output is not None else ""
     if suffix in OTHER_FILES:

@@ -7,6 +7,7 @@ from cyclestrain.result.exports.export import export_maps
 from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
 from cyclestrain.result.file import load_group, load_result, save_result
 from cyclestrain.result.lines import profile
+from cyclestrain.result.next_positions import interpolated, next_positions
 from cyclestrain.result.patterns import expected, pattern_variables, pixel_noise, predicted, recorded_pattern
 from cyclestrain.result.provenance import origin, provenance
 from cyclestrain.result.transforms import Transforms, mixture_variables, relative_to
@@ -22,9 +23,11 @@ __all__ = [
     "expected",
     "export_maps",
     "hyperspy_signal",
+    "interpolated",
     "load_group",
     "load_result",
     "mixture_variables",
+    "next_positions",
     "origin",
     "pattern_variables",
     "pixel_noise",
