@@ -93,6 +93,12 @@ class Stream:
     def use(self, knowledge: Any) -> None:
         pass
 
+    def rest(self) -> Any:
+        return np.zeros(0, int)
+
+    def drive(self, work: Any) -> Any:
+        return work()
+
     def listen(self) -> Heard:
         nothing = np.zeros(0, int)
         if self._row == self._rows:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -176,10 +177,9 @@ def _live(job: _Job, progress: Progress) -> xr.Dataset:
         shape = source.scan.scan_shape
         progress.note(f"{source.scan.name}: a scan of {shape[0]} x {shape[1]} positions has started")
         with shown_view(shape, getattr(progress, "console", None)) as show:
-            course, result = follow(
-                source, job.model.model.material, job.settings,
-                keep=job.save, show=show, timeout=job.listening.timeout, every=job.listening.every,
-            )  # fmt: skip
+            options = {"timeout": job.listening.timeout, "every": job.listening.every}
+            work = partial(follow, source, job.model.model.material, job.settings, keep=job.save, show=show, **options)
+            course, result = source.drive(work)
         if result is None:
             why = course.trouble or "too little came to learn from"
             raise InputError(f"{course.ended or 'the scan is complete'}, and nothing can be mapped: {why}")

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from cyclestrain.data import IntArray, Scan
 from cyclestrain.errors import InputError, first_line
+from cyclestrain.estimation import BlockFit
 from cyclestrain.learning import Knowledge
 from cyclestrain.streaming.fit_udf import FitUDF, fit_of
 from cyclestrain.streaming.following import Heard
 from cyclestrain.streaming.recording import NONE, Record
 
 __all__ = ["Address", "Detector", "connected", "parse_address"]
+
+T = TypeVar("T")
 
 PARTITION = 64
 """Patterns that a worker fits at a time: at 2,000 per second they come in 32 ms."""
@@ -93,15 +98,16 @@ class Detector:
         self._context, self._acquisition = context, acquisition
         self._udf = FitUDF(None, (str(record.path), record.offset, str(record.flags)), flip)
         self._lock = threading.Lock()
-        self._came: list[IntArray] = []
+        self._counted = 0
         self._left: list[IntArray] = []
-        self._fits: list[Any] = []
+        self._fits: list[BlockFit] = []
         self._told = np.zeros(scan.n_positions, bool)
         self._new: Knowledge | None = None
-        self._ended = ""
-        self._thread = threading.Thread(target=self._run, name="acquisition", daemon=True)
-        self._note_arrivals()
-        self._thread.start()
+        self._running, self._ended = False, ""
+        handler = acquisition.get_task_comm_handler()
+        self._connection = _Counted(handler.get_conn_impl())
+        handler.get_conn_impl = lambda: self._connection
+        acquisition.get_task_comm_handler = lambda: handler
 
     def use(self, knowledge: Knowledge) -> None:
         """Let the workers fit with this knowledge from the next partition on."""
@@ -111,30 +117,51 @@ class Detector:
     def listen(self) -> Heard:
         """What came and what the workers fitted."""
         with self._lock:
-            came, left, fits, ended = self._came, self._left, self._fits, self._ended
-            self._came, self._left, self._fits = [], [], []
-        if ended:  # what the workers recorded and did not tell of
-            rest = self._record.there()
-            left = [*left, rest[~self._told[rest]]]
-            self._told[rest] = True
-        return Heard(_joined([*came, *left]), _joined(left), tuple(fits), ended)
+            left, fits, ended = self._left, self._fits, self._ended
+            self._left, self._fits = [], []
+        before, self._counted = self._counted, min(self._connection.count, self.scan.n_positions)
+        return Heard(np.arange(before, self._counted), np.concatenate([NONE, *left]), tuple(fits), ended)
 
-    def _note_arrivals(self) -> None:
-        """Note when the patterns of a partition have come: LiberTEM tells when they are fitted alone."""
-        handler = self._acquisition.get_task_comm_handler()
-        handle = handler.handle_task
+    def rest(self) -> IntArray:
+        """Positions that the workers recorded and did not tell of, when the scan has ended."""
+        end = time.monotonic() + CLOSING
+        while not self._record.there()[: self._counted].all() and time.monotonic() < end:
+            time.sleep(0.05)
+        return np.flatnonzero(self._record.there()[: self._counted] & ~self._told[: self._counted])
 
-        def handle_task(task: Any, queue: Any) -> None:
-            handle(task, queue)
-            part = task.get_partition().slice
+    def drive(self, work: Callable[[], T]) -> T:
+        """Listen until the scan ends, while `work` is done in another thread.
+
+        Only in the thread that gets Ctrl+C can waiting for a detector that fell silent be broken off: this is that one.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(self._until, work)
+            self._running = True
+            try:
+                self._run()
+            finally:
+                self._idle()
+            return working.result()
+
+    def _until(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        finally:
             with self._lock:
-                self._came.append(np.arange(part.origin[0], part.origin[0] + part.shape[0]))
+                if self._running:
+                    _thread.interrupt_main()
 
-        handler.handle_task = handle_task
-        self._acquisition.get_task_comm_handler = lambda: handler
+    def _idle(self) -> None:
+        """From here on no interruption comes from the other thread; one that is on its way ends here."""
+        try:
+            with self._lock:
+                self._running = False
+            time.sleep(0)
+        except KeyboardInterrupt:
+            self._running = False
 
     def _run(self) -> None:
-        ended = "the detector sent all"
+        lost, ended = self._connection, "the detector sent all"
         try:
             results = self._context.run_udf_iter(dataset=self._acquisition, udf=self._udf, sync=True)
             fitting = False
@@ -145,8 +172,10 @@ class Detector:
                 if new is not None:
                     results.update_parameters_experimental([{"knowledge": new}])
                     fitting = True
-        except Exception as error:  # a connection that is lost shows as anything
-            ended = f"the detector stopped ({first_line(error)})"
+        except KeyboardInterrupt:
+            ended = "interrupted"
+        except Exception as error:  # a scan that ends early, or a worker that fails
+            ended = lost.why or f"listening ended ({first_line(error)})"
         with self._lock:
             self._ended = ended
 
@@ -154,12 +183,46 @@ class Detector:
         done = np.asarray(result.damage.raw_data).reshape(-1)
         positions = np.flatnonzero(done & ~self._told)
         self._told[positions] = True
-        fit = fit_of(result.buffers[0], positions)
-        known = fit.label >= 0  # the workers had knowledge
+        fit = fit_of(result.buffers[0], positions) if fitting else BlockFit.unknown(positions)
+        known = fit.label >= 0  # the worker had knowledge when it got this partition
         with self._lock:
             self._left.append(positions[~known])
             if known.any():
                 self._fits.append(fit.only(known))
+
+
+class _Counted:
+    """A connection to a detector that counts the patterns it hands out, and ends where it is lost or interrupted.
+
+    Parameters
+    ----------
+    connection
+        LiberTEM-live's.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.count, self.why = 0, ""
+
+    def get_socket_path(self) -> str:
+        """Where workers find the patterns."""
+        return str(self._connection.get_socket_path())
+
+    def get_next_stack(self, max_size: int) -> Any:
+        """The next patterns, None where no more come."""
+        try:
+            stack = self._connection.get_next_stack(max_size=max_size)
+        except KeyboardInterrupt:
+            self.why = "interrupted"
+            return None
+        except Exception as error:  # a connection that is lost shows as anything
+            self.why = f"the detector stopped sending ({first_line(error)})"
+            return None
+        if stack is None:
+            self.why = self.why or "the detector ended the scan early"
+        else:
+            self.count += len(stack)
+        return stack
 
 
 @contextmanager
@@ -285,7 +348,3 @@ def _started(connection: Any, address: Address) -> Any:
     # its own method connects anew at every call, and what was sent in between would be lost
     header = connection.get_conn_impl().wait_for_arm(timeout=0.5)
     return None if header is None else MerlinPendingAcquisition(header=header)
-
-
-def _joined(parts: list[IntArray]) -> IntArray:
-    return np.unique(np.concatenate([NONE, *parts]))

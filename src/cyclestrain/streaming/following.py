@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from cyclestrain.settings import MapSettings
 from cyclestrain.streaming.so_far import fit_block, learn_so_far, map_so_far, preview_strain
 
 __all__ = ["Course", "Heard", "Source", "follow"]
+
+T = TypeVar("T")
 
 LEAD = 256
 """Positions after which a scan is calibrated for the first time."""
@@ -71,6 +73,12 @@ class Source(Protocol):
 
     def listen(self) -> Heard:
         """What has happened, without waiting."""
+
+    def rest(self) -> IntArray:
+        """Positions that can be read and were not told of, when no more will be listened to."""
+
+    def drive(self, work: Callable[[], T]) -> T:
+        """Do some work, and meanwhile whatever makes patterns come."""
 
 
 @dataclass
@@ -224,6 +232,9 @@ def follow(
             _until_end(work, course, pool)
         except KeyboardInterrupt:
             course.ended = "interrupted"
+    if not course.complete:
+        rest = source.rest()
+        course.hear(Heard(rest, rest), time.monotonic())
     return course, _last(work, course)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from cyclestrain.data import IntArray, Scan
+from cyclestrain.data import BoolArray, IntArray, Scan
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.files import complaint
 from cyclestrain.learning import Knowledge
@@ -19,6 +20,8 @@ from cyclestrain.streaming.following import Heard
 from cyclestrain.streaming.growing import GrowingFile, open_growing
 
 __all__ = ["FollowedFile", "Record", "wait_for_file"]
+
+T = TypeVar("T")
 
 NONE: IntArray = np.zeros(0, np.int64)
 LOOK = 0.1
@@ -33,6 +36,14 @@ class FollowedFile:
     file: GrowingFile
     _seen: int = field(default=0, init=False)
     _looked: float = field(default=0.0, init=False)
+
+    def drive(self, work: Callable[[], T]) -> T:
+        """Do the work: nothing else has to run meanwhile."""
+        return work()
+
+    def rest(self) -> IntArray:
+        """Positions that were completed since the last look."""
+        return np.arange(self._seen, max(self.file.count, self._seen))
 
     def use(self, knowledge: Knowledge) -> None:
         """Nothing: what comes is fitted by who follows it."""
@@ -122,6 +133,6 @@ class Record:
         """The patterns as an array on disk, ``(ry, rx, qy, qx)``."""
         return np.load(self.path, mmap_mode="r")
 
-    def there(self) -> IntArray:
-        """Flat positions that were recorded."""
-        return np.flatnonzero(np.fromfile(self.flags, np.uint8))
+    def there(self) -> BoolArray:
+        """Which positions were recorded, shape ``(n,)``."""
+        return np.fromfile(self.flags, np.uint8) > 0
