@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         grains,
         info,
         intensities,
+        live,
         load,
         map,
         map_many,
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
     from cyclestrain.progress import RichProgress
-    from cyclestrain.settings import FitSettings, MapSettings, ReadSettings, ShowSettings
+    from cyclestrain.result import next_positions
+    from cyclestrain.settings import FitSettings, LiveSettings, MapSettings, ReadSettings, ShowSettings
 
 # Before torch is loaded: its idle threads would otherwise spin, and starve numba's (measured: five times slower).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -47,6 +49,7 @@ __all__ = [
     "CyclestrainError",
     "FitSettings",
     "InputError",
+    "LiveSettings",
     "MapSettings",
     "OutputError",
     "Quantity",
@@ -62,9 +65,11 @@ __all__ = [
     "grains",
     "info",
     "intensities",
+    "live",
     "load",
     "map",
     "map_many",
+    "next_positions",
     "probe",
     "read",
     "report",
@@ -76,6 +81,7 @@ _HOME = {
     "CyclestrainError": "errors",
     "FitSettings": "settings",
     "InputError": "errors",
+    "LiveSettings": "settings",
     "MapSettings": "settings",
     "OutputError": "errors",
     "Quantity": "data",
@@ -95,6 +101,8 @@ _HOME = {
     "map": "api",
     "map_many": "api",
     "probe": "api",
+    "live": "api",
+    "next_positions": "result",
     "read": "io",
     "report": "api",
     "show": "api",

@@ -27,7 +27,16 @@ from cyclestrain.api.failures import in_words
 from cyclestrain.api.scans import is_pattern
 from cyclestrain.errors import InputError, printable
 from cyclestrain.progress import Progress, RichProgress, SilentProgress
-from cyclestrain.settings import FitSettings, MapSettings, ReadOptions, ReadSettings, ShowOptions, ShowSettings
+from cyclestrain.settings import (
+    FitSettings,
+    LiveOptions,
+    LiveSettings,
+    MapSettings,
+    ReadOptions,
+    ReadSettings,
+    ShowOptions,
+    ShowSettings,
+)
 from cyclestrain.version import __version__
 
 __all__ = ["app", "main"]
@@ -76,7 +85,7 @@ _TYPED["Known"] = list[str]
 # What the settings say of their fields.
 _HELP = {
     name: " ".join(str(field.description).split())
-    for group in (MapSettings, FitSettings, ReadSettings, ShowSettings)
+    for group in (MapSettings, FitSettings, LiveSettings, ReadSettings, ShowSettings)
     for name, field in group.model_fields.items()
 }
 _RETURNED: dict[str, Any] = {
@@ -91,7 +100,7 @@ _RETURNED: dict[str, Any] = {
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "yes or no"}
-GROUPS: dict[Any, type[BaseModel]] = {ReadOptions: ReadSettings, ShowOptions: ShowSettings}
+GROUPS: dict[Any, type[BaseModel]] = {LiveOptions: LiveSettings, ReadOptions: ReadSettings, ShowOptions: ShowSettings}
 """Settings whose fields are the keywords of a function."""
 
 
@@ -271,6 +280,18 @@ def _map_many(scans: Sequence[str], *, output: str | None = None, **options: Any
         names_it = printable(summary.file) in summary.message
         _fail(summary.message if names_it else f"{printable(summary.file)}: {summary.message}")
     return FAILED if batch.failed else 0
+
+
+@_command(api.live, output="File to write; by default live.nc.")
+def _live(**options: Any) -> None:
+    output = options.pop("output", None) or "live.nc"
+    maps = api.live(output, **options, progress=voice.progress)
+    valid, positions, came = int(maps["valid"].sum()), int(maps["valid"].size), int(maps.attrs["live_positions"])
+    ended = str(maps.attrs["live_ended"])
+    text = f"wrote {output}: {valid} of {positions} positions valid"
+    if ended:
+        text = f"{ended}\nwrote {output}: {came} of {positions} positions came, {valid} are valid"
+    voice.say(text, output=output, valid=valid, positions=positions, came=came, ended=ended)
 
 
 @_command(api.fit, output="Model to write, a .safetensors file; by default SCAN_model.safetensors.")

@@ -15,13 +15,13 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
 from cyclestrain.errors import OutputError, first_line
 
-__all__ = ["check_writable", "complaint", "lock_or_leave", "sweep", "write_folder", "write_whole"]
+__all__ = ["check_writable", "complaint", "lock_or_leave", "scratch_folder", "sweep", "write_folder", "write_whole"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -275,6 +275,28 @@ def _settle(folder: Path) -> None:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder for this process alone, removed at the end, or by the next run where the process is killed.
+
+    Parameters
+    ----------
+    parent
+        Folder in which it is made.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(_temporary(parent, folder=True))
+        except OSError as error:
+            raise OutputError(complaint(parent, error)) from error
+        yield path
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from cyclestrain.errors import InputError
 __all__ = [
     "FitSettings",
     "LearnSettings",
+    "LiveOptions",
+    "LiveSettings",
     "MapSettings",
     "ReadOptions",
     "ReadSettings",
@@ -177,6 +179,40 @@ class ShowSettings(BaseModel):
     @classmethod
     def _one_or_several(cls, maps: Any) -> Any:
         return (maps,) if isinstance(maps, str) else maps
+
+
+class LiveSettings(BaseModel):
+    """What `cyclestrain.live` listens to, and how long."""
+
+    model_config = _CONFIG
+
+    dectris: str | None = None
+    """Dectris detector: ``HOST``, ``HOST:PORT`` of its data (9999), or ``HOST:PORT:PORT`` with that of its control
+    (80). The microscope starts the scan. Needs the extra ``live``."""
+    merlin: str | None = None
+    """Merlin detector, likewise; usual ports are 6342 and 6341."""
+    file: str | None = None
+    """File that is being written: ``.npy``, a Merlin's ``.mib``, or HDF5 in chunks."""
+    keep: str | None = None
+    """``.npy`` file that keeps the patterns of a detector; by default they are removed when the map is done."""
+    preview: bool = False
+    """End with the live map, and leave out the one from all patterns together."""
+    timeout: PositiveFloat = 60.0
+    """Longest time to wait for the scan to start, and for its next pattern, seconds."""
+    every: PositiveFloat = 10.0
+    """Least time between two results of what has come, seconds."""
+
+
+class LiveOptions(TypedDict, total=False):
+    """The fields of `LiveSettings` as keywords of a function."""
+
+    dectris: str | None
+    merlin: str | None
+    file: str | None
+    keep: str | None
+    preview: bool
+    timeout: float
+    every: float
 
 
 class ShowOptions(TypedDict, total=False):

@@ -7,6 +7,7 @@ from cyclestrain.api.benchmarks import benchmark
 from cyclestrain.api.demonstration import Demo, demo
 from cyclestrain.api.exploring import explore
 from cyclestrain.api.fitting import fit
+from cyclestrain.api.following import live
 from cyclestrain.api.inspection import export, info, intensities, load, show
 from cyclestrain.api.many import Batch, map_many
 from cyclestrain.api.mapping import map
@@ -26,6 +27,7 @@ __all__ = [
     "grains",
     "info",
     "intensities",
+    "live",
     "load",
     "map",
     "map_many",

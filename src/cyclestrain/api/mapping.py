@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from cyclestrain.data import PatternSource, Scan
 
-__all__ = ["Job", "asked", "carry_out", "map"]
+__all__ = ["Job", "asked", "carry_out", "check_result_name", "map"]
 
 FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
 OTHER_FILES = (*FIGURES, ".tif", ".tiff", ".csv", ".mat", ".hspy", ".zspy", ".emd", ".txt", ".npy", ".xlsx")
@@ -119,7 +119,7 @@ def map(
         If the output cannot be written.
     """
     job = asked(locals())
-    _check_name(output)
+    check_result_name(output)
     opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
     return carry_out(opened, job, output, force, shown(progress))
 
@@ -150,7 +150,7 @@ def asked(arguments: Mapping[str, Any]) -> Job:
     return _job(arguments["scan"], arguments["config"], given, reading)
 
 
-def _check_name(output: PathLike | None) -> None:
+def check_result_name(output: PathLike | None) -> None:
     """Refuse a name that promises another kind of file than a result."""
     suffix = Path(output).suffix.lower() if output is not None else ""
     if suffix in OTHER_FILES:

@@ -8,6 +8,7 @@ from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
 from cyclestrain.result.file import load_group, load_result, open_group, save_result
 from cyclestrain.result.intensities import intensities_dataset, virtual_dark_field
 from cyclestrain.result.lines import profile
+from cyclestrain.result.next_positions import interpolated, next_positions
 from cyclestrain.result.patterns import expected, pattern_variables, pixel_noise, predicted, recorded_pattern
 from cyclestrain.result.provenance import origin, provenance
 from cyclestrain.result.summary import Summary, add_to_table, as_table, read_table, summarise
@@ -28,9 +29,11 @@ __all__ = [
     "export_maps",
     "hyperspy_signal",
     "intensities_dataset",
+    "interpolated",
     "load_group",
     "load_result",
     "mixture_variables",
+    "next_positions",
     "open_group",
     "origin",
     "pattern_variables",

@@ -1,0 +1,242 @@
+"""`live`: maps that grow while a scan is recorded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from cyclestrain.api.arguments import (
+    Known,
+    KnownModel,
+    Mask,
+    PathLike,
+    Reference,
+    known_model,
+    known_words,
+    mask_words,
+    open_large,
+    reference_words,
+)
+from cyclestrain.api.mapping import check_result_name
+from cyclestrain.errors import InputError
+from cyclestrain.files import check_writable, scratch_folder
+from cyclestrain.progress import Progress, shown
+from cyclestrain.settings import LiveOptions, LiveSettings, MapSettings, ReadSettings, known_options, validated
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from cyclestrain.data import Scan
+    from cyclestrain.result import MapResult
+    from cyclestrain.streaming import Source
+
+__all__ = ["live"]
+
+EXTRA = "a detector is listened to with LiberTEM-live; install it with pip install 'cyclestrain[live]'"
+
+
+def live(
+    output: PathLike | None = None,
+    *,
+    model: PathLike,
+    scan_shape: tuple[int, int] | None = None,
+    reference: Reference = "auto",
+    axes: Literal["detector", "scan", "crystal"] = "detector",
+    along: tuple[int, int] = (1, 0),
+    scan_rotation: float | Literal["auto"] | None = None,
+    known: Known | None = None,
+    centre: tuple[float, float] | None = None,
+    mask: Mask | None = None,
+    sample: Mask | None = None,
+    ellipse: tuple[float, float] | None = None,
+    dataset: str | None = None,
+    step: str | None = None,
+    pixel: str | None = None,
+    memory: float | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress | bool | None = None,
+    **options: Unpack[LiveOptions],
+) -> xr.Dataset:
+    """Map a scan while it is recorded, with a fitted model, and end with the map that `map` makes.
+
+    Every pattern is fitted by itself as it comes; at intervals a normal result of what has come is written, all other
+    positions not valid. A complete scan is mapped once more from all its patterns, to the numbers of `map` with this
+    model; one that stops, or Ctrl+C, ends with the result of what came.
+
+    Parameters
+    ----------
+    output
+        File to write, usually ``.nc``; by default nothing is written.
+    model
+        Model that `fit` wrote, of the same material, camera length and binning.
+    reference, axes, along, scan_rotation, known, centre, mask, sample, ellipse, seed
+        As for `map`; an angle of the scan is given, or stated, and not measured.
+    scan_shape, dataset, step, pixel
+        As for `cyclestrain.read`; the shape only where detector or file do not say it.
+    memory
+        Memory in GB that the last map may take; by default a quarter of the machine or container, at least 1.
+    force
+        Whether existing files are replaced.
+    progress
+        Where to report to; True and False turn it on and off, which an interactive session shows by default.
+    **options
+        What is listened to and how long, fields of `cyclestrain.LiveSettings`: one of ``dectris``, ``merlin`` and
+        ``file``, then ``keep``, ``preview``, ``timeout`` and ``every``.
+
+    Returns
+    -------
+    maps
+        As of `map`; the attribute ``live_ended`` says why a scan is not complete, ``live_positions`` how many came.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to listen to, it starts no scan in time, or what came shows no crystal of the model.
+    OutputError
+        If the output, or the patterns of a detector, cannot be written.
+    """
+    arguments = {
+        **locals(),
+        "model": os.fspath(model),
+        "reference": reference_words(reference),
+        "known": known_words(known),
+        **mask_words(mask=mask, sample=sample),
+    }
+    settings = validated(MapSettings, {name: arguments[name] for name in MapSettings.model_fields if name in arguments})
+    names = ("scan_shape", "dataset", "step", "pixel")
+    reading = validated(ReadSettings, {name: arguments[name] for name in names})
+    listening = validated(LiveSettings, _words(known_options(LiveSettings, options)))
+    found = _checked(settings, listening, output, force)
+    return _live(_Job(_where(listening), settings, reading, listening, found, output, memory), shown(progress))
+
+
+def _words(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
+
+
+def _checked(settings: MapSettings, listening: LiveSettings, output: PathLike | None, force: bool) -> KnownModel:
+    """The model, when all that can be wrong has been looked at."""
+    _where(listening)
+    if settings.scan_rotation == "auto":
+        raise InputError("the scan rotation is measured on complete scans alone; give it in degrees, or leave it out")
+    check_result_name(output)
+    for path in (output, listening.keep):
+        if path is not None:
+            check_writable(path, force)
+    found = known_model(settings.model, settings)
+    assert found is not None  # the model is no option here
+    return found
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What to map, how, and where to write it."""
+
+    where: tuple[str, str]
+    settings: MapSettings
+    reading: ReadSettings
+    listening: LiveSettings
+    model: KnownModel
+    output: PathLike | None
+    memory: float | None
+
+    def save(self, result: MapResult) -> None:
+        """Write a result in the place of the one before."""
+        from cyclestrain.result import save_result
+
+        about = {"model": os.fspath(self.model.path), "model_fingerprint": self.model.fingerprint}
+        result.maps.attrs |= {"reading": self.reading.model_dump_json(), **about}
+        if self.output is not None:
+            save_result(result.maps, self.output, True, groups=result.groups)
+
+
+def _where(listening: LiveSettings) -> tuple[str, str]:
+    """Kind and address of the one place to listen to."""
+    given = [(kind, place) for kind in ("dectris", "merlin", "file") if (place := getattr(listening, kind)) is not None]
+    if len(given) != 1:
+        names = ", ".join(f"--{kind}" for kind, _ in given) or "none"
+        raise InputError(f"live listens to one of --dectris, --merlin and --file; {names} was given")
+    if given[0][0] != "file" and find_spec("libertem_live") is None:
+        raise InputError(EXTRA)
+    return given[0]
+
+
+def _live(job: _Job, progress: Progress) -> xr.Dataset:
+    import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
+    from cyclestrain.streaming import follow, shown_view
+
+    with ExitStack() as stack:
+        source, patterns = stack.enter_context(_source(job, progress))
+        shape = source.scan.scan_shape
+        progress.note(f"{source.scan.name}: a scan of {shape[0]} x {shape[1]} positions has started")
+        with shown_view(shape, getattr(progress, "console", None)) as show:
+            options = {"timeout": job.listening.timeout, "every": job.listening.every}
+            work = partial(follow, source, job.model.model.material, job.settings, keep=job.save, show=show, **options)
+            course, result = source.drive(work)
+        if result is None:
+            why = course.trouble or "too little came to learn from"
+            raise InputError(f"{course.ended or 'the scan is complete'}, and nothing can be mapped: {why}")
+        if course.complete and not job.listening.preview:
+            progress.note(f"complete, largest lag {course.slowest:.1f} s; now the map from all patterns")
+            try:
+                result = _last_map(job, patterns, source.scan, progress)
+            except KeyboardInterrupt:
+                course.ended = "interrupted before the map from all patterns was made"
+        result.maps.attrs |= {"live_positions": int(course.fitted.sum()), "live_ended": course.ended}
+        job.save(result)
+        return result.maps
+
+
+@contextmanager
+def _source(job: _Job, progress: Progress) -> Iterator[tuple[Source, Path]]:
+    """What is listened to, and the file that has its patterns in the end."""
+    kind, place = job.where
+    if kind == "file":
+        from cyclestrain.streaming.recording import FollowedFile, wait_for_file
+
+        path = Path(place)
+        growing = wait_for_file(path, job.reading.scan_shape, job.reading.dataset, job.listening.timeout)
+        yield FollowedFile(_described(job, growing, path.name.split(".")[0], place), growing), path
+        return
+    from cyclestrain.streaming.detectors import connected, parse_address
+
+    address = parse_address(kind, place)
+    beside = Path(job.listening.keep or job.output or "live.npy").absolute().parent
+    with scratch_folder(beside) as folder:
+        path = Path(job.listening.keep) if job.listening.keep is not None else folder / "patterns.npy"
+        progress.note(f"waiting for the {address} to start a scan")
+        workers = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        record, shape = (path, folder / "there"), job.reading.scan_shape
+        with connected(address, shape, record, timeout=job.listening.timeout, workers=workers) as detector:
+            kept = os.fspath(path) if job.listening.keep is not None else ""
+            detector.scan = _described(job, detector.scan.source, str(address), kept)
+            yield detector, path
+
+
+def _described(job: _Job, source: Any, name: str, path: str) -> Scan:
+    """The scan of a source, with its name, the file it is in, and the steps that were given."""
+    from cyclestrain.data import Scan
+    from cyclestrain.io import read
+
+    stated = job.reading.model_copy(update={"scan_shape": None, "dataset": None})
+    return read(Scan(source, name=name, path=path), stated)
+
+
+def _last_map(job: _Job, patterns: Path, live: Scan, progress: Progress) -> MapResult:
+    """The map from all patterns, as `map` makes it."""
+    from cyclestrain.io import contents_of
+    from cyclestrain.pipeline import map_scan
+
+    reading = job.reading if job.where[0] == "file" else job.reading.model_copy(update={"scan_shape": None})
+    scan = open_large(patterns, reading, memory=job.memory, output=None, force=True)
+    scan = replace(scan, name=live.name, path=live.path)
+    result = map_scan(scan, job.settings, progress, model=job.model.model)
+    result.maps.attrs["input_contents"] = contents_of(scan).digest
+    return result

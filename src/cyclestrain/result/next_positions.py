@@ -1,0 +1,149 @@
+"""Where to measure next, for experiments that decide while they run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+from scipy.ndimage import distance_transform_edt, grey_dilation
+from scipy.spatial import QhullError
+
+from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.errors import InputError
+from cyclestrain.result.file import load_result
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["interpolated", "next_positions"]
+
+STRAINS = ("exx", "eyy", "exy", "rotation")
+CURVES = 0.5
+"""Part of the typical step between neighbours that is expected where none was seen: unexplored places are looked at."""
+
+
+def next_positions(result: str | os.PathLike[str] | xr.Dataset, n: int = 16) -> IntArray:
+    r"""Positions of a scan at which a measurement lowers the error of the map most.
+
+    Where nothing was measured, strain is interpolated from around, which is wrong by about the gradient :math:`g` of
+    the strain times the distance :math:`d` to the nearest measured position; where something was, it is wrong by its
+    uncertainty :math:`\sigma`, whose square a second look of equal dose halves. Positions are chosen one after the
+    other, each where the expected squared error falls most, :math:`g^2 d^2` or :math:`\sigma^2 / 2`, as if those before
+    had been measured: so they spread over what is unexplored, and gather where strain changes.
+
+    Parameters
+    ----------
+    result
+        Result, or its file, for example one that `cyclestrain.live` keeps while a scan grows.
+    n
+        Number of positions, at most those of the scan.
+
+    Returns
+    -------
+    positions
+        ``(ry, rx)`` of each, the most worthwhile first, shape ``(n, 2)``.
+
+    Raises
+    ------
+    InputError
+        If `n` does not fit the scan, or the result holds no strain.
+
+    Examples
+    --------
+    Half of a scan was measured; the other half, farthest from what is known first, comes next:
+
+    >>> import numpy as np, xarray as xr
+    >>> exx = np.tile([0.0, 0.001, 0.002, np.nan, np.nan, np.nan], (4, 1))
+    >>> maps = xr.Dataset({name: (("ry", "rx"), exx) for name in ("exx", "eyy", "exy", "rotation")})
+    >>> maps["exx_sigma"] = maps["exx"] * 0 + 1e-4
+    >>> next_positions(maps, 2)
+    array([[0, 5],
+           [3, 5]])
+    """
+    maps = load_result(result) if isinstance(result, str | os.PathLike) else result
+    missing = [name for name in STRAINS if name not in maps]
+    if missing:
+        raise InputError(f"the result holds no {', '.join(missing)}; give one that `cyclestrain map` or `live` made")
+    shape = maps["exx"].shape
+    if not 1 <= n <= np.prod(shape):
+        raise InputError(f"the scan has {shape[0]}x{shape[1]} positions; choose between 1 and all of them, not {n}")
+    known = np.isfinite(np.stack([maps[name].values for name in STRAINS])).all(0)
+    if "valid" in maps:
+        known &= maps["valid"].values.astype(bool)
+    # vacuum was looked at as well: there is nothing more to learn
+    looked_at = known | (np.isfinite(maps["gain"].values) if "gain" in maps else False)
+    if not known.any():
+        return _spread(shape, n)
+    steep = _gradient(maps, known)
+    distance = distance_transform_edt(~looked_at)
+    gain = (steep * distance) ** 2
+    again = np.zeros(shape)
+    if "exx_sigma" in maps:
+        sigma = np.mean([maps[f"{name}_sigma"].values ** 2 for name in STRAINS if f"{name}_sigma" in maps], axis=0)
+        again = np.where(known & np.isfinite(sigma), sigma / 2, 0.0)
+    return _greedy(gain, again, steep, distance, n)
+
+
+def _greedy(gain: FloatArray, again: FloatArray, steep: FloatArray, distance: FloatArray, n: int) -> IntArray:
+    """The best positions one after the other, the expected errors updated after each."""
+    rows, columns = np.indices(gain.shape)
+    chosen = np.zeros((n, 2), np.int64)
+    open_ = np.ones(gain.shape, bool)
+    for index in range(n):
+        worth = np.where(open_, np.maximum(gain, again), -1.0)
+        row, column = np.unravel_index(int(worth.argmax()), gain.shape)
+        chosen[index] = row, column
+        open_[row, column] = False
+        near = np.hypot(rows - row, columns - column)
+        closer = near < distance
+        distance = np.where(closer, near, distance)
+        gain = np.where(closer, (steep * distance) ** 2, gain)
+    return chosen
+
+
+def _gradient(maps: xr.Dataset, known: BoolArray) -> FloatArray:
+    """Change of strain from a position to the next, all components together, per position."""
+    square = np.zeros(known.shape)
+    for name in STRAINS:
+        field = interpolated(maps[name].values, known)
+        for axis, size in enumerate(known.shape):
+            if size > 1:
+                square += np.gradient(field, axis=axis) ** 2
+    steep = grey_dilation(np.sqrt(square), (3, 3))  # a step between two positions is somewhere between them
+    typical = float(np.median(steep[known]))
+    return np.maximum(steep, max(CURVES * typical, 1e-12))
+
+
+def interpolated(values: FloatArray, known: BoolArray) -> FloatArray:
+    """A map with the positions that are not known interpolated: linearly, outside of all from the nearest.
+
+    Parameters
+    ----------
+    values
+        Shape ``(ry, rx)``.
+    known
+        Positions whose values count, shape ``(ry, rx)``.
+    """
+    at, wanted = np.argwhere(known), np.argwhere(~known)
+    out = np.where(known, values, np.nan)
+    if not len(wanted):
+        return out
+    found = np.full(len(wanted), np.nan)
+    try:
+        found = LinearNDInterpolator(at, values[known])(wanted)
+    except (QhullError, ValueError):  # fewer than three, or all on a line
+        pass
+    outside = ~np.isfinite(found)
+    found[outside] = NearestNDInterpolator(at, values[known])(wanted[outside])
+    out[~known] = found
+    return out
+
+
+def _spread(shape: tuple[int, ...], n: int) -> IntArray:
+    """Positions far from each other, the middle first: nothing is known yet."""
+    start = np.full(shape, float(np.hypot(shape[0], shape[1])))
+    rows, columns = np.indices(shape)
+    middle = np.hypot(rows - shape[0] / 2, columns - shape[1] / 2)
+    return _greedy(start**2 - 1e-3 * middle, np.zeros(shape), np.ones(shape), start, n)

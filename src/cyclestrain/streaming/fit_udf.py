@@ -1,0 +1,128 @@
+"""The fit of a pattern as a user-defined function of LiberTEM, for any of its data sets and live acquisitions."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from libertem.udf import UDF
+from numpy.typing import NDArray
+
+from cyclestrain.data import Block, IntArray
+from cyclestrain.estimation import BlockFit
+from cyclestrain.estimation.first_pass import SURE_SIGNIFICANCE
+from cyclestrain.learning import Knowledge
+from cyclestrain.streaming.so_far import fit_block, preview_strain
+
+__all__ = ["FitUDF", "fit_of"]
+
+
+class FitUDF(UDF):
+    """Fit every pattern by itself with what is known of the scan.
+
+    Every result is a buffer of kind ``nav``, those of `cyclestrain.estimation.BlockFit` under the same names (`affine`,
+    `covariance`, `label`, ...), and beside them
+
+    ``valid``
+        Whether the pattern shows a crystal surely by itself.
+    ``strain``
+        ``eyy, exx, exy`` as a fraction and the rotation in radians, relative to the dictionary entry, see
+        `cyclestrain.streaming.so_far.preview_strain`.
+
+    Parameters
+    ----------
+    knowledge
+        Calibration, templates and dictionary; with None the patterns are only recorded.
+    record
+        Names of two files that exist already: one that takes the patterns, after so many bytes of header, and one that
+        takes a byte, 1, for every position that was recorded. None to record nothing.
+    flip
+        Whether rows of the detector come in reverse order: so LiberTEM has the patterns of a Merlin, seen from
+        `cyclestrain.read`.
+
+    Examples
+    --------
+    ::
+
+        from libertem.api import Context
+        from cyclestrain.streaming.fit_udf import FitUDF
+
+        context = Context()
+        found = context.run_udf(dataset=context.load("auto", path="scan.mib"), udf=FitUDF(knowledge, flip=True))
+        found["strain"].data
+    """
+
+    def __init__(
+        self, knowledge: Knowledge | None = None, record: tuple[str, int, str] | None = None, flip: bool = False
+    ) -> None:
+        super().__init__(knowledge=knowledge, record=record, flip=flip)
+
+    def get_preferred_input_dtype(self) -> Any:
+        """Patterns in the type of the detector."""
+        return self.USE_NATIVE_DTYPE
+
+    def get_backends(self) -> tuple[str]:
+        """NumPy arrays alone."""
+        return (self.BACKEND_NUMPY,)
+
+    def get_result_buffers(self) -> dict[str, Any]:
+        """One number, vector or matrix for every position."""
+        shapes = {name: values.shape[1:] for name, values in BlockFit.unknown(np.arange(1)).arrays.items()}
+        kinds: dict[str, Any] = {name: np.int64 if name == "label" else np.float64 for name in shapes}
+        shapes |= {"valid": (), "strain": (4,)}
+        kinds |= {"valid": np.bool_, "strain": np.float64}
+        return {name: self.buffer("nav", extra_shape=shape, dtype=kinds[name]) for name, shape in shapes.items()}
+
+    def get_task_data(self) -> dict[str, Any]:
+        """What is known; the loops behind it are compiled when this is first unpacked."""
+        return {"knowledge": self.params.knowledge}
+
+    def process_partition(self, partition: NDArray[Any]) -> None:
+        """Record and fit the patterns of a partition."""
+        nav = tuple(self.meta.dataset_shape.nav)
+        positions = np.ravel_multi_index(tuple(self.meta.coordinates.T), nav)
+        patterns = np.asarray(partition)[:, ::-1] if self.params.flip else np.asarray(partition)
+        patterns = np.ascontiguousarray(patterns)
+        if self.params.record is not None:
+            _record(positions, patterns, *self.params.record)
+        knowledge = self.task_data.knowledge
+        fit = BlockFit.unknown(positions) if knowledge is None else fit_block(Block(positions, patterns), knowledge)
+        for name, values in fit.arrays.items():
+            getattr(self.results, name)[:] = values
+        self.results.valid[:] = (np.nan_to_num(fit.significance) > SURE_SIGNIFICANCE) & np.isfinite(
+            fit.covariance[:, 0, 0]
+        )
+        self.results.strain[:] = preview_strain(fit.affine)
+
+
+def _record(positions: IntArray, patterns: NDArray[Any], store: str, offset: int, flags: str) -> None:
+    """Write consecutive patterns, then that they are there: writes fail with an error, where a memory map crashes."""
+    first, size = int(positions[0]), patterns[0].nbytes
+    if not np.array_equal(positions, np.arange(first, first + len(positions))):
+        raise RuntimeError("patterns that are recorded have to be consecutive; leave out the region of interest")
+    for path, content, at in (
+        (store, patterns.data.cast("B"), offset + first * size),
+        (flags, memoryview(bytes([1]) * len(positions)), first),
+    ):
+        handle = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            os.lseek(handle, at, os.SEEK_SET)
+            while content:
+                content = content[os.write(handle, content) :]
+        finally:
+            os.close(handle)
+
+
+def fit_of(buffers: Any, positions: IntArray) -> BlockFit:
+    """What a `FitUDF` found for some positions.
+
+    Parameters
+    ----------
+    buffers
+        Result of a run, or its buffers, by name.
+    positions
+        Flat positions, ascending, shape ``(n,)``.
+    """
+    names = BlockFit.unknown(positions[:0]).arrays
+    return BlockFit(positions, **{name: np.asarray(buffers[name].raw_data)[positions] for name in names})

@@ -1,0 +1,160 @@
+"""What is known of a scan while it is recorded: knowledge from its first rows, fits, and the map of what has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyclestrain.affine import deformation, left_polar
+from cyclestrain.calibration import above_pedestal, calibrate, draw_sample
+from cyclestrain.context import smooth
+from cyclestrain.data import Block, BoolArray, FloatArray, PatternSource, Scan
+from cyclestrain.estimation import BlockFit, first_look, fit_alone, to_fields, with_doubts
+from cyclestrain.io import sample_mask
+from cyclestrain.learning import Knowledge, Material, transfer
+from cyclestrain.pipeline import finish, scan_geometry
+from cyclestrain.progress import SilentProgress
+from cyclestrain.result import MapResult, dictionary_dataset
+from cyclestrain.settings import MapSettings
+from cyclestrain.strain import parse_known, parse_reference, pixel_size
+
+__all__ = ["fit_block", "learn_so_far", "map_so_far", "preview_strain"]
+
+SAMPLE = 1024
+"""Largest number of patterns from which a scan that is under way is calibrated: a second of work."""
+
+
+def fit_block(block: Block, knowledge: Knowledge) -> BlockFit:
+    """Fit every pattern of a block by itself, as the first pass of a map does.
+
+    Parameters
+    ----------
+    block
+        Positions and patterns as the detector counted them.
+    knowledge
+        Calibration, templates and dictionary.
+    """
+    pedestal = knowledge.calibration.pedestal
+    if pedestal:
+        block = replace(block, patterns=block.patterns.astype(np.float32) - np.float32(pedestal))
+    return fit_alone(block, first_look(block, knowledge), knowledge)
+
+
+def preview_strain(affine: FloatArray) -> FloatArray:
+    """Strain of each pattern relative to its dictionary entry: no reference, no neighbours, nothing corrected.
+
+    Parameters
+    ----------
+    affine
+        Affine of each pattern, shape ``(n, 2, 2)``.
+
+    Returns
+    -------
+    strain
+        ``eyy, exx, exy`` as a fraction and the rotation in radians, shape ``(n, 4)``; NaN where nothing was found.
+
+    Examples
+    --------
+    Reflections 1 % nearer the beam along x belong to a lattice that is longer along x:
+
+    >>> preview_strain(np.diag([1.0, 1 / 1.01])[None]).round(6)
+    array([[0.  , 0.01, 0.  , 0.  ]])
+    """
+    strain = np.full((len(affine), 4), np.nan)
+    found = np.flatnonzero(np.isfinite(affine).all((1, 2)))
+    found = found[np.linalg.det(affine[found]) > 0]
+    stretch, theta = left_polar(deformation(affine[found]))
+    strain[found] = np.stack([stretch[:, 0, 0] - 1, stretch[:, 1, 1] - 1, stretch[:, 0, 1], theta], 1)
+    return strain
+
+
+@dataclass(frozen=True)
+class _FirstRows:
+    """The first rows of a scan, as a scan of their own."""
+
+    base: PatternSource
+    rows: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return (self.rows, *self.base.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of one value."""
+        return self.base.dtype
+
+    def __getitem__(self, key: Any, /) -> NDArray[Any]:
+        rows, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(rows, slice):
+            rows = slice(*rows.indices(self.rows))
+        return np.asarray(self.base[(rows, *rest)])
+
+
+def learn_so_far(scan: Scan, rows: int, material: Material, settings: MapSettings) -> Knowledge:
+    """Calibrate a scan from its first rows, and find the crystals of a model in them.
+
+    Parameters
+    ----------
+    scan
+        The whole scan, of which the first rows can be read.
+    rows
+        How many whole rows have come.
+    material
+        What the model knows of the sample.
+    settings
+        As for `cyclestrain.pipeline.map_scan`.
+
+    Raises
+    ------
+    InputError
+        If the rows show no crystal of the model, or none at all.
+    """
+    first, pedestal = above_pedestal(replace(scan, source=_FirstRows(scan.source, rows)))
+    within = sample_mask(settings.sample, scan.scan_shape)
+    sample = draw_sample(first, SAMPLE)
+    if within[:rows].any():
+        sample = sample.only(within)
+    calibration = calibrate(scan, sample, settings.model_copy(update={"ring": material.ring}), pedestal)
+    return transfer(material, scan, sample, calibration, seed=settings.seed)
+
+
+def map_so_far(scan: Scan, fit: BlockFit, came: BoolArray, knowledge: Knowledge, settings: MapSettings) -> MapResult:
+    """The normal result of the positions that have come, the others not valid.
+
+    The passes that need the patterns of neighbours are left out, and with them mixtures.
+
+    Parameters
+    ----------
+    scan
+        The whole scan.
+    fit
+        Fits of all its positions, those that have not come unknown.
+    came
+        Positions that have come, flat, shape ``(n,)``.
+    knowledge
+        What is known of the scan.
+    settings
+        As for `cyclestrain.pipeline.map_scan`.
+
+    Raises
+    ------
+    InputError
+        If nothing that has come can be measured.
+    """
+    shape, silent = scan.scan_shape, SilentProgress()
+    lattices = tuple(lattice for text in settings.known for lattice in parse_known(text))
+    wanted = parse_reference(settings.reference, shape, lattices, pixel_size(scan.reciprocal_step))
+    within = sample_mask(settings.sample, shape) & came.reshape(shape)
+    fields = to_fields(fit, shape, knowledge.dictionary).only(within)
+    fields = with_doubts(replace(fields, context=smooth(fields.affine)), knowledge)
+    geometry = scan_geometry(scan, settings, knowledge.calibration, within)
+    maps, _ = finish(scan, settings, knowledge, geometry, fields, None, wanted=wanted, progress=silent)
+    maps.attrs["live_positions"] = int(came.sum())
+    live = f"live: {int(came.sum())} of {came.size} positions had come; patterns were fitted each by itself"
+    maps.attrs["choices"] = "\n".join([maps.attrs["choices"], live])
+    return MapResult(maps, dictionary_dataset(knowledge.dictionary), None)
