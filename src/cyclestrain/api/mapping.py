@@ -186,6 +186,8 @@ def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: 
         result.maps.attrs |= {"reading": job.reading.model_dump_json(), "input_contents": contents}
         if known:
             result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}
+            if "tuning" in known.model.about:
+                result.maps.attrs["model_tuning"] = known.model.about["tuning"]
         if before and before.fingerprint == fingerprint(scan) and before.contents not in ("", contents):
             progress.note(_another(scan, job))
         if output is not None:
