@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType, SimpleNamespace
 from typing import Annotated, Any, Literal, Unpack, get_args, get_origin, get_type_hints
@@ -66,7 +66,10 @@ MEANT = {
 SET, READING = Group("What people set", sort_key=1), Group("Reading the file", sort_key=2)
 EXPERT, ALWAYS = Group("Expert", sort_key=3), Group("Every command", sort_key=4)
 RESUME = "Insist on going on with an interrupted fit: an error where there is none."
-EXPERTS = ("centre", "ring", "ellipse", "classes", "memory", "seed", "device", "along", "epochs", "init_from", "resume")
+EXPERTS = (
+    "centre", "ring", "ellipse", "classes", "memory", "seed", "device", "along", "epochs", "init_from", "resume",
+    "trials", "study",
+)  # fmt: skip
 """Options that are measured, or right, unless a person knows better."""
 _Flag = Annotated[bool, Parameter(show_default=False, group=ALWAYS)]
 
@@ -300,7 +303,9 @@ def _fit(scan: str, **options: Any) -> None:
     model = api.fit(scan, output, **options, progress=voice.progress)
     entries, held_out = len(model.material.dictionary.entries), model.log.kept.held_out
     text = f"wrote {output}: {entries} entries, held-out deviance {held_out:.4f}"
-    voice.say(text, output=output, entries=entries, held_out=held_out)
+    tuned = model.tuned if options.get("trials") else None
+    facts = {"tuning": tuned.summary, "settings": asdict(tuned.hyper)} if tuned else {}
+    voice.say(text, output=output, entries=entries, held_out=held_out, **facts)
 
 
 @_command(

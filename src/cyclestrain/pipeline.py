@@ -54,7 +54,7 @@ from cyclestrain.strain import (
 )
 
 if TYPE_CHECKING:
-    from cyclestrain.network import Model, TrainingLog
+    from cyclestrain.network import Model, Search, TrainingLog
 
 __all__ = ["fit_model", "map_scan"]
 
@@ -138,6 +138,7 @@ def fit_model(
     run: RunFolder | None = None,
     init_from: Model | None = None,
     vacuum: Vacuum | None = None,
+    search: Search | None = None,
 ) -> Model:
     """Learn a material from a scan: dictionary, coarse templates, trained network.
 
@@ -146,23 +147,26 @@ def fit_model(
     scan, settings, progress, run, vacuum
         As for `map_scan`.
     init_from
-        Model of another scan whose entries and weights are the start.
+        Model of another scan whose entries, weights and tuned settings are the start.
+    search
+        Search for better settings of the training; None for none.
 
     Raises
     ------
     InputError
-        If the scan cannot be a 4D-STEM scan of a crystal, or the model does not fit it.
+        If the scan cannot be a 4D-STEM scan of a crystal, the model does not fit it, or the study does not.
     """
-    from cyclestrain.network import Model, train_on_scan
+    from cyclestrain.network import Model, fit_on_scan
 
-    material, network = (init_from.material, init_from.network) if init_from else (None, None)
+    material = init_from.material if init_from else None
     source, knowledge = prepare(scan, settings, progress, run=run, material=material, improve=True, vacuum=vacuum)
-    trained = train_on_scan(
-        source, knowledge, settings, progress=progress, run=run, epochs=settings.epochs, init_from=network
+    trained, tuned = fit_on_scan(
+        source, knowledge, settings, progress=progress, run=run, init_from=init_from, search=search
     )
     calibration = knowledge.calibration
     material = Material(knowledge.dictionary, knowledge.templates, calibration.ring, calibration.disk_radius)
-    return Model(material, trained.network, trained.log, origin(scan, settings, fingerprint(scan)))
+    about = origin(scan, settings, fingerprint(scan)) | ({"tuning": tuned.to_json()} if tuned else {})
+    return Model(material, trained.network, trained.log, about)
 
 
 def prepare(

@@ -76,6 +76,12 @@ class FitSettings(LearnSettings):
     """Model of another scan whose dictionary and network to start from; classes are those of that model."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Largest number of training epochs; ten by default. It ends earlier where more do not help."""
+    trials: Annotated[int, Field(ge=2)] | None = None
+    """Trainings with other learning rates, widths, loss weights and masks that are tried, the default first; the model
+    is trained with the best of them, or with the default where none is better beyond doubt. None by default."""
+    study: str | None = None
+    """File that keeps the trials, ``study.db``: with it a search that was killed goes on, and several processes share
+    one. By default they are not kept."""
 
 
 class MapSettings(LearnSettings):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from cyclestrain.api.arguments import (
     MODEL_SUFFIX,
+    KnownModel,
     Mask,
     PathLike,
     check_device,
@@ -20,13 +21,14 @@ from cyclestrain.api.arguments import (
     probe_words,
     run_state,
 )
-from cyclestrain.errors import OutputError
+from cyclestrain.errors import InputError, OutputError
 from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import FitSettings, ReadOptions, ReadSettings, reading_given, validated
+from cyclestrain.version import __version__
 
 if TYPE_CHECKING:
     from cyclestrain.data import PatternSource, Scan
-    from cyclestrain.network import Model
+    from cyclestrain.network import Model, Search
 
 __all__ = ["fit"]
 
@@ -37,6 +39,8 @@ def fit(
     *,
     init_from: PathLike | None = None,
     epochs: int | None = None,
+    trials: int | None = None,
+    study: PathLike | None = None,
     resume: bool = False,
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
@@ -67,6 +71,9 @@ def fit(
         File to write, ``.safetensors``; by default nothing is written.
     init_from, epochs
         Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
+    trials, study
+        Number of trainings with other settings that are tried, and the file that keeps them, see
+        `cyclestrain.FitSettings` and docs/how-to/tuning.md; needs the extra ``tune``.
     resume
         Insist on going on with an interrupted fit.
     centre, ring, mask, sample, classes, seed, device
@@ -90,16 +97,13 @@ def fit(
     Raises
     ------
     InputError
-        If the scan cannot be read, or shows no crystal; with `resume`, if there is nothing to go on with.
+        If the scan cannot be read, or shows no crystal; with `resume`, if there is nothing to go on with; if the study
+        is of another scan, version or setting.
     OutputError
         If the output cannot be written.
     """
-    arguments = {
-        **locals(),
-        "init_from": init_from and os.fspath(init_from),
-        "probe": probe_words(probe),
-        **mask_words(mask=mask, sample=sample),
-    }
+    named = {name: value and os.fspath(value) for name, value in (("init_from", init_from), ("study", study))}
+    arguments = {**locals(), **named, "probe": probe_words(probe), **mask_words(mask=mask, sample=sample)}
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
     check_network()
@@ -107,6 +111,7 @@ def fit(
     start = known_model(settings.init_from, settings)
     _check_name(output)
     opened = open_large(scan, how, memory=memory, output=output, force=force)
+    search = _search(settings, opened, start)
     from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
 
@@ -114,13 +119,41 @@ def fit(
     vacuum = known_probe(settings, how, opened)
     with run_state(opened, settings, output, start, telling, vacuum=vacuum, resume=resume) as folder:
         before = start.model if start else None
-        model = fit_model(opened, settings, telling, run=folder, init_from=before, vacuum=vacuum)
+        model = fit_model(opened, settings, telling, run=folder, init_from=before, vacuum=vacuum, search=search)
         model.about["reading"] = how.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
         if output is not None:
             save_model(model, output, force)
     return model
+
+
+def _search(settings: FitSettings, scan: Scan, start: KnownModel | None) -> Search | None:
+    """The search that is asked for, None for none; a study that cannot be used is refused before any work.
+
+    Raises
+    ------
+    InputError
+        If there is a study without trials, Optuna is not installed, or the study is of something else.
+    """
+    from cyclestrain.io import fingerprint
+    from cyclestrain.network import Search, check_study, check_tuning
+
+    if settings.trials is None:
+        if settings.study is not None:
+            raise InputError("a study keeps trials; give their number as well, --trials 20")
+        return None
+    check_tuning()
+    of = {
+        "version": __version__,
+        "scan": fingerprint(scan),
+        "model": start.fingerprint if start else "",
+        "settings": settings.model_dump_json(exclude={"trials", "study", "init_from"}),
+    }
+    file = None if settings.study is None else Path(settings.study)
+    if file is not None:
+        check_study(file, of)
+    return Search(settings.trials, file, of)
 
 
 def _check_name(name: PathLike | None) -> None:

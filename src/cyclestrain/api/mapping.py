@@ -231,6 +231,8 @@ def carry_out(scan: Scan, job: Job, output: PathLike | None, force: bool, progre
             result.maps.attrs["probe_fingerprint"] = vacuum.fingerprint
         if known:
             result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}
+            if "tuning" in known.model.about:
+                result.maps.attrs["model_tuning"] = known.model.about["tuning"]
         if before and before.fingerprint == fingerprint(scan) and before.contents not in ("", contents):
             progress.note(_another(scan, job))
         if output is not None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from cyclestrain.network import Model
+
 __all__ = ["explain_model", "export_encoder", "is_model", "model_figures"]
 
 
@@ -78,6 +80,7 @@ def explain_model(path: PathLike) -> str:
         f"training: pass {model.log.best + 1} of {len(model.log.epochs)} over the patterns is kept",
         f"misfit of the patterns left out of it: deviance {kept.held_out:.4f} per pixel",
         f"course of the training: cyclestrain show {os.fspath(path)}",
+        *_tuning(model),
         f"scan: {about['input_path'] or 'an array in memory'}, fingerprint {about['input_fingerprint']}",
         f"started from: {about['init_from']}" if "init_from" in about else "",
         f"settings: {json.dumps(settings)}",
@@ -86,3 +89,11 @@ def explain_model(path: PathLike) -> str:
         f"apply: cyclestrain map SCAN --model {os.fspath(path)}",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _tuning(model: Model) -> list[str]:
+    """What tuning found, with the table of its trials."""
+    tuned = model.tuned
+    if tuned is None:
+        return []
+    return [f"tuning: {tuned.summary}", f"tuned settings: {tuned.hyper.text}", *(f"  {line}" for line in tuned.table)]

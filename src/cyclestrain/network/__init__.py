@@ -15,27 +15,38 @@ if find_spec("torch") is None or find_spec("safetensors") is None:
     )
 
 from cyclestrain.network.autoencoder import Autoencoder
+from cyclestrain.network.hyperparameters import SPACE, HyperParameters
 from cyclestrain.network.infer import encode_block, infer
 from cyclestrain.network.log import Epoch, TrainingLog
 from cyclestrain.network.model_file import Model, load_model, load_with_fingerprint, save_model
 from cyclestrain.network.onnx_graphs import encoder_graphs, save_graph
 from cyclestrain.network.prior import with_prior
-from cyclestrain.network.scan import applied, train_on_scan
+from cyclestrain.network.scan import applied, fit_on_scan, train_on_scan
 from cyclestrain.network.settings import NetworkSettings, TrainingSettings
 from cyclestrain.network.training import Course, Trained, train
+from cyclestrain.network.tuned import Tuned
+from cyclestrain.network.tuning import Search, Start, check_study, check_tuning, tune
 
 __all__ = [
+    "SPACE",
     "Autoencoder",
     "Course",
     "Epoch",
+    "HyperParameters",
     "Model",
     "NetworkSettings",
+    "Search",
+    "Start",
     "Trained",
     "TrainingLog",
     "TrainingSettings",
+    "Tuned",
     "applied",
+    "check_study",
+    "check_tuning",
     "encode_block",
     "encoder_graphs",
+    "fit_on_scan",
     "infer",
     "load_model",
     "load_with_fingerprint",
@@ -43,5 +54,6 @@ __all__ = [
     "save_model",
     "train",
     "train_on_scan",
+    "tune",
     "with_prior",
 ]

@@ -47,6 +47,11 @@ class Checkpoint:
         """Log of the epochs done."""
         return TrainingLog(tuple(self.epochs), self.best)
 
+    @property
+    def held_out(self) -> Tensor:
+        """Misfit of every held-out pattern in the best epoch, nats, shape ``(n,)``."""
+        return self._best_held_out
+
     def is_stale(self, patience: int) -> bool:
         """Whether each of the last `patience` epochs was worse than one before them."""
         return self.epoch - 1 - self.best >= patience

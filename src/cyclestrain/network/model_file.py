@@ -25,6 +25,7 @@ from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.log import Epoch, TrainingLog
 from cyclestrain.network.model_checks import check_sound
 from cyclestrain.network.settings import NetworkSettings
+from cyclestrain.network.tuned import Tuned
 from cyclestrain.orientation import PolarGrid, Templates
 from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
 from cyclestrain.storage import decode, encode
@@ -53,13 +54,29 @@ class Model:
     log
         Log of the training.
     about
-        Origin: scan, settings, versions, date.
+        Origin: scan, settings, versions, date, and what tuning found.
     """
 
     material: Material
     network: Autoencoder
     log: TrainingLog
     about: dict[str, str]
+
+    @property
+    def tuned(self) -> Tuned | None:
+        """What tuning found; None where the settings of the training are the default ones.
+
+        Raises
+        ------
+        InputError
+            If the model says it in a damaged way.
+        """
+        try:
+            return Tuned.from_json(self.about["tuning"]) if "tuning" in self.about else None
+        except ValueError as error:
+            raise InputError(
+                f"what the model says of its tuning is damaged ({first_line(error)}); fit it again"
+            ) from error
 
     @property
     def _rows(self) -> list[tuple[str, str]]:

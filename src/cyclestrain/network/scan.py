@@ -9,28 +9,26 @@ from cyclestrain.data import Scan
 from cyclestrain.io import sample_mask
 from cyclestrain.learning import Knowledge, centre_prior
 from cyclestrain.network.autoencoder import Autoencoder
-from cyclestrain.network.settings import TrainingSettings
+from cyclestrain.network.model_file import Model
+from cyclestrain.network.settings import NetworkSettings, TrainingSettings
 from cyclestrain.network.training import Course, Trained, default_device, placed, train
+from cyclestrain.network.tuned import Tuned
+from cyclestrain.network.tuning import Search, Start, tune
 from cyclestrain.orientation import look
 from cyclestrain.progress import Progress
-from cyclestrain.settings import LearnSettings
+from cyclestrain.settings import FitSettings, LearnSettings
 from cyclestrain.storage import RunFolder
 
-__all__ = ["applied", "train_on_scan"]
+__all__ = ["applied", "fit_on_scan", "train_on_scan"]
 
 MAX_TRAINING_PATTERNS = 2048
 """Largest number of patterns to train on."""
+TUNING = "tuning"
+"""Name under which a run folder keeps what tuning found."""
 
 
 def train_on_scan(
-    scan: Scan,
-    knowledge: Knowledge,
-    settings: LearnSettings,
-    *,
-    progress: Progress,
-    run: RunFolder | None = None,
-    epochs: int | None = None,
-    init_from: Autoencoder | None = None,
+    scan: Scan, knowledge: Knowledge, settings: LearnSettings, *, progress: Progress, run: RunFolder | None = None
 ) -> Trained:
     """Train the autoencoder on a sample of a scan, starting from the learned dictionary.
 
@@ -46,24 +44,84 @@ def train_on_scan(
         Receiver of stages and notes.
     run
         Folder that keeps the state of the training, which resumes from there.
-    epochs
-        Largest number of epochs; by default that of `TrainingSettings`.
-    init_from
-        Network whose weights are the start.
     """
+    training = TrainingSettings(seed=settings.seed, device=_device(settings))
+    course = _course(scan, knowledge, settings)
+    return train(course, knowledge.dictionary, settings=training, progress=progress, run=run)
+
+
+def fit_on_scan(
+    scan: Scan,
+    knowledge: Knowledge,
+    settings: FitSettings,
+    *,
+    progress: Progress,
+    run: RunFolder | None = None,
+    init_from: Model | None = None,
+    search: Search | None = None,
+) -> tuple[Trained, Tuned | None]:
+    """Train as `train_on_scan` does, perhaps from another network, with the best settings that a search finds.
+
+    Parameters
+    ----------
+    scan, knowledge, settings, progress, run
+        As for `train_on_scan`; the settings also give the largest number of epochs.
+    init_from
+        Model whose weights, widths and tuned settings are the start.
+    search
+        Search for better settings; None to take those of the start.
+
+    Returns
+    -------
+    trained, tuned
+        The network, and what tuning found: here, or before it for the model it starts from; None where it never was.
+
+    Raises
+    ------
+    InputError
+        If the study of the search is of something else.
+    """
+    start, before = _start(settings, init_from)
+    course = _course(scan, knowledge, settings)
+    tuned = before
+    if search is not None:
+        kept = run.load(TUNING, ()) if run else None
+        tuned = Tuned.from_json(kept) if kept else tune(course, knowledge.dictionary, start, search, progress=progress)
+        if run:
+            run.save(TUNING, tuned.to_json())
+    hyper = tuned.hyper if tuned else start.hyper
+    training, shape = hyper.training(start.training), hyper.shape(start.shape)
+    trained = train(
+        course,
+        knowledge.dictionary,
+        settings=training,
+        shape=shape,
+        init_from=start.network,
+        progress=progress,
+        run=run,
+    )
+    return trained, tuned
+
+
+def _start(settings: FitSettings, init_from: Model | None) -> tuple[Start, Tuned | None]:
+    training = TrainingSettings(seed=settings.seed, device=_device(settings))
+    if settings.epochs is not None:
+        training = replace(training, epochs=settings.epochs)
+    if init_from is None:
+        return Start(training, NetworkSettings()), None
+    tuned, network = init_from.tuned, init_from.network
+    if tuned is not None:
+        training = tuned.hyper.training(training)
+    return Start(training, network.settings, network), tuned
+
+
+def _course(scan: Scan, knowledge: Knowledge, settings: LearnSettings) -> Course:
+    """A sample of the scan with the coarse rotations of its patterns."""
     sample = draw_sample(scan, MAX_TRAINING_PATTERNS).only(sample_mask(settings.sample, scan.scan_shape))
     calibration = knowledge.calibration
     smooth = calibration.centre[sample.rows, sample.columns]
     seen = look(sample.patterns, calibration, smooth, knowledge.templates)
-    training = TrainingSettings(seed=settings.seed, device=_device(settings))
-    return train(
-        Course(sample.patterns, calibration.good, seen.alignment.thetas, seen.centre, centre_prior(calibration)),
-        knowledge.dictionary,
-        settings=training if epochs is None else replace(training, epochs=epochs),
-        init_from=init_from,
-        progress=progress,
-        run=run,
-    )
+    return Course(sample.patterns, calibration.good, seen.alignment.thetas, seen.centre, centre_prior(calibration))
 
 
 def applied(network: Autoencoder, knowledge: Knowledge, settings: LearnSettings) -> Autoencoder:

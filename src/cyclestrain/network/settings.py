@@ -57,6 +57,8 @@ class TrainingSettings:
     """Forward comparison: free of the bias of interpolated noise, or the plain squared error (to show the bias)."""
     shrink: bool = True
     """Whether the masks around the reflections shrink as the poses get surer."""
+    mask_margin: float = 3.0
+    """Standard deviations of the positions by which masks that shrink reach beyond the disk's edge."""
     dictionary: bool = True
     """Whether the dictionary is trained together with the encoder."""
     seed: int = 0

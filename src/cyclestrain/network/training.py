@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,12 +74,15 @@ class Trained:
         Time spent.
     patterns_per_second
         Patterns, of the scan and imagined, that went through training in a second.
+    misfit
+        Of every held-out pattern in the epoch that was kept, nats, shape ``(n,)``.
     """
 
     network: Autoencoder
     log: TrainingLog
     seconds: float
     patterns_per_second: float
+    misfit: FloatArray
 
 
 def train(
@@ -90,6 +94,7 @@ def train(
     init_from: Autoencoder | None = None,
     progress: Progress | None = None,
     run: RunFolder | None = None,
+    watch: Callable[[int, FloatArray], object] | None = None,
 ) -> Trained:
     """Train encoder and dictionary.
 
@@ -108,6 +113,9 @@ def train(
     run
         Run folder that keeps the state after every epoch and from which an interrupted training goes on, with the same
         result as an uninterrupted one; None to keep nothing.
+    watch
+        Called after every epoch with its index and the misfit of every held-out pattern, nats; an error that it raises
+        ends the training.
     """
     settings, shape, progress = settings or TrainingSettings(), shape or NetworkSettings(), progress or SilentProgress()
     begin = time.perf_counter()
@@ -129,19 +137,21 @@ def train(
         while state.epoch < settings.epochs and not state.is_stale(settings.patience):
             dreams = [_dream(network, k, course, settings, rng) for k in range(network.n_classes)]
             mean = _epoch(state, source, train_rows, course, dreams, settings)
-            judged = _validate(network, source, held_out_rows, course, state.mask_radius)
+            judged = _validate(network, source, held_out_rows, course, state.mask_radius, settings.mask_margin)
             state.record(Epoch(mean, judged.per_pixel, state.mask_radius), judged.misfit)
             state.mask_radius = judged.mask_radius if settings.shrink else state.mask_radius
             if run is not None:
                 state.save(run)
             _tell(state.log, state.epoch - 1, settings.weights, task, progress)
             task.advance()
+            if watch is not None:
+                watch(state.epoch - 1, judged.misfit.double().numpy())
     state.restore_best()
     network.update_dictionary()
     seconds = time.perf_counter() - begin
     progress.note(f"network: epoch {state.best + 1} of {state.epoch} kept")
     seen = 2 * settings.batch * settings.steps * state.epoch
-    return Trained(network.eval(), state.log, seconds, seen / seconds)
+    return Trained(network.eval(), state.log, seconds, seen / seconds, state.held_out.double().numpy())
 
 
 def _epoch(
@@ -313,11 +323,13 @@ class _Judged:
 
 
 @torch.no_grad()
-def _validate(network: Autoencoder, source: Counts, rows: NDArray[Any], course: Course, mask_radius: float) -> _Judged:
+def _validate(
+    network: Autoencoder, source: Counts, rows: NDArray[Any], course: Course, mask_radius: float, margin: float
+) -> _Judged:
     """Judge the network on held-out patterns.
 
     A mask must hold the disk wherever the network still puts it wrongly: its radius is that of the disk, its edge,
-    and three standard deviations of the positions by the network's own information.
+    and `margin` standard deviations of the positions by the network's own information.
     """
     network.eval()
     theta, centre = course.theta[rows], course.centre[rows]
@@ -338,5 +350,5 @@ def _validate(network: Autoencoder, source: Counts, rows: NDArray[Any], course: 
         covariance = torch.linalg.inv(encoding.looks[-1].information[index])
         sigma.append(covariance.diagonal(dim1=-2, dim2=-1)[:, :4].sum(-1).sqrt().cpu())
     spread = torch.cat(sigma)
-    wanted = network.radius + 1.5 + 3.0 * float(spread.median()) if len(spread) else mask_radius
+    wanted = network.radius + 1.5 + margin * float(spread.median()) if len(spread) else mask_radius
     return _Judged(misfit, 2 * float(misfit.sum()) / max(pixels, 1.0), float(min(mask_radius, wanted)))

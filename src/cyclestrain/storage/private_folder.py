@@ -41,7 +41,7 @@ _HAS_HANDLES = os.open in os.supports_dir_fd and sys.platform != "win32"
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)  # a pipe must not keep the reader waiting
 _KNOWN = re.compile(
-    r"(key|(calibration|knowledge|training|block[0-9]+)\.npz)(\.[0-9a-f]{8}\.tmp)?"
+    r"(key|(calibration|knowledge|tuning|training|block[0-9]+)\.npz)(\.[0-9a-f]{8}\.tmp)?"
     r"|\.?(key\.txt|(knowledge|block[0-9]+)\.npz|training\.safetensors)(\.[a-z0-9_]{8}\.tmp)?"  # of version 0.1
 )
 

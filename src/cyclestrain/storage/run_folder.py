@@ -161,6 +161,7 @@ class RunFolder:
         blocks = sum(bool(_BLOCK.fullmatch(name)) for name in names)
         parts = {
             "knowledge.npz": "the dictionary",
+            "tuning.npz": "the tuned settings",
             "training.npz": "the finished epochs of the network",
         }
         said = [text for name, text in parts.items() if name in names]
