@@ -92,7 +92,7 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
     region's median are left out. Rotation and stretch are averaged apart: the mean matrix of a bent crystal would be
     smaller than any of its own.
 
-    The uncertainty is that of the mean of this region: strain that varies smoothly over it is what the mean is taken of,
+    The uncertainty is that of the mean of this region: strain that varies smoothly over it is what is averaged,
     no error. What members scatter is therefore measured on second differences between neighbours in line. Where the
     weights favour some of the states, by as much as the weighted mean differs from the plain one it is uncertain.
     """
