@@ -172,6 +172,22 @@ class TestUncertainty:
         np.testing.assert_allclose(ratio, 1.0, atol=0.15)
         np.testing.assert_allclose(np.std(errors, 0), 1e-3 / 8, rtol=0.15)
 
+    def test_what_varies_smoothly_over_the_reference_is_no_error_of_its_mean(self) -> None:
+        """A bent, strained region: its mean is what strain is relative to, as sure as its members are without noise."""
+        rng, mask, x = np.random.default_rng(1), np.zeros((6, 12), bool), np.arange(12) * np.ones((6, 1))
+        mask[:, :6] = True
+        strain = 1e-3 * np.sin(x / 2.5)
+        true = symmetric(1.0 + strain, 1.0 - strain, 0.5 * strain) @ rotation(2e-3 * x)
+        found, stated = [], []
+        for _ in range(300):
+            affine = reciprocal(true) + 1e-3 * rng.standard_normal((6, 12, 2, 2))
+            field = one_class_field(affine, 1e-3)
+            maps = relative_strain(field, measure_reference(field, mask))
+            found.append(vector(maps)[~mask])
+            stated.append(maps.sigma[~mask])
+        ratio = np.std(found, 0) / np.mean(stated, 0)
+        np.testing.assert_allclose(ratio.mean(0), 1.0, atol=0.05)
+
     @pytest.mark.parametrize("side", [1, 2, 5])
     def test_members_of_the_reference_are_known_better_relative_to_it(self, side: int) -> None:
         """Their errors are in the reference too; elsewhere both errors add up. A member alone differs by nothing."""

@@ -94,7 +94,9 @@ def _combine(chart: Chart, shared: FloatArray) -> tuple[FloatArray, FloatArray]:
     if blend is not None:
         signal, error = signal + blend[0], error + blend[1]
     around = (own + signal) * result.variance[:, None, None] + result.bias + error
-    keep = signal @ np.linalg.inv(own + signal)
+    scattered = np.einsum("nii->ni", signal) > 0
+    apart = signal + around * (scattered[:, :, None] & scattered[:, None, :])  # the mean may be off as well
+    keep = apart @ np.linalg.inv(own + apart)
     lose = np.eye(4) - keep
     value = result.value + np.einsum("nij,nj->ni", keep, chart.value - result.value)
     covariance = keep @ own + lose @ around @ lose.swapaxes(1, 2)

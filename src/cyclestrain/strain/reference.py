@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cyclestrain.affine import deformation, left_polar, rotation
-from cyclestrain.data import AffineField, BoolArray, FloatArray, StrainMaps
+from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, StrainMaps
 from cyclestrain.strain.jacobians import gradient_jacobian
 from cyclestrain.strain.variants import nearest_variant
 
 __all__ = ["Reference", "measure_reference"]
+
+FEWEST = 12
+"""Triples of neighbours in line from which the scatter of a region is told apart from what varies smoothly in it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Reference:
     covariance
         Of ``(F_yy, F_yx, F_xy, F_xx)`` of ``F_ref``, shape ``(entry, 4, 4)``.
     noise
-        Share of it that the uncertainties of the members explain, shape ``(entry,)``; the rest is that they differ.
+        Share of it that the uncertainties of the members explain, shape ``(entry,)``; the rest is that they scatter.
     absolute
         Whether it is a known lattice, which no distortion of the detector has changed.
     text
@@ -88,6 +91,10 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
     The mean is weighted by each position's information; positions more than 5 robust standard deviations from the
     region's median are left out. Rotation and stretch are averaged apart: the mean matrix of a bent crystal would be
     smaller than any of its own.
+
+    The uncertainty is that of the mean of this region: strain that varies smoothly over it is what is averaged,
+    no error. What members scatter is therefore measured on second differences between neighbours in line. Where the
+    weights favour some of the states, by as much as the weighted mean differs from the plain one it is uncertain.
     """
     n = len(field.operators)
     gradient, covariance, noise = np.full((n, 2, 2), np.nan), np.full((n, 4, 4), np.nan), np.ones(n)
@@ -111,14 +118,37 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
         weight = keep / np.maximum(sigma2.mean(1), 1e-16)
         weight /= weight.sum()
         gradient[k], residual = _polar_mean(variants, weight)
-        residual *= weight[:, None]
-        n_kept = int(keep.sum())
         expected = (weight[:, None, None] ** 2 * stated).sum(0)
-        # A single position has no scatter to be seen, only what it states.
-        covariance[k] = n_kept / (n_kept - 1) * residual.T @ residual if n_kept > 1 else expected
+        place = np.argwhere(here)[keep]
+        covariance[k] = _of_mean(residual[keep], weight[keep], place) if keep.sum() > 1 else expected
         noise[k] = min(1.0, np.trace(expected) / max(np.trace(covariance[k]), 1e-300))
         used[here] = keep
     return Reference(used, gradient, covariance, noise)
+
+
+def _of_mean(residual: FloatArray, weight: FloatArray, place: IntArray) -> FloatArray:
+    """Covariance of the weighted mean of a region, shape ``(4, 4)``.
+
+    Parameters
+    ----------
+    residual
+        What its members differ from the mean, shape ``(n, 4)``, at least two.
+    weight
+        Of the members, sum 1.
+    place
+        Row and column of each, shape ``(n, 2)``.
+    """
+    n = len(residual)
+    grid = np.full((*(place.max(0) + 1), 4), np.nan)
+    grid[tuple(place.T)] = residual
+    along = [np.diff(grid, 2, axis).reshape(-1, 4) for axis in (0, 1) if grid.shape[axis] > 2]
+    second = np.concatenate([np.empty((0, 4)), *along])
+    second = second[np.isfinite(second).all(1)] / np.sqrt(6.0)
+    if len(second) < FEWEST:  # a single position has no scatter to be seen, and few tell no smooth part of it
+        weighted = residual * weight[:, None]
+        return np.asarray(n / (n - 1) * weighted.T @ weighted)
+    plain = residual.mean(0)
+    return np.asarray((weight**2).sum() * second.T @ second / len(second) + np.outer(plain, plain))
 
 
 def _polar_mean(gradients: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
