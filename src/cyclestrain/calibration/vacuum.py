@@ -164,7 +164,7 @@ def find_beam_like(mean: FloatArray, good: BoolArray, vacuum: Vacuum) -> Beam | 
     centre, _ = find_direct_beam(mean, good)
     centre = measure_centres(filled[None], good, centre, vacuum.radius)[0]
     reach = int(np.ceil(vacuum.radius)) + 1
-    offset = np.stack(np.mgrid[-reach : reach + 1, -reach : reach + 1]).astype(float)
+    offset = np.indices((2 * reach + 1, 2 * reach + 1)).astype(float) - reach
     recorded = vacuum.patterns.mean(0, dtype=np.float64)
     one, two = (
         ndimage.map_coordinates(image, offset + at[:, None, None], order=1, mode="nearest")

@@ -115,7 +115,7 @@ def read_images(path_or_array: Readable, reading: ReadSettings, detector: tuple[
     if isinstance(path_or_array, str | os.PathLike) or not len(getattr(path_or_array, "shape", ())) == 3:
         scan = _open(path_or_array, None, None, None, line=True)
     else:
-        scan = _open(path_or_array, None, (1, int(path_or_array.shape[0])), None)  # type: ignore[union-attr]
+        scan = _open(path_or_array, None, (1, int(path_or_array.shape[0])), None)
     if detector is not None and scan.detector_shape == detector:
         return scan
     parts = Parts(0, None, reading.detector_roi, reading.bin, reading.flip, reading.transpose)

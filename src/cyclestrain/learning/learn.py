@@ -66,8 +66,18 @@ def learn(
         other = _learned_from_beam(sample, calibration, settings, say, found)
         found = other or found
     if isinstance(found, Knowledge):
-        return found
+        return _told(found)
     raise InputError(_no_crystal(scan, calibration, found))
+
+
+def _told(found: Knowledge) -> Knowledge:
+    """What was learned, with a word on a probe that is not round."""
+    calibration = found.calibration
+    images = [entry.probe for entry in found.dictionary.entries if entry.probe.is_image]
+    if not images or any(choice.startswith("probe:") for choice in calibration.choices):
+        return found
+    choice = f"probe: not round, learned as an image that reaches {images[0].radius:.1f} px from its centre"
+    return replace(found, calibration=replace(calibration, choices=(*calibration.choices, choice)))
 
 
 def _is_clear(found: Knowledge | list[Unlearned], calibration: Calibration) -> bool:
@@ -99,7 +109,7 @@ def _learned_from_beam(
         return None
     say("the direct beam is patterned: look for its image")
     ring = calibration.ring if settings.ring is not None else (2.0 * image.radius + 2.0, calibration.ring[1])
-    choice = f"probe: patterned, within {image.radius:.1f} px of its centre, as the direct beam shows it"
+    choice = f"probe: not round, within {image.radius:.1f} px of its centre, as the direct beam shows it"
     choices = (*calibration.choices, choice)
     wider = replace(calibration, disk_radius=image.radius, ring=ring, choices=choices)
     found = _learned(sample, wider, settings, say, image)
