@@ -4,7 +4,7 @@ The functions take a scan and return a sample of it in memory and a `cyclestrain
 the detector counts, bad pixels, beam centres, disk radius, ring; and how the axes of the scan lie on the detector.
 """
 
-from cyclestrain.calibration.beam import locate_beam
+from cyclestrain.calibration.beam import largest_radius, locate_beam
 from cyclestrain.calibration.calibrate import calibrate
 from cyclestrain.calibration.pedestal import above_pedestal, levelled
 from cyclestrain.calibration.scan_geometry import ScanGeometry, geometry_from_centres, measure_scan_geometry
@@ -21,6 +21,7 @@ __all__ = [
     "extent_of_beam",
     "geometry_from_centres",
     "held",
+    "largest_radius",
     "levelled",
     "locate_beam",
     "measure_scan_geometry",

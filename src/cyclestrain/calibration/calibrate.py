@@ -15,7 +15,7 @@ from cyclestrain.calibration.ceiling import find_ceiling
 from cyclestrain.calibration.hidden_beam import disk_radius
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, noise_scale
 from cyclestrain.calibration.subset import Sample
-from cyclestrain.calibration.vacuum import Vacuum
+from cyclestrain.calibration.vacuum import Vacuum, find_beam_like
 from cyclestrain.data import Calibration, FloatArray, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io import parse_mask
@@ -71,7 +71,8 @@ def calibrate(
     saturated = variance < MOST_SQUEEZED * noise_scale(mean, variance) * mean
     if settings.centre is None:
         check_direct_beam(mean, ~bad, scan.name)
-    beam = find_beam(patterns, mean, saturated, ~bad)
+    seen = find_beam_like(mean, ~bad, vacuum) if vacuum is not None else None
+    beam = seen or find_beam(patterns, mean, saturated, ~bad)
     if vacuum is not None:
         _check_same_beam(vacuum, beam, scan)
         beam = replace(beam, radius=vacuum.radius)

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cyclestrain.calibration.beam import find_direct_beam, measure_centres
+from cyclestrain.calibration.beam import Beam, find_direct_beam, measure_centres
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels
 from cyclestrain.calibration.subset import read_sample
 from cyclestrain.data import BoolArray, FloatArray, Scan
 from cyclestrain.errors import InputError
 
-__all__ = ["Vacuum", "extent_of_beam", "measure_vacuum"]
+__all__ = ["Vacuum", "extent_of_beam", "find_beam_like", "measure_vacuum"]
 
 MOST = 512
 """Largest number of patterns that are used."""
@@ -33,6 +33,9 @@ SECOND = 0.1
 OUTLYING = 5.0
 """Robust standard deviations of the counts in the beam beyond which a pattern is left out: there was a sample."""
 ROUNDS = 3
+"""Rounds in which centre and extent are found from each other."""
+ALIKE = 0.8
+"""Least correlation of the direct beam of a scan with its image in vacuum."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def extent_of_beam(mean: FloatArray, good: BoolArray, centre: FloatArray, most: 
     """
     y, x = np.indices(mean.shape)
     distance = np.hypot(y - centre[0], x - centre[1])
-    edges = np.arange(0.0, most + 2.0, 0.5)
+    edges = np.arange(0.0, min(most, LARGEST * min(mean.shape)) + 2.0, 0.5)
     rings = [mean[good & (distance >= r - 0.25) & (distance < r + 0.75)] for r in edges]
     height = np.array([np.quantile(ring, DIRECTIONS) if ring.size else 0.0 for ring in rings])
     floor = min((float(np.quantile(ring, 0.3)) for ring in rings if ring.size), default=0.0)
@@ -143,6 +146,32 @@ def measure_vacuum(scan: Scan) -> Vacuum:
     keep = away <= max(OUTLYING * 1.4826 * float(np.median(away)), 0.02 * float(np.median(counts)))
     centres = measure_centres(patterns[keep], good, centre, radius)
     return Vacuum(patterns[keep], good, centres, radius, scan.name)
+
+
+def find_beam_like(mean: FloatArray, good: BoolArray, vacuum: Vacuum) -> Beam | None:
+    """The direct beam of a scan where it looks as in vacuum; None where it does not, for example behind a beam stop.
+
+    Parameters
+    ----------
+    mean
+        Average pattern, shape ``(qy, qx)``.
+    good
+        Detector pixels that can be trusted, shape ``(qy, qx)``.
+    vacuum
+        The probe.
+    """
+    filled = fill_from_nearest(mean, good)
+    centre, _ = find_direct_beam(mean, good)
+    centre = measure_centres(filled[None], good, centre, vacuum.radius)[0]
+    reach = int(np.ceil(vacuum.radius)) + 1
+    offset = np.indices((2 * reach + 1, 2 * reach + 1)).astype(float) - reach
+    recorded = vacuum.patterns.mean(0, dtype=np.float64)
+    one, two = (
+        ndimage.map_coordinates(image, offset + at[:, None, None], order=1, mode="nearest")
+        for image, at in ((filled, centre), (recorded, vacuum.centre.mean(0)))
+    )
+    alike = float(np.corrcoef(one.ravel(), two.ravel())[0, 1])
+    return Beam(centre, vacuum.radius, False, np.zeros(good.shape, bool)) if alike > ALIKE else None
 
 
 def _within(shape: tuple[int, ...], centre: FloatArray, radius: float) -> BoolArray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclestrain.calibration import Vacuum, extent_of_beam
+from cyclestrain.calibration import Vacuum, extent_of_beam, largest_radius
 from cyclestrain.data import BoolArray, Calibration, FloatArray
 from cyclestrain.learning.probe_image import centred, image_of
 from cyclestrain.learning.start import OVERSAMPLING
@@ -28,8 +28,6 @@ LARGER, LARGER_PIXELS = 1.1, 0.7
 """Least ratio, and difference in pixels, of the extent of a patterned beam to the radius it would have as a disk."""
 ROUGH = 0.15
 """Deviation (rms, relative) from the mean over all directions from which a beam is no disk."""
-LARGEST = 1 / 6
-"""Largest radius of a beam in units of the detector's smaller side."""
 
 
 def image_of_beam(patterns: NDArray[Any], good: BoolArray, centre: FloatArray, radius: float) -> Probe:
@@ -91,7 +89,7 @@ def patterned_beam(patterns: NDArray[Any], centre: FloatArray, calibration: Cali
     """
     mean, known = calibration.mean_pattern, calibration.disk_radius
     middle = calibration.centre.reshape(-1, 2).mean(0)
-    radius = extent_of_beam(mean, calibration.good, middle, LARGEST * min(mean.shape))
+    radius = extent_of_beam(mean, calibration.good, middle, largest_radius(mean.shape))
     if radius is None:
         return None
     image = image_of_beam(patterns, calibration.good, centre, radius)

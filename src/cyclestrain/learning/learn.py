@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cyclestrain.calibration import Sample
+from cyclestrain.calibration import Sample, extent_of_beam, largest_radius
 from cyclestrain.data import Calibration, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.learning.beam_image import patterned_beam
@@ -24,6 +24,8 @@ __all__ = ["MAX_CLASSES", "learn"]
 
 MAX_CLASSES = 6
 """Largest number of classes where the user sets none."""
+SMALL = 0.8
+"""Ratio of the radius of the disks to the extent of the direct beam from which that may be patterned."""
 SAME_NOISE = 1.1
 """Ratio of two noise scales within which they are the same."""
 
@@ -60,20 +62,38 @@ def learn(
         If no averaged pattern shows a crystal.
     """
     found = _learned(sample, calibration, settings, say, probe)
-    if probe is None and not _is_clear(found):
+    if probe is None and not _is_clear(found, calibration):
         other = _learned_from_beam(sample, calibration, settings, say, found)
         found = other or found
     if isinstance(found, Knowledge):
-        return found
+        return _told(found)
     raise InputError(_no_crystal(scan, calibration, found))
 
 
-def _is_clear(found: Knowledge | list[Unlearned]) -> bool:
-    """Whether crystals of round disks were found that explain their patterns."""
+def _told(found: Knowledge) -> Knowledge:
+    """What was learned, with a word on a probe that is not round."""
+    calibration = found.calibration
+    images = [entry.probe for entry in found.dictionary.entries if entry.probe.is_image]
+    if not images or any(choice.startswith("probe:") for choice in calibration.choices):
+        return found
+    choice = f"probe: not round, learned as an image that reaches {images[0].radius:.1f} px from its centre"
+    return replace(found, calibration=replace(calibration, choices=(*calibration.choices, choice)))
+
+
+def _is_clear(found: Knowledge | list[Unlearned], calibration: Calibration) -> bool:
+    """Whether crystals of round disks, as large as the direct beam, were found that explain their patterns."""
     if not isinstance(found, Knowledge) or found.doubts:
         return False
     odd = found.dictionary.noise_scale > MISFIT_OF_ODD * found.pixel_noise
-    return not odd and not any(entry.probe.is_image for entry in found.dictionary.entries)
+    probes = [entry.probe for entry in found.dictionary.entries]
+    extent = extent_of_beam(
+        calibration.mean_pattern,
+        calibration.good,
+        calibration.centre.reshape(-1, 2).mean(0),
+        largest_radius(calibration.good.shape),
+    )
+    small = extent is not None and max(each.radius for each in probes) < SMALL * extent - 1.0
+    return not odd and not small and not any(each.is_image for each in probes)
 
 
 def _learned_from_beam(
@@ -89,7 +109,7 @@ def _learned_from_beam(
         return None
     say("the direct beam is patterned: look for its image")
     ring = calibration.ring if settings.ring is not None else (2.0 * image.radius + 2.0, calibration.ring[1])
-    choice = f"probe: patterned, within {image.radius:.1f} px of its centre, as the direct beam shows it"
+    choice = f"probe: not round, within {image.radius:.1f} px of its centre, as the direct beam shows it"
     choices = (*calibration.choices, choice)
     wider = replace(calibration, disk_radius=image.radius, ring=ring, choices=choices)
     found = _learned(sample, wider, settings, say, image)

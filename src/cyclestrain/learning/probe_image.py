@@ -145,7 +145,7 @@ def _enough(fits: Fits, form: Probe) -> Fits:
     """Every so many patterns, so that there are about `MOST_PIXELS` pixels."""
     pixels = float((fits.trust > 0).sum()) * float(form.support.sum())
     step = max(1, int(pixels / MOST_PIXELS))
-    return Fits._make(array[::step] for array in fits)
+    return Fits(*(np.ascontiguousarray(array[::step]) for array in fits))  # type: ignore[arg-type]
 
 
 def _halves(reflections: FloatArray) -> NDArray[np.int64]:

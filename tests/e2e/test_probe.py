@@ -1,0 +1,98 @@
+"""Probes of any form, from the scan or from vacuum, through the functions and commands that people use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cyclestrain as cs
+import strangers as st
+from cyclestrain.cli import main
+
+
+def image(
+    shape: st.Shape, size: int = 128, at: tuple[float, float] = (64.6, 62.8), counts: float = 1e6
+) -> st.FloatArray:
+    """A vacuum image of a probe."""
+    y, x = np.indices((size, size)).astype(float)
+    bright = shape(y - at[0], x - at[1])
+    return np.random.default_rng(0).poisson(counts * bright / bright.sum()).astype(float)
+
+
+@pytest.fixture(scope="module")
+def bullseye() -> st.Stranger:
+    y, x = np.indices((14, 14))
+    gradient = st.deformed(0.004 * np.sin(x / 3), 0.004 * np.cos(y / 4), 0.0, 20 + 0.3 * np.sin(y / 5))
+    return st.stranger(
+        [st.square(20.0, reach=54.0, seed=1)], st.field(gradient), probe=st.bullseye(7.0, 2.5), half=12,
+        background=st.lorentzian(25), seed=2,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_bullseye_is_mapped(bullseye: st.Stranger, given: bool) -> None:
+    probe = image(st.bullseye(7.0, 2.5)) if given else None
+    maps = cs.map(bullseye.counts, reference=":,:", ellipse=(1.0, 0.0), probe=probe)
+    z = bullseye.z(maps, "_raw")
+    assert z.shape[1] == 14 * 14
+    assert (z.std(1) < 1.3).all()
+    assert np.abs(bullseye.errors(maps, "_raw")[:3]).mean() < 3e-4
+    words = "probe: as recorded in" if given else "probe: not round"
+    assert words in maps.attrs["choices"]
+    assert ("probe_fingerprint" in maps.attrs) == given
+
+
+def test_a_run_with_an_image_is_repeated(bullseye: st.Stranger, tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", bullseye.counts[:6, :6])
+    first = cs.map(tmp_path / "scan.npy", tmp_path / "one.nc", reference=":,:", probe=image(st.bullseye(7.0, 2.5)))
+    again = cs.map(config=tmp_path / "one.nc")
+    np.testing.assert_array_equal(first["exx"].values, again["exx"].values)
+
+
+BAD = {
+    "empty": (np.zeros((64, 64)), "shows no beam"),
+    "noise": (np.random.default_rng(0).poisson(3.0, (64, 64)), "shows no beam"),
+    "cut": (image(st.disk(6.0), at=(3.0, 60.0)), "does not end within"),
+    "crystal": (image(st.disk(6.0)) + 0.4 * image(st.disk(6.0), at=(64.0, 90.0)), "more than the direct beam"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_what_is_no_vacuum_is_refused_in_a_sentence(name: str) -> None:
+    values, words = BAD[name]
+    with pytest.raises(cs.InputError, match=words):
+        cs.probe(values)
+
+
+def test_a_probe_of_another_detector_is_refused(bullseye: st.Stranger, tmp_path: Path) -> None:
+    np.save(tmp_path / "vacuum.npy", image(st.bullseye(7.0, 2.5), size=96, at=(48.0, 48.0)))
+    with pytest.raises(cs.InputError, match="96x96 px, the scan has 128x128"):
+        cs.map(bullseye.counts, probe=tmp_path / "vacuum.npy")
+
+
+def test_a_probe_of_another_camera_length_is_refused(bullseye: st.Stranger) -> None:
+    with pytest.raises(cs.InputError, match="one aperture, camera length and binning"):
+        cs.map(bullseye.counts, probe=image(st.disk(20.0)))
+
+
+def test_the_command_shows_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "vacuum.npy", image(st.oval(8.0, 1.2, 30.0)))
+    assert main(["probe", str(tmp_path / "vacuum.npy"), "-o", str(tmp_path / "probe.png")]) == 0
+    assert "ellipticity" in capsys.readouterr().out
+    assert (tmp_path / "probe.png").stat().st_size > 5000
+    assert main(["probe", str(tmp_path / "vacuum.npy"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ratio"] == pytest.approx(1.2, abs=3 * told["ratio_sigma"])
+    assert told["angle"] == pytest.approx(30.0, abs=3.0)
+    assert told["centre"] == pytest.approx([64.6, 62.8], abs=0.02)
+
+
+def test_a_stack_is_averaged_without_what_a_sample_darkened() -> None:
+    stack = np.stack([image(st.disk(7.0), counts=1e5)] * 8 + [image(st.disk(7.0), counts=4e4)])
+    made = cs.probe(stack)
+    assert made.patterns == 8
+    assert made.form == "a round disk"
+    assert made.radius == pytest.approx(7.0, abs=2 * made.radius_sigma)
