@@ -93,7 +93,8 @@ def live(
     Returns
     -------
     maps
-        As of `map`; the attribute ``live_ended`` says why a scan is not complete, ``live_positions`` how many came.
+        As of `map`; of its attributes, ``live_ended`` says why a scan is not complete, ``live_positions`` how many
+        came, ``live_rate`` (per second) and ``live_largest_lag`` (seconds) how it kept up.
 
     Raises
     ------
@@ -189,7 +190,8 @@ def _live(job: _Job, progress: Progress) -> xr.Dataset:
                 result = _last_map(job, patterns, source.scan, progress)
             except KeyboardInterrupt:
                 course.ended = "interrupted before the map from all patterns was made"
-        result.maps.attrs |= {"live_positions": int(course.fitted.sum()), "live_ended": course.ended}
+        measured = {"live_rate": course.mean_rate, "live_largest_lag": course.slowest}
+        result.maps.attrs |= {"live_positions": int(course.fitted.sum()), "live_ended": course.ended, **measured}
         job.save(result)
         return result.maps
 

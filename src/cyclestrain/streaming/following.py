@@ -103,6 +103,8 @@ class Course:
         Why it ended, as a sentence; empty if the scan is complete.
     trouble
         Why there is no map of what has come, as a sentence; empty where there is one.
+    began, newest
+        When the first and the newest pattern came, seconds of `time.monotonic`.
     """
 
     fit: BlockFit
@@ -115,6 +117,8 @@ class Course:
     slowest: float = 0.0
     ended: str = ""
     trouble: str = ""
+    began: float = math.nan
+    newest: float = math.nan
     _caught_up: bool = False
     _times: deque[tuple[float, int]] = field(default_factory=deque)
     _waiting: deque[tuple[float, int]] = field(default_factory=deque)
@@ -139,6 +143,11 @@ class Course:
         return (count - before) / max(now - start, 1e-9)
 
     @property
+    def mean_rate(self) -> float:
+        """Positions that came per second, from the first to the newest."""
+        return int(self.came.sum()) / max(self.newest - self.began, 1e-9)
+
+    @property
     def seconds_left(self) -> float:
         """Seconds until the scan is complete at this rate, infinite where nothing comes."""
         return int((~self.came).sum()) / self.rate if self.rate else math.inf
@@ -154,6 +163,7 @@ class Course:
         self.came[heard.came] = self.left[heard.left] = True
         if len(heard.came):
             self._waiting.append((now, int(self.came.sum())))
+            self.began, self.newest = (now if math.isnan(self.began) else self.began), now
         self._times.append((now, int(self.came.sum())))
         while now - self._times[0][0] > WINDOW:
             self._times.popleft()
