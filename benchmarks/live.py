@@ -32,19 +32,19 @@ from untrained import untrained_model
 POLYCRYSTAL: dict[str, Any] = {"spacing": 16.0, "radius": 3.0, "grain_size": 50.0}
 
 
-def send(path: Path, scan: tuple[int, int], dwell_us: int, runs: int, pipe: Any) -> None:
-    """Be a detector that sends a file so many times, until something is said."""
-    with merlin(path, scan, dwell_us, continuous=True, max_runs=runs) as address:
+def send(path: Path, scan: tuple[int, int], dwell_us: int, pipe: Any) -> None:
+    """Be a detector that sends a file again and again, until something is said."""
+    with merlin(path, scan, dwell_us, continuous=True) as address:
         pipe.send(address)
         pipe.recv()
 
 
 @contextmanager
-def detector(path: Path, scan: tuple[int, int], rate: float, runs: int) -> Any:
+def detector(path: Path, scan: tuple[int, int], rate: float) -> Any:
     """A detector in a process of its own: its address, and that process."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=send, args=(path, scan, round(1e6 / rate), runs, there), daemon=True)
+    process = context.Process(target=send, args=(path, scan, round(1e6 / rate), there), daemon=True)
     process.start()
     if not here.poll(120):
         raise SystemExit("the simulated detector did not start")
@@ -98,11 +98,11 @@ def main() -> None:
         untrained_model(PHANTOMS["polycrystal"](scan=(12, 12), background=0.2, seed=3, **common).scan, model)
         patterns = np.asarray(PHANTOMS["polycrystal"](scan=shape, background=0.3, seed=5, **common).scan.source)
         write_merlin(file, patterns)
-        with detector(file, shape, options.rate, 1) as (address, _):
+        with detector(file, shape, options.rate) as (address, _):
             maps = cs.live(model=model, merlin=address, scan_shape=shape, progress=False)
         offline = cs.map(file, model=model)
         equal = all(np.array_equal(maps[name], offline[name], equal_nan=True) for name in offline)
-        with detector(file, shape, options.rate, runs) as (address, process):
+        with detector(file, shape, options.rate) as (address, process):
             progress = Watched(process.pid)
             whole = (n * runs, n)
             start = time.monotonic()

@@ -269,7 +269,7 @@ def connected(
                 "give its rows and columns with --scan"
             )
         made = Record.made(*record, shape, np.dtype(acquisition.dtype))
-        scan = Scan(made.patterns, name=address.kind)
+        scan = Scan(made, name=address.kind)
         yield Detector(context, acquisition, scan, made, flip=address.kind == "merlin")
 
 
