@@ -59,8 +59,9 @@ def merlin(path: Path, scan: tuple[int, int], dwell_us: int | None = None, **opt
     from libertem_live.detectors.merlin.sim import CameraSim
 
     data, control, trigger = free_ports(3)
+    named = path if options.get("continuous") else path.with_suffix(".hdr")  # which states the length of one scan
     simulator = CameraSim(
-        path=str(path.with_suffix(".hdr")), nav_shape=scan, host=HERE, data_port=data, control_port=control,
+        path=str(named), nav_shape=scan, host=HERE, data_port=data, control_port=control,
         trigger_port=trigger, dwelltime=dwell_us, wait_trigger=True, **options,
     )  # fmt: skip
     simulator.start()

@@ -293,7 +293,7 @@ def _live(**options: Any) -> None:
     ended = str(maps.attrs["live_ended"])
     text = f"wrote {output}: {valid} of {positions} positions valid"
     if ended:
-        text = f"{ended}\nwrote {output}: {came} of {positions} positions came, {valid} are valid"
+        text = f"{ended}; wrote {output} with what came: {came} of {positions} positions, {valid} of them valid"
     voice.say(text, output=output, valid=valid, positions=positions, came=came, ended=ended)
 
 

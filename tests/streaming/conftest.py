@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 import cyclestrain as cs
 from cyclestrain.learning import Knowledge, Material
-from cyclestrain.network import Autoencoder, Epoch, Model, NetworkSettings, TrainingLog, load_model, save_model
 from cyclestrain.pipeline import prepare
 from cyclestrain.progress import SilentProgress
-from cyclestrain.result import origin
-from cyclestrain.settings import FitSettings, MapSettings
+from cyclestrain.settings import MapSettings
 from cyclestrain.simulation import polycrystal
+from untrained import untrained_model
 
 POLYCRYSTAL: dict[str, Any] = {"detector": (96, 96), "spacing": 16.0, "radius": 3.0, "grain_size": 50.0}
 
@@ -36,18 +35,10 @@ class Sample:
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """A model whose network was never trained: a live map uses its dictionary and templates alone."""
+    """What all tests of live maps use."""
     path = tmp_path_factory.mktemp("live") / "model.safetensors"
     learned = polycrystal(scan=(10, 10), background=0.2, seed=3, **POLYCRYSTAL).scan
-    settings = FitSettings(ring=(8, 40), seed=2)
-    _, known = prepare(learned, settings, SilentProgress())
-    calibration = known.calibration
-    material = Material(known.dictionary, known.templates, calibration.ring, calibration.disk_radius)
-    network = Autoencoder(known.dictionary, NetworkSettings(), 0.1).eval()
-    terms = ("inverse", "forward", "cycle", "choice", "sparsity", "strain", "shear")
-    log = TrainingLog((Epoch(dict.fromkeys(terms, 0.0), 0.0, 1.0),), 0)
-    save_model(Model(material, network, log, origin(learned, settings, "")), path)
-    material = load_model(path).material
+    material = untrained_model(learned, path, ring=(8, 40))
     scan = polycrystal(scan=(18, 20), background=0.3, drift=1.0, seed=5, **POLYCRYSTAL).scan
     _, knowledge = prepare(scan, MapSettings(), SilentProgress(), material=material)
     return Sample(path, material, np.asarray(scan.source), knowledge, cs.map(scan, model=path))

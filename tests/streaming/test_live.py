@@ -23,7 +23,7 @@ from cyclestrain.errors import InputError, OutputError
 from cyclestrain.estimation import BlockFit
 from cyclestrain.result import load_result
 from cyclestrain.settings import MapSettings
-from cyclestrain.streaming import Course, View, fit_block, follow, map_so_far
+from cyclestrain.streaming import Course, Helpers, Here, View, fit_block, follow, map_so_far
 from cyclestrain.streaming.following import Heard
 
 
@@ -116,10 +116,10 @@ def interrupt() -> str:
 @pytest.mark.parametrize(("end", "said"), [(interrupt, "interrupted"), (lambda: "it stopped", "it stopped")])
 def test_nothing_that_came_is_lost(sample: Any, end: Callable[[], str], said: str) -> None:
     kept: list[Any] = []
-    stream = Stream(sample.patterns, 15, end)
-    course, result = follow(
-        stream, sample.material, MapSettings(), keep=kept.append, show=lambda _: None, timeout=5, every=9
-    )
+    stream, helpers = Stream(sample.patterns, 15, end), Helpers(Here(), Here())
+    options: dict[str, Any] = {"keep": kept.append, "show": lambda _: None, "timeout": 5, "every": 9}
+    course, result = follow(stream, sample.material, MapSettings(), helpers, **options)
+    assert result is not None
     assert course.ended == said
     assert result is kept[-1]
     assert result.maps["valid"].values[:15].mean() > 0.95

@@ -93,7 +93,8 @@ def live(
     Returns
     -------
     maps
-        As of `map`; the attribute ``live_ended`` says why a scan is not complete, ``live_positions`` how many came.
+        As of `map`; of its attributes, ``live_ended`` says why a scan is not complete, ``live_positions`` how many
+        came, ``live_rate`` (per second) and ``live_largest_lag`` (seconds) how it kept up.
 
     Raises
     ------
@@ -147,12 +148,33 @@ class _Job:
     output: PathLike | None
     memory: float | None
 
-    def save(self, result: MapResult) -> None:
-        """Write a result in the place of the one before."""
+    @property
+    def keeper(self) -> Keeper:
+        """What writes its results."""
+        about = {"model": os.fspath(self.model.path), "model_fingerprint": self.model.fingerprint}
+        return Keeper(self.output, {"reading": self.reading.model_dump_json(), **about})
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Writes results of one run, each in the place of the one before.
+
+    Attributes
+    ----------
+    output
+        The file, None for none.
+    about
+        Attributes that all of them get.
+    """
+
+    output: PathLike | None
+    about: dict[str, str]
+
+    def __call__(self, result: MapResult) -> None:
+        """Write a result."""
         from cyclestrain.result import save_result
 
-        about = {"model": os.fspath(self.model.path), "model_fingerprint": self.model.fingerprint}
-        result.maps.attrs |= {"reading": self.reading.model_dump_json(), **about}
+        result.maps.attrs |= self.about
         if self.output is not None:
             save_result(result.maps, self.output, True, groups=result.groups)
 
@@ -170,16 +192,21 @@ def _where(listening: LiveSettings) -> tuple[str, str]:
 
 def _live(job: _Job, progress: Progress) -> xr.Dataset:
     import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
-    from cyclestrain.streaming import follow, shown_view
+    from cyclestrain.streaming import follow, one_process, one_thread, shown_view
 
+    keep = job.keeper
     with ExitStack() as stack:
+        helpers = stack.enter_context(one_thread() if job.where[0] == "file" else one_process())
         source, patterns = stack.enter_context(_source(job, progress))
         shape = source.scan.scan_shape
         progress.note(f"{source.scan.name}: a scan of {shape[0]} x {shape[1]} positions has started")
         with shown_view(shape, getattr(progress, "console", None)) as show:
-            options = {"timeout": job.listening.timeout, "every": job.listening.every}
-            work = partial(follow, source, job.model.model.material, job.settings, keep=job.save, show=show, **options)
-            course, result = source.drive(work)
+            course, result = source.drive(
+                partial(
+                    follow, source, job.model.model.material, job.settings, helpers,
+                    keep=keep, show=show, timeout=job.listening.timeout, every=job.listening.every,
+                )
+            )  # fmt: skip
         if result is None:
             why = course.trouble or "too little came to learn from"
             raise InputError(f"{course.ended or 'the scan is complete'}, and nothing can be mapped: {why}")
@@ -189,8 +216,9 @@ def _live(job: _Job, progress: Progress) -> xr.Dataset:
                 result = _last_map(job, patterns, source.scan, progress)
             except KeyboardInterrupt:
                 course.ended = "interrupted before the map from all patterns was made"
-        result.maps.attrs |= {"live_positions": int(course.fitted.sum()), "live_ended": course.ended}
-        job.save(result)
+        measured = {"live_rate": course.mean_rate, "live_largest_lag": course.slowest}
+        result.maps.attrs |= {"live_positions": int(course.fitted.sum()), "live_ended": course.ended, **measured}
+        keep(result)
         return result.maps
 
 

@@ -6,6 +6,7 @@ LiberTEM is imported where a detector is listened to, and by `cyclestrain.stream
 
 from cyclestrain.streaming.following import Course, Heard, Source, follow
 from cyclestrain.streaming.growing import GrowingFile
+from cyclestrain.streaming.helpers import Helpers, Here, one_process, one_thread
 from cyclestrain.streaming.so_far import fit_block, learn_so_far, map_so_far
 from cyclestrain.streaming.terminal import View, shown_view
 
@@ -13,11 +14,15 @@ __all__ = [
     "Course",
     "GrowingFile",
     "Heard",
+    "Helpers",
+    "Here",
     "Source",
     "View",
     "fit_block",
     "follow",
     "learn_so_far",
     "map_so_far",
+    "one_process",
+    "one_thread",
     "shown_view",
 ]

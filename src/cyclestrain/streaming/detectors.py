@@ -216,7 +216,8 @@ class _Counted:
             self.why = "interrupted"
             return None
         except Exception as error:  # a connection that is lost shows as anything
-            self.why = f"the detector stopped sending ({first_line(error)})"
+            told = first_line(error)
+            self.why = "interrupted" if "KeyboardInterrupt" in told else f"the detector stopped sending ({told})"
             return None
         if stack is None:
             self.why = self.why or "the detector ended the scan early"
@@ -268,7 +269,7 @@ def connected(
                 "give its rows and columns with --scan"
             )
         made = Record.made(*record, shape, np.dtype(acquisition.dtype))
-        scan = Scan(made.patterns, name=address.kind)
+        scan = Scan(made, name=address.kind)
         yield Detector(context, acquisition, scan, made, flip=address.kind == "merlin")
 
 

@@ -6,9 +6,9 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from concurrent.futures import Future
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from cyclestrain.io import check_patterns
 from cyclestrain.learning import Knowledge, Material
 from cyclestrain.result import MapResult
 from cyclestrain.settings import MapSettings
+from cyclestrain.streaming.helpers import Helpers
 from cyclestrain.streaming.so_far import fit_block, learn_so_far, map_so_far, preview_strain
 
 __all__ = ["Course", "Heard", "Source", "follow"]
@@ -103,6 +104,8 @@ class Course:
         Why it ended, as a sentence; empty if the scan is complete.
     trouble
         Why there is no map of what has come, as a sentence; empty where there is one.
+    began, newest
+        When the first and the newest pattern came, seconds of `time.monotonic`.
     """
 
     fit: BlockFit
@@ -115,6 +118,8 @@ class Course:
     slowest: float = 0.0
     ended: str = ""
     trouble: str = ""
+    began: float = math.nan
+    newest: float = math.nan
     _caught_up: bool = False
     _times: deque[tuple[float, int]] = field(default_factory=deque)
     _waiting: deque[tuple[float, int]] = field(default_factory=deque)
@@ -139,6 +144,11 @@ class Course:
         return (count - before) / max(now - start, 1e-9)
 
     @property
+    def mean_rate(self) -> float:
+        """Positions that came per second, from the first to the newest."""
+        return int(self.came.sum()) / max(self.newest - self.began, 1e-9)
+
+    @property
     def seconds_left(self) -> float:
         """Seconds until the scan is complete at this rate, infinite where nothing comes."""
         return int((~self.came).sum()) / self.rate if self.rate else math.inf
@@ -154,6 +164,7 @@ class Course:
         self.came[heard.came] = self.left[heard.left] = True
         if len(heard.came):
             self._waiting.append((now, int(self.came.sum())))
+            self.began, self.newest = (now if math.isnan(self.began) else self.began), now
         self._times.append((now, int(self.came.sum())))
         while now - self._times[0][0] > WINDOW:
             self._times.popleft()
@@ -185,6 +196,7 @@ class _Work:
     source: Source
     material: Material
     settings: MapSettings
+    helpers: Helpers
     keep: Callable[[MapResult], None]
     show: Callable[[Course], None]
     timeout: float
@@ -195,6 +207,7 @@ def follow(
     source: Source,
     material: Material,
     settings: MapSettings,
+    helpers: Helpers,
     *,
     keep: Callable[[MapResult], None],
     show: Callable[[Course], None],
@@ -211,8 +224,11 @@ def follow(
         What the model knows of the sample.
     settings
         As for `cyclestrain.pipeline.map_scan`.
+    helpers
+        Who calibrates, and who makes the results so far; where these are other processes, the scan and `keep` can be
+        sent to them.
     keep
-        Takes the result so far, at intervals, in another thread.
+        Takes the result so far, at intervals.
     show
         Shows where the map stands; called at every look.
     timeout
@@ -225,60 +241,108 @@ def follow(
     course, result
         Where the map ended, and the result of what came; None where nothing could be measured.
     """
-    work = _Work(source, material, settings, keep, show, timeout, every)
-    course = Course.begun(source.scan.n_positions)
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            _until_end(work, course, pool)
-        except KeyboardInterrupt:
-            course.ended = "interrupted"
+    work = _Work(source, material, settings, helpers, keep, show, timeout, every)
+    course, learning = Course.begun(source.scan.n_positions), _Learning(work)
+    saving = _Saving(work)
+    try:
+        _until_end(work, course, learning, saving)
+    except KeyboardInterrupt:
+        course.ended = "interrupted"
     if not course.complete:
         rest = source.rest()
         course.hear(Heard(rest, rest), time.monotonic())
+    if course.knowledge is None:
+        learning.look(course, at_least=1)
+        learning.finish(course)
+    saving.finish()
     return course, _last(work, course)
 
 
-def _until_end(work: _Work, course: Course, pool: ThreadPoolExecutor) -> None:
+def _until_end(work: _Work, course: Course, learning: _Learning, saving: _Saving) -> None:
     """Look at what has come, and do what is next, again and again until nothing more can come."""
-    newest, due, learned = time.monotonic(), time.monotonic() + work.every, 0
-    saving: Future[float] | None = None
+    newest = time.monotonic()
     while not course.complete:
         heard, now = work.source.listen(), time.monotonic()
         course.hear(heard, now)
-        learned = _learn(work, course, learned)
+        learning.look(course)
         busy = _fit_next(work, course) or len(heard.came) > 0 or len(heard.fits) > 0
-        newest = time.monotonic() if busy else newest
+        newest = time.monotonic() if busy or learning.busy else newest
         work.show(course)
-        if saving is not None and saving.done():
-            due, saving = time.monotonic() + max(work.every, saving.result() / SHARE), None
-        if saving is None and now > due and course.knowledge is not None:
-            fit = course.fit.only(course.fit.positions)  # a copy
-            saving = pool.submit(_keep, work, course, fit, course.fitted.copy())
+        saving.look(course)
         if busy:
             continue
-        course.ended = heard.ended or (
-            f"no pattern came for {work.timeout:g} s" if time.monotonic() - newest > work.timeout else ""
-        )
-        if course.ended:
+        if heard.ended and not learning.busy:
+            course.ended = heard.ended
+            return
+        if time.monotonic() - newest > work.timeout:
+            course.ended = f"no pattern came for {work.timeout:g} s"
             return
         time.sleep(PAUSE)
 
 
-def _learn(work: _Work, course: Course, learned: int) -> int:
-    """Calibrate where enough more has come than the last time; returns the number of positions that was done with."""
-    scan, columns = work.source.scan, work.source.scan.scan_shape[1]
-    rows = course.readable // columns
-    wanted = max(GROWTH * learned, min(LEAD, scan.n_positions))
-    if rows * columns < wanted or (learned and rows == scan.scan_shape[0]):
-        return learned
-    try:
-        course.knowledge = learn_so_far(scan, rows, work.material, work.settings)
-        course.trouble = ""
-        work.source.use(course.knowledge)
-    except InputError as error:  # the first rows may be vacuum: more will come
-        course.trouble = str(error)
-        return max(rows * columns // 2, 1)
-    return rows * columns
+class _Learning:
+    """Calibrates the scan anew whenever enough more of it has come."""
+
+    def __init__(self, work: _Work) -> None:
+        self._work, self._done, self._asked = work, 0, 0
+        self._future: Future[Knowledge] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a calibration is under way."""
+        return self._future is not None
+
+    def look(self, course: Course, at_least: int = LEAD) -> None:
+        """Take what was learned, or ask for more where enough has come."""
+        if self._future is not None:
+            if self._future.done():
+                self.finish(course)
+            return
+        scan = self._work.source.scan
+        columns = scan.scan_shape[1]
+        rows = course.readable // columns
+        wanted = max(GROWTH * self._done, min(at_least, scan.n_positions))
+        if rows and rows * columns >= wanted and not (self._done and rows == scan.scan_shape[0]):
+            self._asked = rows * columns
+            arguments = (rows, self._work.material, self._work.settings)
+            self._future = self._work.helpers.learning.submit(_learn, _sent(scan), *arguments)
+
+    def finish(self, course: Course) -> None:
+        """Wait for the calibration that is under way, if one is."""
+        if self._future is None:
+            return
+        future, self._future = self._future, None
+        try:
+            course.knowledge = future.result()
+            course.trouble = ""
+            self._work.source.use(course.knowledge)
+            self._done = self._asked
+        except InputError as error:  # the first rows may be vacuum: more will come
+            course.trouble = str(error)
+            self._done = max(self._asked // 2, 1)
+
+
+class _Saving:
+    """Makes and keeps the result so far whenever it is due."""
+
+    def __init__(self, work: _Work) -> None:
+        self._work, self._due = work, time.monotonic() + work.every
+        self._future: Future[tuple[float, str]] | None = None
+
+    def look(self, course: Course) -> None:
+        """Ask for a result where one is due and none is under way."""
+        if self._future is not None and self._future.done():
+            seconds, course.trouble = self._future.result()
+            self._due, self._future = time.monotonic() + max(self._work.every, seconds / SHARE), None
+        if self._future is None and time.monotonic() > self._due and course.knowledge is not None:
+            work, fit = self._work, course.fit.only(course.fit.positions)  # a copy
+            arguments = (_sent(work.source.scan), fit, course.fitted.copy(), course.knowledge, work.settings)
+            self._future = work.helpers.saving.submit(_keep, work.keep, *arguments)
+
+    def finish(self) -> None:
+        """Wait for the result that is under way, if one is: the last one comes after it."""
+        if self._future is not None:
+            self._future.result()
 
 
 def _fit_next(work: _Work, course: Course) -> bool:
@@ -305,16 +369,23 @@ def _read(scan: Scan, first: int, stop: int) -> Block:
     return Block.joined(parts)
 
 
-def _keep(work: _Work, course: Course, fit: BlockFit, fitted: BoolArray) -> float:
-    """Make and keep the result so far; returns the seconds that this took."""
-    start, knowledge = time.perf_counter(), course.knowledge
-    if knowledge is not None:
-        try:
-            work.keep(map_so_far(work.source.scan, fit, fitted, knowledge, work.settings))
-            course.trouble = ""
-        except CyclestrainError as error:  # more will come, and the disk may have room again
-            course.trouble = str(error)
-    return time.perf_counter() - start
+def _sent(scan: Scan) -> dict[str, Any]:
+    """A scan as it can be sent to another process: its lock stays."""
+    return {each.name: getattr(scan, each.name) for each in fields(scan) if each.init}
+
+
+def _learn(scan: dict[str, Any], *arguments: Any) -> Knowledge:
+    return learn_so_far(Scan(**scan), *arguments)
+
+
+def _keep(keep: Callable[[MapResult], None], scan: dict[str, Any], *arguments: Any) -> tuple[float, str]:
+    """Make and keep the result so far; gives the seconds that this took, and what went wrong."""
+    start, trouble = time.perf_counter(), ""
+    try:
+        keep(map_so_far(Scan(**scan), *arguments))
+    except CyclestrainError as error:  # more will come, and the disk may have room again
+        trouble = str(error)
+    return time.perf_counter() - start, trouble
 
 
 def _last(work: _Work, course: Course) -> MapResult | None:

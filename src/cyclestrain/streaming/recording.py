@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, IntArray, Scan
 from cyclestrain.errors import InputError, OutputError
@@ -87,6 +88,8 @@ def wait_for_file(path: Path, scan_shape: tuple[int, int] | None, dataset: str |
 class Record:
     """Files that take what a detector sends: the patterns as a ``.npy``, and a byte for each that is there.
 
+    It is the array of the patterns as well, for a `cyclestrain.data.Scan`.
+
     Attributes
     ----------
     path, flags
@@ -128,10 +131,11 @@ class Record:
             raise OutputError(f"{complaint(path, error)}; the patterns take {size / 1e9:.2g} GB") from error
         return cls(path, flags, offset, shape, dtype)
 
-    @property
-    def patterns(self) -> Any:
-        """The patterns as an array on disk, ``(ry, rx, qy, qx)``."""
-        return np.load(self.path, mmap_mode="r")
+    def __getitem__(self, key: Any, /) -> NDArray[Any]:
+        """Patterns, zero where none have come; opened anew each time, so that other processes can do the same."""
+        with self.path.open("rb") as stream:
+            whole = np.memmap(stream, self.dtype, "r", self.offset, self.shape)
+            return np.array(whole[key])
 
     def there(self) -> BoolArray:
         """Which positions were recorded, shape ``(n,)``."""
