@@ -10,33 +10,21 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import NoneType, SimpleNamespace
-from typing import Annotated, Any, Literal, Unpack, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from cyclopts import App, CoercionError, CycloptsError, Group, Parameter, UnknownOptionError, convert
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from cyclopts import App, CoercionError, CycloptsError, Parameter, UnknownOptionError
 
 from cyclestrain import api
 from cyclestrain.api.failures import in_words
 from cyclestrain.api.scans import is_pattern
 from cyclestrain.errors import InputError, printable
+from cyclestrain.options import ALWAYS, options_of
 from cyclestrain.progress import Progress, RichProgress, SilentProgress
-from cyclestrain.settings import (
-    FitSettings,
-    LiveOptions,
-    LiveSettings,
-    MapSettings,
-    ReadOptions,
-    ReadSettings,
-    ShowOptions,
-    ShowSettings,
-)
 from cyclestrain.version import __version__
 
 __all__ = ["app", "main"]
@@ -63,14 +51,6 @@ MEANT = {
     "--threads": "the environment variable NUMBA_NUM_THREADS",
 }
 """What people type, and what it is called here; for options that the command does not have."""
-SET, READING = Group("What people set", sort_key=1), Group("Reading the file", sort_key=2)
-EXPERT, ALWAYS = Group("Expert", sort_key=3), Group("Every command", sort_key=4)
-RESUME = "Insist on going on with an interrupted fit: an error where there is none."
-EXPERTS = (
-    "centre", "ring", "ellipse", "classes", "memory", "seed", "device", "along", "epochs", "init_from", "resume",
-    "trials", "study",
-)  # fmt: skip
-"""Options that are measured, or right, unless a person knows better."""
 _Flag = Annotated[bool, Parameter(show_default=False, group=ALWAYS)]
 
 app = App(
@@ -82,93 +62,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-# What a person types for the types of api.py.
-_TYPED: dict[str, Any] = dict.fromkeys(("Mask", "PathLike", "PatternSource", "Reference", "Scan", "Progress"), str)
-_TYPED["Known"] = list[str]
-# What the settings say of their fields.
-_HELP = {
-    name: " ".join(str(field.description).split())
-    for group in (MapSettings, FitSettings, LiveSettings, ReadSettings, ShowSettings)
-    for name, field in group.model_fields.items()
-}
-_RETURNED: dict[str, Any] = {
-    "Aperture": object,
-    "BoundTable": object,
-    "Figure": object,
-    "Grains": object,
-    "Model": object,
-    "SimulatedScan": object,
-    "xr": SimpleNamespace(Dataset=str),
-}
-
-
 _KINDS = {int: "a whole number", float: "a number", bool: "yes or no"}
-GROUPS: dict[Any, type[BaseModel]] = {LiveOptions: LiveSettings, ReadOptions: ReadSettings, ShowOptions: ShowSettings}
-"""Settings whose fields are the keywords of a function."""
-
-
-def _flat(function: Callable[..., Any], hints: dict[str, Any]) -> Iterator[tuple[inspect.Parameter, Any]]:
-    """Parameters of a function with their types: groups are taken apart into the options they consist of."""
-    for name, parameter in inspect.signature(function).parameters.items():
-        if get_origin(hints[name]) is Unpack:  # the keywords of a group of settings
-            (group,) = get_args(hints[name])
-            types = get_type_hints(group)
-            for option, field in GROUPS[group].model_fields.items():
-                keyword = inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=field.default)
-                yield keyword, types[option]
-        elif name not in ("progress", "reading"):
-            yield parameter, hints[name]
-
-
-def _whole_numbers(annotation: Any) -> bool:
-    """Whether an option takes nothing but whole numbers."""
-    inner = [
-        kind for kind in get_args(annotation) if kind not in (NoneType, Ellipsis) and not isinstance(kind, FieldInfo)
-    ]
-    return all(map(_whole_numbers, inner)) if inner else annotation is int
-
-
-def _whole(kind: Any, tokens: Sequence[Any]) -> Any:
-    """Convert what was typed to whole numbers; left to itself, the parser rounds 1.5."""
-    for token in tokens:
-        if not re.fullmatch(r"[+-]?\d+", token.value):
-            raise CoercionError(token=token, target_type=int)
-    return convert(kind, tokens)
-
-
-def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> inspect.Parameter:
-    """A parameter of a function as the command line knows it; `output` explains where the command writes to."""
-    kind = parameter.kind
-    spelling: dict[str, Any] = {"help": _HELP[parameter.name]} if parameter.name in _HELP else {}
-    if parameter.default is None or parameter.default is False:
-        spelling["show_default"] = False
-    elif isinstance(parameter.default, tuple):  # as it would be typed
-        spelling["show_default"] = lambda values: " ".join(map(str, values))
-    if kind is inspect.Parameter.KEYWORD_ONLY:
-        read = parameter.name in ReadSettings.model_fields
-        spelling["group"] = READING if read else EXPERT if parameter.name in EXPERTS else SET
-    if _whole_numbers(annotation):
-        spelling["converter"] = _whole
-    if parameter.name == "estimate":  # one of its choices is to name none, which a list of choices cannot show
-        spelling["show_choices"] = False
-    if parameter.name == "output":
-        spelling["group"] = SET
-        kind = inspect.Parameter.KEYWORD_ONLY
-        spelling |= {"name": ["--output", "-o"], "help": output}
-    elif parameter.name == "scan_shape":
-        spelling["name"] = "--scan"
-    elif parameter.name == "resume":
-        spelling["help"] = RESUME
-    elif parameter.name == "browser":
-        spelling["negative"] = "--no-browser"
-    elif parameter.name in ("shape", "backgrounds", "maps", "formats"):
-        spelling["consume_multiple"] = True
-    elif kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-        kind = inspect.Parameter.POSITIONAL_ONLY
-    elif kind is inspect.Parameter.VAR_KEYWORD:
-        annotation = list[float | str]
-        spelling |= {"consume_multiple": True, "help": "Any further option of the phantom, such as --grain-size 100."}
-    return parameter.replace(annotation=Annotated[annotation, Parameter(**spelling)], kind=kind)
 
 
 def _command(
@@ -179,11 +73,7 @@ def _command(
     `output` explains where it writes to, `several` what several values of its first argument mean. It may return an
     exit code.
     """
-    hints = get_type_hints(function, localns={**_TYPED, **_RETURNED})
-    parameters = [_parameter(parameter, hint, output) for parameter, hint in _flat(function, hints)]
-    if several:
-        first = Annotated[str, Parameter(help=several)]
-        parameters[0] = inspect.Parameter(parameters[0].name, inspect.Parameter.VAR_POSITIONAL, annotation=first)
+    parameters = options_of(function, output, several)
 
     def register(command: Callable[..., int | None]) -> Callable[..., int | None]:
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

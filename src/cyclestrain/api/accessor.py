@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from cyclestrain.api.arguments import PathLike, Reference, reference_words, scan_of
+from cyclestrain.api.arguments import PathLike, scan_of
 from cyclestrain.api.inspection import show
+from cyclestrain.api.words import Reference, reference_words
 from cyclestrain.data import as_html, as_text
 
 if TYPE_CHECKING:

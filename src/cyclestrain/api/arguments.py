@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from cyclestrain.version import __version__
 
 if TYPE_CHECKING:
     import xarray as xr
-    from numpy.typing import NDArray
     from pydantic import BaseModel
 
     from cyclestrain.calibration import Vacuum
@@ -29,23 +28,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODEL_SUFFIX",
-    "Known",
     "KnownModel",
-    "Mask",
     "PathLike",
-    "Reference",
     "Run",
     "check_device",
     "check_network",
     "files_named",
     "known_model",
     "known_probe",
-    "known_words",
-    "mask_words",
     "open_large",
     "overridden",
-    "probe_words",
-    "reference_words",
     "run_state",
     "scan_of",
     "stored_reading",
@@ -53,9 +45,6 @@ __all__ = [
 ]
 
 PathLike: TypeAlias = str | os.PathLike[str]
-Reference: TypeAlias = "str | os.PathLike[str] | tuple[slice, slice] | NDArray[Any] | xr.DataArray"
-Mask: TypeAlias = "str | os.PathLike[str] | tuple[slice, slice] | NDArray[Any] | xr.DataArray"
-Known: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | Sequence[str | os.PathLike[str] | Mapping[str, Any]]"
 AnySettings = TypeVar("AnySettings", bound="BaseModel")
 
 MODEL_SUFFIX = ".safetensors"
@@ -309,98 +298,6 @@ def stored_reading(maps: xr.Dataset) -> ReadSettings:
         return validated(ReadSettings, json.loads(maps.attrs.get("reading", "{}")))
     except (json.JSONDecodeError, TypeError) as error:
         raise InputError(f"the result says in a damaged way how its scan was read ({error}); map it again") from error
-
-
-def reference_words(reference: Reference) -> str:
-    """A reference as the words of ``--reference``.
-
-    Parameters
-    ----------
-    reference
-        These words, or the region: a mask of shape ``(ry, rx)``, or a pair of slices.
-
-    Raises
-    ------
-    InputError
-        If it is none of these.
-    """
-    return _words(reference, "the reference")
-
-
-def mask_words(**masks: Mask | None) -> dict[str, str | None]:
-    """Masks as the words of the options of the same names, ``--mask`` and ``--sample``; None for none.
-
-    Parameters
-    ----------
-    **masks
-        The name of a file or a region, a mask of two dimensions, or a pair of slices.
-
-    Raises
-    ------
-    InputError
-        If one is none of these.
-    """
-    return {name: None if mask is None else _words(mask, f"--{name}") for name, mask in masks.items()}
-
-
-def _words(mask: Mask, what: str) -> str:
-    if isinstance(mask, str | os.PathLike):
-        return os.fspath(mask)
-    if isinstance(mask, tuple) and all(isinstance(part, slice) for part in mask):
-        if any(part.step not in (None, 1) for part in mask):
-            raise InputError(f"the slices of {what} have no step; give a mask for scattered places")
-        return ",".join(f"{part.start or 0}:{'' if part.stop is None else part.stop}" for part in mask)
-    from cyclestrain.io import mask_text
-
-    return mask_text(mask, what, shaped=True)
-
-
-def known_words(known: Known | None) -> tuple[str, ...]:
-    """Known lattices as the words of ``--known``.
-
-    Parameters
-    ----------
-    known
-        One lattice or several: these words, a CIF file with its zone, or a mapping with ``a``, ``structure``, ``zone``
-        and perhaps ``c`` and ``name``, or ``file`` and ``zone``; None for none.
-
-    Examples
-    --------
-    >>> known_words({"a": 5.431, "structure": "diamond", "zone": "110"})
-    ('a=5.431,structure=diamond,zone=110',)
-    """
-    if known is None:
-        return ()
-    each = [known] if isinstance(known, str | os.PathLike | Mapping) else list(known)
-    return tuple(_lattice_words(one) for one in each)
-
-
-def _lattice_words(one: str | os.PathLike[str] | Mapping[str, Any]) -> str:
-    if not isinstance(one, Mapping):
-        return os.fspath(one)
-    return ",".join(str(value) if name == "file" else f"{name}={value}" for name, value in one.items())
-
-
-def probe_words(probe: PathLike | PatternSource | Scan | None) -> str | None:
-    """A probe as the words of ``--probe``: the name of its file, or the image itself; None for none.
-
-    Parameters
-    ----------
-    probe
-        A file; or an image, a stack or a scan of vacuum, whose mean is kept.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or shows no beam in vacuum.
-    """
-    if probe is None or isinstance(probe, str | os.PathLike):
-        return None if probe is None else os.fspath(probe)
-    from cyclestrain.calibration import measure_vacuum
-    from cyclestrain.io import image_text, read_images
-
-    vacuum = measure_vacuum(read_images(probe, ReadSettings()))
-    return image_text(vacuum.patterns.mean(0))
 
 
 def known_probe(

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from cyclestrain.api.arguments import (
     MODEL_SUFFIX,
     KnownModel,
-    Mask,
     PathLike,
     check_device,
     check_network,
     known_model,
     known_probe,
-    mask_words,
     open_large,
-    probe_words,
     run_state,
 )
+from cyclestrain.api.words import Mask, mask_words, probe_words
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import FitSettings, ReadOptions, ReadSettings, reading_given, validated
@@ -111,16 +110,30 @@ def fit(
     start = known_model(settings.init_from, settings)
     _check_name(output)
     opened = open_large(scan, how, memory=memory, output=output, force=force)
-    search = _search(settings, opened, start)
+    return _fitted(opened, _Fit(settings, how, start, resume), output, force, shown(progress))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How to fit, checked."""
+
+    settings: FitSettings
+    reading: ReadSettings
+    start: KnownModel | None
+    resume: bool
+
+
+def _fitted(scan: Scan, how: _Fit, output: PathLike | None, force: bool, progress: Progress) -> Model:
+    """Fit an opened scan and write the model."""
+    search = _search(how.settings, scan, how.start)
     from cyclestrain.network import save_model
     from cyclestrain.pipeline import fit_model
 
-    telling = shown(progress)
-    vacuum = known_probe(settings, how, opened)
-    with run_state(opened, settings, output, start, telling, vacuum=vacuum, resume=resume) as folder:
+    settings, start, vacuum = how.settings, how.start, known_probe(how.settings, how.reading, scan)
+    with run_state(scan, settings, output, start, progress, vacuum=vacuum, resume=how.resume) as folder:
         before = start.model if start else None
-        model = fit_model(opened, settings, telling, run=folder, init_from=before, vacuum=vacuum, search=search)
-        model.about["reading"] = how.model_dump_json()
+        model = fit_model(scan, settings, progress, run=folder, init_from=before, vacuum=vacuum, search=search)
+        model.about["reading"] = how.reading.model_dump_json()
         if start:
             model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
         if output is not None:

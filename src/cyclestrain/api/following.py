@@ -11,19 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from cyclestrain.api.arguments import (
-    Known,
-    KnownModel,
-    Mask,
-    PathLike,
-    Reference,
-    known_model,
-    known_words,
-    mask_words,
-    open_large,
-    reference_words,
-)
+from cyclestrain.api.arguments import KnownModel, PathLike, known_model, open_large
 from cyclestrain.api.mapping import check_result_name
+from cyclestrain.api.words import Known, Mask, Reference, known_words, mask_words, reference_words
 from cyclestrain.errors import InputError
 from cyclestrain.files import check_writable, scratch_folder
 from cyclestrain.progress import Progress, shown

@@ -9,26 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cyclestrain.api.arguments import (
-    Known,
     KnownModel,
-    Mask,
     PathLike,
-    Reference,
     Run,
     check_device,
     check_network,
     files_named,
     known_model,
     known_probe,
-    known_words,
-    mask_words,
     open_large,
     overridden,
-    probe_words,
-    reference_words,
     run_state,
     stored_run,
 )
+from cyclestrain.api.words import Known, Mask, Reference, known_words, mask_words, probe_words, reference_words
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import MapSettings, ReadOptions, ReadSettings, reading_given, validated

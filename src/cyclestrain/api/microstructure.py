@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cyclestrain.api.arguments import Known, PathLike, known_words
+from cyclestrain.api.arguments import PathLike
+from cyclestrain.api.words import Known, known_words
 
 if TYPE_CHECKING:
     import xarray as xr

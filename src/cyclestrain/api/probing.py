@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Unpack
 
-import numpy as np
-
 from cyclestrain.api.arguments import PathLike
 from cyclestrain.settings import ReadOptions, ReadSettings, reading_given, validated
 
@@ -117,6 +115,7 @@ def probe(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import cyclestrain as cs
     >>> y, x = np.mgrid[:64, :64]
     >>> print(cs.probe(1000.0 * (np.hypot(y - 31, x - 33) < 8)).form)
@@ -142,6 +141,7 @@ def probe(
 
 def _aperture(vacuum: Vacuum) -> Aperture:
     """What is told of a beam in vacuum."""
+    import numpy as np
     import xarray as xr
 
     from cyclestrain.learning import probe_of
