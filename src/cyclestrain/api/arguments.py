@@ -37,12 +37,10 @@ __all__ = [
     "check_device",
     "check_network",
     "known_model",
-    "known_probe",
     "known_words",
     "mask_words",
     "open_large",
     "overridden",
-    "probe_words",
     "reference_words",
     "run_state",
     "scan_of",
@@ -357,66 +355,6 @@ def _lattice_words(one: str | os.PathLike[str] | Mapping[str, Any]) -> str:
     if not isinstance(one, Mapping):
         return os.fspath(one)
     return ",".join(str(value) if name == "file" else f"{name}={value}" for name, value in one.items())
-
-
-def probe_words(probe: PathLike | PatternSource | Scan | None) -> str | None:
-    """A probe as the words of ``--probe``: the name of its file, or the image itself; None for none.
-
-    Parameters
-    ----------
-    probe
-        A file; or an image, a stack or a scan of vacuum, whose mean is kept.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or shows no beam in vacuum.
-    """
-    if probe is None or isinstance(probe, str | os.PathLike):
-        return None if probe is None else os.fspath(probe)
-    from cyclestrain.calibration import measure_vacuum
-    from cyclestrain.io import image_text, read_images
-
-    vacuum = measure_vacuum(read_images(probe, ReadSettings()))
-    return image_text(vacuum.patterns.mean(0))
-
-
-def known_probe(
-    settings: LearnSettings, reading: ReadSettings, scan: Scan, beside: PathLike | None = None
-) -> Vacuum | None:
-    """Read the probe of a run, None where none is given.
-
-    Parameters
-    ----------
-    settings, reading
-        Of the run.
-    scan
-        What is mapped with it, read in this way.
-    beside
-        File next to which a relative path is looked for as well.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, was recorded on another detector or shows no beam in vacuum; or a model is given, which
-        has a probe of its own.
-    """
-    if settings.probe is None:
-        return None
-    if getattr(settings, "model", None) or getattr(settings, "init_from", None):
-        raise InputError("the probe was decided when the model was fitted; leave out --probe")
-    from cyclestrain.calibration import measure_vacuum
-    from cyclestrain.io import image_of_text, read_images
-
-    image = image_of_text(settings.probe, "--probe")
-    if image is not None:
-        found = read_images(image, reading, scan.detector_shape)
-    else:
-        places = (Path(settings.probe), *((Path(beside).parent / settings.probe,) if beside else ()))
-        found = read_images(
-            next((place for place in places if place.exists()), places[0]), reading, scan.detector_shape
-        )
-    return measure_vacuum(found)
 
 
 def scan_of(maps: xr.Dataset, scan: PathLike | PatternSource | Scan) -> Scan:

@@ -9,24 +9,26 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from cyclestrain.api.arguments import (
     MODEL_SUFFIX,
+    KnownModel,
     Mask,
     PathLike,
     check_device,
     check_network,
     known_model,
-    known_probe,
     mask_words,
     open_large,
-    probe_words,
     run_state,
 )
+from cyclestrain.api.probing import known_probe, probe_words
 from cyclestrain.errors import OutputError
 from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import FitSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
+    from cyclestrain.calibration import Vacuum
     from cyclestrain.data import PatternSource, Scan
     from cyclestrain.network import Model
+    from cyclestrain.storage import RunFolder
 
 __all__ = ["fit"]
 
@@ -69,10 +71,8 @@ def fit(
         Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
     resume
         Insist on going on with an interrupted fit.
-    centre, ring, mask, sample, classes, seed, device
-        What is measured unless it is given here, see `cyclestrain.FitSettings`; masks in Python also as arrays.
-    probe
-        Image or scan of the probe in vacuum, see `map`.
+    centre, ring, mask, probe, sample, classes, seed, device
+        What is measured unless it is given here, see `cyclestrain.FitSettings`; masks and probe also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     force
@@ -94,12 +94,8 @@ def fit(
     OutputError
         If the output cannot be written.
     """
-    arguments = {
-        **locals(),
-        "init_from": init_from and os.fspath(init_from),
-        "probe": probe_words(probe),
-        **mask_words(mask=mask, sample=sample),
-    }
+    arguments = {**locals(), "init_from": init_from and os.fspath(init_from), **mask_words(mask=mask, sample=sample)}
+    arguments["probe"] = probe_words(probe)
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
     check_network()
@@ -108,18 +104,30 @@ def fit(
     _check_name(output)
     opened = open_large(scan, how, memory=memory, output=output, force=force)
     from cyclestrain.network import save_model
-    from cyclestrain.pipeline import fit_model
 
     telling = shown(progress)
     vacuum = known_probe(settings, how, opened)
     with run_state(opened, settings, output, start, telling, vacuum=vacuum, resume=resume) as folder:
-        before = start.model if start else None
-        model = fit_model(opened, settings, telling, run=folder, init_from=before, vacuum=vacuum)
+        model = _fitted(opened, settings, telling, folder, start, vacuum)
         model.about["reading"] = how.model_dump_json()
-        if start:
-            model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
         if output is not None:
             save_model(model, output, force)
+    return model
+
+
+def _fitted(
+    scan: Scan,
+    settings: FitSettings,
+    progress: Progress,
+    run: RunFolder | None,
+    start: KnownModel | None,
+    vacuum: Vacuum | None,
+) -> Model:
+    from cyclestrain.pipeline import fit_model
+
+    model = fit_model(scan, settings, progress, run, start.model if start else None, vacuum)
+    if start:
+        model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
     return model
 
 

@@ -17,16 +17,15 @@ from cyclestrain.api.arguments import (
     check_device,
     check_network,
     known_model,
-    known_probe,
     known_words,
     mask_words,
     open_large,
     overridden,
-    probe_words,
     reference_words,
     run_state,
     stored_run,
 )
+from cyclestrain.api.probing import known_probe, probe_words
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import MapSettings, ReadOptions, ReadSettings, reading_given, validated
@@ -89,11 +88,8 @@ def map(
         run, and a model to apply instead of learning from this scan: see `cyclestrain.MapSettings`.
     known
         Lattice of the sample, for absolute strain, or several; in Python also as mappings ``{"a": 5.431, ...}``.
-    centre, ring, mask, sample, ellipse, classes, seed, device
-        What is measured unless it is given here, see `cyclestrain.MapSettings`; masks in Python also as arrays.
-    probe
-        Image or scan of the probe in vacuum, on the detector of the scan; in Python also as an array ``(qy, qx)``. By
-        default the probe is learned.
+    centre, ring, mask, probe, sample, ellipse, classes, seed, device
+        What is measured unless it is given here, see `cyclestrain.MapSettings`; masks and probe also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     force
@@ -125,9 +121,7 @@ def map(
     }
     given = {name: arguments[name] for name in MapSettings.model_fields}
     _check_name(output)
-    job = _job(scan, config, given, reading_given(reading, options))
-    opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
-    return _map(opened, job, output, force, shown(progress))
+    return _map(_job(scan, config, given, reading_given(reading, options)), output, force, memory, shown(progress))
 
 
 def _check_name(output: PathLike | None) -> None:
@@ -176,13 +170,14 @@ def _job(
     return _Job(scan, settings, reading, known_model(settings.model, settings, config), config, before)
 
 
-def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: Progress) -> xr.Dataset:
+def _map(job: _Job, output: PathLike | None, force: bool, memory: float | None, progress: Progress) -> xr.Dataset:
     import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
     from cyclestrain.io import contents_of, fingerprint
     from cyclestrain.pipeline import map_scan
     from cyclestrain.result import save_result
 
     known, before = job.model, job.before
+    scan = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
     if before and before.fingerprint and fingerprint(scan) != before.fingerprint:
         progress.note(_another(scan, job))
     if before and known and before.model_fingerprint not in ("", known.fingerprint):

@@ -1,15 +1,15 @@
-"""`probe`: the probe as a vacuum image or scan shows it."""
+"""`probe`: the probe as a vacuum image or scan shows it; and what a run is given of it."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-import numpy as np
-
 from cyclestrain.api.arguments import PathLike
-from cyclestrain.settings import ReadOptions, ReadSettings, reading_given, validated
+from cyclestrain.errors import InputError
+from cyclestrain.settings import LearnSettings, ReadOptions, ReadSettings, reading_given, validated
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cyclestrain.calibration import Vacuum
     from cyclestrain.data import PatternSource, Scan
 
-__all__ = ["Aperture", "probe"]
+__all__ = ["Aperture", "known_probe", "probe", "probe_words"]
 
 ROUND = 0.1
 """Largest deviation (rms) of a round probe from the mean over all directions, relative to the probe's own."""
@@ -117,10 +117,11 @@ def probe(
 
     Examples
     --------
-    >>> import cyclestrain as cs
+    >>> import numpy as np, cyclestrain as cs
     >>> y, x = np.mgrid[:64, :64]
-    >>> print(cs.probe(1000.0 * (np.hypot(y - 31, x - 33) < 8)).form)
-    a round disk
+    >>> made = cs.probe(1000.0 * (np.hypot(y - 31, x - 33) < 8))
+    >>> [round(place, 1) for place in made.centre], made.patterns
+    ([31.0, 33.0], 1)
     """
     from cyclestrain.calibration import measure_vacuum
     from cyclestrain.files import check_writable
@@ -140,8 +141,69 @@ def probe(
     return made
 
 
+def probe_words(probe: PathLike | PatternSource | Scan | None) -> str | None:
+    """A probe as the words of ``--probe``: the name of its file, or the image itself; None for none.
+
+    Parameters
+    ----------
+    probe
+        A file; or an image, a stack or a scan of vacuum, whose mean is kept.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or shows no beam in vacuum.
+    """
+    if probe is None or isinstance(probe, str | os.PathLike):
+        return None if probe is None else os.fspath(probe)
+    from cyclestrain.calibration import measure_vacuum
+    from cyclestrain.io import image_text, read_images
+
+    vacuum = measure_vacuum(read_images(probe, ReadSettings()))
+    return image_text(vacuum.patterns.mean(0))
+
+
+def known_probe(
+    settings: LearnSettings, reading: ReadSettings, scan: Scan, beside: PathLike | None = None
+) -> Vacuum | None:
+    """Read the probe of a run, None where none is given.
+
+    Parameters
+    ----------
+    settings, reading
+        Of the run.
+    scan
+        What is mapped with it, read in this way.
+    beside
+        File next to which a relative path is looked for as well.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, was recorded on another detector or shows no beam in vacuum; or a model is given, which
+        has a probe of its own.
+    """
+    if settings.probe is None:
+        return None
+    if getattr(settings, "model", None) or getattr(settings, "init_from", None):
+        raise InputError("the probe was decided when the model was fitted; leave out --probe")
+    from cyclestrain.calibration import measure_vacuum
+    from cyclestrain.io import image_of_text, read_images
+
+    image = image_of_text(settings.probe, "--probe")
+    if image is not None:
+        found = read_images(image, reading, scan.detector_shape)
+    else:
+        places = (Path(settings.probe), *((Path(beside).parent / settings.probe,) if beside else ()))
+        found = read_images(
+            next((place for place in places if place.exists()), places[0]), reading, scan.detector_shape
+        )
+    return measure_vacuum(found)
+
+
 def _aperture(vacuum: Vacuum) -> Aperture:
     """What is told of a beam in vacuum."""
+    import numpy as np
     import xarray as xr
 
     from cyclestrain.learning import probe_of
