@@ -101,6 +101,11 @@ def test_overlapping_patterned_probes_are_refused_for_what_they_are() -> None:
         learned(st.square(14.0, reach=56.0, seed=1), st.bullseye(10.0), half=15, dose=2e5, detector=(128, 128))
 
 
+def test_spots_where_large_disks_overlap_are_no_lattice() -> None:
+    with pytest.raises(InputError, match="the disks overlap"):
+        learned(st.square(9.8, reach=54.0, falloff=40.0, seed=1), st.disk(7.0), half=12, detector=(128, 128))
+
+
 def test_one_fault_is_a_doubt_and_two_are_a_refusal() -> None:
     good = {"indexed": 1.0, "nodes": 20, "paired": 1.0, "radius": 3.0, "beam_radius": 3.0, "misfit": 1.0}
     steps = [good, {**good, "indexed": 0.5}, {**good, "indexed": 0.5, "paired": 0.1}]

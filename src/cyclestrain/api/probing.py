@@ -118,8 +118,9 @@ def probe(
     >>> import numpy as np
     >>> import cyclestrain as cs
     >>> y, x = np.mgrid[:64, :64]
-    >>> print(cs.probe(1000.0 * (np.hypot(y - 31, x - 33) < 8)).form)
-    a round disk
+    >>> made = cs.probe(1000.0 * (np.hypot(y - 31, x - 33) < 8))
+    >>> [round(place, 1) for place in made.centre], made.patterns
+    ([31.0, 33.0], 1)
     """
     from cyclestrain.calibration import measure_vacuum
     from cyclestrain.files import check_writable

@@ -71,6 +71,8 @@ class Plausibility:
         Scatter of the patterns about the model over the noise of a pixel, NaN where that is not known.
     has_rim, is_flat
         Whether the disks end within their window, and whether they are flat inside, see `Probe`.
+    spacing
+        Least distance of the nodes of the lattice, pixels.
     """
 
     indexed: float
@@ -81,6 +83,7 @@ class Plausibility:
     misfit: float
     has_rim: bool
     is_flat: bool
+    spacing: float = np.inf
 
     @classmethod
     def of(cls, entry: Entry, calibration: Calibration, misfit: float = np.nan) -> Plausibility:
@@ -110,6 +113,7 @@ class Plausibility:
             misfit=misfit,
             has_rim=entry.probe.falls_off,
             is_flat=entry.probe.is_flat,
+            spacing=float(np.hypot(*entry.basis).min()),
         )
 
     @property
@@ -141,6 +145,8 @@ class Plausibility:
         if self.indexed < INDEXED and (self.paired < PAIRED or not self.fits_beam):
             return Unlearned.NO_CRYSTAL
         odd = not self.is_flat or not self.fits_beam
+        if not self.fits_beam and self.spacing < self.beam_radius:  # spots where large disks overlap
+            return Unlearned.NO_DISK
         if not self.has_rim or (odd and self.misfit > MISFIT_OF_ODD) or not (self.is_flat or self.fits_beam):
             return Unlearned.NO_DISK
         return None

@@ -54,6 +54,17 @@ class _Sums(NamedTuple):
     rhs: FloatArray  # (2, part, y, x)
 
 
+class _Known(NamedTuple):
+    """What windows are compared with."""
+
+    form: FloatArray  # table of the probe
+    oversampling: int
+    support: NDArray[np.float32]  # the pixels that are compared, (size, size)
+    radius: float
+    background: FloatArray
+    floor: float  # least variance of a pixel
+
+
 @dataclass(frozen=True)
 class ProbeImage:
     """Deviation of the probe from a known form, as coefficients of splines, with what it is judged by.
@@ -102,9 +113,8 @@ def image_of(
     chosen = _enough(fits, form)
     size = _n_splines(form.half)
     sums = _Sums(np.zeros((2, PARTS, STENCIL + 1, 2 * STENCIL + 1, size, size)), np.zeros((2, PARTS, size, size)))
-    _add_windows(
-        chosen, background, floor, form.values, form.oversampling, form.support, form.radius, _halves(reflections), sums
-    )
+    known = _Known(form.values, form.oversampling, form.support, form.radius, background, floor)
+    _add_windows(chosen, known, _halves(reflections), sums)
     normal, rhs = sums.normal.sum(1) / noise_scale, sums.rhs.sum(1) / noise_scale
     height = float(form.values.max())
     prior = _prior(size, form.half, form.radius) / height**2
@@ -182,11 +192,9 @@ def _contrast(local: Any, dy: float, dx: float) -> float:  # pragma: no cover - 
 
 
 @nb.njit(parallel=True, cache=True)
-def _add_windows(
-    fits: Any, background: Any, floor: float, form: Any, oversampling: int, support: Any, radius: float, halves: Any,
-    sums: Any,
-) -> None:  # fmt: skip  # pragma: no cover - compiled
+def _add_windows(fits: Any, known: Any, halves: Any, sums: Any) -> None:  # pragma: no cover - compiled
     """Sum the normal equations of all windows, each part by one thread."""
+    form, oversampling, support, radius, background, floor = known
     counts, origin, positions, centre, brightness, level, local, trust = fits
     size, middle = support.shape[0], form.shape[0] // 2
     half, margin = size // 2, (counts.shape[2] - size) // 2
