@@ -216,7 +216,7 @@ def fit_from_rotation(
     knowledge
         Calibration and noise.
     members
-        Which patterns are summed for each fit, see `cyclestrain.pattern.windows.gather`.
+        Which pattern each fit looks at, or which are summed for it, see `cyclestrain.pattern.windows.gather`.
     """
     good, sigma = knowledge.calibration.good, centre_prior(knowledge.calibration)
     near = approach(patterns, good, entry, start, centre_sigma=sigma, members=members)
@@ -276,7 +276,7 @@ def fit_from_start(
         centre_sigma=centre_prior(calibration),
         noise_scale=knowledge.dictionary.noise_scale,
         iterations=iterations,
-        ceiling=calibration.ceiling if members is None else np.inf,
+        ceiling=calibration.ceiling if members is None or members.shape[1] == 1 else np.inf,
     )
 
 

@@ -130,7 +130,8 @@ def fit_alone(block: Block, seen: Look, knowledge: Knowledge) -> BlockFit:
     for k, entry in enumerate(knowledge.dictionary.entries):
         for part in chunks(np.flatnonzero(alone.label == k)):
             start = Start.turned(alone.theta[part], seen.centre[part])
-            fit = fit.with_fits(part, fit_from_rotation(block.patterns[part], start, entry, knowledge), k)
+            found = fit_from_rotation(block.patterns, start, entry, knowledge, part[:, None])
+            fit = fit.with_fits(part, found, k)
     return fit
 
 
@@ -177,7 +178,7 @@ def _fit_sum(
     summed = fit_from_rotation(block.patterns, Start.turned(theta, centre, n), entry, knowledge, members)
     found = summed.start
     start = Start(found.affine, found.centre, np.maximum(found.gain / n, MIN_GAIN), found.level / n)
-    own = fit_from_start(block.patterns[members[:, 0]], centre, start, entry, knowledge, iterations=1)
+    own = fit_from_start(block.patterns, centre, start, entry, knowledge, iterations=1, members=members[:, :1])
     fit = fit.with_values(part, summed=np.nan_to_num(summed.significance))
     surer = np.nan_to_num(own.significance) > np.nan_to_num(fit.significance[part]) - 2.0
     return fit.with_fits(part[surer], own.only(surer), k)

@@ -208,7 +208,8 @@ def _one_step(
     # Where intensities are free, the gain is not that of a step: from that of the entry no step is too long.
     start = Start(affine, fit.beam[part], ones if entry.has_free_intensities else gain, ones)
     steps = SETTLING[-1] if entry.has_contrast else 1
-    again = fit_from_start(block.patterns[part], fit.beam[part], start, entry, knowledge, iterations=steps)
+    patterns, beam = block.patterns, fit.beam[part]
+    again = fit_from_start(patterns, beam, start, entry, knowledge, iterations=steps, members=part[:, None])
     better = always | (again.significance > np.nan_to_num(fit.significance[part]) + 1.0)
     return fit.with_fits(part[better], again.only(better), k)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numba as nb
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArr
     white = polar - polar.mean(-1, keepdims=True)
     white /= counting_noise(level).astype(np.float32)[:, None] / box
     np.clip(white, -CLIP, CLIP, out=white)
-    spectra = scipy.fft.rfft(white, axis=-1, workers=2)
+    spectra = scipy.fft.rfft(white, axis=-1, workers=nb.get_num_threads())
     spectra[..., : SHADE + 1] = 0
     return spectra
 
@@ -103,7 +104,7 @@ def correlate(
     if frequency is not None:
         product, some = np.zeros((*product.shape[:2], n_angles // 2 + 1), product.dtype), product
         product[..., frequency] = some
-    return scipy.fft.irfft(product, n_angles, axis=-1, workers=2)
+    return scipy.fft.irfft(product, n_angles, axis=-1, workers=nb.get_num_threads())
 
 
 def find_peak(correlation: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
