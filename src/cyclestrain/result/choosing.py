@@ -112,7 +112,7 @@ def _roughness(maps: xr.Dataset, known: BoolArray, noise: float) -> FloatArray:
     at = np.argwhere(known)
     if len(at) <= NEIGHBOURS:
         return np.ones(known.shape)
-    distance, near = KDTree(at).query(at, NEIGHBOURS + 1)
+    distance, near = (np.asarray(each) for each in KDTree(at).query(at, NEIGHBOURS + 1))
     place = (at[near[:, 1:]] - at[:, None]).astype(float)
     design = np.concatenate([np.ones((*place.shape[:2], 1)), place], 2)
     weight = np.linalg.pinv(design)[:, 0]  # of each neighbour in the plane's value at the position itself
