@@ -114,7 +114,11 @@ def _words(given: dict[str, Any]) -> dict[str, Any]:
 
 def _checked(settings: MapSettings, listening: LiveSettings, output: PathLike | None, force: bool) -> KnownModel:
     """The model, when all that can be wrong has been looked at."""
-    _where(listening)
+    kind, place = _where(listening)
+    if kind != "file":
+        from cyclestrain.streaming.detectors import check_reachable, parse_address
+
+        check_reachable(parse_address(kind, place))
     if settings.scan_rotation == "auto":
         raise InputError("the scan rotation is measured on complete scans alone; give it in degrees, or leave it out")
     check_result_name(output)

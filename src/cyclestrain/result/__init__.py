@@ -1,5 +1,6 @@
 """The result of a run: a data set of maps with its provenance, as a file, as text, and in formats of other programs."""
 
+from cyclestrain.result.choosing import interpolated, next_positions
 from cyclestrain.result.dataset import MapResult, assemble, dictionary_dataset
 from cyclestrain.result.derived import curvature, principal
 from cyclestrain.result.description import describe, describe_result
@@ -8,7 +9,6 @@ from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
 from cyclestrain.result.file import load_group, load_result, open_group, save_result
 from cyclestrain.result.intensities import intensities_dataset, virtual_dark_field
 from cyclestrain.result.lines import profile
-from cyclestrain.result.next_positions import interpolated, next_positions
 from cyclestrain.result.patterns import expected, pattern_variables, pixel_noise, predicted, recorded_pattern
 from cyclestrain.result.provenance import origin, provenance
 from cyclestrain.result.summary import Summary, add_to_table, as_table, read_table, summarise

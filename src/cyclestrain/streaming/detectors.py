@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import logging
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from cyclestrain.streaming.fit_udf import FitUDF, fit_of
 from cyclestrain.streaming.following import Heard
 from cyclestrain.streaming.recording import NONE, Record
 
-__all__ = ["Address", "Detector", "connected", "parse_address"]
+__all__ = ["Address", "Detector", "check_reachable", "connected", "parse_address"]
 
 T = TypeVar("T")
 
@@ -32,6 +33,8 @@ PARTITION = 64
 """Patterns that a worker fits at a time: at 2,000 per second they come in 32 ms."""
 CLOSING = 10.0
 """Longest time, seconds, to wait for threads and processes when a scan has ended."""
+ANSWER = 5.0
+"""Longest time, seconds, for a detector to answer at all."""
 PORTS = {"dectris": (9999, 80), "merlin": (6342, 6341)}
 """Usual ports of data and control."""
 
@@ -76,6 +79,28 @@ def parse_address(kind: str, text: str) -> Address:
         )
     data, control = [int(port) for port in ports] + list(PORTS[kind])[len(ports) :]
     return Address(kind, host, data, control)
+
+
+def check_reachable(address: Address) -> None:
+    """Make sure that the control of a detector answers, before anything is started.
+
+    Parameters
+    ----------
+    address
+        Where it is.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    try:
+        socket.create_connection((address.host, address.control), ANSWER).close()
+    except OSError as error:
+        raise InputError(
+            f"no {address} answers ({first_line(error)} on the port of its control, {address.control}); check address "
+            f"and ports, --{address.kind} HOST:DATA:CONTROL, and that its software runs"
+        ) from error
 
 
 class Detector:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
-from scipy.ndimage import distance_transform_edt, grey_dilation
-from scipy.spatial import QhullError
+from scipy.ndimage import distance_transform_edt
+from scipy.spatial import KDTree, QhullError
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.errors import InputError
@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["interpolated", "next_positions"]
 
 STRAINS = ("exx", "eyy", "exy", "rotation")
-CURVES = 0.5
-"""Part of the typical step between neighbours that is expected where none was seen: unexplored places are looked at."""
+NEIGHBOURS, AVERAGED = 8, 3
+"""Known positions of which each is predicted, and predictions over which an error is averaged."""
 
 
 def next_positions(result: str | os.PathLike[str] | xr.Dataset, n: int = 16) -> IntArray:
     r"""Positions of a scan at which a measurement lowers the error of the map most.
 
-    Where nothing was measured, strain is interpolated from around, which is wrong by about the gradient :math:`g` of
-    the strain times the distance :math:`d` to the nearest measured position; where something was, it is wrong by its
-    uncertainty :math:`\sigma`, whose square a second look of equal dose halves. Positions are chosen one after the
-    other, each where the expected squared error falls most, :math:`g^2 d^2` or :math:`\sigma^2 / 2`, as if those before
-    had been measured: so they spread over what is unexplored, and gather where strain changes.
+    Where nothing was measured, strain is interpolated from around, which is wrong by about :math:`r d`: the distance
+    :math:`d` to the nearest measured position times how rough the strain is around there, as measured positions tell
+    that are predicted from their neighbours. Where something was measured, it is wrong by its uncertainty
+    :math:`\sigma`, whose square a second look of equal dose halves. Positions are chosen one after the other, each
+    where the expected squared error falls most, by :math:`r^2 d^2` or :math:`\sigma^2 / 2`, as if those before had been
+    measured: they spread over what is unexplored, and gather where strain changes.
 
     Parameters
     ----------
@@ -57,7 +58,6 @@ def next_positions(result: str | os.PathLike[str] | xr.Dataset, n: int = 16) -> 
     >>> import numpy as np, xarray as xr
     >>> exx = np.tile([0.0, 0.001, 0.002, np.nan, np.nan, np.nan], (4, 1))
     >>> maps = xr.Dataset({name: (("ry", "rx"), exx) for name in ("exx", "eyy", "exy", "rotation")})
-    >>> maps["exx_sigma"] = maps["exx"] * 0 + 1e-4
     >>> next_positions(maps, 2)
     array([[0, 5],
            [3, 5]])
@@ -76,17 +76,16 @@ def next_positions(result: str | os.PathLike[str] | xr.Dataset, n: int = 16) -> 
     looked_at = known | (np.isfinite(maps["gain"].values) if "gain" in maps else False)
     if not known.any():
         return _spread(shape, n)
-    steep = _gradient(maps, known)
+    noise = np.zeros(shape)
+    if all(f"{name}_sigma" in maps for name in STRAINS):
+        noise = np.sum([maps[f"{name}_sigma"].values ** 2 for name in STRAINS], axis=0)
+    noise = np.where(known & np.isfinite(noise), noise, 0.0)
+    rough = _roughness(maps, known, float(np.median(noise[known])))
     distance = distance_transform_edt(~looked_at)
-    gain = (steep * distance) ** 2
-    again = np.zeros(shape)
-    if "exx_sigma" in maps:
-        sigma = np.mean([maps[f"{name}_sigma"].values ** 2 for name in STRAINS if f"{name}_sigma" in maps], axis=0)
-        again = np.where(known & np.isfinite(sigma), sigma / 2, 0.0)
-    return _greedy(gain, again, steep, distance, n)
+    return _greedy((rough * distance) ** 2, noise / 2, rough, distance, n)
 
 
-def _greedy(gain: FloatArray, again: FloatArray, steep: FloatArray, distance: FloatArray, n: int) -> IntArray:
+def _greedy(gain: FloatArray, again: FloatArray, rough: FloatArray, distance: FloatArray, n: int) -> IntArray:
     """The best positions one after the other, the expected errors updated after each."""
     rows, columns = np.indices(gain.shape)
     chosen = np.zeros((n, 2), np.int64)
@@ -99,21 +98,34 @@ def _greedy(gain: FloatArray, again: FloatArray, steep: FloatArray, distance: Fl
         near = np.hypot(rows - row, columns - column)
         closer = near < distance
         distance = np.where(closer, near, distance)
-        gain = np.where(closer, (steep * distance) ** 2, gain)
+        gain = np.where(closer, (rough * distance) ** 2, gain)
     return chosen
 
 
-def _gradient(maps: xr.Dataset, known: BoolArray) -> FloatArray:
-    """Change of strain from a position to the next, all components together, per position."""
-    square = np.zeros(known.shape)
+def _roughness(maps: xr.Dataset, known: BoolArray, noise: float) -> FloatArray:
+    """Error of interpolating, all components together, per position of distance to what is known.
+
+    What a plane through its neighbours misses at a known position, beyond the noise, tells the error around it: steps
+    and curves count, an even slope does not. Half of what is expected anywhere is that of the whole scan, since what is
+    between known positions may be unlike them; and it is no less than the `noise`, the variance of a measurement.
+    """
+    at = np.argwhere(known)
+    if len(at) <= NEIGHBOURS:
+        return np.ones(known.shape)
+    distance, near = (np.asarray(each) for each in KDTree(at).query(at, NEIGHBOURS + 1))
+    place = (at[near[:, 1:]] - at[:, None]).astype(float)
+    design = np.concatenate([np.ones((*place.shape[:2], 1)), place], 2)
+    weight = np.linalg.pinv(design)[:, 0]  # of each neighbour in the plane's value at the position itself
+    square = np.zeros(len(at))
     for name in STRAINS:
-        field = interpolated(maps[name].values, known)
-        for axis, size in enumerate(known.shape):
-            if size > 1:
-                square += np.gradient(field, axis=axis) ** 2
-    steep = grey_dilation(np.sqrt(square), (3, 3))  # a step between two positions is somewhere between them
-    typical = float(np.median(steep[known]))
-    return np.maximum(steep, max(CURVES * typical, 1e-12))
+        values = maps[name].values[known]
+        sigma = maps[f"{name}_sigma"].values[known] if f"{name}_sigma" in maps else np.zeros(len(at))
+        missed = values - (weight * values[near[:, 1:]]).sum(1)
+        square += np.maximum(missed**2 - np.nan_to_num(sigma) ** 2 * (1 + (weight**2).sum(1)), 0.0)
+    square /= distance[:, 1] ** 2
+    around = KDTree(at).query(np.argwhere(known | ~known), AVERAGED)[1]
+    local = square[around].mean(1).reshape(known.shape)
+    return np.sqrt(np.maximum(0.5 * (local + float(square.mean())), max(noise, 1e-24)))
 
 
 def interpolated(values: FloatArray, known: BoolArray) -> FloatArray:

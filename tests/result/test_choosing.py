@@ -1,0 +1,76 @@
+"""Where to measure next: what is unexplored, what changes, what is uncertain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import cyclestrain as cs
+from cyclestrain.errors import InputError
+from cyclestrain.result import interpolated, save_result
+
+STRAINS = ("exx", "eyy", "exy", "rotation")
+
+
+def made(field: np.ndarray, known: np.ndarray, sigma: float = 1e-4) -> xr.Dataset:
+    maps = {name: (("ry", "rx"), np.where(known, field, np.nan)) for name in STRAINS}
+    maps |= {f"{name}_sigma": (("ry", "rx"), np.where(known, sigma, np.nan)) for name in STRAINS}
+    return xr.Dataset(maps | {"valid": (("ry", "rx"), known)})
+
+
+def grid(shape: tuple[int, int]) -> np.ndarray:
+    known = np.zeros(shape, bool)
+    known[::3, ::3] = True
+    return known
+
+
+def test_positions_are_new_and_gather_at_a_step() -> None:
+    field = np.where(np.arange(30) < 15, 0.0, 0.02) * np.ones((30, 1))
+    known = grid(field.shape)
+    found = cs.next_positions(made(field, known), 60)
+    assert len({tuple(one) for one in found.tolist()}) == 60
+    assert not known[tuple(found.T)].any()
+    assert (np.abs(found[:, 1] - 14.5) < 6).mean() > 0.6
+
+
+def test_they_lower_the_error_more_than_random_ones() -> None:
+    y, x = np.mgrid[:40, :40] / 40
+    field = 0.02 / (1 + np.exp((np.hypot(y - 0.4, x - 0.6) - 0.2) * 60))
+    off = {}
+    for name in ("best", "random"):
+        known, rng = grid(field.shape), np.random.default_rng(0)
+        for _ in range(4):
+            best = cs.next_positions(made(field, known), 40)
+            other = rng.choice(np.argwhere(~known), 40, replace=False)
+            known[tuple((best if name == "best" else other).T)] = True
+        off[name] = np.sqrt(np.mean((interpolated(field, known) - field) ** 2))
+    assert off["best"] < 0.6 * off["random"]
+
+
+def test_everything_measured_the_uncertain_ones_are_next() -> None:
+    maps = made(np.zeros((6, 7)), np.ones((6, 7), bool))
+    maps["exx_sigma"][2, 5] = maps["exx_sigma"][4, 1] = 5e-3
+    assert {tuple(one) for one in cs.next_positions(maps, 2).tolist()} == {(2, 5), (4, 1)}
+
+
+def test_vacuum_is_not_looked_at_again() -> None:
+    known = np.ones((8, 8), bool)
+    known[:, 4:] = False
+    maps = made(np.zeros((8, 8)), known)
+    maps["gain"] = ("ry", "rx"), np.where(np.arange(8) < 7, 1.0, np.nan) * np.ones((8, 1))
+    assert (cs.next_positions(maps, 8)[:, 1] == 7).all()
+
+
+def test_of_nothing_and_what_does_not_fit(tmp_path: Path) -> None:
+    maps = made(np.zeros((9, 9)), np.zeros((9, 9), bool))
+    first = cs.next_positions(maps, 4)
+    assert len({(int(row) > 4, int(column) > 4) for row, column in first}) > 2
+    save_result(maps, tmp_path / "maps.nc")
+    np.testing.assert_array_equal(cs.next_positions(tmp_path / "maps.nc", 4), first)
+    with pytest.raises(InputError, match="between 1 and all"):
+        cs.next_positions(maps, 82)
+    with pytest.raises(InputError, match="holds no eyy"):
+        cs.next_positions(maps[["exx", "exy", "rotation"]], 1)
