@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cyclestrain.api import (
         benchmark,
+        defects,
         demo,
         explore,
         export,
@@ -53,6 +54,7 @@ __all__ = [
     "Scan",
     "ShowSettings",
     "benchmark",
+    "defects",
     "demo",
     "explore",
     "export",
@@ -80,6 +82,7 @@ _HOME = {
     "Scan": "data",
     "ShowSettings": "settings",
     "benchmark": "api",
+    "defects": "api",
     "demo": "api",
     "explore": "api",
     "export": "api",

@@ -79,6 +79,7 @@ _HELP = {
 }
 _RETURNED: dict[str, Any] = {
     "BoundTable": object,
+    "Defects": object,
     "Figure": object,
     "Grains": object,
     "Model": object,
@@ -241,6 +242,13 @@ def _report(result: str, output: str | None = None, **options: Any) -> None:
 def _export(result: str, output: str, **options: Any) -> None:
     files = [str(file) for file in api.export(result, output, **options)]
     voice.say(f"wrote {', '.join(files)}", files=files)
+
+
+@_command(api.defects, output="Table to write (.csv), or all with the density (.nc); by default RESULT_defects.csv.")
+def _defects(result: str, **options: Any) -> None:
+    output = options.pop("output", None) or f"{Path(result).stem}_defects.csv"
+    found = api.defects(result, output, **options)
+    voice.say(f"wrote {output}: {found}", output=output, dislocations=len(found.cores), walls=len(found.walls))
 
 
 @_command(

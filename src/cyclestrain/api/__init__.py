@@ -9,13 +9,14 @@ from cyclestrain.api.exploring import explore
 from cyclestrain.api.fitting import fit
 from cyclestrain.api.inspection import export, info, intensities, load, show
 from cyclestrain.api.mapping import map
-from cyclestrain.api.microstructure import grains
+from cyclestrain.api.microstructure import defects, grains
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
 
 __all__ = [
     "Demo",
     "benchmark",
+    "defects",
     "demo",
     "explore",
     "export",
