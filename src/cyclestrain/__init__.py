@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cyclestrain.api import (
         benchmark,
+        defects,
         demo,
         explore,
         export,
@@ -58,6 +59,7 @@ __all__ = [
     "Scan",
     "ShowSettings",
     "benchmark",
+    "defects",
     "demo",
     "explore",
     "export",
@@ -90,6 +92,7 @@ _HOME = {
     "Scan": "data",
     "ShowSettings": "settings",
     "benchmark": "api",
+    "defects": "api",
     "demo": "api",
     "explore": "api",
     "export": "api",

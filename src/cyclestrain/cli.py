@@ -232,6 +232,13 @@ def _export(result: str, output: str, **options: Any) -> None:
     voice.say(f"wrote {', '.join(files)}", files=files)
 
 
+@_command(api.defects, output="Table to write (.csv), or all with the density (.nc); by default RESULT_defects.csv.")
+def _defects(result: str, **options: Any) -> None:
+    output = options.pop("output", None) or f"{Path(result).stem}_defects.csv"
+    found = api.defects(result, output, **options)
+    voice.say(f"wrote {output}: {found}", output=output, dislocations=len(found.cores), walls=len(found.walls))
+
+
 @_command(
     api.grains, output="Table to write, with another one of the boundaries beside it; by default RESULT_grains.csv."
 )

@@ -46,6 +46,7 @@ _HELP = {
 _RETURNED: dict[str, Any] = {
     "Aperture": object,
     "BoundTable": object,
+    "Defects": object,
     "Figure": object,
     "Grains": object,
     "Model": object,

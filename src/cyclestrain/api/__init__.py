@@ -11,7 +11,7 @@ from cyclestrain.api.following import live
 from cyclestrain.api.inspection import export, info, intensities, load, show
 from cyclestrain.api.many import Batch, map_many
 from cyclestrain.api.mapping import map
-from cyclestrain.api.microstructure import grains
+from cyclestrain.api.microstructure import defects, grains
 from cyclestrain.api.probing import probe
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
@@ -20,6 +20,7 @@ __all__ = [
     "Batch",
     "Demo",
     "benchmark",
+    "defects",
     "demo",
     "explore",
     "export",

@@ -1,4 +1,4 @@
-"""`grains`: what a result says of the crystals of a scan."""
+"""`defects` and `grains`: what a result says of the crystals of a scan."""
 
 from __future__ import annotations
 
@@ -11,9 +11,72 @@ from cyclestrain.api.words import Known, known_words
 if TYPE_CHECKING:
     import xarray as xr
 
-    from cyclestrain.microstructure import Grains
+    from cyclestrain.microstructure import Defects, Grains
 
-__all__ = ["grains"]
+__all__ = ["defects", "grains"]
+
+
+def defects(
+    result: PathLike | xr.Dataset,
+    output: PathLike | None = None,
+    *,
+    figure: PathLike | None = None,
+    force: bool = False,
+) -> Defects:
+    """Find dislocations: place, Burgers vector with uncertainty and probability, density, and walls of them.
+
+    A dislocation is where circuits through the lattice of the scan do not close. What is seen is the part of the
+    Burgers vector across the beam: screw parts are not. Axes are those of the scan, whose rotation against the detector
+    has to be known (``--scan-rotation``); to name lattice vectors, so have step and pixel size.
+
+    Parameters
+    ----------
+    result
+        Result file; in Python also the data set that `map` returned.
+    output
+        Table of the dislocations (CSV), with one of the walls beside it; with ``.nc`` all of it with the maps of the
+        density; by default nothing is written.
+    figure
+        Figure to write (png, svg, pdf): density and Burgers vectors; by default none.
+    force
+        Whether existing files are replaced.
+
+    Returns
+    -------
+    defects
+        `cores` and `walls`, rows for ``pandas.DataFrame``; `density` with `alpha_13`, `alpha_23` and their sigma.
+
+    Raises
+    ------
+    InputError
+        If the result cannot be read.
+    OutputError
+        If a file cannot be written.
+
+    Examples
+    --------
+    >>> import cyclestrain as cs
+    >>> made = cs.simulate("uniform", scan=(8, 8), detector=(96, 96), radius=3.0, background=0.2)
+    >>> cs.defects(cs.map(made.scan)).cores
+    ()
+    """
+    import xarray as xr
+
+    from cyclestrain.files import check_writable
+    from cyclestrain.microstructure import find_defects
+    from cyclestrain.result import load_result
+
+    maps = result if isinstance(result, xr.Dataset) else load_result(result)
+    if figure is not None:
+        check_writable(os.fspath(figure), force)
+    found = find_defects(maps)
+    if output is not None:
+        found.save(os.fspath(output), force)
+    if figure is not None:
+        from cyclestrain.figures import dislocation_figure, save_figure
+
+        save_figure(dislocation_figure(maps, found.dataset), figure)
+    return found
 
 
 def grains(

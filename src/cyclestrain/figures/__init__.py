@@ -1,6 +1,7 @@
 """Figures of results, dictionaries and trainings, drawn with matplotlib, which nothing else in the package uses."""
 
 from cyclestrain.figures.accuracy_maps import accuracy_figure
+from cyclestrain.figures.dislocations import dislocation_figure
 from cyclestrain.figures.example_patterns import Example, examples_figure
 from cyclestrain.figures.figures import (
     dictionary_figure,
@@ -19,6 +20,7 @@ __all__ = [
     "Example",
     "accuracy_figure",
     "dictionary_figure",
+    "dislocation_figure",
     "examples_figure",
     "intensity_figure",
     "probe_figure",

@@ -4,7 +4,25 @@ The functions take a result and return tables and maps of what is in it; no patt
 """
 
 from cyclestrain.microstructure.coincidence import Coincidence, coincidence
+from cyclestrain.microstructure.cores import Core, find_cores
+from cyclestrain.microstructure.defects import Defects, find_defects
 from cyclestrain.microstructure.grains import Boundary, Grain, Grains, find_grains
-from cyclestrain.microstructure.tables import write_table
+from cyclestrain.microstructure.lattice_field import LatticeField, lattice_field
+from cyclestrain.microstructure.walls import Wall, find_walls
 
-__all__ = ["Boundary", "Coincidence", "Grain", "Grains", "coincidence", "find_grains", "write_table"]
+__all__ = [
+    "Boundary",
+    "Coincidence",
+    "Core",
+    "Defects",
+    "Grain",
+    "Grains",
+    "LatticeField",
+    "Wall",
+    "coincidence",
+    "find_cores",
+    "find_defects",
+    "find_grains",
+    "find_walls",
+    "lattice_field",
+]

@@ -3,7 +3,7 @@
 The functions take fields of affine transforms and return strain and rotation relative to a reference, with covariance.
 """
 
-from cyclestrain.strain.branches import grain_labels, grain_rotation, strain_in_grains
+from cyclestrain.strain.branches import coherent_areas, grain_labels, grain_rotation, strain_in_grains
 from cyclestrain.strain.choice import Wanted, parse_reference, pick_reference, without_reference
 from cyclestrain.strain.coherence import agreeing_neighbours
 from cyclestrain.strain.derived import Estimate, dilation, principal_strains, rotation_gradient
@@ -24,6 +24,7 @@ __all__ = [
     "Reference",
     "Wanted",
     "agreeing_neighbours",
+    "coherent_areas",
     "dilation",
     "grain_labels",
     "grain_rotation",

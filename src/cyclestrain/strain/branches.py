@@ -20,7 +20,7 @@ from cyclestrain.strain.maps import relative_strain
 from cyclestrain.strain.reference import Reference
 from cyclestrain.strain.same_crystal import same_crystal
 
-__all__ = ["branch_unsure", "grain_labels", "grain_rotation", "strain_in_grains", "widened_by_branch"]
+__all__ = ["branch_unsure", "coherent_areas", "grain_labels", "grain_rotation", "strain_in_grains", "widened_by_branch"]
 
 SAME_GRAIN = float(np.deg2rad(0.5))
 """Difference of strain or rotation that is no boundary between grains; also how near to the change of labelling a
@@ -54,6 +54,29 @@ def grain_labels(field: AffineField, rotation: FloatArray) -> IntArray:
 
     graph = joined(field, lambda one, two: _one_grain(field, rotation, one, two))
     return np.asarray(connected_components(graph, directed=False)[1]).reshape(field.label.shape)
+
+
+def coherent_areas(field: AffineField, most: float) -> tuple[FloatArray, IntArray]:
+    """Rotation from its entry to every position, followed from neighbour to neighbour, and the area it is followed in.
+
+    Areas end where neighbours differ by more than a small-angle boundary does: within them the lattice is labelled
+    without a jump, across cores of dislocations and across the walls that they form.
+
+    Parameters
+    ----------
+    field
+        Affine of every position.
+    most
+        Change of the affine between neighbours (strain, or radians) up to which they are of one area.
+
+    Returns
+    -------
+    rotation, area
+        Radians, and the number of the area, shape ``(ry, rx)`` each.
+    """
+    entries = np.tile(np.eye(2), (len(field.operators), 1, 1))
+    maps = relative_strain(field, Reference.known(entries))
+    return followed(maps.rotation, field, joined(field, lambda one, two: same_crystal(field, one, two, most, most)))
 
 
 def grain_rotation(maps: StrainMaps, field: AffineField) -> FloatArray:
