@@ -9,7 +9,7 @@ from cyclestrain.strain.coherence import agreeing_neighbours
 from cyclestrain.strain.derived import Estimate, dilation, principal_strains, rotation_gradient
 from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
-from cyclestrain.strain.known import KnownLattice, lattices_text, parse_known, stored_lattices
+from cyclestrain.strain.known import KnownCell, KnownLattice, known_cells, lattices_text, parse_known, reduced, stored_lattices
 from cyclestrain.strain.maps import relative_strain, turn_axes
 from cyclestrain.strain.matching import pixel_size
 from cyclestrain.strain.reference import Reference
@@ -18,6 +18,7 @@ from cyclestrain.strain.same_crystal import Lattices, is_same_crystal, is_same_l
 __all__ = [
     "Ellipse",
     "Estimate",
+    "KnownCell",
     "KnownLattice",
     "Lattices",
     "Reference",
@@ -28,6 +29,7 @@ __all__ = [
     "is_same_crystal",
     "is_same_lattice",
     "jacobian",
+    "known_cells",
     "lattices_text",
     "measure_ellipse",
     "parse_known",
@@ -35,6 +37,7 @@ __all__ = [
     "pick_reference",
     "pixel_size",
     "principal_strains",
+    "reduced",
     "relative_strain",
     "rotation_gradient",
     "same_crystal",
