@@ -17,7 +17,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cyclestrain.api import benchmark, demo, explore, export, fit, info, load, map, report, show, simulate
+    from cyclestrain.api import (
+        benchmark,
+        demo,
+        explore,
+        export,
+        fit,
+        grains,
+        info,
+        intensities,
+        load,
+        map,
+        report,
+        show,
+        simulate,
+    )
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
     from cyclestrain.io import read
@@ -43,7 +57,9 @@ __all__ = [
     "explore",
     "export",
     "fit",
+    "grains",
     "info",
+    "intensities",
     "load",
     "map",
     "read",
@@ -68,7 +84,9 @@ _HOME = {
     "explore": "api",
     "export": "api",
     "fit": "api",
+    "grains": "api",
     "info": "api",
+    "intensities": "api",
     "load": "api",
     "map": "api",
     "read": "io",

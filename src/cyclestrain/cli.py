@@ -82,6 +82,7 @@ _HELP = {
 _RETURNED: dict[str, Any] = {
     "BoundTable": object,
     "Figure": object,
+    "Grains": object,
     "Model": object,
     "SimulatedScan": object,
     "xr": SimpleNamespace(Dataset=str),
@@ -261,6 +262,16 @@ def _report(result: str, output: str | None = None, **options: Any) -> None:
 def _export(result: str, output: str, **options: Any) -> None:
     files = [str(file) for file in api.export(result, output, **options)]
     voice.say(f"wrote {', '.join(files)}", files=files)
+
+
+@_command(
+    api.grains, output="Table to write, with another one of the boundaries beside it; by default RESULT_grains.csv."
+)
+def _grains(result: str, **options: Any) -> None:
+    output = options.pop("output", None) or f"{Path(result).stem}_grains.csv"
+    found = api.grains(result, output, **options)
+    facts = {"grains": len(found.grains), "boundaries": len(found.boundaries), "phases": list(found.phases)}
+    voice.say(f"wrote {output}: {found}", output=output, **facts)
 
 
 @_command(api.explore)

@@ -21,19 +21,20 @@ from cyclestrain.calibration import (
     measure_scan_geometry,
 )
 from cyclestrain.context import smooth
-from cyclestrain.data import Block, BoolArray, Calibration, Doubt, Fields, FloatArray, Scan
+from cyclestrain.data import AffineField, Block, BoolArray, Calibration, Doubt, Fields, FloatArray, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields, with_doubts
+from cyclestrain.estimation import BlockFit, first_pass, scan_intensities, second_pass, to_fields, with_doubts
 from cyclestrain.io import fingerprint, sample_mask
 from cyclestrain.learning import Knowledge, Material, describe, learn, transfer
 from cyclestrain.orientation import PolarGrid, Templates
-from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
+from cyclestrain.pattern import Dictionary, Entry, Priors, Probe, disks_touch
 from cyclestrain.progress import Progress
 from cyclestrain.result import (
     MapResult,
     Transforms,
     assemble,
     dictionary_dataset,
+    intensities_dataset,
     mixture_variables,
     origin,
     pattern_variables,
@@ -108,8 +109,15 @@ def map_scan(
             mixtures = mixtures.only(context.valid)
             fields = mixtures.with_dominant_crystal(replace(fields, context=context))
     fields = with_doubts(fields, knowledge)
-    maps = finish(scan, settings, knowledge, geometry, fields, mixtures, wanted=wanted, progress=progress)
-    return MapResult(maps, dictionary_dataset(knowledge.dictionary), log.dataset() if log else None)
+    maps, labelled = finish(scan, settings, knowledge, geometry, fields, mixtures, wanted=wanted, progress=progress)
+    spectra = None
+    if settings.intensities:
+        with progress.stage("measure intensities", scan.n_positions) as task:
+            found = scan_intensities(source, knowledge, labelled, fields.centre, fields.gain, task.advance)
+        for k in (k for k, entry in enumerate(knowledge.dictionary.entries) if disks_touch(entry)):
+            progress.note(f"no intensities of class {k}: its disks touch, and no background is seen between them")
+        spectra = intensities_dataset(found, knowledge.dictionary, maps)
+    return MapResult(maps, dictionary_dataset(knowledge.dictionary), log.dataset() if log else None, spectra)
 
 
 def fit_model(
@@ -250,7 +258,7 @@ def finish(
     *,
     wanted: Wanted,
     progress: Progress,
-) -> xr.Dataset:
+) -> tuple[xr.Dataset, AffineField]:
     """Turn the affine of every position into the maps of a result: reference, strain, axes, attributes.
 
     Parameters
@@ -267,6 +275,11 @@ def finish(
         What strain is to be relative to.
     progress
         Receiver of the notes on reference and ellipse.
+
+    Returns
+    -------
+    maps, labelled
+        The maps, and the best transform of every position in the labelling of its grain.
 
     Raises
     ------
@@ -303,7 +316,7 @@ def finish(
     attrs["choices"] = "\n".join([attrs["choices"], *notes])
     maps = assemble(fields, strained.best, strained.raw, strained.reference, attrs, scan)
     recorded = pattern_variables(fields, knowledge.dictionary, knowledge.calibration.good)
-    return maps.assign(recorded | mixture_variables(mixtures))
+    return maps.assign(recorded | mixture_variables(mixtures)), transforms.labelled(strained)
 
 
 def scan_geometry(scan: Scan, settings: MapSettings, calibration: Calibration, sample: BoolArray) -> ScanGeometry:

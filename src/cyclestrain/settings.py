@@ -99,6 +99,9 @@ class MapSettings(LearnSettings):
     different from a strain that all of them have in the axes of the detector; what they do not tell is in sigma."""
     until: Literal["network", "refine", "context"] = "context"
     """Last stage to run."""
+    intensities: bool = False
+    """Measure the intensity of every reflection at every position as well, with its uncertainty, at the transform that
+    was found; in the result they are a group of their own, see `cyclestrain.intensities`."""
     model: str | None = None
     """File written by `fit`: its dictionary, and for ``until="network"`` its trained network, are applied instead of
     learning from this scan, which may have another dose and background."""
@@ -154,6 +157,9 @@ class ShowSettings(BaseModel):
     """Rotation at the ends of its colour scale, degrees."""
     colours: str | None = None
     """Colour map of the strains, and of a rotation that does not fill its period, from matplotlib or cmcrameri."""
+    intensity: tuple[int, int] | None = None
+    """Draw the intensity of the reflection ``h k`` instead, a virtual dark field whose detector follows the lattice, of
+    a result that was mapped with ``--intensities``."""
     crop: str | None = None
     """Region ``ry0:ry1,rx0:rx1`` of positions that is drawn."""
     width: Annotated[float, Field(ge=60, le=400)] = 180.0
@@ -176,6 +182,7 @@ class ShowOptions(TypedDict, total=False):
     limit: float | None
     rotation_limit: float | None
     colours: str | None
+    intensity: tuple[int, int] | None
     crop: str | None
     width: float
     font: float

@@ -7,9 +7,25 @@ from cyclestrain.api.benchmarks import benchmark
 from cyclestrain.api.demonstration import Demo, demo
 from cyclestrain.api.exploring import explore
 from cyclestrain.api.fitting import fit
-from cyclestrain.api.inspection import export, info, load, show
+from cyclestrain.api.inspection import export, info, intensities, load, show
 from cyclestrain.api.mapping import map
+from cyclestrain.api.microstructure import grains
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
 
-__all__ = ["Demo", "benchmark", "demo", "explore", "export", "fit", "info", "load", "map", "report", "show", "simulate"]
+__all__ = [
+    "Demo",
+    "benchmark",
+    "demo",
+    "explore",
+    "export",
+    "fit",
+    "grains",
+    "info",
+    "intensities",
+    "load",
+    "map",
+    "report",
+    "show",
+    "simulate",
+]

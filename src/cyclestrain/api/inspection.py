@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cyclestrain.data import PatternSource, Scan
 
-__all__ = ["Lines", "export", "info", "load", "show"]
+__all__ = ["Lines", "export", "info", "intensities", "load", "show"]
 
 FIGURES = ("png", "svg", "pdf")
 
@@ -57,6 +57,51 @@ def load(result: PathLike) -> xr.Dataset:
     return load_result(result)
 
 
+def intensities(result: PathLike | xr.Dataset) -> xr.Dataset:
+    """Intensity of every reflection at every position, with its uncertainty.
+
+    Parameters
+    ----------
+    result
+        File that `map` wrote with ``intensities=True``, whose arrays are read where they are used; in Python also the
+        data set that `map` returned.
+
+    Returns
+    -------
+    intensities
+        `intensity` and `intensity_sigma`, dimensions ``(ry, rx, g)``: counts in the disk above the background, in units
+        of the file. `g` runs over the reflections of all classes, and is NaN where the position is of another class;
+        coordinates `g_class`, `g_h`, `g_k` (indices in the basis of the entry), `g_y`, `g_x` (pixels, in the entry;
+        ``affine`` times that at a position) and `g_friedel` (the index of the reflection at -g, -1 for none).
+
+    Raises
+    ------
+    InputError
+        If the result holds none.
+
+    Examples
+    --------
+    >>> import cyclestrain as cs
+    >>> made = cs.simulate("uniform", scan=(4, 4), detector=(96, 96), radius=3.0, background=0.2)
+    >>> found = cs.intensities(cs.map(made.scan, intensities=True))
+    >>> found.intensity.dims
+    ('ry', 'rx', 'g')
+    >>> pair = found.intensity.isel(g=0), found.intensity.isel(g=int(found.g_friedel[0]))
+    """
+    import xarray as xr
+
+    from cyclestrain.result import open_group
+
+    if not isinstance(result, xr.Dataset):
+        return open_group(result, "intensities", "holds no intensities; map the scan again with --intensities")
+    names = [name for name in ("intensity", "intensity_sigma") if name in result]
+    if len(names) < 2:
+        raise InputError(
+            "this data set holds no intensities: map with intensities=True, or give the name of the result file"
+        )
+    return result[names]
+
+
 def show(
     result: PathLike | xr.Dataset,
     output: PathLike | None = None,
@@ -80,8 +125,8 @@ def show(
     formats
         Formats of the figures in a folder.
     **options
-        Which maps and how: ``maps``, ``limit``, ``rotation_limit``, ``colours``, ``crop``, ``width``, ``font``,
-        ``dpi``, see `cyclestrain.ShowSettings`.
+        Which maps and how: ``maps``, ``intensity`` (of a reflection instead, ``h k``), ``limit``, ``rotation_limit``,
+        ``colours``, ``crop``, ``width``, ``font``, ``dpi``, see `cyclestrain.ShowSettings`.
 
     Returns
     -------
@@ -103,6 +148,9 @@ def show(
     if is_model(result):
         figures = tuple(model_figures(result))
         figure = figures[0][1]
+    elif look.intensity is not None:
+        figure = _intensity_figure(result, look)
+        figures = (("intensity", figure),)
     else:
         maps = _drawn(result, look)
         figure = strain_figure(maps, estimate, look=look)
@@ -113,6 +161,21 @@ def show(
     elif output is not None:
         write_figures(figures, f"{os.fspath(output)}/", formats)
     return figure
+
+
+def _intensity_figure(result: PathLike | xr.Dataset, look: ShowSettings) -> Figure:
+    """Figure of the intensity of one reflection."""
+    from cyclestrain.figures import intensity_figure
+    from cyclestrain.io import parse_region
+    from cyclestrain.result import virtual_dark_field
+
+    assert look.intensity is not None
+    found = virtual_dark_field(intensities(result), *look.intensity)
+    maps = _maps(result)
+    if look.crop is not None:
+        rows, columns = parse_region(look.crop, (maps.sizes["ry"], maps.sizes["rx"]), "--crop")
+        maps, found = maps.isel(ry=rows, rx=columns), found.isel(ry=rows, rx=columns)
+    return intensity_figure(maps, found, look)
 
 
 def _drawn(result: PathLike | xr.Dataset, look: ShowSettings) -> xr.Dataset:

@@ -52,6 +52,7 @@ def map(
     scan_rotation: float | Literal["auto"] | None = None,
     known: Known | None = None,
     until: Literal["network", "refine", "context"] = "context",
+    intensities: bool = False,
     model: PathLike | None = None,
     centre: tuple[float, float] | None = None,
     ring: tuple[float, float] | None = None,
@@ -81,9 +82,9 @@ def map(
         scan is mapped unless another one is given.
     reference
         What strain is relative to, see `cyclestrain.MapSettings`; in Python also a mask of shape ``(ry, rx)``.
-    axes, along, scan_rotation, until, model
+    axes, along, scan_rotation, until, intensities, model
         In which axes strain is given (degrees from +x to +y; ``crystal``: along which reflection), the last stage to
-        run, and a model to apply instead of learning from this scan: see `cyclestrain.MapSettings`.
+        run, whether `cyclestrain.intensities` are measured, a model to apply: see `cyclestrain.MapSettings`.
     known
         Lattice of the sample, for absolute strain, or several; in Python also as mappings ``{"a": 5.431, ...}``.
     centre, ring, mask, sample, ellipse, classes, seed, device
@@ -100,17 +101,16 @@ def map(
     Returns
     -------
     maps
-        Dimensions ``(ry, rx)``; variables as in docs/conventions.md.
+        Dimensions ``(ry, rx)``; variables as in docs/conventions.md. In the file, intensities are a group.
 
     Raises
     ------
     InputError
-        If the scan cannot be read or mapped as asked; one sentence with what was expected, what came, what to do.
+        If the scan cannot be read or mapped as asked.
     OutputError
         If the output cannot be written.
     """
-    arguments = {
-        **locals(),
+    arguments = locals() | {
         "model": None if model is None else os.fspath(model),
         "reference": reference_words(reference),
         "known": known_words(known),
@@ -190,7 +190,7 @@ def _map(scan: Scan, job: _Job, output: PathLike | None, force: bool, progress: 
             progress.note(_another(scan, job))
         if output is not None:
             save_result(result.maps, output, force, groups=result.groups)
-    return result.maps
+    return result.maps if result.intensities is None else result.maps.assign(result.intensities)
 
 
 def _another(scan: Scan, job: _Job) -> str:

@@ -8,6 +8,7 @@ from cyclestrain.estimation.block import BlockFit, chunks, fit_from_start
 from cyclestrain.estimation.crystals import to_fields
 from cyclestrain.estimation.doubts import unexplained, with_doubts
 from cyclestrain.estimation.first_pass import first_look, first_pass, fit_alone, fit_sums
+from cyclestrain.estimation.intensities import scan_intensities
 from cyclestrain.estimation.second_pass import Starts, explain_boundaries, find_starts, fit_again, second_pass
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "fit_alone",
     "fit_from_start",
     "fit_sums",
+    "scan_intensities",
     "second_pass",
     "to_fields",
     "unexplained",

@@ -9,6 +9,7 @@ from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import pixelated_disk, seen_edge
 from cyclestrain.pattern.image import expected_image
+from cyclestrain.pattern.intensities import Intensities, disks_touch, measure_intensities
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
 from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine, shift_design
@@ -19,6 +20,7 @@ __all__ = [
     "Decomposition",
     "Dictionary",
     "Entry",
+    "Intensities",
     "Palette",
     "PatternFit",
     "Priors",
@@ -29,8 +31,10 @@ __all__ = [
     "approach_by_shells",
     "decompose",
     "disk_profile",
+    "disks_touch",
     "expected_image",
     "gather",
+    "measure_intensities",
     "pixelated_disk",
     "predicted_positions",
     "refine",

@@ -37,17 +37,20 @@ NAMES = {
 class MapResult:
     """Result of a run: ``maps`` with dimensions ``(ry, rx)``, and the ``dictionary`` that they were fitted with.
 
-    `training` is the log of the network's training, None where none was trained.
+    `training` is the log of the network's training, None where none was trained; `intensities` are those of every
+    reflection, None where they were not asked for.
     """
 
     maps: xr.Dataset
     dictionary: xr.Dataset
     training: xr.Dataset | None = None
+    intensities: xr.Dataset | None = None
 
     @property
     def groups(self) -> dict[str, xr.Dataset]:
         """Data sets that are stored beside the maps, by name."""
-        return {"dictionary": self.dictionary} | ({} if self.training is None else {"training": self.training})
+        others = {"training": self.training, "intensities": self.intensities}
+        return {"dictionary": self.dictionary} | {name: one for name, one in others.items() if one is not None}
 
 
 def strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cyclestrain.io.hdf5 import has_hdf5_signature, open_hdf5
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["load_group", "load_result", "save_result"]
+__all__ = ["load_group", "load_result", "open_group", "save_result"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -69,7 +69,7 @@ def _prepared(dataset: xr.Dataset) -> xr.Dataset:
 def _encoding(dataset: xr.Dataset) -> dict[Any, dict[str, Any]]:
     light = {"zlib": True, "complevel": 1, "shuffle": True}
     return {
-        name: dict(light)
+        name: light | {key: sizes for key, sizes in variable.encoding.items() if key == "chunksizes"}
         for name, variable in dataset.variables.items()
         if variable.dtype.kind in "uifb" and variable.size >= SMALLEST_COMPRESSED
     }
@@ -177,6 +177,33 @@ def load_group(path: PathLike, name: str) -> xr.Dataset:
     if name not in names:
         raise InputError(f"{path} has no group {name!r} but {', '.join(names) or 'none'}; choose one of these")
     return _read(path, name)
+
+
+def open_group(path: PathLike, name: str, missing: str) -> xr.Dataset:
+    """One group of a result file, whose arrays are read where they are used: for groups that are large.
+
+    Parameters
+    ----------
+    path, name
+        As for `load_group`.
+    missing
+        What to say of a result without it.
+
+    Raises
+    ------
+    InputError
+        As for `load_group`.
+    """
+    import xarray as xr
+
+    if name not in _check_result(path):
+        raise InputError(f"{path} {missing}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return xr.open_dataset(path, engine="h5netcdf", group=name)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged ({first_line(error)}); map the scan again") from error
 
 
 def _read(path: PathLike, group: str | None) -> xr.Dataset:

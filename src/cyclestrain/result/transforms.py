@@ -6,7 +6,7 @@ All of it is stored in a result, so that a reference is changed without fitting 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from cyclestrain.strain import (
     Reference,
     Wanted,
     grain_rotation,
+    nearest_labelling,
     parse_reference,
     pick_reference,
     pixel_size,
@@ -71,6 +72,8 @@ class Strained:
         ``region``, ``ideal`` or ``known``.
     label
         Class of every position, -1 where it is not valid, shape ``(ry, rx)``.
+    near
+        Rotation of every position relative to the reference in the labelling of its grain, on the detector, radians.
     """
 
     best: StrainMaps
@@ -83,6 +86,7 @@ class Strained:
     positions: tuple[int, ...]
     kind: Literal["region", "ideal", "known"]
     label: IntArray
+    near: FloatArray
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -173,7 +177,23 @@ class Transforms:
         label = np.where(raw.usable, raw.label, -1)
         kind: Literal["region", "ideal", "known"]
         kind = "known" if reference.phases else "ideal" if reference.absolute else "region"
-        return Strained(best, alone, reference, blank, unsure | several, angle, notes, positions, kind, label)
+        return Strained(best, alone, reference, blank, unsure | several, angle, notes, positions, kind, label, near)
+
+    def labelled(self, strained: Strained) -> AffineField:
+        """The best estimate as recorded, its affine (not its covariance) in the labelling of each grain.
+
+        Any other labelling puts the same reflections at the same places under other names; in this one a reflection
+        keeps its name over a grain.
+        """
+        square, affine = self.on_a_true_detector(self.best), self.best.affine.copy()
+        reference, usable = strained.reference, self.best.usable
+        for k, operators in enumerate(self.best.operators):
+            here = usable & (self.best.label == k) & np.isfinite(strained.near)
+            if here.any() and reference.classes[k]:
+                old = square.affine[here]
+                new = nearest_labelling(old, operators, reference.gradient[k], strained.near[here])
+                affine[here] = affine[here] @ np.linalg.solve(old, new)
+        return replace(self.best, affine=affine)
 
     def _turned(self, maps: StrainMaps, angle: float) -> StrainMaps:
         """Strain in the axes that are wanted."""

@@ -111,11 +111,16 @@ def library_misfit(data: Measured, library: Library, seed: int = 0) -> float:
         square = (value - state.mean) ** 2 / free
         noise = np.where(there > 0, np.nan_to_num(some.sigma, nan=1.0), 1.0) ** 2
 
-        def deviance(f: float, square: FloatArray = square, noise: FloatArray = noise, unit: FloatArray = unit) -> float:
+        def deviance(
+            f: float, square: FloatArray = square, noise: FloatArray = noise, unit: FloatArray = unit
+        ) -> float:
             variance = noise + f * f * unit
             return float((there * np.minimum(square / variance, 25.0) + there * np.log(variance)).sum())
 
-        before, misfit = misfit, float(optimize.minimize_scalar(deviance, bounds=(0, LARGEST_MISFIT), method="bounded").x)
+        before, misfit = (
+            misfit,
+            float(optimize.minimize_scalar(deviance, bounds=(0, LARGEST_MISFIT), method="bounded").x),
+        )
         if abs(misfit - before) < 0.05 * before:
             break
     return misfit
@@ -191,7 +196,7 @@ def _starts(data: Measured, library: Library, misfit: float) -> FloatArray:
     for start in range(0, len(counts), TOGETHER):
         part = slice(start, start + TOGETHER)
         cross = (weight[part] * counts[part]).astype(np.float32) @ nodes.T
-        chi = -np.maximum(cross, 0.0) ** 2 / (weight[part].astype(np.float32) @ square.T)
+        chi = -(np.maximum(cross, 0.0) ** 2) / (weight[part].astype(np.float32) @ square.T)
         for row, one in zip(out[part], chi.reshape(-1, *shape), strict=True):
             row[:] = _lowest(one, library)
     return out
@@ -247,9 +252,7 @@ def _equations(data: Measured, state: _State, units: FloatArray) -> tuple[FloatA
     return gradient, np.einsum("npg,ng,nqg->npq", slope, weight, slope, optimize=True)
 
 
-def _uncertainty(
-    data: Measured, best: _State, library: Library, misfit: float
-) -> tuple[FloatArray, FloatArray]:
+def _uncertainty(data: Measured, best: _State, library: Library, misfit: float) -> tuple[FloatArray, FloatArray]:
     """Covariance, widened where the misfit is larger than expected, and chi-square per degree of freedom.
 
     The error of a library is not independent between reflections: those of one length have the same scattering factor

@@ -6,11 +6,12 @@ interpolated by cubic splines. A library is kept in the user's cache folder unde
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,10 +136,17 @@ class Library:
 
     def only(self, reflections: IntArray) -> Library:
         """The same for some reflections, which may repeat."""
-        return Library(
-            self.hkl[reflections], self.vectors[reflections], self.grid, self.intensity[..., reflections],
-            self.coefficients[..., reflections], self.polar_direction,
+        return dataclasses.replace(
+            self, hkl=self.hkl[reflections], vectors=self.vectors[reflections],
+            intensity=self.intensity[..., reflections], coefficients=self.coefficients[..., reflections],
         )  # fmt: skip
+
+    def blended(self, others: Sequence[Library], weights: Sequence[float]) -> Library:
+        """Weighted sum of this library and others over the same axes; `weights` are of this one, then of the others."""
+        parts = [(self, weights[0]), *zip(others, weights[1:], strict=True)]
+        intensity = sum(np.float32(weight) * one.intensity for one, weight in parts)
+        coefficients = sum(np.float32(weight) * one.coefficients for one, weight in parts)
+        return dataclasses.replace(self, intensity=intensity, coefficients=coefficients)
 
     def at(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Intensities and their derivatives.

@@ -62,11 +62,15 @@ class KnownLattice:
     basis
         Reciprocal-lattice vectors ``(y, x)`` as columns, 1/nm, that span all reflections that are not absent, reduced,
         shape ``(2, 2)``. Their orientation has no meaning, and may be mirrored.
+    axis
+        Number `N` for which rotations about the zone axis with ``tan(angle / 2) = m / n sqrt(N)`` bring lattice points
+        into coincidence: ``u^2 + v^2 + w^2`` of a cubic crystal, 3 for a hexagonal one along [0001]; 0 for others.
     """
 
     name: str
     parameter: float
     basis: FloatArray
+    axis: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,17 @@ class KnownCell:
     def lattice(self) -> KnownLattice:
         """Its reflections."""
         basis = _seen_along(self.cell, self.places, self.weight, self.zone)
-        return KnownLattice(self.name, float(np.linalg.norm(self.cell[0])), basis)
+        return KnownLattice(
+            self.name, float(np.linalg.norm(self.cell[0])), basis, _coincidence_axis(self.cell, self.zone)
+        )
 
 
 def lattices_text(lattices: Sequence[KnownLattice]) -> str:
     """Lattices as text for the attributes of a result."""
-    each = [{"name": one.name, "a_angstrom": one.parameter, "basis_1/nm": one.basis.tolist()} for one in lattices]
+    each = [
+        {"name": one.name, "a_angstrom": one.parameter, "basis_1/nm": one.basis.tolist(), "axis": one.axis}
+        for one in lattices
+    ]
     return json.dumps(each)
 
 
@@ -119,7 +128,10 @@ def stored_lattices(text: str) -> tuple[KnownLattice, ...]:
     """
     try:
         found = json.loads(text)
-        return tuple(KnownLattice(one["name"], one["a_angstrom"], np.array(one["basis_1/nm"])) for one in found)
+        return tuple(
+            KnownLattice(one["name"], one["a_angstrom"], np.array(one["basis_1/nm"]), int(one.get("axis", 0)))
+            for one in found
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"the known lattices in the result are damaged ({error}); map the scan again") from error
 
@@ -254,6 +266,16 @@ def _from_file(path: Path, zone: IntArray, given: dict[str, str]) -> KnownCell:
         name, zone, np.array(atoms.cell.array, float), np.array(atoms.get_scaled_positions()),
         tuple(atoms.get_chemical_symbols()), np.array(atoms.numbers, float),
     )  # fmt: skip
+
+
+def _coincidence_axis(cell: FloatArray, zone: IntArray) -> int:
+    """See `KnownLattice.axis`."""
+    lengths = np.linalg.norm(cell, axis=1)
+    cosines = (cell @ cell.T / np.outer(lengths, lengths))[np.triu_indices(3, 1)]
+    if np.ptp(lengths) < 1e-3 * lengths[0] and np.abs(cosines).max() < 1e-3:
+        return int(zone @ zone)
+    hexagonal = abs(lengths[0] - lengths[1]) < 1e-3 * lengths[0] and np.abs(cosines[1:]).max() < 1e-3
+    return 3 if hexagonal and abs(abs(cosines[0]) - 0.5) < 1e-3 and not zone[:2].any() else 0
 
 
 def _seen_along(cell: FloatArray, places: FloatArray, weight: FloatArray, zone: IntArray) -> FloatArray:

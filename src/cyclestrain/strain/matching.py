@@ -25,7 +25,7 @@ from cyclestrain.strain.known import KnownLattice
 from cyclestrain.strain.lattices import mean_spacing
 from cyclestrain.strain.reference import Reference
 
-__all__ = ["CAMERA_LENGTH", "Match", "check_known", "known_reference", "pixel_size"]
+__all__ = ["CAMERA_LENGTH", "NONE", "Match", "check_known", "known_reference", "pixel_size", "rank_known"]
 
 CAMERA_LENGTH = 0.02
 """Relative uncertainty of a pixel size that does not state one."""
@@ -43,6 +43,8 @@ MOST_SPARSE = 4
 """Largest share of the reflections, every fourth, that may be all that is seen."""
 MOST_SHEAR = 3 * STRAINED
 """Largest difference of shape that is looked at."""
+NONE = "none of these"
+"""Name of the candidate that is none."""
 INTEGERS = np.array(list(product(range(-3, 4), repeat=4)), float).reshape(-1, 2, 2)
 """Labellings that are tried."""
 
@@ -148,6 +150,40 @@ def _variants(odd: list[int]) -> str:
     )
 
 
+def rank_known(
+    field: AffineField, bases: FloatArray, lattices: Sequence[KnownLattice], pixel: tuple[float, float] | None
+) -> list[dict[str, float]]:
+    """How probable each candidate is for every entry, by its reciprocal lattice alone.
+
+    The probability is that of a mean strain with a standard deviation of 1.5 %, at the pixel size that suits all
+    entries best within its uncertainty; ``none of these`` stands for lattices further than three such deviations away.
+    A candidate of which reflections have to be absent counts less. Brightness is not compared.
+
+    Parameters
+    ----------
+    field, bases, lattices, pixel
+        As for `known_reference`.
+
+    Returns
+    -------
+    probabilities
+        Of every entry by the name of the lattice, the largest first; they sum to 1.
+    """
+    size, sigma = pixel or (1.0, None)
+    shapes = [_shape(field, basis, k) for k, basis in enumerate(bases)]
+    most = 1 if sigma is None else MOST_SPARSE
+    options = [[] if shape is None else _options(shape * size, lattices, most) for shape in shapes]
+    out = []
+    for group, cost in zip(options, _costs(options, sigma), strict=True):
+        weight = np.exp(-0.5 * (cost - cost.min()))
+        found = dict.fromkeys([one.name for one in lattices] + [NONE], 0.0)
+        for name, part in zip([NONE] + [match.lattice.name for match in group], weight, strict=True):
+            found[name] = max(found[name], float(part))
+        total = sum(found.values())
+        out.append({name: found[name] / total for name in sorted(found, key=lambda name: -found[name])})
+    return out
+
+
 def check_known(bases: FloatArray, lattices: Sequence[KnownLattice], pixel: tuple[float, float] | None) -> None:
     """Refuse lattices that no entry is, before any pattern is fitted.
 
@@ -211,8 +247,8 @@ def _options(shape: FloatArray, lattices: Sequence[KnownLattice], most: int) -> 
     return found
 
 
-def _assigned(options: list[list[Match]], sigma: float | None) -> tuple[list[Match | None], list[str]]:
-    """The lattice of every entry, None where it is unknown or unsure, and its name in words.
+def _costs(options: list[list[Match]], sigma: float | None) -> list[FloatArray]:
+    """Squared deviation of every option of each entry, the first of them that it is none of the candidates.
 
     Every entry is told apart with the others summed up in their best case, so that ratios between entries count.
     """
@@ -228,10 +264,14 @@ def _assigned(options: list[list[Match]], sigma: float | None) -> tuple[list[Mat
     ]
     least = [cost.min(0) for cost in costs]
     total = prior + sum(least)
+    return [np.asarray((total - least[k] + cost).min(1)) for k, cost in enumerate(costs)]
+
+
+def _assigned(options: list[list[Match]], sigma: float | None) -> tuple[list[Match | None], list[str]]:
+    """The lattice of every entry, None where it is unknown or unsure, and its name in words."""
     chosen: list[Match | None] = []
     names: list[str] = []
-    for k, group in enumerate(options):
-        each = (total - least[k] + costs[k]).min(1)
+    for group, each in zip(options, _costs(options, sigma), strict=True):
         best = int(each.argmin())
         rivals = sorted(
             {m.lattice.name for m, cost in zip(group, each[1:], strict=True) if cost < each[best] + SURE}

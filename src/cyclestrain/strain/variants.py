@@ -7,7 +7,7 @@ import numpy as np
 from cyclestrain.affine import deformation, left_polar, wrap_angle
 from cyclestrain.data import FloatArray
 
-__all__ = ["ideal_shape", "nearest_variant"]
+__all__ = ["ideal_shape", "nearest_labelling", "nearest_variant"]
 
 
 def nearest_variant(
@@ -26,8 +26,15 @@ def nearest_variant(
     rotation_near
         The rotation asked for, radians.
     """
-    variants = deformation(affine[..., None, :, :] @ operators)  # (..., order, 2, 2)
-    _, theta = left_polar(variants @ np.linalg.inv(gradient_ref))
+    return np.asarray(deformation(nearest_labelling(affine, operators, gradient_ref, rotation_near)))
+
+
+def nearest_labelling(
+    affine: FloatArray, operators: FloatArray, gradient_ref: FloatArray, rotation_near: FloatArray | float = 0.0
+) -> FloatArray:
+    """The affine of that labelling, shape ``(..., 2, 2)``; parameters as for `nearest_variant`."""
+    variants = affine[..., None, :, :] @ operators  # (..., order, 2, 2)
+    _, theta = left_polar(deformation(variants) @ np.linalg.inv(gradient_ref))
     best = np.argmin(np.abs(wrap_angle(theta - np.asarray(rotation_near)[..., None])), axis=-1)
     return np.take_along_axis(variants, best[..., None, None, None], axis=-3)[..., 0, :, :]
 
