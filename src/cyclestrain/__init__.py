@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         report,
         show,
         simulate,
+        tilt,
     )
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
@@ -66,6 +67,7 @@ __all__ = [
     "report",
     "show",
     "simulate",
+    "tilt",
 ]
 
 _HOME = {
@@ -85,6 +87,7 @@ _HOME = {
     "export": "api",
     "fit": "api",
     "grains": "api",
+    "tilt": "api",
     "info": "api",
     "intensities": "api",
     "load": "api",

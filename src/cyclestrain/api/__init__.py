@@ -12,6 +12,7 @@ from cyclestrain.api.mapping import map
 from cyclestrain.api.microstructure import grains
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
+from cyclestrain.api.specimen import tilt
 
 __all__ = [
     "Demo",
@@ -28,4 +29,5 @@ __all__ = [
     "report",
     "show",
     "simulate",
+    "tilt",
 ]

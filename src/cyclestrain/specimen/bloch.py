@@ -17,17 +17,29 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclestrain.data import FloatArray
+from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.specimen.structure import Zone, wavelength
 
-__all__ = ["REACH", "intensities"]
+__all__ = ["REACH", "intensities", "taking_part"]
 
 REACH = 1.9
 """Length of the longest beam that takes part, 1/angstrom."""
+MOST_BEAMS = 125
+"""Beams that take part at the most, the shortest ones."""
 TOGETHER = 32
 """Directions that are computed at a time."""
 REAL = 1e-9
 """Imaginary part of a matrix, relative to its largest element, that is none."""
+
+
+def taking_part(zone: Zone) -> tuple[IntArray, FloatArray]:
+    """Beams that take part, as `Zone.beams`: whole shells, so that the symmetry of the crystal is kept."""
+    hkl, vectors = zone.beams(REACH)
+    if len(hkl) > MOST_BEAMS:
+        length = np.hypot(*vectors.T)
+        n = int(np.searchsorted(length, length[MOST_BEAMS] - 1e-6))
+        hkl, vectors = hkl[:n], vectors[:n]
+    return hkl, vectors
 
 
 def intensities(
@@ -48,7 +60,7 @@ def intensities(
     directions
         Directions ``(y, x)`` of the incident waves relative to the zone axis, radians, shape ``(n, 2)``.
     shown
-        How many beams are returned, in the order of `Zone.beams`.
+        How many beams are returned, in the order of `taking_part`.
     advance
         Called with the number of directions done.
 
@@ -57,7 +69,7 @@ def intensities(
     intensity
         Shape ``(t, n, shown)``.
     """
-    hkl, vectors = zone.beams(REACH)
+    hkl, vectors = taking_part(zone)
     lamda = wavelength(zone.voltage)
     coupling = 0.5 * lamda * zone.potential(hkl[:, None] - hkl[None])
     coupling -= coupling[0, 0] * np.eye(len(hkl))

@@ -101,8 +101,7 @@ def lay_library(
     reach = float(np.hypot(*entry.T).max()) / scale * 1.1
     values = VIBRATIONS if vibration is None else (vibration,)
     made = [
-        Library.computed(dataclasses.replace(zone, vibration=value), axes, aperture, reach, advance)
-        for value in values
+        Library.computed(dataclasses.replace(zone, vibration=value), axes, aperture, reach, advance) for value in values
     ]
     sample = _sample(data)
     match, rival = _best_match(sample, made[len(made) // 2], matches)
@@ -123,7 +122,7 @@ def _sample(data: Measured) -> Measured:
 
 
 def _best_match(sample: Measured, library: Library, matches: list[Match]) -> tuple[Match, Match | None]:
-    """The way to lay the crystal that explains the intensities, and another that does as well and says something else."""
+    """The best way to lay the crystal, and another that is as good and says something else."""
     few = sample.part(np.arange(min(24, len(sample.value))))
     tried: list[tuple[float, Match, Found]] = []
     for match in matches:

@@ -111,19 +111,20 @@ def library_misfit(data: Measured, library: Library, seed: int = 0) -> float:
         square = (value - state.mean) ** 2 / free
         noise = np.where(there > 0, np.nan_to_num(some.sigma, nan=1.0), 1.0) ** 2
 
-        def deviance(
-            f: float, square: FloatArray = square, noise: FloatArray = noise, unit: FloatArray = unit
-        ) -> float:
-            variance = noise + f * f * unit
-            return float((there * np.minimum(square / variance, 25.0) + there * np.log(variance)).sum())
-
-        before, misfit = (
-            misfit,
-            float(optimize.minimize_scalar(deviance, bounds=(0, LARGEST_MISFIT), method="bounded").x),
-        )
+        before, misfit = misfit, _most_likely_misfit(there, square, noise, unit)
         if abs(misfit - before) < 0.05 * before:
             break
     return misfit
+
+
+def _most_likely_misfit(there: FloatArray, square: FloatArray, noise: FloatArray, unit: FloatArray) -> float:
+    """Error of the library under which squared deviations are most likely; outliers count no more than 5 sigma."""
+
+    def deviance(f: float) -> float:
+        variance = noise + f * f * unit
+        return float((there * np.minimum(square / variance, 25.0) + there * np.log(variance)).sum())
+
+    return float(optimize.minimize_scalar(deviance, bounds=(0, LARGEST_MISFIT), method="bounded").x)
 
 
 def fit_library(data: Measured, library: Library, misfit: float) -> Found:
@@ -196,7 +197,7 @@ def _starts(data: Measured, library: Library, misfit: float) -> FloatArray:
     for start in range(0, len(counts), TOGETHER):
         part = slice(start, start + TOGETHER)
         cross = (weight[part] * counts[part]).astype(np.float32) @ nodes.T
-        chi = -(np.maximum(cross, 0.0) ** 2) / (weight[part].astype(np.float32) @ square.T)
+        chi = -(np.maximum(cross, 0.0) ** 2) / np.maximum(weight[part].astype(np.float32) @ square.T, 1e-30)
         for row, one in zip(out[part], chi.reshape(-1, *shape), strict=True):
             row[:] = _lowest(one, library)
     return out

@@ -22,7 +22,7 @@ from scipy import ndimage
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.errors import OutputError
 from cyclestrain.files import write_whole
-from cyclestrain.specimen.bloch import REACH, intensities
+from cyclestrain.specimen.bloch import MOST_BEAMS, REACH, intensities, taking_part
 from cyclestrain.specimen.structure import Zone
 
 __all__ = ["Axes", "Library", "cache_folder"]
@@ -115,8 +115,9 @@ class Library:
         advance
             Called with the number of plane waves computed, of `size`.
         """
-        hkl, vectors = zone.beams(REACH)
-        shown = int((np.hypot(*vectors.T) < min(0.1 * largest, 0.9 * REACH)).sum())
+        hkl, vectors = taking_part(zone)
+        length = np.hypot(*vectors.T)
+        shown = int((length < min(0.1 * largest, 0.9 * length[-1])).sum())
         file = cache_folder() / f"library-{_key(zone, axes, aperture, shown)}.npz"
         disks = _read(file)
         if disks is None:
@@ -247,8 +248,8 @@ def _key(zone: Zone, axes: Axes, aperture: float, shown: int) -> str:
     """Hash of all that a library depends on."""
     cell = zone.cell
     facts = [
-        FORMAT, REACH, cell.zone.tolist(), cell.cell.round(6).tolist(), cell.places.round(6).tolist(), cell.symbols,
-        zone.vibration, zone.voltage, axes.thickness, axes.tilt, axes.displacement, round(aperture, 8), shown,
+        FORMAT, REACH, MOST_BEAMS, cell.zone.tolist(), cell.cell.round(6).tolist(), cell.places.round(6).tolist(),
+        cell.symbols,        zone.vibration, zone.voltage, axes.thickness, axes.tilt, axes.displacement, round(aperture, 8), shown,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 

@@ -40,7 +40,9 @@ class Match:
     reflections: IntArray
 
 
-def find_matches(crystal: FloatArray, entry: FloatArray, pixel: float | None = None, shape: float = SHAPE) -> list[Match]:
+def find_matches(
+    crystal: FloatArray, entry: FloatArray, pixel: float | None = None, shape: float = SHAPE
+) -> list[Match]:
     """All ways to lay a crystal on an entry: its symmetries, and those that its lattice alone has.
 
     Parameters

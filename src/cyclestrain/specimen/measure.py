@@ -29,7 +29,7 @@ MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
 BAD_LIBRARY = 0.25
 """Error of a library, relative, beyond which the scan is not of this crystal."""
-FLOOR = (0.01, 3e-5)
+FLOOR = (0.005, 1e-5)
 """What a library leaves open besides: thickness, relative (scattering factors), and tilt, radians (interpolation)."""
 APART = 4.0
 """Standard deviations by which two minima say something else."""
@@ -68,7 +68,7 @@ def measure_specimen(
     Parameters
     ----------
     maps
-        A result, of which `affine` and `class` are read.
+        A result, for its coordinates and attributes.
     intensities
         Its intensities.
     zone
@@ -92,9 +92,9 @@ def measure_specimen(
     vectors = np.stack([intensities["g_y"].values, intensities["g_x"].values], 1)
     friedel, label = intensities["g_friedel"].values, intensities["g_class"].values
     everything = Measured(values, sigmas)
-    turn = _turns(maps["affine"].values.reshape(-1, 2, 2))
+    turn = _turns(intensities["labelled_affine"].values.reshape(-1, 2, 2))
     plain = {
-        name: tuple(_turned(turn, *one) for one in [function(everything, vectors, friedel)])[0]
+        name: _turned(turn, *function(everything, vectors, friedel))
         for name, function in (("dipole", dipole), ("asymmetry", friedel_asymmetry))
     }
     found, facts = _Maps.blank(len(values)), {}
@@ -215,8 +215,10 @@ def _dataset(maps: xr.Dataset, found: _Maps, plain: dict[str, Any], known: bool,
             put("displacement", *found.displacement.T)
         flags = list(Caution)
         words = {
-            "flag_masks": np.array([int(flag) for flag in flags]), "flag_meanings": " ".join(f.name.lower() for f in flags if f.name),
-            "meanings": "; ".join(flag.meaning for flag in flags), "long_name": "reasons why it may be wrong beyond its sigma",
+            "flag_masks": np.array([int(flag) for flag in flags]),
+            "flag_meanings": " ".join((flag.name or "").lower() for flag in flags),
+            "meanings": "; ".join(flag.meaning for flag in flags),
+            "long_name": "reasons why it may be wrong beyond its sigma",
         }  # fmt: skip
         out["caution"] = (("ry", "rx"), found.caution.reshape(shape), words)
         fatal = found.caution & ~int(Caution.NOT_SEPARABLE)

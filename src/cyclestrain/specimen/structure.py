@@ -1,4 +1,4 @@
-r"""Crystals as an electron beam along a zone axis sees them: beams of the zone and the Fourier coefficients of the potential.
+r"""Crystals along a zone axis: the beams of the zone and the Fourier coefficients of the potential.
 
 With scattering factors `f_j` (angstrom; parametrisation of Kirkland, Advanced Computing in Electron Microscopy, from
 abTEM), Debye-Waller factor `B` and unit cell volume `V`,
@@ -67,7 +67,7 @@ class Zone:
     def __post_init__(self) -> None:
         if not self.cell.symbols:
             raise InputError(
-                f"{self.cell.name}: intensities need to know the elements; add elements=Si (or Ga-As) or give a CIF file"
+                f"{self.cell.name}: the elements must be known; add elements=Si (or Ga-As) or give a CIF file"
             )
 
     @property
@@ -107,7 +107,7 @@ class Zone:
 
     @property
     def polar_direction(self) -> FloatArray | None:
-        """Unit vector ``(y, x)`` of the polarization across the beam, from anions to cations; None where there is none."""
+        """Unit vector ``(y, x)`` of the polarization, from anions to cations; None where there is none."""
         moved = self.displacement @ self.across.T
         sign = np.array([-1.0 if symbol in ANIONS else 1.0 for symbol in self.cell.symbols])
         if (sign > 0).all() or (sign < 0).all() or np.abs(moved).max() < STILL:

@@ -186,8 +186,8 @@ def known_cells(text: str) -> tuple[KnownCell, ...]:
     unknown = sorted(set(given) - {"a", "c", "structure", "zone", "name", "elements"})
     if unknown or (files and set(given) - {"zone", "name"}) or not parts:
         raise InputError(
-            f"--known {text!r} is not understood: give a=5.431,structure=diamond,zone=110 (and c=, name=, elements=), or "
-            "FILE.cif,zone=110"
+            f"--known {text!r} is not understood: give a=5.431,structure=diamond,zone=110 (and c=, name=, "
+            "elements=), or FILE.cif,zone=110"
         )
     if "zone" not in given:
         raise InputError(f"--known {text!r} does not say along which zone axis the crystal is seen; add zone=110")
