@@ -4,9 +4,9 @@
     python benchmarks/beyond.py --folder beyond-scans --only tilt    # or: polarization, centrosymmetric
 
 The scans are simulated slice by slice with other scattering factors (Lobato), vibration and thicknesses than the
-library (Bloch waves, Kirkland), with strain, background and shot noise, and mapped with ``--intensities`` like any scan.
-Silicon [110]: 20 to 40 nm, tilts to 5 mrad. PbTiO3 [100]: domains of both signs and of no polarization, 10 to 20 nm, tilts to
-2 mrad; its twin scan is the centrosymmetric structure everywhere. Needs the extra `multislice`.
+library (Bloch waves, Kirkland), with strain, background and shot noise, and mapped with ``--intensities``. Silicon
+[110]: 20 to 40 nm, tilts to 5 mrad. PbTiO3 [100]: domains of both signs and of no polarization, 10 to 20 nm, tilts
+to 2 mrad; its twin scan is the centrosymmetric structure everywhere. Needs the extra `multislice`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["tilt"]
 
-POLAR_DISPLACEMENTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+POLAR_DISPLACEMENTS = tuple((0.25 * np.arange(-5, 6)).tolist())
 POLAR_TILT = (3.75e-3, 0.75e-3)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,10 @@ from cyclestrain.specimen.structure import Zone
 
 __all__ = ["Axes", "Library", "cache_folder"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised where what is computed changes, so that libraries of earlier versions are not read."""
+TRUSTED = 0.75
+"""Length, in units of the longest beam that takes part, up to which intensities do not miss the beams beyond."""
 APERTURE_NODES = ((0.0, 1), (0.58, 6), (0.9, 12))
 """Radius, in units of the aperture's, and number of the directions whose mean is that over the aperture."""
 
@@ -117,7 +120,7 @@ class Library:
         """
         hkl, vectors = taking_part(zone)
         length = np.hypot(*vectors.T)
-        shown = int((length < min(0.1 * largest, 0.9 * length[-1])).sum())
+        shown = int((length < min(0.1 * largest, TRUSTED * length[-1])).sum())
         file = cache_folder() / f"library-{_key(zone, axes, aperture, shown)}.npz"
         disks = _read(file)
         if disks is None:
@@ -129,11 +132,19 @@ class Library:
         grid = (axes.thicknesses, axes.tilts(), axes.tilts(), np.array(axes.displacement))
         if len(axes.displacement) == 1:
             grid, disks = grid[:3], disks[:, :, :, 0]
-        coefficients = disks.astype(float)
+        direction = zone.polar_direction if len(grid) == 4 else None
+        return cls.tabulated(hkl[1:shown], 10.0 * vectors[1:shown], grid, disks, direction)
+
+    @classmethod
+    def tabulated(
+        cls, hkl: IntArray, vectors: FloatArray, grid: tuple[FloatArray, ...], intensity: NDArray[np.float32],
+        polar_direction: FloatArray | None = None,
+    ) -> Library:  # fmt: skip
+        """A library from its intensities; parameters are its attributes."""
+        coefficients = intensity.astype(float)
         for axis in range(len(grid)):
             coefficients = ndimage.spline_filter1d(coefficients, 3, axis=axis, mode="mirror")
-        direction = zone.polar_direction if len(grid) == 4 else None
-        return cls(hkl[1:shown], 10.0 * vectors[1:shown], grid, disks, coefficients.astype(np.float32), direction)
+        return cls(hkl, vectors, grid, intensity, coefficients.astype(np.float32), polar_direction)
 
     def only(self, reflections: IntArray) -> Library:
         """The same for some reflections, which may repeat."""
@@ -249,7 +260,8 @@ def _key(zone: Zone, axes: Axes, aperture: float, shown: int) -> str:
     cell = zone.cell
     facts = [
         FORMAT, REACH, MOST_BEAMS, cell.zone.tolist(), cell.cell.round(6).tolist(), cell.places.round(6).tolist(),
-        cell.symbols,        zone.vibration, zone.voltage, axes.thickness, axes.tilt, axes.displacement, round(aperture, 8), shown,
+        cell.symbols, zone.vibration, zone.voltage, axes.thickness, axes.tilt, axes.displacement,
+        round(aperture, 8), shown,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
 
@@ -259,7 +271,7 @@ def _read(file: Path) -> NDArray[np.float32] | None:
     try:
         with np.load(file, allow_pickle=False) as stored:
             return np.asarray(stored["intensity"], np.float32)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 

@@ -31,6 +31,8 @@ BAD_LIBRARY = 0.25
 """Error of a library, relative, beyond which the scan is not of this crystal."""
 FLOOR = (0.005, 1e-5)
 """What a library leaves open besides: thickness, relative (scattering factors), and tilt, radians (interpolation)."""
+SURE_SIGN = 4.0
+"""Standard deviations from zero from which a displacement has a sign."""
 APART = 4.0
 """Standard deviations by which two minima say something else."""
 
@@ -165,7 +167,7 @@ def _open_sign(found: Found, sigma: FloatArray) -> Any:
     amount = found.parameters[..., 3]
     rival = found.deviance < found.deviance[:, :1] + COMPETING
     opposite = (rival & (np.sign(amount) != np.sign(amount[:, :1]))).any(1)
-    return opposite | (np.abs(amount[:, 0]) < 3.0 * sigma)
+    return opposite | (np.abs(amount[:, 0]) < SURE_SIGN * sigma)
 
 
 _TEXTS = {
