@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         report,
         show,
         simulate,
+        tilt,
     )
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
@@ -77,6 +78,7 @@ __all__ = [
     "report",
     "show",
     "simulate",
+    "tilt",
 ]
 
 _HOME = {
@@ -98,6 +100,7 @@ _HOME = {
     "export": "api",
     "fit": "api",
     "grains": "api",
+    "tilt": "api",
     "info": "api",
     "intensities": "api",
     "load": "api",

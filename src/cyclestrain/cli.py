@@ -249,6 +249,19 @@ def _grains(result: str, **options: Any) -> None:
     voice.say(f"wrote {output}: {found}", output=output, **facts)
 
 
+@_command(api.tilt, output="File to write; by default RESULT_tilt.nc.")
+def _tilt(result: str, **options: Any) -> None:
+    output = options.pop("output", None) or f"{Path(result).stem}_tilt.nc"
+    found = api.tilt(result, output, **options, progress=voice.progress)
+    valid = int(found["valid"].sum()) if "valid" in found else 0
+    text = f"wrote {output}"
+    if "valid" in found:
+        text += f": {valid} of {found['valid'].size} positions valid"
+    if "separable" in found:
+        text += f", at {int(found['separable'].sum())} the sign of the polarization is told from a tilt"
+    voice.say(text, output=output, valid=valid)
+
+
 @_command(api.explore)
 def _explore(*arguments: Any, **options: Any) -> None:
     api.explore(*arguments, **options)

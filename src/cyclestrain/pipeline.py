@@ -126,7 +126,7 @@ def map_scan(
             found = scan_intensities(source, knowledge, labelled, fields.centre, fields.gain, task.advance)
         for k in (k for k, entry in enumerate(knowledge.dictionary.entries) if disks_touch(entry)):
             progress.note(f"no intensities of class {k}: its disks touch, and no background is seen between them")
-        spectra = intensities_dataset(found, knowledge.dictionary, maps)
+        spectra = intensities_dataset(found, knowledge.dictionary, maps, labelled.affine)
     return MapResult(maps, dictionary_dataset(knowledge.dictionary), log.dataset() if log else None, spectra)
 
 

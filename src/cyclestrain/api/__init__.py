@@ -15,6 +15,7 @@ from cyclestrain.api.microstructure import defects, grains
 from cyclestrain.api.probing import probe
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
+from cyclestrain.api.specimen import tilt
 
 __all__ = [
     "Batch",
@@ -36,4 +37,5 @@ __all__ = [
     "report",
     "show",
     "simulate",
+    "tilt",
 ]

@@ -94,8 +94,8 @@ def intensities(result: PathLike | xr.Dataset) -> xr.Dataset:
 
     if not isinstance(result, xr.Dataset):
         return open_group(result, "intensities", "holds no intensities; map the scan again with --intensities")
-    names = [name for name in ("intensity", "intensity_sigma") if name in result]
-    if len(names) < 2:
+    names = [name for name in ("intensity", "intensity_sigma", "labelled_affine") if name in result]
+    if len(names) < 3:
         raise InputError(
             "this data set holds no intensities: map with intensities=True, or give the name of the result file"
         )

@@ -14,6 +14,7 @@ from cyclestrain.figures.figures import (
 )
 from cyclestrain.figures.intensity_maps import intensity_figure
 from cyclestrain.figures.probe_view import probe_figure
+from cyclestrain.figures.specimen_maps import specimen_figure
 from cyclestrain.figures.uncertainty_maps import uncertainty_figure
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "result_figures",
     "save_figure",
     "save_figures",
+    "specimen_figure",
     "strain_figure",
     "training_figure",
     "uncertainty_figure",

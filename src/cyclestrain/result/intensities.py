@@ -24,7 +24,7 @@ One reflection of a large scan is read without the others, and all of one positi
 """
 
 
-def intensities_dataset(found: Intensities, dictionary: Dictionary, maps: xr.Dataset) -> xr.Dataset:
+def intensities_dataset(found: Intensities, dictionary: Dictionary, maps: xr.Dataset, affine: FloatArray) -> xr.Dataset:
     """Data set of the intensities of a scan.
 
     Parameters
@@ -35,14 +35,17 @@ def intensities_dataset(found: Intensities, dictionary: Dictionary, maps: xr.Dat
         The entries whose reflections `g` runs over.
     maps
         Maps of the same scan, for the coordinates of its positions.
+    affine
+        Transform of every position in the labelling of the intensities, shape ``(ry, rx, 2, 2)``.
 
     Returns
     -------
     intensities
         `intensity` and `intensity_sigma`, dimensions ``(ry, rx, g)``, NaN for reflections of another class than that
         of the position. Coordinates of `g`: `g_class`, `g_h`, `g_k` (indices in the basis of the entry, NaN off its
-        lattice), `g_y`, `g_x` (the reciprocal vector in the entry, pixels; at a position it is ``affine`` times that)
-        and `g_friedel` (the index along `g` of the reflection at -g, -1 where there is none).
+        lattice), `g_y`, `g_x` (the reciprocal vector in the entry, pixels; at a position it is
+        ``labelled_affine`` times that) and `g_friedel` (the index along `g` of the reflection at -g,
+        -1 where there is none); `labelled_affine`, the transform of every position in the labelling of the intensities.
     """
     import xarray as xr
 
@@ -77,6 +80,8 @@ def intensities_dataset(found: Intensities, dictionary: Dictionary, maps: xr.Dat
     )
     for name in out.data_vars:
         out[name].encoding = dict(stored)
+    text = "affine of the pattern in the labelling of the intensities: reflection g is at centre + labelled_affine g"
+    out["labelled_affine"] = (("ry", "rx", "row", "column"), affine, {"units": "1", "long_name": text})
     return out
 
 

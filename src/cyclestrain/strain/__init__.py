@@ -9,7 +9,15 @@ from cyclestrain.strain.coherence import agreeing_neighbours
 from cyclestrain.strain.derived import Estimate, dilation, principal_strains, rotation_gradient
 from cyclestrain.strain.ellipse import Ellipse, measure_ellipse
 from cyclestrain.strain.jacobians import jacobian
-from cyclestrain.strain.known import KnownLattice, lattices_text, parse_known, stored_lattices
+from cyclestrain.strain.known import (
+    KnownCell,
+    KnownLattice,
+    known_cells,
+    lattices_text,
+    parse_known,
+    reduced,
+    stored_lattices,
+)
 from cyclestrain.strain.maps import relative_strain, turn_axes
 from cyclestrain.strain.matching import pixel_size, rank_known
 from cyclestrain.strain.reference import Reference
@@ -19,6 +27,7 @@ from cyclestrain.strain.variants import nearest_labelling
 __all__ = [
     "Ellipse",
     "Estimate",
+    "KnownCell",
     "KnownLattice",
     "Lattices",
     "Reference",
@@ -31,6 +40,7 @@ __all__ = [
     "is_same_crystal",
     "is_same_lattice",
     "jacobian",
+    "known_cells",
     "lattices_text",
     "measure_ellipse",
     "nearest_labelling",
@@ -40,6 +50,7 @@ __all__ = [
     "pixel_size",
     "principal_strains",
     "rank_known",
+    "reduced",
     "relative_strain",
     "rotation_gradient",
     "same_crystal",

@@ -15,7 +15,16 @@ import numpy as np
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.errors import InputError
 
-__all__ = ["STRUCTURES", "KnownLattice", "lattices_text", "parse_known", "reduced", "stored_lattices"]
+__all__ = [
+    "STRUCTURES",
+    "KnownCell",
+    "KnownLattice",
+    "known_cells",
+    "lattices_text",
+    "parse_known",
+    "reduced",
+    "stored_lattices",
+]
 
 _FACES = [(0.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0)]
 _SHIFTED = [tuple(v + 0.25 for v in place) for place in _FACES]
@@ -62,6 +71,42 @@ class KnownLattice:
     parameter: float
     basis: FloatArray
     axis: int = 0
+
+
+@dataclass(frozen=True)
+class KnownCell:
+    """A unit cell and the direction it is seen along.
+
+    Attributes
+    ----------
+    name
+        For messages and results.
+    zone
+        Direction ``uvw`` of the beam.
+    cell
+        Vectors of the unit cell as rows, angstrom, shape ``(3, 3)``.
+    places
+        Fractional coordinates of the atoms, shape ``(atom, 3)``.
+    symbols
+        Element of every atom; empty where the elements were not told.
+    weight
+        How strongly each atom scatters, roughly, shape ``(atom,)``.
+    """
+
+    name: str
+    zone: IntArray
+    cell: FloatArray
+    places: FloatArray
+    symbols: tuple[str, ...]
+    weight: FloatArray
+
+    @property
+    def lattice(self) -> KnownLattice:
+        """Its reflections."""
+        basis = _seen_along(self.cell, self.places, self.weight, self.zone)
+        return KnownLattice(
+            self.name, float(np.linalg.norm(self.cell[0])), basis, _coincidence_axis(self.cell, self.zone)
+        )
 
 
 def lattices_text(lattices: Sequence[KnownLattice]) -> str:
@@ -113,14 +158,36 @@ def parse_known(text: str) -> tuple[KnownLattice, ...]:
     >>> np.hypot(*silicon.basis).round(2)
     array([3.19, 3.19])
     """
+    return tuple(cell.lattice for cell in known_cells(text))
+
+
+def known_cells(text: str) -> tuple[KnownCell, ...]:
+    """The unit cells that one ``--known`` stands for, see `parse_known`.
+
+    Parameters
+    ----------
+    text
+        As for `parse_known`; ``elements=Si`` or ``elements=Ga-As`` tells the elements of a structure.
+
+    Raises
+    ------
+    InputError
+        If something is missing, unknown or impossible.
+
+    Examples
+    --------
+    >>> (cell,) = known_cells("a=5.653,structure=zincblende,zone=110,elements=Ga-As")
+    >>> cell.symbols
+    ('Ga', 'Ga', 'Ga', 'Ga', 'As', 'As', 'As', 'As')
+    """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     given = dict(part.split("=", 1) for part in parts if "=" in part)
     files = [part for part in parts if "=" not in part]
-    unknown = sorted(set(given) - {"a", "c", "structure", "zone", "name"})
+    unknown = sorted(set(given) - {"a", "c", "structure", "zone", "name", "elements"})
     if unknown or (files and set(given) - {"zone", "name"}) or not parts:
         raise InputError(
-            f"--known {text!r} is not understood: give a=5.431,structure=diamond,zone=110 (and c=, name=), or "
-            "FILE.cif,zone=110"
+            f"--known {text!r} is not understood: give a=5.431,structure=diamond,zone=110 (and c=, name=, "
+            "elements=), or FILE.cif,zone=110"
         )
     if "zone" not in given:
         raise InputError(f"--known {text!r} does not say along which zone axis the crystal is seen; add zone=110")
@@ -141,7 +208,7 @@ def _zone(text: str) -> IntArray:
     return np.array(indices) // math.gcd(*indices)
 
 
-def _from_structure(text: str, zone: IntArray, given: dict[str, str]) -> KnownLattice:
+def _from_structure(text: str, zone: IntArray, given: dict[str, str]) -> KnownCell:
     structure = given.get("structure", "").lower().replace("graphene", "hexagonal")
     if structure not in STRUCTURES:
         names = ", ".join(STRUCTURES)
@@ -153,9 +220,18 @@ def _from_structure(text: str, zone: IntArray, given: dict[str, str]) -> KnownLa
     if structure in _HEXAGONAL:
         cell[1, :2] = -a / 2, a * math.sqrt(3) / 2
     weight = np.array([1.0] * len(first) + [SECOND] * len(second))
-    basis = _seen_along(cell, np.array(first + second), weight, zone)
     label = given.get("name") or f"{structure} a={a:g} [{''.join(map(str, zone))}]"
-    return KnownLattice(label, a, basis, _coincidence_axis(cell, zone))
+    symbols = _elements(given["elements"], (len(first), len(second)), text) if "elements" in given else ()
+    return KnownCell(label, zone, cell, np.array(first + second), symbols, weight)
+
+
+def _elements(words: str, numbers: tuple[int, int], text: str) -> tuple[str, ...]:
+    """Element of every atom of a structure."""
+    each = [word for word in words.split("-") if word]
+    if len(each) != 1 + bool(numbers[1]) or not all(re.fullmatch("[A-Z][a-z]?", word) for word in each):
+        wanted = "two, as elements=Ga-As" if numbers[1] else "one, as elements=Si"
+        raise InputError(f"--known {text!r}: this structure has places for {wanted}")
+    return tuple(word for word, n in zip(each, numbers, strict=False) for _ in range(n))
 
 
 def _length(text: str | None, name: str, whole: str) -> float:
@@ -168,7 +244,7 @@ def _length(text: str | None, name: str, whole: str) -> float:
     return value
 
 
-def _from_file(path: Path, zone: IntArray, given: dict[str, str]) -> KnownLattice:
+def _from_file(path: Path, zone: IntArray, given: dict[str, str]) -> KnownCell:
     try:
         from ase.io import read
     except ImportError as error:
@@ -185,10 +261,11 @@ def _from_file(path: Path, zone: IntArray, given: dict[str, str]) -> KnownLattic
         raise InputError(
             f"--known: {path} is not a CIF file that ase can read ({type(error).__name__}: {first})"
         ) from error
-    cell = np.array(atoms.cell.array, float)
-    basis = _seen_along(cell, np.array(atoms.get_scaled_positions()), np.array(atoms.numbers, float), zone)
     name = given.get("name") or f"{path.stem} [{''.join(map(str, zone))}]"
-    return KnownLattice(name, float(np.linalg.norm(cell[0])), basis, _coincidence_axis(cell, zone))
+    return KnownCell(
+        name, zone, np.array(atoms.cell.array, float), np.array(atoms.get_scaled_positions()),
+        tuple(atoms.get_chemical_symbols()), np.array(atoms.numbers, float),
+    )  # fmt: skip
 
 
 def _coincidence_axis(cell: FloatArray, zone: IntArray) -> int:

@@ -1,0 +1,167 @@
+"""The library that belongs to a scan: laid on its reflections, with the aperture and the vibration of this scan."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+from cyclestrain.data import FloatArray
+from cyclestrain.errors import InputError
+from cyclestrain.specimen.bloch import REACH
+from cyclestrain.specimen.fitting import SAMPLE, Found, Measured, fit_library, library_misfit
+from cyclestrain.specimen.library import Axes, Library
+from cyclestrain.specimen.matching import SHAPE, Match, find_matches
+from cyclestrain.specimen.structure import Zone, wavelength
+
+__all__ = ["ScanLibrary", "lay_library"]
+
+VIBRATIONS = (0.3, 0.7, 1.2)
+"""Debye-Waller factors, square angstrom, between and a little beyond which that of a scan is looked for."""
+SAME_TILT = 1e-4
+"""Radians within which two ways to lay a crystal say the same."""
+SURE = 20.0
+"""Deviance, summed over a sample of positions, by which one way must be better than another."""
+
+
+@dataclass(frozen=True)
+class ScanLibrary:
+    """A library whose reflections are those of an entry.
+
+    Attributes
+    ----------
+    library
+        In the order of the reflections that are in the crystal.
+    match
+        How the crystal lies on the detector.
+    vibration
+        Debye-Waller factor `B` that was given or found, square angstrom.
+    misfit
+        Relative error of the library that was found.
+    aperture
+        Half angle of the beam, radians.
+    rival
+        Another way to lay the crystal that is as good and says something else; None where there is none.
+    """
+
+    library: Library
+    match: Match
+    vibration: float
+    misfit: float
+    aperture: float
+    rival: Match | None
+
+    @property
+    def used(self) -> FloatArray:
+        """Which reflections of the entry are in the crystal."""
+        return self.match.reflections >= 0
+
+
+def lay_library(
+    data: Measured, entry: FloatArray, zone: Zone, axes: Axes, radius: float, *,
+    vibration: float | None = None, pixel: float | None = None, advance: Callable[[int], object] = lambda n: None,
+) -> ScanLibrary:  # fmt: skip
+    """Find how a crystal lies on the detector and compute its library.
+
+    Parameters
+    ----------
+    data
+        Intensities of the reflections of an entry.
+    entry
+        Reciprocal vectors of these, pixels, shape ``(g, 2)``.
+    zone
+        Crystal and zone axis.
+    axes
+        What the library runs over.
+    radius
+        Radius of the disks, pixels.
+    vibration
+        Debye-Waller factor, square angstrom; None to find it.
+    pixel
+        Size of a pixel, 1/nm, where it is known.
+    advance
+        Called with the number of plane waves computed.
+
+    Raises
+    ------
+    InputError
+        If the entry is not this crystal.
+    """
+    polar = len(axes.displacement) > 1
+    _, vectors = zone.beams(0.9 * REACH)
+    vectors = 10.0 * vectors[1:]
+    matches = find_matches(vectors, entry, pixel, 2 * SHAPE if polar else SHAPE)
+    if not matches:
+        raise InputError(f"the reflections of the scan are not those of {zone.cell.name}; check --known and --pixel")
+    scale = float(np.median([one.scale for one in matches]))
+    aperture = 0.1 * radius / scale * wavelength(zone.voltage)
+    reach = float(np.hypot(*entry.T).max()) / scale * 1.1
+    values = VIBRATIONS if vibration is None else (vibration,)
+    made = [
+        Library.computed(dataclasses.replace(zone, vibration=value), axes, aperture, reach, advance) for value in values
+    ]
+    sample = _sample(data)
+    match, rival = _best_match(sample, made[len(made) // 2], matches)
+    inside = match.reflections >= 0
+    made = [one.only(match.reflections[inside]) for one in made]
+    sample = Measured(sample.value[:, inside], sample.sigma[:, inside])
+    found, library = _vibration(sample, made, values)
+    return ScanLibrary(library, match, found, library_misfit(sample, library), aperture, rival)
+
+
+def _sample(data: Measured) -> Measured:
+    """Positions with intensities, as many as are looked at to decide what is the same for all."""
+    there = np.flatnonzero(data.weight.sum(1) >= 6)
+    chosen = np.sort(np.random.default_rng(0).permutation(there)[:SAMPLE])
+    if not len(chosen):
+        raise InputError("no position has the intensities of six reflections; map the scan again with --intensities")
+    return data.part(chosen)
+
+
+def _best_match(sample: Measured, library: Library, matches: list[Match]) -> tuple[Match, Match | None]:
+    """The best way to lay the crystal, and another that is as good and says something else."""
+    few = sample.part(np.arange(min(24, len(sample.value))))
+    tried: list[tuple[float, Match, Found]] = []
+    for match in matches:
+        inside = (match.reflections >= 0) & (match.reflections < len(library.hkl))
+        match = dataclasses.replace(match, reflections=np.where(inside, match.reflections, -1))
+        part = Measured(few.value[:, inside], few.sigma[:, inside])
+        found = fit_library(part, library.only(match.reflections[inside]), 0.05)
+        tried.append((float(found.deviance[:, 0].sum()), match, found))
+    tried.sort(key=lambda one: one[0])
+    best, mine = tried[0], _said(tried[0][1], tried[0][2], library)
+    for deviance, match, found in tried[1:]:
+        apart = np.abs(_said(match, found, library) - mine)
+        if deviance < best[0] + SURE and np.median(apart[:, :2].max(1)) > SAME_TILT:
+            return best[1], match
+    return best[1], None
+
+
+def _said(match: Match, found: Found, library: Library) -> FloatArray:
+    """Tilt on the detector of every position, shape ``(n, 2)``."""
+    return np.asarray(found.parameters[:, 0, 1:3] @ match.turn.T)
+
+
+def _vibration(sample: Measured, made: list[Library], values: tuple[float, ...]) -> tuple[float, Library]:
+    """The Debye-Waller factor that explains a sample best, and the library for it."""
+    if len(made) == 1:
+        return values[0], made[0]
+
+    def blended(value: float) -> Library:
+        nodes = np.array(values)
+        weights = [np.prod([(value - b) / (a - b) for b in nodes if b != a]) for a in nodes]
+        return made[0].blended(made[1:], weights)
+
+    some = sample.part(np.arange(0, len(sample.value), 3))
+
+    def deviance(value: float) -> float:
+        found = fit_library(some, blended(value), 0.02)
+        return float(found.deviance[:, 0].sum())
+
+    best = optimize.minimize_scalar(
+        deviance, bounds=(0.1, 1.5), method="bounded", options={"xatol": 0.02, "maxiter": 12}
+    )
+    return float(best.x), blended(float(best.x))

@@ -1,0 +1,277 @@
+r"""Thickness, tilt and displacement of every position from its intensities, by a library.
+
+Intensities `I_g` with standard deviations :math:`\sigma_g` are compared with :math:`m_g = s L_g(p)`, where `L` is the
+library at the parameters `p` and the scale `s` is free at every position, since dose, absorption and an amorphous layer
+change it. No library is exact: the variance is
+
+.. math:: v_g = \sigma_g^2 + f^2 m_g M, \qquad M = \sum m_g^2 / \sum m_g,
+
+where the second term is that of an error of the beams' amplitudes and `f` is found from the scan, the same for all
+positions. The deviance :math:`\sum (I_g - m_g)^2 / v_g + \log v_g` is first computed at all nodes of the library; its
+lowest local minima are then followed to their bottom, and the lowest of these is the estimate. The others are told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from cyclestrain.data import FloatArray
+from cyclestrain.specimen.library import Library
+
+__all__ = ["Found", "Measured", "fit_library", "library_misfit"]
+
+MINIMA = 4
+"""Local minima that are followed at each position."""
+STEPS = 15
+TOGETHER = 24
+"""Positions whose deviance is computed at all nodes at a time."""
+FIRST_MISFIT = 0.05
+"""Error of the library, relative, that is assumed before it is measured."""
+SAMPLE = 96
+"""Positions from which it is measured."""
+SAME = 0.5
+"""Distance, in steps of the library along any axis, within which two minima are one."""
+LARGEST_MISFIT = 1.0
+
+
+class Measured(NamedTuple):
+    """Intensities and their standard deviations, counts, shape ``(n, g)``; NaN where one was not measured."""
+
+    value: FloatArray
+    sigma: FloatArray
+
+    @property
+    def weight(self) -> FloatArray:
+        """1 where there is an intensity, else 0."""
+        return (np.isfinite(self.value) & (self.sigma > 0)).astype(float)
+
+    def part(self, positions: NDArray[np.intp]) -> Measured:
+        """The same of some positions."""
+        return Measured(self.value[positions], self.sigma[positions])
+
+
+@dataclass(frozen=True)
+class Found:
+    """Minima of every position, the lowest first.
+
+    Attributes
+    ----------
+    parameters
+        Shape ``(n, minima, parameter)``, in the units of the library.
+    deviance
+        Shape ``(n, minima)``; infinite where a position has fewer.
+    covariance
+        Of the parameters of the lowest minimum, shape ``(n, parameter, parameter)``.
+    chi_square
+        Of the lowest one per degree of freedom, with the error of the library in it, shape ``(n,)``.
+    inside
+        Whether the lowest one lies within the library, shape ``(n,)``.
+    """
+
+    parameters: FloatArray
+    deviance: FloatArray
+    covariance: FloatArray
+    chi_square: FloatArray
+    inside: NDArray[np.bool_]
+
+
+class _State(NamedTuple):
+    """A fit at some parameters: scale, expected intensities, their slopes, variance and deviance."""
+
+    scale: FloatArray
+    mean: FloatArray
+    slope: FloatArray
+    variance: FloatArray
+    deviance: FloatArray
+
+
+def library_misfit(data: Measured, library: Library, seed: int = 0) -> float:
+    """Relative error `f` of a library that makes its deviations from a scan as large as they are expected to be.
+
+    Parameters
+    ----------
+    data, library
+        Intensities and the library of the same reflections.
+    seed
+        Draws the positions that are looked at.
+    """
+    n = len(data.value)
+    chosen = np.sort(np.random.default_rng(seed).permutation(n)[:SAMPLE])
+    some, misfit = data.part(chosen), FIRST_MISFIT
+    for _ in range(3):
+        found = fit_library(some, library, misfit)
+        state = _evaluate(some, library, found.parameters[:, 0], misfit)
+        there, value, unit = some.weight, np.nan_to_num(some.value), _unit_misfit(state.mean)
+        free = max(1.0 - (len(library.grid) + 1) / max(float(there.sum(1).mean()), 1.0), 0.1)
+        square = (value - state.mean) ** 2 / free
+        noise = np.where(there > 0, np.nan_to_num(some.sigma, nan=1.0), 1.0) ** 2
+
+        before, misfit = misfit, _most_likely_misfit(there, square, noise, unit)
+        if abs(misfit - before) < 0.05 * before:
+            break
+    return misfit
+
+
+def _most_likely_misfit(there: FloatArray, square: FloatArray, noise: FloatArray, unit: FloatArray) -> float:
+    """Error of the library under which squared deviations are most likely; outliers count no more than 5 sigma."""
+
+    def deviance(f: float) -> float:
+        variance = noise + f * f * unit
+        return float((there * np.minimum(square / variance, 25.0) + there * np.log(variance)).sum())
+
+    return float(optimize.minimize_scalar(deviance, bounds=(0, LARGEST_MISFIT), method="bounded").x)
+
+
+def fit_library(data: Measured, library: Library, misfit: float) -> Found:
+    """Fit all positions.
+
+    Parameters
+    ----------
+    data, library
+        Intensities and the library of the same reflections, in the same order.
+    misfit
+        Relative error of the library, see `library_misfit`.
+    """
+    starts = _starts(data, library, misfit)
+    n, minima, dims = starts.shape
+    repeated = Measured(*(np.repeat(values, minima, axis=0) for values in data))
+    points, state = _descend(repeated, library, starts.reshape(-1, dims), misfit)
+    deviance = state.deviance.reshape(n, minima)
+    points = points.reshape(n, minima, dims)
+    order = np.argsort(deviance, axis=1, kind="stable")
+    points = np.take_along_axis(points, order[..., None], 1)
+    deviance = np.take_along_axis(deviance, order, 1)
+    steps = _units(library)
+    for k in range(1, minima):  # two starts may lead to one minimum
+        apart = np.abs(points[:, k, None] - points[:, :k]) / steps
+        deviance[(apart < SAME).all(-1).any(1), k] = np.inf
+    order = np.argsort(deviance, axis=1, kind="stable")
+    points = np.take_along_axis(points, order[..., None], 1)
+    deviance = np.take_along_axis(deviance, order, 1)
+    best = _evaluate(data, library, points[:, 0], misfit)
+    covariance, chi_square = _uncertainty(data, best, library, misfit)
+    lower = np.array([nodes[0] for nodes in library.grid])
+    upper = np.array([nodes[-1] for nodes in library.grid])
+    inside = ((points[:, 0] > lower) & (points[:, 0] < upper)).all(1)
+    return Found(points, deviance, covariance, chi_square, inside)
+
+
+def _unit_misfit(mean: FloatArray) -> FloatArray:
+    """Variance of the library's error at a relative error of 1."""
+    mean = np.maximum(mean, 0.0)
+    return mean * ((mean**2).sum(-1) / np.maximum(mean.sum(-1), 1e-30))[..., None]
+
+
+def _evaluate(data: Measured, library: Library, points: FloatArray, misfit: float) -> _State:
+    value, slope = library.at(points)
+    there, counts = data.weight, np.nan_to_num(data.value)
+    noise = np.where(there > 0, np.nan_to_num(data.sigma, nan=1.0), 1.0) ** 2
+    variance = noise + misfit**2 * np.maximum(counts, 0.0).max(1, keepdims=True) * np.maximum(counts, 0.0)
+    for _ in range(3):  # scale and variance depend on each other
+        weight = there / variance
+        scale = (weight * counts * value).sum(1) / np.maximum((weight * value**2).sum(1), 1e-300)
+        scale = np.maximum(scale, 1e-12)
+        mean = scale[:, None] * value
+        variance = noise + misfit**2 * _unit_misfit(mean * there)
+    deviance = (there * ((counts - mean) ** 2 / variance + np.log(variance))).sum(1)
+    return _State(scale, mean, scale[:, None, None] * slope, variance, deviance)
+
+
+def _starts(data: Measured, library: Library, misfit: float) -> FloatArray:
+    """The lowest local minima among the nodes of a library, shape ``(n, minima, parameter)``."""
+    shape = library.intensity.shape[:-1]
+    nodes = np.ascontiguousarray(library.intensity.reshape(-1, library.intensity.shape[-1]), np.float32)
+    square = nodes**2
+    there, counts = data.weight, np.nan_to_num(data.value)
+    bright = np.maximum(counts, 0.0)
+    noise = np.where(there > 0, np.nan_to_num(data.sigma, nan=1.0), 1.0) ** 2
+    some = max(misfit, 0.02) ** 2  # weights follow the counts here: those of faint reflections must not be blown up
+    top = (bright**2).sum(1, keepdims=True) / np.maximum(bright.sum(1, keepdims=True), 1e-30)
+    weight = there / (noise + some * (bright + 0.05 * top) * top)
+    out = np.empty((len(counts), MINIMA, len(shape)))
+    for start in range(0, len(counts), TOGETHER):
+        part = slice(start, start + TOGETHER)
+        cross = (weight[part] * counts[part]).astype(np.float32) @ nodes.T
+        chi = -(np.maximum(cross, 0.0) ** 2) / np.maximum(weight[part].astype(np.float32) @ square.T, 1e-30)
+        for row, one in zip(out[part], chi.reshape(-1, *shape), strict=True):
+            row[:] = _lowest(one, library)
+    return out
+
+
+def _lowest(chi: NDArray[np.float32], library: Library) -> FloatArray:
+    """Parameters of the lowest local minima of one position, the first one repeated where there are fewer."""
+    low = np.flatnonzero(chi == ndimage.minimum_filter(chi, 3))
+    low = low[np.argsort(chi.ravel()[low], kind="stable")][:MINIMA]
+    low = np.concatenate([low, np.repeat(low[:1], MINIMA - len(low))])
+    places = np.unravel_index(low, chi.shape)
+    return np.stack([nodes[place] for nodes, place in zip(library.grid, places, strict=True)], 1)
+
+
+def _descend(data: Measured, library: Library, points: FloatArray, misfit: float) -> tuple[FloatArray, _State]:
+    """Follow the deviance to its minimum (Levenberg and Marquardt), all positions at once."""
+    lower = np.array([nodes[0] for nodes in library.grid])
+    upper = np.array([nodes[-1] for nodes in library.grid])
+    units = _units(library)
+    damping = np.full(len(points), 1e-2)
+    state = _evaluate(data, library, points, misfit)
+    for _ in range(STEPS):
+        gradient, normal = _equations(data, state, units)
+        diagonal = np.einsum("nii->ni", normal)
+        damped = normal + damping[:, None, None] * diagonal[:, None] * np.eye(normal.shape[1])
+        step = np.linalg.solve(damped + 1e-12 * np.eye(normal.shape[1]), gradient[..., None])[..., 0]
+        tried = np.clip(points + step * units, lower, upper)
+        new = _evaluate(data, library, tried, misfit)
+        better = new.deviance < state.deviance
+        points = np.where(better[:, None], tried, points)
+        state = _State(*(
+            np.where(better.reshape(-1, *(1,) * (one.ndim - 1)), other, one)
+            for one, other in zip(state, new, strict=True)
+        ))  # fmt: skip
+        damping = np.where(better, damping * 0.3, damping * 5.0)
+    return points, state
+
+
+def _units(library: Library) -> FloatArray:
+    """Step of the library along every axis; equations are in these."""
+    return np.array([nodes[1] - nodes[0] for nodes in library.grid])
+
+
+def _equations(data: Measured, state: _State, units: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Normal equations of the parameters, the scale eliminated: gradient ``(n, p)`` and matrix ``(n, p, p)``."""
+    weight = data.weight / state.variance
+    slope = state.slope * units[:, None]
+    residual = np.nan_to_num(data.value) - state.mean
+    own = (weight * state.mean**2).sum(1)
+    cross = np.einsum("ng,npg->np", weight * state.mean, slope) / np.maximum(own, 1e-300)[:, None]
+    slope = slope - cross[..., None] * state.mean[:, None]
+    gradient = np.einsum("ng,npg->np", weight * residual, slope)
+    return gradient, np.einsum("npg,ng,nqg->npq", slope, weight, slope, optimize=True)
+
+
+def _uncertainty(data: Measured, best: _State, library: Library, misfit: float) -> tuple[FloatArray, FloatArray]:
+    """Covariance, widened where the misfit is larger than expected, and chi-square per degree of freedom.
+
+    The error of a library is not independent between reflections: those of one length have the same scattering factor
+    and vibration. What they share is propagated besides, which widens thickness much and tilt little.
+    """
+    there, units = data.weight, _units(library)
+    chi = (there * (np.nan_to_num(data.value) - best.mean) ** 2 / best.variance).sum(1)
+    reduced = chi / np.maximum(there.sum(1) - len(units) - 1, 1.0)
+    _, normal = _equations(data, best, units)
+    inverse = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
+    weight = there / best.variance
+    slope = best.slope * units[:, None]
+    own = np.maximum((weight * best.mean**2).sum(1), 1e-300)
+    cross = np.einsum("ng,npg->np", weight * best.mean, slope) / own[:, None]
+    slope = (slope - cross[..., None] * best.mean[:, None]) * weight[:, None]
+    slope *= misfit * np.sqrt(_unit_misfit(best.mean * there))[:, None]
+    _, ring = np.unique(np.hypot(*library.vectors.T).round(2), return_inverse=True)
+    shared = slope @ np.eye(ring.max() + 1)[ring]
+    shared = inverse @ (shared @ shared.swapaxes(1, 2)) @ inverse
+    covariance = (inverse + shared) * units[:, None] * units * np.maximum(reduced, 1.0)[:, None, None]
+    return covariance, reduced

@@ -1,0 +1,232 @@
+"""Maps of tilt, thickness and polarization from the intensities of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.specimen.asymmetry import dipole, friedel_asymmetry
+from cyclestrain.specimen.crystal import ScanLibrary, lay_library
+from cyclestrain.specimen.fitting import Found, Measured, fit_library
+from cyclestrain.specimen.library import Axes
+from cyclestrain.specimen.structure import Zone
+from cyclestrain.specimen.verdict import Caution
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["measure_specimen"]
+
+FEWEST = 8
+"""Reflections that a position needs."""
+COMPETING = 12.0
+"""Deviance by which the best minimum must be below another one that says something else."""
+MISFIT = 4.0
+"""Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
+BAD_LIBRARY = 0.25
+"""Error of a library, relative, beyond which the scan is not of this crystal."""
+FLOOR = (0.005, 1e-5)
+"""What a library leaves open besides: thickness, relative (scattering factors), and tilt, radians (interpolation)."""
+SURE_SIGN = 4.0
+"""Standard deviations from zero from which a displacement has a sign."""
+APART = 4.0
+"""Standard deviations by which two minima say something else."""
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """Numbers of every position, flat."""
+
+    tilt: FloatArray
+    tilt_covariance: FloatArray
+    thickness: FloatArray
+    displacement: FloatArray
+    rival_tilt: FloatArray
+    rival_odds: FloatArray
+    misfit: FloatArray
+    arrow: FloatArray
+    caution: IntArray
+
+    @classmethod
+    def blank(cls, n: int) -> _Maps:
+        """Nothing known."""
+        return cls(
+            np.full((n, 2), np.nan), np.full((n, 2, 2), np.nan), np.full((n, 2), np.nan), np.full((n, 2), np.nan),
+            np.full((n, 2), np.nan), np.full(n, np.nan), np.full(n, np.nan), np.full((n, 2), np.nan),
+            np.full(n, int(Caution.FEW_REFLECTIONS)),
+        )  # fmt: skip
+
+
+def measure_specimen(
+    maps: xr.Dataset, intensities: xr.Dataset, zone: Zone | None, axes: Axes, radius: float, *,
+    vibration: float | None = None, pixel: float | None = None, advance: Callable[[int], object] = lambda n: None,
+) -> xr.Dataset:  # fmt: skip
+    """Tilt and thickness, and with an axis of displacements polarization, of every position.
+
+    Parameters
+    ----------
+    maps
+        A result, for its coordinates and attributes.
+    intensities
+        Its intensities.
+    zone
+        The known crystal; None for what is said without one.
+    axes
+        What the library runs over.
+    radius
+        Radius of the disks, pixels.
+    vibration, pixel, advance
+        As for `cyclestrain.specimen.lay_library`.
+
+    Returns
+    -------
+    specimen
+        Dimensions ``(ry, rx)``; see `cyclestrain.tilt`.
+    """
+    shape = (maps.sizes["ry"], maps.sizes["rx"])
+    values, sigmas = (
+        intensities[name].values.reshape(np.prod(shape), -1).astype(float) for name in ("intensity", "intensity_sigma")
+    )
+    vectors = np.stack([intensities["g_y"].values, intensities["g_x"].values], 1)
+    friedel, label = intensities["g_friedel"].values, intensities["g_class"].values
+    everything = Measured(values, sigmas)
+    turn = _turns(intensities["labelled_affine"].values.reshape(-1, 2, 2))
+    plain = {
+        name: _turned(turn, *function(everything, vectors, friedel))
+        for name, function in (("dipole", dipole), ("asymmetry", friedel_asymmetry))
+    }
+    found, facts = _Maps.blank(len(values)), {}
+    if zone is not None:
+        for k in np.unique(label).tolist():
+            own = label == k
+            at = np.flatnonzero((everything.weight[:, own].sum(1) >= FEWEST) & np.isfinite(turn).all((1, 2)))
+            if not len(at):
+                continue
+            data = Measured(values[np.ix_(at, own)], sigmas[np.ix_(at, own)])
+            laid = lay_library(
+                data, vectors[own], zone, axes, radius, vibration=vibration, pixel=pixel, advance=advance
+            )
+            used = laid.used
+            _fill(found, at, fit_library(Measured(data.value[:, used], data.sigma[:, used]), laid.library, laid.misfit),
+                  laid, turn[at])  # fmt: skip
+            facts[f"class_{k}"] = (
+                f"vibration {laid.vibration:.2f} square angstrom, error of the library {100 * laid.misfit:.1f} %, "
+                f"half angle of the beam {1e3 * laid.aperture:.2f} mrad"
+            )
+    return _dataset(maps, found, plain, zone is not None, len(axes.displacement) > 1).assign_attrs(facts)
+
+
+def _turns(affine: FloatArray) -> FloatArray:
+    """Rotation of every position from its entry, shape ``(n, 2, 2)``; NaN where there is none."""
+    good = np.isfinite(affine).all((1, 2))
+    left, _, right = np.linalg.svd(np.where(good[:, None, None], affine, np.eye(2)))
+    return np.where(good[:, None, None], left @ right, np.nan)
+
+
+def _turned(turn: FloatArray, value: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """A vector of the entry, turned with every position's crystal, and its standard deviation."""
+    covariance = turn * (sigma**2)[:, None] @ turn.swapaxes(1, 2)
+    return np.einsum("nij,nj->ni", turn, value), np.sqrt(np.einsum("nii->ni", covariance))
+
+
+def _fill(maps: _Maps, at: IntArray, found: Found, laid: ScanLibrary, turn: FloatArray) -> None:
+    """Write what was found at some positions, in the axes of the detector."""
+    whole = turn @ laid.match.turn
+    best, other = found.parameters[:, 0], found.parameters[:, 1]
+    covariance = found.covariance + 0.0
+    covariance[:, 0, 0] += (FLOOR[0] * best[:, 0]) ** 2
+    covariance[:, [1, 2], [1, 2]] += FLOOR[1] ** 2
+    sigma = np.sqrt(np.einsum("nii->ni", covariance))
+    maps.tilt[at] = np.einsum("nij,nj->ni", whole, best[:, 1:3])
+    maps.tilt_covariance[at] = whole @ covariance[:, 1:3, 1:3] @ whole.swapaxes(1, 2)
+    maps.thickness[at] = np.stack([best[:, 0], sigma[:, 0]], 1)
+    odds = found.deviance[:, 1] - found.deviance[:, 0]
+    maps.rival_odds[at] = odds
+    maps.rival_tilt[at] = np.einsum("nij,nj->ni", whole, other[:, 1:3])
+    maps.misfit[at] = found.chi_square
+    caution = np.zeros(len(at), int)
+    caution |= np.where(~found.inside, int(Caution.EDGE), 0)
+    caution |= np.where((found.chi_square > MISFIT) | (laid.misfit > BAD_LIBRARY), int(Caution.MISFIT), 0)
+    unlike = (np.abs(other - best)[:, 1:3] > APART * sigma[:, 1:3]).any(1)
+    caution |= np.where(unlike & (odds < COMPETING), int(Caution.COMPETING), 0)
+    caution |= int(Caution.ORIENTATION) if laid.rival is not None else 0
+    if best.shape[1] == 4:
+        assert laid.library.polar_direction is not None
+        maps.displacement[at] = np.stack([best[:, 3], sigma[:, 3]], 1)
+        maps.arrow[at] = np.einsum("nij,j->ni", whole, laid.library.polar_direction)
+        caution |= np.where(_open_sign(found, sigma[:, 3]), int(Caution.NOT_SEPARABLE), 0)
+    maps.caution[at] = caution
+
+
+def _open_sign(found: Found, sigma: FloatArray) -> Any:
+    """Whether the sign of the displacement is open: within its uncertainty, or another minimum has the other one."""
+    amount = found.parameters[..., 3]
+    rival = found.deviance < found.deviance[:, :1] + COMPETING
+    opposite = (rival & (np.sign(amount) != np.sign(amount[:, :1]))).any(1)
+    return opposite | (np.abs(amount[:, 0]) < SURE_SIGN * sigma)
+
+
+_TEXTS = {
+    "tilt_y": ("rad", "direction of the beam in the crystal along y: the centre of the Laue circle is at minus this"),
+    "tilt_x": ("rad", "direction of the beam in the crystal along x: the centre of the Laue circle is at minus this"),
+    "thickness": ("nm", "thickness of the crystal along the beam"),
+    "displacement": ("1", "polar displacement, in units of that of the given structure, along `polar_y`, `polar_x`"),
+    "dipole_y": ("1", "dipole of the intensities along y, relative"),
+    "dipole_x": ("1", "dipole of the intensities along x, relative"),
+    "asymmetry_y": ("1", "mean inequality of Friedel pairs along y"),
+    "asymmetry_x": ("1", "mean inequality of Friedel pairs along x"),
+    "competing_tilt_y": ("rad", "tilt along y of the next best explanation"),
+    "competing_tilt_x": ("rad", "tilt along x of the next best explanation"),
+    "competing_odds": ("1", "by how much -2 log likelihood of the next best explanation is larger"),
+    "polar_y": ("1", "unit vector of the polarization at positive displacement, along y"),
+    "polar_x": ("1", "unit vector of the polarization at positive displacement, along x"),
+    "misfit": ("1", "chi-square per degree of freedom, with the error of the library in it"),
+}
+
+
+def _dataset(maps: xr.Dataset, found: _Maps, plain: dict[str, Any], known: bool, polar: bool) -> xr.Dataset:
+    import xarray as xr
+
+    shape = (maps.sizes["ry"], maps.sizes["rx"])
+    out: dict[str, Any] = {}
+
+    def put(name: str, value: FloatArray, sigma: FloatArray | None = None) -> None:
+        unit, text = _TEXTS[name]
+        out[name] = (("ry", "rx"), value.reshape(shape), {"units": unit, "long_name": text})
+        if sigma is not None:
+            attrs = {"units": unit, "long_name": f"standard uncertainty of {name}"}
+            out[f"{name}_sigma"] = (("ry", "rx"), sigma.reshape(shape), attrs)
+
+    for name, (value, sigma) in plain.items():
+        for axis, letter in enumerate("yx"):
+            put(f"{name}_{letter}", value[:, axis], sigma[:, axis])
+    if known:
+        for axis, letter in enumerate("yx"):
+            put(f"tilt_{letter}", found.tilt[:, axis], np.sqrt(found.tilt_covariance[:, axis, axis]))
+            put(f"competing_tilt_{letter}", found.rival_tilt[:, axis])
+            if polar:
+                put(f"polar_{letter}", found.arrow[:, axis])
+        put("thickness", *found.thickness.T)
+        put("competing_odds", found.rival_odds)
+        put("misfit", found.misfit)
+        if polar:
+            put("displacement", *found.displacement.T)
+        flags = list(Caution)
+        words = {
+            "flag_masks": np.array([int(flag) for flag in flags]),
+            "flag_meanings": " ".join((flag.name or "").lower() for flag in flags),
+            "meanings": "; ".join(flag.meaning for flag in flags),
+            "long_name": "reasons why it may be wrong beyond its sigma",
+        }  # fmt: skip
+        out["caution"] = (("ry", "rx"), found.caution.reshape(shape), words)
+        fatal = found.caution & ~int(Caution.NOT_SEPARABLE)
+        out["valid"] = (("ry", "rx"), (fatal == 0).reshape(shape), {"long_name": "tilt and thickness may be used"})
+        if polar:
+            attrs = {"long_name": "the sign of the polarization is told apart from a tilt"}
+            out["separable"] = (("ry", "rx"), (found.caution == 0).reshape(shape), attrs)
+    keep = {name: maps.attrs[name] for name in ("name", "real_step", "real_step_unit") if name in maps.attrs}
+    return xr.Dataset(out, coords={dim: maps[dim] for dim in ("ry", "rx")}, attrs=keep)

@@ -1,0 +1,159 @@
+"""Laws of the room `specimen`: what the library is, what a fit of it says, and when it says nothing."""
+
+import numpy as np
+import pytest
+
+from cyclestrain.errors import InputError
+from cyclestrain.specimen import Axes, Library, Measured, Zone, dipole, fit_library, friedel_asymmetry, wavelength
+from cyclestrain.specimen.bloch import intensities, taking_part
+from cyclestrain.specimen.matching import find_matches
+from cyclestrain.specimen.structure import parent_structure
+from cyclestrain.strain import KnownCell, known_cells
+
+SILICON = "a=5.431,structure=diamond,zone=110,elements=Si"
+AXES = Axes((15.0, 25.0, 1.0), (2e-3, 1e-3))
+
+
+def made_up(seed=0, n_g=12):
+    """A smooth library that needs no potentials."""
+    rng = np.random.default_rng(seed)
+    angle = 2 * np.pi * np.arange(n_g) / n_g
+    vectors = 3.0 * np.stack([np.sin(angle), np.cos(angle)], 1)
+    t, y, x = np.meshgrid(np.arange(10.0, 31.0), 5e-4 * np.arange(-6, 7), 5e-4 * np.arange(-6, 7), indexing="ij")
+    period, bright = rng.uniform(15, 40, n_g), rng.uniform(0.5, 1.5, n_g)
+    lean = vectors @ np.stack([y, x]).reshape(2, -1) * 100
+    value = bright * (1.5 + np.sin(t.reshape(-1, 1) / period * 6)) * np.exp(lean.T * 0.7)
+    grid = (t[:, 0, 0], y[0, :, 0], x[0, 0])
+    return Library.tabulated(np.zeros((n_g, 3), int), vectors, grid, value.reshape(*t.shape, n_g).astype(np.float32))
+
+
+def test_spline_goes_through_the_nodes_and_its_slope_is_its_derivative():
+    library = made_up()
+    points = np.array([[14.0, 5e-4, -1e-3], [20.0, 0.0, 1.5e-3]])
+    value, slope = library.at(points)
+    np.testing.assert_allclose(value[0], library.intensity[4, 7, 4], rtol=1e-4)
+    np.testing.assert_allclose(value[1], library.intensity[10, 6, 9], rtol=1e-4)
+    for axis, step in enumerate((1e-4, 1e-7, 1e-7)):
+        moved = points.copy()
+        moved[:, axis] += step
+        numeric = (library.at(moved)[0] - value) / step
+        np.testing.assert_allclose(slope[:, axis], numeric, rtol=1e-2, atol=1e-3 * np.abs(numeric).max())
+
+
+def test_fit_finds_what_a_library_was_asked_for_whatever_the_brightness():
+    library, rng = made_up(), np.random.default_rng(1)
+    n = 60
+    truth = np.stack([rng.uniform(13, 27, n), *rng.uniform(-2e-3, 2e-3, (2, n))], 1)
+    mean = rng.uniform(500, 5000, (n, 1)) * library.at(truth)[0]
+    sigma = np.sqrt(mean + 200)
+    found = fit_library(Measured(mean + sigma * rng.standard_normal(mean.shape), sigma), library, 0.0)
+    error = found.parameters[:, 0] - truth
+    z = error / np.sqrt(np.einsum("nii->ni", found.covariance))
+    assert np.abs(error[:, 1:]).max() < 3e-4
+    assert 0.8 < z[:, 1:].std() < 1.2
+
+
+def test_reflections_that_were_not_measured_count_nothing():
+    library = made_up()
+    mean = 1e4 * library.at(np.array([[20.0, 1e-3, -5e-4]]))[0]
+    mean[0, 3] = np.nan
+    found = fit_library(Measured(mean, np.full(mean.shape, 10.0)), library, 0.0)
+    np.testing.assert_allclose(found.parameters[0, 0], [20.0, 1e-3, -5e-4], rtol=1e-2)
+
+
+def test_nothing_explains_intensities_of_another_crystal():
+    library, other = made_up(), made_up(seed=5)
+    mean = 1e4 * other.at(np.array([[20.0, 1e-3, -5e-4]]))[0][:, ::-1] ** 2
+    found = fit_library(Measured(mean, np.sqrt(mean)), library, 0.01)
+    assert found.chi_square[0] > 4
+
+
+def test_crystal_is_found_on_the_detector_whichever_way_it_is_turned():
+    grid = np.stack(np.meshgrid(np.arange(-3, 4), np.arange(-3, 4), indexing="ij"), -1).reshape(-1, 2)
+    crystal = (grid[np.any(grid != 0, 1)] @ np.array([[2.0, 0.3], [0.0, 3.1]])).astype(float)
+    angle = 0.7
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    entry = 11.0 * crystal[np.hypot(*crystal.T) < 7] @ turn.T
+    matches = find_matches(crystal, entry)
+    assert any(np.allclose(one.turn, turn, atol=1e-6) for one in matches)
+    assert all(abs(one.scale - 11.0) < 1e-6 for one in matches)
+    assert len(matches) == 2  # an oblique lattice looks the same turned by half a turn, and in no other way
+    assert not find_matches(crystal, entry, pixel=1 / 13.0)
+
+
+def test_dipole_and_asymmetry_change_sign_with_the_pattern_and_have_an_honest_sigma():
+    rng = np.random.default_rng(2)
+    vectors = np.array([[0.0, 1.0], [0.0, -1.0], [2.0, 0.0], [-2.0, 0.0]])
+    friedel = np.array([1, 0, 3, 2])
+    mean = np.tile([900.0, 500.0, 400.0, 300.0], (4000, 1))
+    data = Measured(rng.poisson(mean).astype(float), np.sqrt(mean))
+    for function in (dipole, friedel_asymmetry):
+        value, sigma = function(data, vectors, friedel)
+        assert (value.mean(0) > 0).all()
+        np.testing.assert_allclose(value.std(0), sigma.mean(0), rtol=0.1)
+        other, _ = function(Measured(data.value[:, friedel], data.sigma[:, friedel]), vectors, friedel)
+        np.testing.assert_allclose(other, -value, atol=1e-12)
+
+
+def test_parent_of_a_polar_structure_is_centrosymmetric_and_half_way_to_its_opposite():
+    places = np.array([[0, 0, 0], [0.5, 0.5, 0.54], [0.5, 0.5, 0.11], [0.5, 0, 0.62], [0, 0.5, 0.62]])
+    cell = KnownCell(
+        "polar", np.array([1, 0, 0]), np.diag([3.9, 3.9, 4.15]), places, ("Pb", "Ti", "O", "O", "O"), np.ones(5)
+    )
+    parent, moved = parent_structure(cell)
+    np.testing.assert_allclose(parent + moved, places @ cell.cell)
+    z = (parent[:, 2] - parent[0, 2]) / 4.15
+    np.testing.assert_allclose(2 * z - np.rint(2 * z), 0, atol=1e-9)
+    zone = Zone(cell, 0.5, 200e3)
+    up, down = (zone.displaced(s).cell.places[:, 2] - zone.displaced(0).cell.places[:, 2] for s in (1.0, -1.0))
+    np.testing.assert_allclose(up, -down, atol=1e-12)
+    assert zone.polar_direction is not None
+
+
+def test_elements_must_be_told():
+    (cell,) = known_cells("a=5.431,structure=diamond,zone=110")
+    with pytest.raises(InputError, match="elements"):
+        Zone(cell, 0.5, 200e3)
+    with pytest.raises(InputError, match="places for one"):
+        known_cells(SILICON.replace("Si", "Ga-As"))
+
+
+def test_library_agrees_with_multislice_which_knows_nothing_of_it():
+    pytest.importorskip("abtem")
+    from cyclestrain.simulation.materials import MATERIALS
+    from cyclestrain.simulation.propagation import diffract
+
+    (cell,) = known_cells(SILICON)
+    zone, crystal = Zone(cell, 0.46, 200e3), MATERIALS["Si"]().crystal
+    directions = 1e-3 * np.array([[0.0, 0.0], [2.0, 1.0], [-1.0, 4.0]])
+    slices = len(crystal.transmission) * 60
+    thickness = np.array([slices * crystal.step])
+    own = intensities(zone, thickness, directions, 30)[0]
+    axes = np.stack([np.array([0, 0, 1.0]), np.array([-1, 1, 0]) / np.sqrt(2)]) @ zone.across.T
+    theirs = diffract(crystal, np.eye(2), [slices], directions @ axes.T / crystal.wavelength)[0]
+    _, vectors = taking_part(zone)
+    for k, vector in enumerate(vectors[:30] @ axes.T):
+        if k == 0:  # the direct beam pays for what the slices scatter beyond the last beam
+            continue
+        place = np.unravel_index(((crystal.waves - vector) ** 2).sum(-1).argmin(), theirs.shape[1:])
+        np.testing.assert_allclose(own[:, k], theirs[(slice(None), *place)], atol=0.012)
+
+
+def test_library_is_kept_and_a_damaged_one_is_computed_again(tmp_path, monkeypatch):
+    pytest.importorskip("abtem")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (cell,) = known_cells(SILICON)
+    zone, counted = Zone(cell, 0.5, 200e3), []
+    made = [Library.computed(zone, AXES, 5e-4, 6.0, counted.append) for _ in range(2)]
+    np.testing.assert_array_equal(made[0].intensity, made[1].intensity)
+    first = sum(counted)
+    assert first > 0
+    (file,) = (tmp_path / "cyclestrain").glob("library-*.npz")
+    file.write_bytes(file.read_bytes()[:100])
+    again = Library.computed(zone, AXES, 5e-4, 6.0, counted.append)
+    assert sum(counted) == 2 * first
+    np.testing.assert_array_equal(again.intensity, made[0].intensity)
+
+
+def test_wavelength_is_relativistic():
+    assert wavelength(300e3) == pytest.approx(0.019687, abs=1e-6)
