@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cyclestrain.api.arguments import Known, PathLike, known_words
+from cyclestrain.api.arguments import PathLike
+from cyclestrain.api.words import Known, known_words
 from cyclestrain.errors import InputError
 from cyclestrain.progress import Progress, SilentProgress
 
