@@ -42,6 +42,8 @@ CONTRAST_STEPS = 12
 """Steps of a fit with contrast inside the disks: brightness changes by large factors, and each step a part of it."""
 SAME_MISFIT = 1.03
 """Ratio of misfits up to which the edge of the direct beam is believed: it is that of all disks unless it is hidden."""
+OVERLAP = 1.1
+"""Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
 MAX_PATTERNS = 1024
 """Largest number of patterns an entry is learned from: more do not make it measurably better."""
 
@@ -96,6 +98,8 @@ def learn_entry(
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
     if refusal:
         return refusal
+    if entry.probe.is_image and 2.0 * entry.probe.radius > OVERLAP * spacing(entry.basis):
+        return Unlearned.NO_DISK
     lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
     return replace(entry, operators=lattice_operators(lattice)), noise_scale
 

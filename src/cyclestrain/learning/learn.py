@@ -196,7 +196,7 @@ def _no_crystal(scan: Scan, calibration: Calibration, refused: list[Unlearned]) 
     )
     if why is Unlearned.NO_DISK:
         return (
-            f"the crystal in {scan.name} cannot be measured: {why.value}; the program needs the image of a round "
-            "aperture at every reflection, smaller than their distance"
+            f"the crystal in {scan.name} cannot be measured: {why.value}; disks have to be smaller than their "
+            "distance, and a vacuum image of a patterned probe (--probe) helps"
         )
     return f"no crystal was found in {scan.name}: {why.value} {where}; if there is one, set --centre or --ring"

@@ -1,4 +1,4 @@
-"""Whether what was learned is a crystal seen by a round aperture: spots at any places also give an entry."""
+"""Whether what was learned is a crystal seen by an aperture: spots at any places also give an entry."""
 
 from __future__ import annotations
 
