@@ -86,7 +86,7 @@ def test_a_merlin_that_falls_silent_is_mapped(sample: Any, tmp_path: Path, monke
         maps = cs.live(tmp_path / "live.nc", model=sample.model, merlin=address, timeout=10)
     came = maps.attrs["live_positions"]
     assert maps.attrs["live_ended"] == "no pattern came for 10 s"
-    assert 300 - 64 <= came <= 300
+    assert 300 - 100 <= came <= 300  # LiberTEM-live hands patterns on in groups
     assert maps["valid"].values.ravel()[:came].mean() > 0.9
     assert not maps["valid"].values.ravel()[came:].any()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["live.nc", "scan.hdr", "scan.mib"]

@@ -36,6 +36,8 @@ SHARE = 0.2
 """Share of one processor that context, reference and file of the map so far may take."""
 PAUSE = 0.02
 """Seconds to wait where nothing has come."""
+CAUGHT_UP = 1.0
+"""Lag, seconds, below which the first rows, which came before anything was known, are caught up with."""
 WINDOW = 5.0
 """Seconds over which the rate is measured."""
 
@@ -183,10 +185,9 @@ class Course:
         done = int(self.fitted.sum())
         while self._waiting and self._waiting[0][1] <= done:
             self._waiting.popleft()
-            self._caught_up = True
         self.lag = now - self._waiting[0][0] if self._waiting else 0.0
-        if self._caught_up:
-            self.slowest = max(self.slowest, self.lag)
+        self.slowest = max(self.slowest, self.lag) if self._caught_up else self.lag
+        self._caught_up |= done > 0 and self.lag < CAUGHT_UP
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class View:
             for row in zip(strain, came, strict=True)
         ]
         each = "" if side == 1 else f", a square is {side} x {side} positions"
-        low, high = ((f"{sign}{100 * limit:.2g} %", f"rgb{_colour(end)}") for sign, end in (("-", -1.0), ("+", 1.0)))
+        low, high = ((f"{sign}{100 * limit:.2g} %", _style(_colour(end))) for sign, end in (("-", -1.0), ("+", 1.0)))
         legend = Text.assemble(low, "  exx, preview  ", high, (each, "dim"))
         return Group(*_lines(colours), legend, Text(printable(words(course))))
 
@@ -131,6 +131,11 @@ def _colour(value: float) -> _Colour:
     return red, green, blue
 
 
+def _style(colour: _Colour) -> str:
+    """A colour as rich spells it."""
+    return "rgb({},{},{})".format(*colour)
+
+
 def _lines(colours: list[list[_Colour]]) -> Iterator[Text]:
     """Lines of half blocks: the upper square in the colour of the character, the lower one in that behind it."""
     from rich.style import Style
@@ -140,8 +145,7 @@ def _lines(colours: list[list[_Colour]]) -> Iterator[Text]:
         line = Text()
         below = colours[top + 1] if top + 1 < len(colours) else [None] * len(colours[top])
         for one, other in zip(colours[top], below, strict=True):
-            behind = f"rgb({other[0]},{other[1]},{other[2]})" if other else None
-            line.append("▀", Style(color=f"rgb({one[0]},{one[1]},{one[2]})", bgcolor=behind))
+            line.append("▀", Style(color=_style(one), bgcolor=_style(other) if other else None))
         yield line
 
 
