@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.microstructure.burgers import judge
 from cyclestrain.microstructure.circuits import Circuits, chi_square, circuits, noise_excess
 from cyclestrain.microstructure.lattice_field import LatticeField
@@ -135,7 +135,7 @@ def _candidates(field: LatticeField, smallest: Circuits, rings: list[Circuits]) 
 
 def _together(one: Circuits, two: Circuits) -> Circuits:
     """Mean of circuits of two sizes around each middle, by their information; the first where the second is unknown."""
-    both = np.isfinite(two.planes).all(-1) & (two.side != one.side)
+    both: BoolArray = np.asarray(np.isfinite(two.planes).all(-1) & (two.side != one.side))
     inverse = [np.linalg.inv(each.covariance) for each in (one, two)]
     inverse[1] = np.where(both[..., None, None], inverse[1], 0.0)
     spread = np.linalg.inv(inverse[0] + inverse[1])
