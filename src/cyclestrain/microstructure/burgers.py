@@ -13,7 +13,7 @@ __all__ = ["Verdict", "judge"]
 
 DENSITY = 1e-3
 """Probability before anything is measured that a circuit encloses a dislocation."""
-ELSE = 1e-3
+ELSE = 3e-4
 """The same of anything else that closes no circuit: a partial dislocation, a wall of many, a failed fit."""
 LARGEST = 2
 """Largest component of lattice vectors that are looked at."""

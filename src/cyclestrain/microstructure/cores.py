@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.microstructure.burgers import judge
 from cyclestrain.microstructure.circuits import Circuits, chi_square, circuits, noise_excess
 from cyclestrain.microstructure.lattice_field import LatticeField
@@ -92,7 +92,7 @@ def find_cores(field: LatticeField, unit: float = 1.0) -> tuple[Core, ...]:
     smallest = circuits(field, 1)
     excess = noise_excess(smallest)
     rings = [_widened(circuits(field, side), excess) for side in SIDES if side < min(field.area.shape)]
-    candidates = _candidates(field, smallest, rings[0])
+    candidates = _candidates(field, smallest, rings)
     cores = [_judged(field, rings, one, candidates, unit) for one in candidates]
     told = [core for core in cores if core is not None and core.confidence >= LEAST_CONFIDENCE]
     return tuple(sorted(told, key=lambda core: (-core.confidence, core.sigma)))
@@ -102,8 +102,9 @@ def _widened(found: Circuits, excess: FloatArray) -> Circuits:
     return Circuits(found.side, found.planes, found.covariance * excess[..., None, None])
 
 
-def _candidates(field: LatticeField, smallest: Circuits, ring: Circuits) -> list[_Candidate]:
+def _candidates(field: LatticeField, smallest: Circuits, rings: list[Circuits]) -> list[_Candidate]:
     """Places around which the smallest ring of circuits does not close, the clearest first."""
+    ring = _together(rings[0], rings[min(1, len(rings) - 1)])
     chi2, known = chi_square(ring)
     nothing = np.ones(chi2.shape)
     for area in np.unique(field.area[field.area >= 0]):
@@ -125,12 +126,23 @@ def _candidates(field: LatticeField, smallest: Circuits, ring: Circuits) -> list
             continue
         i, j = np.rint(place - 0.5).astype(int).clip(0, np.array(strength.shape) - 1)
         if known[i, j]:
-            verdict = judge(
-                ring.planes[None, i, j], ring.covariance[None, i, j], _lattice(field, i, j), field.is_scaled
-            )
+            lattice = _lattice(field, i, j)
+            verdict = judge(ring.planes[None, i, j], ring.covariance[None, i, j], lattice, field.is_scaled)
             if verdict.confidence[0] > 0.5:  # circuits that pass close to a core tell a part of it, and are dropped
                 found.append(_Candidate(place, (int(i), int(j))))
     return found
+
+
+def _together(one: Circuits, two: Circuits) -> Circuits:
+    """Mean of circuits of two sizes around each middle, by their information; the first where the second is unknown."""
+    both: BoolArray = np.asarray(np.isfinite(two.planes).all(-1) & (two.side != one.side))
+    inverse = [np.linalg.inv(each.covariance) for each in (one, two)]
+    inverse[1] = np.where(both[..., None, None], inverse[1], 0.0)
+    spread = np.linalg.inv(inverse[0] + inverse[1])
+    sums = [
+        part @ planes[..., None] for part, planes in zip(inverse, (one.planes, np.nan_to_num(two.planes)), strict=True)
+    ]
+    return Circuits(one.side, (spread @ (sums[0] + sums[1]))[..., 0], spread)
 
 
 def _lattice(field: LatticeField, i: int, j: int) -> FloatArray:
@@ -145,8 +157,8 @@ def _place(smallest: Circuits, ring: Circuits, i: int, j: int) -> FloatArray:
     density = np.nan_to_num(smallest.planes[rows, columns] @ along)
     inside = np.maximum(density, 0.0)
     y, x = np.mgrid[rows, columns][:, : density.shape[0], : density.shape[1]] + 0.5
-    peak = inside >= 0.15 * inside.max()
-    weight = np.where(peak, inside, 0.0)
+    noise = np.sqrt(np.einsum("a,...ab,b->...", along, smallest.covariance[rows, columns], along))
+    weight = np.where(inside >= np.maximum(0.15 * inside.max(), np.minimum(2.0 * noise, inside.max())), inside, 0.0)
     return np.array([(weight * y).sum(), (weight * x).sum()]) / max(weight.sum(), 1e-300)
 
 

@@ -24,8 +24,11 @@ NEXT = 16.0
 """Largest distance between neighbours in a wall, positions."""
 STRAIGHT = 1.5
 """Root mean square distance of the cores from their line, positions, up to which they are a wall."""
-AWAY = 0.8
-"""Distance from the wall, in spacings, from which the lattice is turned as a whole; its own field has died away."""
+NEAREST, FURTHEST = 0.5, 1.1
+"""Distances from the wall, in spacings, between which its turn is measured.
+
+Nearer, the field of the single dislocations is seen (4 % of the turn at half a spacing); further, that the wall ends.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Wall:
     spacing, spacing_spread
         Mean distance of neighbours, and its standard deviation, in the unit of the Burgers vectors.
     frank_deg
-        Misorientation across it by Frank's formula.
+        Misorientation across it by Frank's formula, which is that of a long wall.
     measured_deg, measured_sigma_deg
         Rotation of the lattice from one side to the other and its standard deviation, positive from +x to +y across
         the direction that is a quarter turn from that of the wall; NaN where too little lies beside it.
@@ -125,8 +128,8 @@ def _turn(
     place = np.moveaxis(np.indices(field.area.shape), 0, -1) - middle
     t, off = place @ along, place @ across
     area = int(field.area[tuple(np.rint(middle).astype(int).clip(0, np.array(field.area.shape) - 1))])
-    beside = (np.abs(t) <= half) & (field.area == area) & ~field.filled
-    sides = [beside & (side * off > AWAY * spacing) & (side * off < (AWAY + 1.2) * spacing) for side in (-1, 1)]
+    beside = (np.abs(t) <= half / 2) & (field.area == area) & ~field.filled
+    sides = [beside & (side * off > NEAREST * spacing) & (side * off < FURTHEST * spacing) for side in (-1, 1)]
     if min(side.sum() for side in sides) < 8:
         return np.nan, np.nan
     lattice = np.linalg.inv(field.mean(area))
