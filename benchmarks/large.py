@@ -2,6 +2,7 @@
 
     python benchmarks/large.py --kills 3 > docs/benchmark/large.md     # 8.6 GB: a quarter of an hour, 12 GB of disk
     python benchmarks/large.py --chunked >> docs/benchmark/large.md    # compressed files, read-ahead
+    python benchmarks/large.py --costs >> docs/benchmark/large.md      # fixed cost, cost per pattern: 4 GB of disk
 
 The scan is simulated if it is not there, or named with --file. `cyclestrain map` is started as a person types it, in a
 process of its own, with default settings. Peak memory is that of the process and all its children, looked up every
@@ -93,12 +94,15 @@ class Run:
         Exit code, negative where a signal ended it.
     said
         Standard output and error.
+    processor_seconds
+        Processor time of all threads of the process.
     """
 
     seconds: float
     peak_bytes: float
     code: int
     said: str
+    processor_seconds: float
 
 
 def _tree(pid: int) -> Iterator[int]:
@@ -136,7 +140,8 @@ def watched(command: Sequence[str], log: Path, stop_after: float = float("inf"))
         stream.seek(0)
         said = stream.read()
     process.returncode = os.waitstatus_to_exitcode(status)
-    return Run(time.perf_counter() - start, max(peak, 1024 * usage.ru_maxrss), process.returncode, said)
+    seconds, spent = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    return Run(seconds, max(peak, 1024 * usage.ru_maxrss), process.returncode, said, spent)
 
 
 def finished(run: Run) -> Run:
@@ -264,7 +269,7 @@ def timed(name: str, n: int, log: Path, *command: str | Path) -> Run:
 def passes(run: Run) -> float:
     """Seconds of the two stages in which `map` reads the whole scan."""
     times = dict(line.rsplit(": ", 1) for line in run.said.splitlines() if line.endswith(" s") and ": " in line)
-    return sum(float(times[name].removesuffix(" s")) for name in ("fit patterns", "ask the neighbours"))
+    return sum(float(times[name].removesuffix(" s")) for name in ("fit patterns", "refit from neighbours"))
 
 
 def chunked(scan: Path, work: Path, side: int) -> None:
@@ -313,9 +318,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=0, help="kill a second run so many times and compare")
     parser.add_argument("--seed", type=int, default=7, help="of the moments of the kills")
     parser.add_argument("--chunked", action="store_true", help="measure compressed files and read-ahead instead")
+    parser.add_argument("--costs", action="store_true", help="measure the fixed cost and that of a pattern instead")
     parser.add_argument("--side", type=int, default=96, help="positions along each side of the compressed file")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
+    if options.costs:
+        import large_costs
+
+        large_costs.report(options.work)
+        return
     scan = options.file or options.work / "big.h5"
     if not scan.exists():
         subprocess.run(program(*SIMULATE, "-o", scan), check=True)
