@@ -69,7 +69,9 @@ app = App(
 )
 
 # What a person types for the types of api.py.
-_TYPED: dict[str, Any] = dict.fromkeys(("Mask", "PathLike", "PatternSource", "Reference", "Scan", "Progress"), str)
+_TYPED: dict[str, Any] = dict.fromkeys(
+    ("Mask", "PathLike", "PatternSource", "Reference", "Scan", "Progress", "Client"), str
+)
 _TYPED["Known"] = list[str]
 # What the settings say of their fields.
 _HELP = {
@@ -99,7 +101,7 @@ def _flat(function: Callable[..., Any], hints: dict[str, Any]) -> Iterator[tuple
             for option, field in GROUPS[group].model_fields.items():
                 keyword = inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=field.default)
                 yield keyword, group.__annotations__[option]
-        elif name not in ("progress", "reading"):
+        elif name not in ("progress", "reading", "client"):
             yield parameter, hints[name]
 
 

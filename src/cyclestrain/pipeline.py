@@ -23,7 +23,7 @@ from cyclestrain.calibration import (
 from cyclestrain.context import smooth
 from cyclestrain.data import Block, BoolArray, Calibration, Doubt, Fields, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.estimation import BlockFit, first_pass, second_pass, to_fields, with_doubts
+from cyclestrain.estimation import HERE, BlockFit, Runner, first_pass, second_pass, to_fields, with_doubts
 from cyclestrain.io import fingerprint, sample_mask
 from cyclestrain.learning import Knowledge, Material, describe, learn, transfer
 from cyclestrain.orientation import PolarGrid, Templates
@@ -62,7 +62,13 @@ KEPT = (Knowledge, Calibration, Templates, PolarGrid, Dictionary, Entry, Probe, 
 
 
 def map_scan(
-    scan: Scan, settings: MapSettings, progress: Progress, run: RunFolder | None = None, *, model: Model | None = None
+    scan: Scan,
+    settings: MapSettings,
+    progress: Progress,
+    run: RunFolder | None = None,
+    *,
+    model: Model | None = None,
+    runner: Runner = HERE,
 ) -> MapResult:
     """Map strain, rotation, class and uncertainty over every position of a scan.
 
@@ -78,6 +84,8 @@ def map_scan(
         Folder that keeps the state of the run; None to keep none.
     model
         Model that gives dictionary, templates and network; by default they are learned from the scan.
+    runner
+        Where patterns are fitted, in this process by default.
 
     Raises
     ------
@@ -85,7 +93,8 @@ def map_scan(
         If the scan cannot be a 4D-STEM scan of a crystal, the reference does not fit it, or the model does not.
     """
     wanted, within = _wanted(scan, settings), sample_mask(settings.sample, scan.scan_shape)
-    source, knowledge = prepare(scan, settings, progress, run=run, material=model.material if model else None)
+    material = model.material if model else None
+    source, knowledge = prepare(scan, settings, progress, run=run, material=material, hold=runner.holds)
     if wanted.kind == "known":
         _check_known(scan, settings, knowledge, wanted)
     geometry = scan_geometry(source, settings, knowledge.calibration, within)
@@ -94,7 +103,7 @@ def map_scan(
     if settings.until == "network":
         encode, log = _encoder(source, knowledge, settings, progress, run, model)
     with progress.stage("fit patterns", scan.n_positions) as task:
-        fit = first_pass(source, knowledge, task.advance, run, encode)
+        fit = first_pass(source, knowledge, task.advance, run, encode, runner)
     fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
     _check_found(fields, scan)
     mixtures = None
@@ -104,7 +113,7 @@ def map_scan(
         fields = replace(fields, context=with_prior(fields.affine, settings.seed))
     if settings.until == "context":
         with progress.stage("refit from neighbours", scan.n_positions) as task:
-            fit, mixtures = second_pass(source, knowledge, fit, smooth(fields.affine), task.advance)
+            fit, mixtures = second_pass(source, knowledge, fit, smooth(fields.affine), task.advance, runner)
             fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
             context = smooth(fields.affine)
             mixtures = mixtures.only(context.valid)
@@ -156,6 +165,7 @@ def prepare(
     run: RunFolder | None = None,
     material: Material | None = None,
     improve: bool = False,
+    hold: bool = True,
 ) -> tuple[Scan, Knowledge]:
     """Calibrate a scan and learn a dictionary, or transfer one; an interrupted run goes on where it stopped.
 
@@ -167,6 +177,8 @@ def prepare(
         Dictionary and templates of another scan to transfer; by default they are learned from this one.
     improve
         Learn on from the transferred entries, see `cyclestrain.learning.transfer`.
+    hold
+        Whether a small scan is held in memory.
 
     Returns
     -------
@@ -186,7 +198,7 @@ def prepare(
     else:
         with progress.stage("read a sample"):
             scan, pedestal = above_pedestal(scan)
-            scan = held(scan)
+            scan = held(scan) if hold else scan
             sample = draw_sample(scan).only(sample_mask(settings.sample, scan.scan_shape))
         calibration: Calibration | None = run.load("calibration", (Calibration,)) if run else None
         if calibration is None:

@@ -6,11 +6,12 @@ the detector counts, bad pixels, beam centres, disk radius, ring; and how the ax
 
 from cyclestrain.calibration.beam import locate_beam
 from cyclestrain.calibration.calibrate import calibrate
-from cyclestrain.calibration.pedestal import above_pedestal, levelled
+from cyclestrain.calibration.pedestal import Levelled, above_pedestal, levelled
 from cyclestrain.calibration.scan_geometry import ScanGeometry, geometry_from_centres, measure_scan_geometry
 from cyclestrain.calibration.subset import Sample, draw_sample, held
 
 __all__ = [
+    "Levelled",
     "Sample",
     "ScanGeometry",
     "above_pedestal",
