@@ -78,7 +78,6 @@ def map_many(
 
     A scan that cannot be mapped does not stop the others. The same call does only what is missing: a result that was
     made from the same patterns with the same settings and model stays, and a run that was interrupted goes on.
-
     Without `model` each scan learns its own dictionary, as if it had been mapped alone; with one, classes have the same
     numbers in all results.
 

@@ -96,11 +96,9 @@ def map(
         What is measured unless it is given here, see `cyclestrain.MapSettings`; masks in Python also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
-    cluster
+    cluster, client
         Where patterns are fitted: ``local:N`` for N workers on this machine, ``tcp://HOST:PORT`` of a scheduler of
-        dask.distributed, or its file ``NAME.json``; by default in this process. Every worker reads the file itself.
-    client
-        In Python instead of that a client of dask.distributed.
+        dask.distributed, or its file ``NAME.json``; in Python also a client of one. Every worker reads the file.
     force
         Whether an existing output file is replaced.
     reading, **options
@@ -120,7 +118,7 @@ def map(
     OutputError
         If the output cannot be written.
     ClusterError
-        If a worker cannot read the scan or has another version, or the scheduler is gone; what was done is kept.
+        If a worker cannot read the scan, or the scheduler is gone; what was done is kept.
     """
     job = asked(locals())
     _check_name(output)

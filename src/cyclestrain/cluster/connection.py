@@ -103,7 +103,8 @@ def _local(n_workers: int) -> Iterator[Client]:
             n_workers=n_workers,
             threads_per_worker=threads,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # for the scheduler's own pages; without one it takes a port of its choice
+            scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,
             env=own,
         ) as cluster,
