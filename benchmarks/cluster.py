@@ -2,7 +2,7 @@
 
 ``python benchmarks/cluster.py [--scan 32] [--workers 2]`` maps a simulated scan both ways, compares the bits, the time
 of both passes and the processor time, then simulates a large cluster as a queue: a scheduler that needs some time for
-each task, workers that read and fit, and a client that gathers. Every number of the plan is measured here or an argument.
+each task, workers that read and fit, and a client that gathers. Every number of the plan is measured here or given.
 """
 
 from __future__ import annotations
