@@ -96,9 +96,9 @@ def map(
         What is measured unless it is given here, see `cyclestrain.MapSettings`; masks in Python also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
-    cluster, client
+    cluster
         Where patterns are fitted: ``local:N`` for N workers on this machine, ``tcp://HOST:PORT`` of a scheduler of
-        dask.distributed, or its file ``NAME.json``; in Python also a client of one. Every worker reads the file.
+        dask.distributed, or its file ``NAME.json``; in Python its ``client`` instead. Every worker reads the file.
     force
         Whether an existing output file is replaced.
     reading, **options
