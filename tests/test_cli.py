@@ -63,7 +63,7 @@ def test_every_argument_of_a_function_is_an_option_of_its_command(
 ) -> None:
     text = help_of(command, capsys)
     for name, parameter in inspect.signature(getattr(api, command)).parameters.items():
-        if name in ("progress", "reading") or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        if name in ("progress", "reading", "client") or parameter.kind is inspect.Parameter.VAR_KEYWORD:
             continue
         positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and name != "output"
         shown = name.upper() if positional else "--" + {"scan_shape": "scan"}.get(name, name).replace("_", "-")

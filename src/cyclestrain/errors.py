@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CyclestrainError", "InputError", "OutputError", "ReadError", "first_line", "printable"]
+__all__ = ["ClusterError", "CyclestrainError", "InputError", "OutputError", "ReadError", "first_line", "printable"]
 
 
 def printable(text: str) -> str:
@@ -65,3 +65,7 @@ class ReadError(InputError):
 
 class OutputError(CyclestrainError):
     """The result cannot be written to the place that was given."""
+
+
+class ClusterError(CyclestrainError):
+    """The cluster cannot do the work, or is gone; what it has done is kept."""

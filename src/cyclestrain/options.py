@@ -35,7 +35,9 @@ EXPERTS = (
 )  # fmt: skip
 """Options that are measured, or right, unless a person knows better."""
 # What a person types for the types of api.py.
-_TYPED: dict[str, Any] = dict.fromkeys(("Mask", "PathLike", "PatternSource", "Reference", "Scan", "Progress"), str)
+_TYPED: dict[str, Any] = dict.fromkeys(
+    ("Client", "Mask", "PathLike", "PatternSource", "Progress", "Reference", "Scan"), str
+)
 _TYPED["Known"] = list[str]
 # What the settings say of their fields.
 _HELP = {
@@ -86,7 +88,7 @@ def _flat(function: Callable[..., Any], hints: dict[str, Any]) -> Iterator[tuple
             for option, field in GROUPS[group].model_fields.items():
                 keyword = inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=field.default)
                 yield keyword, types[option]
-        elif name not in ("progress", "reading"):
+        elif name not in ("client", "progress", "reading"):
             yield parameter, hints[name]
 
 

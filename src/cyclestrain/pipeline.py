@@ -24,7 +24,16 @@ from cyclestrain.calibration import (
 from cyclestrain.context import smooth
 from cyclestrain.data import AffineField, Block, BoolArray, Calibration, Doubt, Fields, FloatArray, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.estimation import BlockFit, first_pass, scan_intensities, second_pass, to_fields, with_doubts
+from cyclestrain.estimation import (
+    HERE,
+    BlockFit,
+    Runner,
+    first_pass,
+    scan_intensities,
+    second_pass,
+    to_fields,
+    with_doubts,
+)
 from cyclestrain.io import fingerprint, sample_mask
 from cyclestrain.learning import Knowledge, Material, describe, learn, probe_of, transfer
 from cyclestrain.orientation import PolarGrid, Templates
@@ -70,6 +79,7 @@ def map_scan(
     *,
     model: Model | None = None,
     vacuum: Vacuum | None = None,
+    runner: Runner = HERE,
 ) -> MapResult:
     """Map strain, rotation, class and uncertainty over every position of a scan.
 
@@ -87,6 +97,8 @@ def map_scan(
         Model that gives dictionary, templates and network; by default they are learned from the scan.
     vacuum
         The probe as it was recorded in vacuum; by default it is learned from the scan.
+    runner
+        Where patterns are fitted, in this process by default.
 
     Raises
     ------
@@ -95,7 +107,7 @@ def map_scan(
     """
     wanted, within = _wanted(scan, settings), sample_mask(settings.sample, scan.scan_shape)
     material = model.material if model else None
-    source, knowledge = prepare(scan, settings, progress, run=run, material=material, vacuum=vacuum)
+    source, knowledge = prepare(scan, settings, progress, run=run, material=material, vacuum=vacuum, hold=runner.holds)
     wanted.check(_undistorted_bases(scan, settings, knowledge))
     geometry = scan_geometry(source, settings, knowledge.calibration, within)
     progress.note(geometry.text)
@@ -103,7 +115,7 @@ def map_scan(
     if settings.until == "network":
         encode, log = _encoder(source, knowledge, settings, progress, run, model)
     with progress.stage("fit patterns", scan.n_positions) as task:
-        fit = first_pass(source, knowledge, task.advance, run, encode)
+        fit = first_pass(source, knowledge, task.advance, run, encode, runner)
     fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
     _check_found(fields, scan)
     mixtures = None
@@ -113,7 +125,7 @@ def map_scan(
         fields = replace(fields, context=with_prior(fields.affine, settings.seed))
     if settings.until == "context":
         with progress.stage("refit from neighbours", scan.n_positions) as task:
-            fit, mixtures = second_pass(source, knowledge, fit, smooth(fields.affine), task.advance)
+            fit, mixtures = second_pass(source, knowledge, fit, smooth(fields.affine), task.advance, runner)
             fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
             context = smooth(fields.affine)
             mixtures = mixtures.only(context.valid)
@@ -178,6 +190,7 @@ def prepare(
     material: Material | None = None,
     improve: bool = False,
     vacuum: Vacuum | None = None,
+    hold: bool = True,
 ) -> tuple[Scan, Knowledge]:
     """Calibrate a scan and learn a dictionary, or transfer one; an interrupted run goes on where it stopped.
 
@@ -189,6 +202,8 @@ def prepare(
         Dictionary and templates of another scan to transfer; by default they are learned from this one.
     improve
         Learn on from the transferred entries, see `cyclestrain.learning.transfer`.
+    hold
+        Whether a small scan is held in memory.
 
     Returns
     -------
@@ -208,7 +223,7 @@ def prepare(
     else:
         with progress.stage("read a sample"):
             scan, pedestal = above_pedestal(scan)
-            scan = held(scan)
+            scan = held(scan) if hold else scan
             sample = draw_sample(scan).only(sample_mask(settings.sample, scan.scan_shape))
         calibration: Calibration | None = run.load("calibration", (Calibration,)) if run else None
         if calibration is None:

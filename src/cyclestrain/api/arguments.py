@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cyclestrain.data import PatternSource, Scan
     from cyclestrain.network import Model
     from cyclestrain.progress import Progress
-    from cyclestrain.storage import RunFolder
+    from cyclestrain.storage import Rehash, RunFolder
 
 __all__ = [
     "MODEL_SUFFIX",
@@ -100,6 +100,7 @@ def run_state(
     *,
     vacuum: Vacuum | None = None,
     resume: bool = False,
+    hashes: Rehash | None = None,
 ) -> Iterator[RunFolder | None]:
     """State of a run on disk, with which the same command goes on; None where nothing is written.
 
@@ -113,6 +114,8 @@ def run_state(
         Receiver of notes on a state that cannot be used.
     resume
         Insist on there being a state to go on with.
+    hashes
+        Reads patterns behind a state again elsewhere, see `cyclestrain.storage.run_folder`.
 
     Raises
     ------
@@ -138,7 +141,7 @@ def run_state(
         probe=vacuum.fingerprint if vacuum else "",
         version=__version__,
     )
-    with run_folder(Path(output), key, scan, resume=resume, note=progress.note) as folder:
+    with run_folder(Path(output), key, scan, resume=resume, note=progress.note, hashes=hashes) as folder:
         yield folder
 
 

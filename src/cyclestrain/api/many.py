@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclestrain.api.arguments import PathLike, files_named, open_large, stored_run
+from cyclestrain.api.clusters import connection
 from cyclestrain.api.failures import in_words
 from cyclestrain.api.mapping import Job, asked, carry_out, map
 from cyclestrain.api.scans import find_scans, result_names
@@ -21,6 +22,7 @@ from cyclestrain.progress import Progress, shown
 
 if TYPE_CHECKING:
     import xarray as xr
+    from distributed import Client
 
     from cyclestrain.data import Scan
     from cyclestrain.result import Summary
@@ -67,6 +69,8 @@ def map_many(
     *,
     force: bool = False,
     memory: float | None = None,
+    cluster: str | None = None,
+    client: Client | None = None,
     progress: Progress | bool | None = None,
     **options: Any,
 ) -> Batch:
@@ -74,7 +78,6 @@ def map_many(
 
     A scan that cannot be mapped does not stop the others. The same call does only what is missing: a result that was
     made from the same patterns with the same settings and model stays, and a run that was interrupted goes on.
-
     Without `model` each scan learns its own dictionary, as if it had been mapped alone; with one, classes have the same
     numbers in all results.
 
@@ -89,6 +92,8 @@ def map_many(
         Whether results that exist are made anew.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
+    cluster, client
+        Where patterns are fitted, see `map`; the cluster is started once for all scans.
     progress
         Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
     **options
@@ -128,13 +133,15 @@ def map_many(
     took = {row["result"]: float(row["seconds"] or math.nan) for row in read_table(folder / TABLE)}
     summaries: list[Summary] = []
     clock = _Clock(len(files))
-    for file, name in zip(files, names, strict=True):
-        telling.note(f"scan {len(summaries) + 1} of {len(files)}: {file}{clock.left}")
-        with _told(len(summaries), len(files)):
-            row = _tried(replace(job, scan=file), folder / name, memory, force, telling)
-        seconds = clock.stopped(row.state != "skipped")
-        summaries.append(replace(row, seconds=took.get(name, math.nan) if row.state == "skipped" else seconds))
-        add_to_table(folder / TABLE, summaries)
+    with connection(cluster, client) as workers:
+        for file, name in zip(files, names, strict=True):
+            telling.note(f"scan {len(summaries) + 1} of {len(files)}: {file}{clock.left}")
+            one = _One(replace(job, scan=file), folder / name, memory, force, workers)
+            with _told(len(summaries), len(files)):
+                row = one.tried(telling)
+            seconds = clock.stopped(row.state != "skipped")
+            summaries.append(replace(row, seconds=took.get(name, math.nan) if row.state == "skipped" else seconds))
+            add_to_table(folder / TABLE, summaries)
     return Batch(folder, tuple(summaries))
 
 
@@ -193,33 +200,42 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(f"the folder {folder} cannot be made ({reason}); choose another one") from error
 
 
-def _tried(job: Job, output: Path, memory: float | None, force: bool, progress: Progress) -> Summary:
-    """Map a scan, or say why it cannot be."""
-    from cyclestrain.result import Summary
+@dataclass(frozen=True)
+class _One:
+    """One scan of many, and where its result goes."""
 
-    try:
-        return _mapped(job, output, memory, force, progress)
-    except Exception as error:  # whatever it is: the others do not wait for it
-        progress.note(f"{job.scan} failed")
-        return Summary(str(job.scan), message=in_words(error))
+    job: Job
+    output: Path
+    memory: float | None
+    force: bool
+    client: Client | None
 
+    def tried(self, progress: Progress) -> Summary:
+        """Map it, or say why it cannot be."""
+        from cyclestrain.result import Summary
 
-def _mapped(job: Job, output: Path, memory: float | None, force: bool, progress: Progress) -> Summary:
-    """Map a scan unless its result is there."""
-    from cyclestrain.result import Summary, load_result, summarise
+        try:
+            return self._mapped(progress)
+        except Exception as error:  # whatever it is: the others do not wait for it
+            progress.note(f"{self.job.scan} failed")
+            return Summary(str(self.job.scan), message=in_words(error))
 
-    file = os.fspath(job.scan)  # type: ignore[arg-type]
-    if os.path.lexists(output) and not force:
-        scan = open_large(job.scan, job.reading, memory=memory, output=None, force=False)
-        there = load_result(output)
-        apart = _difference(output, there, scan, job)
-        if apart:
-            raise OutputError(f"{output} is there already and was made {apart}; --force makes it anew")
-        progress.note(f"{output} is there already")
-        return Summary(file, output.name, "skipped", **summarise(there), message="its result was there already")
-    scan = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
-    maps = carry_out(scan, job, output, force, progress)
-    return Summary(file, output.name, "mapped", **summarise(maps))
+    def _mapped(self, progress: Progress) -> Summary:
+        """Map it unless its result is there."""
+        from cyclestrain.result import Summary, load_result, summarise
+
+        job, output, file = self.job, self.output, str(self.job.scan)
+        if os.path.lexists(output) and not self.force:
+            scan = open_large(job.scan, job.reading, memory=self.memory, output=None, force=False)
+            there = load_result(output)
+            apart = _difference(output, there, scan, job)
+            if apart:
+                raise OutputError(f"{output} is there already and was made {apart}; --force makes it anew")
+            progress.note(f"{output} is there already")
+            return Summary(file, output.name, "skipped", **summarise(there), message="its result was there already")
+        scan = open_large(job.scan, job.reading, memory=self.memory, output=output, force=self.force)
+        maps = carry_out(scan, job, output, self.force, progress, self.client)
+        return Summary(file, output.name, "mapped", **summarise(maps))
 
 
 def _difference(result: Path, maps: xr.Dataset, scan: Scan, job: Job) -> str:

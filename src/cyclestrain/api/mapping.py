@@ -22,6 +22,7 @@ from cyclestrain.api.arguments import (
     run_state,
     stored_run,
 )
+from cyclestrain.api.clusters import cluster_for, connection
 from cyclestrain.api.words import Known, Mask, Reference, known_words, mask_words, probe_words, reference_words
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.progress import Progress, shown
@@ -29,6 +30,7 @@ from cyclestrain.settings import MapSettings, ReadOptions, ReadSettings, reading
 
 if TYPE_CHECKING:
     import xarray as xr
+    from distributed import Client
 
     from cyclestrain.data import PatternSource, Scan
 
@@ -62,6 +64,8 @@ def map(
     memory: float | None = None,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    cluster: str | None = None,
+    client: Client | None = None,
     force: bool = False,
     reading: ReadSettings | None = None,
     progress: Progress | bool | None = None,
@@ -93,6 +97,9 @@ def map(
         default the probe is learned.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
+    cluster
+        Where patterns are fitted: ``local:N`` for N workers on this machine, ``tcp://HOST:PORT`` of a scheduler of
+        dask.distributed, or its file ``NAME.json``; in Python its ``client`` instead. Every worker reads the file.
     force
         Whether an existing output file is replaced.
     reading, **options
@@ -111,11 +118,14 @@ def map(
         If the scan cannot be read or mapped as asked.
     OutputError
         If the output cannot be written.
+    ClusterError
+        If a worker cannot read the scan, or the scheduler is gone; what was done is kept.
     """
     job = asked(locals())
     check_result_name(output)
     opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
-    return carry_out(opened, job, output, force, shown(progress))
+    with connection(cluster, client) as workers:
+        return carry_out(opened, job, output, force, shown(progress), workers)
 
 
 def asked(arguments: Mapping[str, Any]) -> Job:
@@ -190,7 +200,9 @@ def _job(
     return Job(scan, settings, reading, known_model(settings.model, settings, config), config, before)
 
 
-def carry_out(scan: Scan, job: Job, output: PathLike | None, force: bool, progress: Progress) -> xr.Dataset:
+def carry_out(
+    scan: Scan, job: Job, output: PathLike | None, force: bool, progress: Progress, client: Client | None = None
+) -> xr.Dataset:
     """Map an opened scan and write the result.
 
     Parameters
@@ -203,21 +215,26 @@ def carry_out(scan: Scan, job: Job, output: PathLike | None, force: bool, progre
         File to write, None for none, and whether an existing one is replaced.
     progress
         Receiver of stages and notes.
+    client
+        Connection to a cluster whose workers fit the patterns; None for this process.
     """
     import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
+    from cyclestrain.estimation import HERE
     from cyclestrain.io import contents_of, file_state, fingerprint
     from cyclestrain.pipeline import map_scan
     from cyclestrain.result import save_result
 
     known, before = job.model, job.before
+    cluster = cluster_for(client, scan, job.scan, job.reading, job.settings, progress) if client else None
     state, files = file_state(scan.path), files_named(job.settings)  # as they are when the run begins
     if before and before.fingerprint and fingerprint(scan) != before.fingerprint:
         progress.note(_another(scan, job))
     if before and known and before.model_fingerprint not in ("", known.fingerprint):
         progress.note(f"{known.path} is not the model that {job.config} was made with: its content differs")
-    vacuum = known_probe(job.settings, job.reading, scan, job.config)
-    with run_state(scan, job.settings, output, known, progress, vacuum=vacuum) as folder:
-        result = map_scan(scan, job.settings, progress, folder, model=known.model if known else None, vacuum=vacuum)
+    vacuum, hashes = known_probe(job.settings, job.reading, scan, job.config), cluster.hashes if cluster else None
+    with run_state(scan, job.settings, output, known, progress, vacuum=vacuum, hashes=hashes) as folder:
+        model = known.model if known else None
+        result = map_scan(scan, job.settings, progress, folder, model=model, vacuum=vacuum, runner=cluster or HERE)
         contents = contents_of(scan).digest
         result.maps.attrs |= {"reading": job.reading.model_dump_json(), "input_contents": contents}
         result.maps.attrs |= {"input_state": state, "settings_files": files}

@@ -6,12 +6,13 @@ the detector counts, bad pixels, beam centres, disk radius, ring; and how the ax
 
 from cyclestrain.calibration.beam import largest_radius, locate_beam
 from cyclestrain.calibration.calibrate import calibrate
-from cyclestrain.calibration.pedestal import above_pedestal, levelled
+from cyclestrain.calibration.pedestal import Levelled, above_pedestal, levelled
 from cyclestrain.calibration.scan_geometry import ScanGeometry, geometry_from_centres, measure_scan_geometry
 from cyclestrain.calibration.subset import Sample, draw_sample, held
 from cyclestrain.calibration.vacuum import Vacuum, extent_of_beam, measure_vacuum
 
 __all__ = [
+    "Levelled",
     "Sample",
     "ScanGeometry",
     "Vacuum",

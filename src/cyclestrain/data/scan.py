@@ -190,10 +190,14 @@ class Scan:
         """
         if max_bytes is None:
             max_bytes = min(128 * 2**20, self.memory_bytes // 16)
-        spans = [span for span in self._spans(max_bytes) if done is None or not done[slice(*span)].all()]
+        spans = self.spans(max_bytes, done)
         if isinstance(self.source, np.ndarray):
-            return (self._read(*span) for span in spans)
-        return _ahead(self._read, spans)
+            return (self.block(*span) for span in spans)
+        return _ahead(self.block, spans)
+
+    def spans(self, max_bytes: int, done: BoolArray | None = None) -> list[tuple[int, int]]:
+        """First and last flat position (excluded) of the blocks that are not all done, see `blocks`."""
+        return [span for span in self._spans(max_bytes) if done is None or not done[slice(*span)].all()]
 
     def _spans(self, max_bytes: int) -> list[tuple[int, int]]:
         """First and last flat position (excluded) of the blocks."""
@@ -205,7 +209,14 @@ class Scan:
         rows = range(0, self.n_positions, n_columns)
         return [(row + first, row + stop) for row in rows for first, stop in parts]
 
-    def _read(self, first: int, stop: int) -> Block:
+    def block(self, first: int, stop: int) -> Block:
+        """Read a block.
+
+        Parameters
+        ----------
+        first, stop
+            One of the `spans`.
+        """
         n_columns = self.scan_shape[1]
         row, column = divmod(first, n_columns)
         whole = column == 0 and stop % n_columns == 0

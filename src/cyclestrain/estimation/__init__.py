@@ -9,11 +9,17 @@ from cyclestrain.estimation.crystals import to_fields
 from cyclestrain.estimation.doubts import unexplained, with_doubts
 from cyclestrain.estimation.first_pass import first_look, first_pass, fit_alone, fit_sums
 from cyclestrain.estimation.intensities import scan_intensities
+from cyclestrain.estimation.running import HERE, Here, Part, Runner, Work
 from cyclestrain.estimation.second_pass import Starts, explain_boundaries, find_starts, fit_again, second_pass
 
 __all__ = [
+    "HERE",
     "BlockFit",
+    "Here",
+    "Part",
+    "Runner",
     "Starts",
+    "Work",
     "chunks",
     "explain_boundaries",
     "find_starts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from cyclestrain.estimation.block import (
     fit_from_start,
     is_faint,
 )
+from cyclestrain.estimation.running import HERE, Runner
 from cyclestrain.io import check_patterns
 from cyclestrain.learning import Knowledge
 from cyclestrain.orientation import Look, align, class_confidence, look
@@ -39,6 +41,7 @@ def first_pass(
     advance: Callable[[int], object],
     run: RunFolder | None = None,
     fit_block: Callable[[Block, Knowledge], BlockFit] | None = None,
+    runner: Runner = HERE,
 ) -> BlockFit:
     """Fit every position of a scan, reading it once.
 
@@ -54,6 +57,8 @@ def first_pass(
         Run folder that keeps every finished block and returns those of an interrupted run.
     fit_block
         Replaces the fit of a block, for example by the answer of a trained network.
+    runner
+        Where blocks are fitted.
 
     Raises
     ------
@@ -64,14 +69,24 @@ def first_pass(
     done = run.restore(restored.arrays) if run else np.zeros(scan.n_positions, bool)
     parts = [restored.only(done)]
     advance(int(done.sum()))
-    for block in scan.blocks(done=done):
-        check_patterns(block.patterns, int(block.positions[0]))
-        fit = fit_block(block, knowledge) if fit_block else _fit_with_neighbours(scan, block, knowledge)
-        advance(len(block.positions))
+    for fit in runner.run(_first_fit, scan, (knowledge, fit_block), _nothing, done):
+        advance(len(fit.positions))
         if run:
             run.save_block(int(fit.positions[0]), fit.arrays)
         parts.append(fit)
     return BlockFit.gathered(parts, scan.n_positions)
+
+
+def _nothing(positions: IntArray) -> None:
+    """The first fit of a block needs nothing of its own."""
+
+
+def _first_fit(scan: Scan, block: Block, shared: tuple[Any, ...], _: None) -> BlockFit:
+    """Fit a block of patterns of which nothing is known, see `cyclestrain.estimation.running.Work`."""
+    knowledge, fit_block = shared
+    check_patterns(block.patterns, int(block.positions[0]))
+    fit: BlockFit = fit_block(block, knowledge) if fit_block else _fit_with_neighbours(scan, block, knowledge)
+    return fit
 
 
 def _fit_with_neighbours(scan: Scan, block: Block, knowledge: Knowledge) -> BlockFit:

@@ -34,6 +34,7 @@ from cyclestrain.estimation.block import (
     is_faint,
 )
 from cyclestrain.estimation.crystals import ENCLOSING
+from cyclestrain.estimation.running import HERE, Runner
 from cyclestrain.learning import Knowledge
 from cyclestrain.pattern import Palette, Start, decompose
 
@@ -53,6 +54,7 @@ def second_pass(
     first: BlockFit,
     context: AffineField,
     advance: Callable[[int], object],
+    runner: Runner = HERE,
 ) -> tuple[BlockFit, Mixtures]:
     """Refit the patterns of a scan, and explain those near a change of crystal as mixtures.
 
@@ -66,6 +68,8 @@ def second_pass(
         Smoothed affine of every position.
     advance
         Called with the number of positions done.
+    runner
+        Where blocks are fitted.
 
     Returns
     -------
@@ -77,13 +81,16 @@ def second_pass(
     gain, significance, misfit = (part.reshape(shape) for part in (first.gain, first.significance, first.misfit))
     sides = find_sides(context, gain, significance, misfit, lattices)
     starts = find_starts(first, context, knowledge)
-    fits, mixtures = [], []
-    for block in scan.blocks():
-        fit = fit_again(block, first.only(block.positions), starts.only(block.positions), knowledge)
-        here = sides.within(int(block.positions[0]), int(block.positions[-1]))
-        mixtures.append(explain_boundaries(block, fit, here, palette, knowledge))
-        fits.append(fit)
-        advance(len(block.positions))
+    shared, fits, mixtures = (knowledge, palette), [], []
+
+    def part(positions: IntArray) -> tuple[BlockFit, Starts, Sides]:
+        here = sides.within(int(positions[0]), int(positions[-1]))
+        return first.only(positions), starts.only(positions), here
+
+    for fitted, explained in runner.run(_second_fit, scan, shared, part):
+        advance(len(fitted.positions))
+        fits.append(fitted)
+        mixtures.append(explained)
     fit, told = BlockFit.gathered(fits, scan.n_positions), Mixtures.joined(mixtures)
     seen = np.zeros(shape, bool)
     for _ in range(LOOKS):
@@ -92,18 +99,36 @@ def second_pass(
         if not (again & ~seen).any():
             break
         seen |= again
-        told = told.updated(_explain_again(scan, fit, sides.only(again), palette, knowledge))
+        told = told.updated(_explain_again(scan, fit, sides.only(again), shared, runner))
     return fit, told
 
 
-def _explain_again(scan: Scan, fit: BlockFit, sides: Sides, palette: Palette, knowledge: Knowledge) -> Mixtures:
+def _second_fit(
+    scan: Scan, block: Block, shared: tuple[Knowledge, Palette], part: tuple[BlockFit, Starts, Sides]
+) -> tuple[BlockFit, Mixtures]:
+    """Refit a block and explain it, see `cyclestrain.estimation.running.Work`."""
+    (knowledge, palette), (first, starts, sides) = shared, part
+    fit = fit_again(block, first, starts, knowledge)
+    return fit, explain_boundaries(block, fit, sides, palette, knowledge)
+
+
+def _explain_again(
+    scan: Scan, fit: BlockFit, sides: Sides, shared: tuple[Knowledge, Palette], runner: Runner
+) -> Mixtures:
     """What the positions of some sides hold; see `explain_boundaries`."""
-    found, done = [], np.ones(scan.n_positions, bool)
+
+    def part(positions: IntArray) -> tuple[BlockFit, Sides]:
+        return fit.only(positions), sides.within(int(positions[0]), int(positions[-1]))
+
+    done = np.ones(scan.n_positions, bool)
     done[sides.position] = False
-    for block in scan.blocks(done=done):
-        here = sides.within(int(block.positions[0]), int(block.positions[-1]))
-        found.append(explain_boundaries(block, fit.only(block.positions), here, palette, knowledge))
-    return Mixtures.joined(found)
+    return Mixtures.joined(list(runner.run(_explained, scan, shared, part, done)))
+
+
+def _explained(scan: Scan, block: Block, shared: tuple[Knowledge, Palette], part: tuple[BlockFit, Sides]) -> Mixtures:
+    """Explain a block again, see `cyclestrain.estimation.running.Work`."""
+    (knowledge, palette), (fit, sides) = shared, part
+    return explain_boundaries(block, fit, sides, palette, knowledge)
 
 
 @dataclass(frozen=True)

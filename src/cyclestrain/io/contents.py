@@ -63,7 +63,23 @@ class Contents:
         InputError
             If one of them was read before and was another one.
         """
-        now = _hashes(patterns)
+        self.note(positions, _hashes(patterns))
+
+    def note(self, positions: IntArray, now: Hashes) -> None:
+        """Keep hashes of patterns, wherever these were read.
+
+        Parameters
+        ----------
+        positions
+            Flat scan positions, shape ``(n,)``.
+        now
+            Their hashes, shape ``(n,)``.
+
+        Raises
+        ------
+        InputError
+            If one was read before and was another one.
+        """
         before = self.seen[positions]
         changed = (before != 0) & (before != now)
         if changed.any():

@@ -2,6 +2,6 @@
 
 from cyclestrain.storage.containers import decode, encode
 from cyclestrain.storage.private_folder import PrivateFolder
-from cyclestrain.storage.run_folder import RunFolder, run_folder, run_key
+from cyclestrain.storage.run_folder import Rehash, RunFolder, run_folder, run_key
 
-__all__ = ["PrivateFolder", "RunFolder", "decode", "encode", "run_folder", "run_key"]
+__all__ = ["PrivateFolder", "Rehash", "RunFolder", "decode", "encode", "run_folder", "run_key"]

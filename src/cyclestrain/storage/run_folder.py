@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,12 @@ from cyclestrain.io import Contents, contents_of
 from cyclestrain.storage.containers import decode, encode
 from cyclestrain.storage.private_folder import DamagedError, PrivateFolder, locked_folder
 
-__all__ = ["RunFolder", "run_folder", "run_key"]
+__all__ = ["Rehash", "RunFolder", "run_folder", "run_key"]
 
 KEY, TREE, CONTENTS = "key", "tree", "contents"
 """File with the key, and arrays that hold the tree of containers and the hashes of the patterns."""
+Rehash: TypeAlias = Callable[[Scan, BoolArray], NDArray[np.uint64]]
+"""Reads a scan again, except for blocks all of whose positions are masked, and gives the hashes, 0 where not read."""
 _BLOCK = re.compile(r"block([0-9]+)\.npz")
 
 
@@ -169,13 +171,15 @@ class RunFolder:
             said = ["the calibration"]
         return " and ".join([*said, *([f"{blocks} finished blocks of patterns"] if blocks else [])])
 
-    def outdated(self, scan: Scan) -> bool:
+    def outdated(self, scan: Scan, hashes: Rehash | None = None) -> bool:
         """Whether a pattern behind the state is no longer what it was: all of them are read again.
 
         Parameters
         ----------
         scan
             The scan as it is now.
+        hashes
+            Reads them elsewhere; by default they are read here.
         """
         behind = np.zeros(scan.n_positions, np.uint64)
         for name in self.folder.names():
@@ -189,7 +193,8 @@ class RunFolder:
             if ((here != 0) & (part != 0) & (here != part)).any():
                 return True
             here[part != 0] = part[part != 0]
-        return bool((_hashes_now(scan, behind == 0)[behind != 0] != behind[behind != 0]).any())
+        now = (hashes or _hashes_now)(scan, behind == 0)
+        return bool((now[behind != 0] != behind[behind != 0]).any())
 
     def _blocks(self) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         for name in self.folder.names():
@@ -241,6 +246,7 @@ def run_folder(
     *,
     resume: bool = False,
     note: Callable[[str], object] = _silent,
+    hashes: Rehash | None = None,
 ) -> Iterator[RunFolder]:
     """Open the run folder of an output, which is resumed if it belongs to the key and emptied otherwise.
 
@@ -259,6 +265,8 @@ def run_folder(
         Whether the folder must belong to the key and hold something.
     note
         Called with a sentence where the state, or a part of it, cannot be used.
+    hashes
+        Reads the patterns behind a state again and hashes them; by default they are read here.
 
     Raises
     ------
@@ -280,17 +288,17 @@ def run_folder(
             if resume and not (_holds(folder, key) and run.kept):
                 raise nothing
             with _kept_or_cleared(run):
-                _claim(run, scan)
+                _claim(run, scan, hashes)
                 yield run
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"the state of the run cannot be kept in {path} ({reason}); check the drive") from error
 
 
-def _claim(run: RunFolder, scan: Scan | None) -> None:
+def _claim(run: RunFolder, scan: Scan | None, hashes: Rehash | None) -> None:
     """Empty the folder unless what it holds is of this run, and of the scan as it is now."""
     mine = _holds(run.folder, run.key)
-    if mine and scan is not None and run.outdated(scan):
+    if mine and scan is not None and run.outdated(scan, hashes):
         run.note("the scan has changed since the run was interrupted; it is mapped anew")
         mine = False
     for name in run.folder.names():
