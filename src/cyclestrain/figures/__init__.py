@@ -11,6 +11,7 @@ from cyclestrain.figures.figures import (
     training_figure,
     write_figures,
 )
+from cyclestrain.figures.network_view import network_figure
 from cyclestrain.figures.uncertainty_maps import uncertainty_figure
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "accuracy_figure",
     "dictionary_figure",
     "examples_figure",
+    "network_figure",
     "result_figures",
     "save_figure",
     "save_figures",
