@@ -66,11 +66,8 @@ def fit(
         xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, ``.safetensors``; by default nothing is written.
-    init_from, epochs
-        Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
-    trials, study
-        Number of trainings with other settings that are tried, and the file that keeps them, see
-        `cyclestrain.FitSettings` and docs/how-to/tuning.md; needs the extra ``tune``.
+    init_from, epochs, trials, study
+        Model to start from, largest number of epochs, and search for settings, see `cyclestrain.FitSettings`.
     resume
         Insist on going on with an interrupted fit.
     centre, ring, mask, sample, classes, seed, device
@@ -92,8 +89,7 @@ def fit(
     Raises
     ------
     InputError
-        If the scan cannot be read, or shows no crystal; with `resume`, if there is nothing to go on with; if the study
-        is of another scan, version or setting.
+        If the scan cannot be read or shows no crystal, the study is of another one, or nothing is there to `resume`.
     OutputError
         If the output cannot be written.
     """
@@ -112,15 +108,20 @@ def fit(
 
     telling = shown(progress)
     with run_state(opened, settings, output, start, telling, resume=resume) as folder:
-        model = fit_model(
-            opened, settings, telling, run=folder, init_from=start.model if start else None, search=search
-        )
-        model.about["reading"] = how.model_dump_json()
-        if start:
-            model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
+        init = start.model if start else None
+        model = fit_model(opened, settings, telling, run=folder, init_from=init, search=search)
+        model.about.update(_about(how, start))
         if output is not None:
             save_model(model, output, force)
     return model
+
+
+def _about(how: ReadSettings, start: KnownModel | None) -> dict[str, str]:
+    """How the scan was read, and the model from which the fit started."""
+    about = {"reading": how.model_dump_json()}
+    if start:
+        about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
+    return about
 
 
 def _search(settings: FitSettings, scan: Scan, start: KnownModel | None) -> Search | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
@@ -75,7 +75,7 @@ def _draw_box(page: Page, box: Box, title: str, rows: Sequence[tuple[str, str]],
 def _way(page: Page, points: Sequence[tuple[float, float]], *, colour: str = INK) -> None:
     """Draw an arrow through points ``(left, top)`` in millimetres."""
     path = Path([(x / page.width, 1 - y / page.height) for x, y in points])
-    style = {"arrowstyle": "-|>", "mutation_scale": 6, "color": colour, "lw": 0.8, "joinstyle": "miter"}
+    style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 6, "color": colour, "lw": 0.8, "joinstyle": "miter"}
     page.figure.add_artist(FancyArrowPatch(path=path, transform=page.figure.transFigure, **style))
 
 
