@@ -39,7 +39,7 @@ network_figure(anatomy(network))
 
 seen = follow(network, course.patterns[0], course.good, course.theta[0], course.centre[0])
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.8), layout="constrained", width_ratios=(2, 1, 1, 1))
-axes[0].imshow(np.sqrt(course.patterns[0]), cmap="gray")
+axes[0].imshow(course.patterns[0], cmap="gray", vmax=np.quantile(course.patterns[0], 0.99))
 axes[0].plot(*seen.expected[0].T[::-1], "o", mfc="none", color="tab:orange", label="expected")
 axes[0].plot(*seen.expected[-1].T[::-1], "x", color="tab:cyan", label="found")
 axes[0].legend(fontsize=6)

@@ -116,7 +116,6 @@ def fit_model(
     scan: Scan,
     settings: FitSettings,
     progress: Progress,
-    *,
     run: RunFolder | None = None,
     init_from: Model | None = None,
     search: Search | None = None,

@@ -55,9 +55,8 @@ def fit(
 ) -> Model:
     """Learn a material from a scan: its dictionary, and a network that finds class and strain of any pattern of it.
 
-    Other scans of the material are mapped with the model, `map` with ``model=``, at other doses and backgrounds as
-    well. A fit that was interrupted goes on with the last finished epoch when it is started again, with the same
-    outcome, bit by bit where the number of threads is the same.
+    Other scans of the material are mapped with the model, `map` with ``model=``, at other doses as well. A fit that was
+    interrupted goes on when it is started again, with the same outcome, bit by bit where the number of threads is.
 
     Parameters
     ----------
@@ -79,7 +78,7 @@ def fit(
     reading, **options
         How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
-        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
+        Where to report to; True and False turn a bar on and off.
 
     Returns
     -------
@@ -97,10 +96,8 @@ def fit(
     arguments = {**locals(), **named, **mask_words(mask=mask, sample=sample)}
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
-    check_network()
-    check_device(settings.device)
+    _check(settings, output)
     start = known_model(settings.init_from, settings)
-    _check_name(output)
     opened = open_large(scan, how, memory=memory, output=output, force=force)
     search = _search(settings, opened, start)
     from cyclestrain.network import save_model
@@ -108,12 +105,18 @@ def fit(
 
     telling = shown(progress)
     with run_state(opened, settings, output, start, telling, resume=resume) as folder:
-        init = start.model if start else None
-        model = fit_model(opened, settings, telling, run=folder, init_from=init, search=search)
+        model = fit_model(opened, settings, telling, folder, start and start.model, search)
         model.about.update(_about(how, start))
         if output is not None:
             save_model(model, output, force)
     return model
+
+
+def _check(settings: FitSettings, output: PathLike | None) -> None:
+    """Refuse what cannot end well, before any work."""
+    check_network()
+    check_device(settings.device)
+    _check_name(output)
 
 
 def _about(how: ReadSettings, start: KnownModel | None) -> dict[str, str]:
