@@ -105,7 +105,7 @@ def fit(
 
     telling = shown(progress)
     with run_state(opened, settings, output, start, telling, resume=resume) as folder:
-        model = fit_model(opened, settings, telling, folder, start and start.model, search)
+        model = fit_model(opened, settings, telling, folder, start.model if start else None, search)
         model.about.update(_about(how, start))
         if output is not None:
             save_model(model, output, force)
