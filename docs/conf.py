@@ -19,6 +19,7 @@ TUTORIALS = (
     "phases_and_vacuum",
     "many_scans",
     "thick_crystals",
+    "inside_the_network",
     "py4dstem",
     "hyperspy",
 )

@@ -146,7 +146,6 @@ def fit_model(
     scan: Scan,
     settings: FitSettings,
     progress: Progress,
-    *,
     run: RunFolder | None = None,
     init_from: Model | None = None,
     vacuum: Vacuum | None = None,

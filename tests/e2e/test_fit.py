@@ -111,7 +111,7 @@ def test_show_draws_the_training_of_models_and_results(home: Path, tmp_path: Pat
     assert cli.main(["show", model, "-o", str(tmp_path / "curves.png")]) == 0
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert cli.main(["show", model, "-o", str(tmp_path / "all"), "--formats", "svg"]) == 0
-    assert {file.name for file in (tmp_path / "all").iterdir()} == {"training.svg", "dictionary.svg"}
+    assert {file.name for file in (tmp_path / "all").iterdir()} == {"training.svg", "dictionary.svg", "network.svg"}
 
 
 def test_export_writes_a_file_for_each_look(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,9 +57,8 @@ def fit(
 ) -> Model:
     """Learn a material from a scan: its dictionary, and a network that finds class and strain of any pattern of it.
 
-    Other scans of the material are mapped with the model, `map` with ``model=``, at other doses and backgrounds as
-    well. A fit that was interrupted goes on with the last finished epoch when it is started again, with the same
-    outcome, bit by bit where the number of threads is the same.
+    Other scans of the material are mapped with the model, `map` with ``model=``, at other doses as well. A fit that was
+    interrupted goes on when it is started again, with the same outcome, bit by bit where the number of threads is.
 
     Parameters
     ----------
@@ -68,11 +67,8 @@ def fit(
         xarray), a HyperSpy signal, a py4DSTEM data cube, a LiberTEM data set, or what `cyclestrain.read` opened.
     output
         File to write, ``.safetensors``; by default nothing is written.
-    init_from, epochs
-        Model of another scan to start from, and the largest number of training epochs, see `cyclestrain.FitSettings`.
-    trials, study
-        Number of trainings with other settings that are tried, and the file that keeps them, see
-        `cyclestrain.FitSettings` and docs/how-to/tuning.md; needs the extra ``tune``.
+    init_from, epochs, trials, study
+        Model to start from, largest number of epochs, and search for settings, see `cyclestrain.FitSettings`.
     resume
         Insist on going on with an interrupted fit.
     centre, ring, mask, sample, classes, seed, device
@@ -86,7 +82,7 @@ def fit(
     reading, **options
         How the file is read: all at once, or one by one, see `cyclestrain.read`.
     progress
-        Where to report to; True and False turn a bar on and off, which an interactive session shows by default.
+        Where to report to; True and False turn a bar on and off.
 
     Returns
     -------
@@ -96,8 +92,7 @@ def fit(
     Raises
     ------
     InputError
-        If the scan cannot be read, or shows no crystal; with `resume`, if there is nothing to go on with; if the study
-        is of another scan, version or setting.
+        If the scan cannot be read or shows no crystal, the study is of another one, or nothing is there to `resume`.
     OutputError
         If the output cannot be written.
     """
@@ -105,10 +100,8 @@ def fit(
     arguments = {**locals(), **named, "probe": probe_words(probe), **mask_words(mask=mask, sample=sample)}
     settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
     how = validated(ReadSettings, reading_given(reading, options))
-    check_network()
-    check_device(settings.device)
+    _check(settings, output)
     start = known_model(settings.init_from, settings)
-    _check_name(output)
     opened = open_large(scan, how, memory=memory, output=output, force=force)
     return _fitted(opened, _Fit(settings, how, start, resume), output, force, shown(progress))
 
@@ -133,12 +126,25 @@ def _fitted(scan: Scan, how: _Fit, output: PathLike | None, force: bool, progres
     with run_state(scan, settings, output, start, progress, vacuum=vacuum, resume=how.resume) as folder:
         before = start.model if start else None
         model = fit_model(scan, settings, progress, run=folder, init_from=before, vacuum=vacuum, search=search)
-        model.about["reading"] = how.reading.model_dump_json()
-        if start:
-            model.about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
+        model.about.update(_about(how.reading, start))
         if output is not None:
             save_model(model, output, force)
     return model
+
+
+def _check(settings: FitSettings, output: PathLike | None) -> None:
+    """Refuse what cannot end well, before any work."""
+    check_network()
+    check_device(settings.device)
+    _check_name(output)
+
+
+def _about(how: ReadSettings, start: KnownModel | None) -> dict[str, str]:
+    """How the scan was read, and the model from which the fit started."""
+    about = {"reading": how.model_dump_json()}
+    if start:
+        about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
+    return about
 
 
 def _search(settings: FitSettings, scan: Scan, start: KnownModel | None) -> Search | None:

@@ -26,13 +26,14 @@ def is_model(file: object) -> TypeGuard[PathLike]:
 
 def model_figures(path: PathLike) -> Iterator[tuple[str, Figure]]:
     """Every figure of a model, as pairs of name and figure: training curves first."""
-    from cyclestrain.figures import dictionary_figure, training_figure
-    from cyclestrain.network import load_model
+    from cyclestrain.figures import dictionary_figure, network_figure, training_figure
+    from cyclestrain.network import anatomy, load_model
     from cyclestrain.result import dictionary_dataset
 
     model = load_model(path)
     yield "training", training_figure(model.log.dataset())
     yield "dictionary", dictionary_figure(dictionary_dataset(model.material.dictionary))
+    yield "network", network_figure(anatomy(model.network))
 
 
 def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tuple[Path, ...]:

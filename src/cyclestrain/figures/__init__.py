@@ -13,6 +13,7 @@ from cyclestrain.figures.figures import (
     write_figures,
 )
 from cyclestrain.figures.intensity_maps import intensity_figure
+from cyclestrain.figures.network_view import network_figure
 from cyclestrain.figures.probe_view import probe_figure
 from cyclestrain.figures.specimen_maps import specimen_figure
 from cyclestrain.figures.uncertainty_maps import uncertainty_figure
@@ -24,6 +25,7 @@ __all__ = [
     "dislocation_figure",
     "examples_figure",
     "intensity_figure",
+    "network_figure",
     "probe_figure",
     "result_figures",
     "save_figure",

@@ -14,6 +14,7 @@ if find_spec("torch") is None or find_spec("safetensors") is None:
         "--until network or --model"
     )
 
+from cyclestrain.network.anatomy import Followed, anatomy, follow
 from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.hyperparameters import SPACE, HyperParameters
 from cyclestrain.network.infer import encode_block, infer
@@ -21,7 +22,7 @@ from cyclestrain.network.log import Epoch, TrainingLog
 from cyclestrain.network.model_file import Model, load_model, load_with_fingerprint, save_model
 from cyclestrain.network.onnx_graphs import encoder_graphs, save_graph
 from cyclestrain.network.prior import with_prior
-from cyclestrain.network.scan import applied, fit_on_scan, train_on_scan
+from cyclestrain.network.scan import applied, course_of, fit_on_scan, train_on_scan
 from cyclestrain.network.settings import NetworkSettings, TrainingSettings
 from cyclestrain.network.training import Course, Trained, train
 from cyclestrain.network.tuned import Tuned
@@ -32,6 +33,7 @@ __all__ = [
     "Autoencoder",
     "Course",
     "Epoch",
+    "Followed",
     "HyperParameters",
     "Model",
     "NetworkSettings",
@@ -41,12 +43,15 @@ __all__ = [
     "TrainingLog",
     "TrainingSettings",
     "Tuned",
+    "anatomy",
     "applied",
     "check_study",
     "check_tuning",
+    "course_of",
     "encode_block",
     "encoder_graphs",
     "fit_on_scan",
+    "follow",
     "infer",
     "load_model",
     "load_with_fingerprint",

@@ -18,7 +18,7 @@ from cyclestrain.network.losses import forward_error, half_deviance
 from cyclestrain.network.transform import disk, place
 from cyclestrain.network.views import Counts, cut
 
-__all__ = ["Batch", "Compared", "class_gains", "reconstruct"]
+__all__ = ["Batch", "Compared", "Drawn", "class_gains", "drawn", "reconstruct"]
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -47,10 +47,39 @@ class Compared:
     pixels: Tensor
 
 
-def _windows(
-    network: Autoencoder, k: int, base: Base, batch: Batch, pose: Tensor, chosen: NDArray[Any]
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Counts, expectation with and without disks, trusted pixels and sub-pixel phase of windows."""
+@dataclass(frozen=True)
+class Drawn:
+    """Windows of patterns beside the entry drawn at the same pixels.
+
+    Attributes
+    ----------
+    counts, expected, empty
+        Counts, and what is expected with and without disks, shape ``(n, reflection, size, size)``.
+    used
+        1 for trusted pixels, else 0, same shape.
+    fraction
+        Position of each disk relative to the central pixel of its window, shape ``(n, reflection, 2)``.
+    """
+
+    counts: Tensor
+    expected: Tensor
+    empty: Tensor
+    used: Tensor
+    fraction: Tensor
+
+
+def drawn(network: Autoencoder, k: int, base: Base, batch: Batch, pose: Tensor, chosen: NDArray[Any]) -> Drawn:
+    """Draw entry `k` at the pixels of patterns, around some of its reflections.
+
+    Parameters
+    ----------
+    network, k, base
+        The network, the class and its base.
+    batch, pose
+        The patterns and their poses, shape ``(n, 6)``.
+    chosen
+        Which of the entry's reflections, shape ``(reflection,)``.
+    """
     geometry = network.of_class(k)
     theta = torch.as_tensor(batch.theta, dtype=pose.dtype, device=pose.device)
     relative = place(theta, pose, geometry.reflections[chosen])
@@ -63,7 +92,7 @@ def _windows(
     part = Base(base.tables, base.intensity[chosen], base.background[chosen])
     expected = expected_counts(part, positions - origin, background, batch.gain, batch.level)
     empty = (batch.level[:, None] * part.background)[..., None, None] * background
-    return counts, expected, empty, used, positions - origin
+    return Drawn(counts, expected, empty, used, positions - origin)
 
 
 def _mask(half: int, radius: float, like: Tensor) -> Tensor:
@@ -101,7 +130,8 @@ def reconstruct(
     """
     geometry, half = network.of_class(k), network.decoder.reach - 1
     chosen = geometry.glance if first else geometry.every
-    counts, expected, _, used, fraction = _windows(network, k, base, batch, pose, chosen)
+    seen = drawn(network, k, base, batch, pose, chosen)
+    counts, expected, used, fraction = seen.counts, seen.expected, seen.used, seen.fraction
     floor, scale = network.dictionary.entries[k].variance_floor, network.noise_scale
     mask = _mask(half, half + 0.3 if first else mask_radius, counts)
     inner = (..., slice(1, -1), slice(1, -1))
@@ -155,9 +185,10 @@ def class_gains(
     for k, base in enumerate(bases):
         batch = Batch(source, rows, theta[:, k], centre, encoding.gain, encoding.level)
         chosen = network.of_class(k).glance
-        counts, expected, empty, used, _ = _windows(network, k, base, batch, encoding.candidates[:, k], chosen)
+        seen = drawn(network, k, base, batch, encoding.candidates[:, k], chosen)
         floor = network.dictionary.entries[k].variance_floor
-        gain = (half_deviance(counts, empty, floor) - half_deviance(counts, expected, floor)) * used
+        gain = half_deviance(seen.counts, seen.empty, floor) - half_deviance(seen.counts, seen.expected, floor)
+        gain = gain * seen.used
         gains.append(gain.sum((-3, -2, -1)) / network.noise_scale - PRICE)
     gains.append(torch.zeros_like(gains[0]))
     return torch.stack(gains, -1)

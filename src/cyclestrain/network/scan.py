@@ -19,7 +19,7 @@ from cyclestrain.progress import Progress
 from cyclestrain.settings import FitSettings, LearnSettings
 from cyclestrain.storage import RunFolder
 
-__all__ = ["applied", "fit_on_scan", "train_on_scan"]
+__all__ = ["applied", "course_of", "fit_on_scan", "train_on_scan"]
 
 MAX_TRAINING_PATTERNS = 2048
 """Largest number of patterns to train on."""
@@ -46,7 +46,7 @@ def train_on_scan(
         Folder that keeps the state of the training, which resumes from there.
     """
     training = TrainingSettings(seed=settings.seed, device=_device(settings))
-    course = _course(scan, knowledge, settings)
+    course = course_of(scan, knowledge, settings)
     return train(course, knowledge.dictionary, settings=training, progress=progress, run=run)
 
 
@@ -82,7 +82,7 @@ def fit_on_scan(
         If the study of the search is of something else.
     """
     start, before = _start(settings, init_from)
-    course = _course(scan, knowledge, settings)
+    course = course_of(scan, knowledge, settings)
     tuned = before
     if search is not None:
         kept = run.load(TUNING, ()) if run else None
@@ -115,8 +115,18 @@ def _start(settings: FitSettings, init_from: Model | None) -> tuple[Start, Tuned
     return Start(training, network.settings, network), tuned
 
 
-def _course(scan: Scan, knowledge: Knowledge, settings: LearnSettings) -> Course:
-    """A sample of the scan with the coarse rotations of its patterns."""
+def course_of(scan: Scan, knowledge: Knowledge, settings: LearnSettings) -> Course:
+    """A sample of a scan, with the coarse rotations of its patterns, to train on.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    knowledge
+        What was learned of it.
+    settings
+        Positions that are the sample.
+    """
     sample = draw_sample(scan, MAX_TRAINING_PATTERNS).only(sample_mask(settings.sample, scan.scan_shape))
     calibration = knowledge.calibration
     smooth = calibration.centre[sample.rows, sample.columns]
