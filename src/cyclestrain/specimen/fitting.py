@@ -34,6 +34,8 @@ FIRST_MISFIT = 0.05
 """Error of the library, relative, that is assumed before it is measured."""
 SAMPLE = 96
 """Positions from which it is measured."""
+UNKNOWN = 1e-6
+"""Information, per square step of the library, of a parameter of which the intensities say nothing."""
 SAME = 0.5
 """Distance, in steps of the library along any axis, within which two minima are one."""
 LARGEST_MISFIT = 1.0
@@ -263,7 +265,7 @@ def _uncertainty(data: Measured, best: _State, library: Library, misfit: float) 
     chi = (there * (np.nan_to_num(data.value) - best.mean) ** 2 / best.variance).sum(1)
     reduced = chi / np.maximum(there.sum(1) - len(units) - 1, 1.0)
     _, normal = _equations(data, best, units)
-    inverse = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
+    inverse = np.linalg.inv(normal + UNKNOWN * np.eye(len(units)))
     weight = there / best.variance
     slope = best.slope * units[:, None]
     own = np.maximum((weight * best.mean**2).sum(1), 1e-300)

@@ -269,7 +269,7 @@ def _key(zone: Zone, axes: Axes, aperture: float, shown: int) -> str:
 def _read(file: Path) -> NDArray[np.float32] | None:
     """A library that was kept; None if there is none that can be read."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return np.asarray(stored["intensity"], np.float32)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
