@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         show,
         simulate,
         tilt,
+        tilt_series,
     )
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
@@ -68,6 +69,7 @@ __all__ = [
     "show",
     "simulate",
     "tilt",
+    "tilt_series",
 ]
 
 _HOME = {
@@ -88,6 +90,7 @@ _HOME = {
     "fit": "api",
     "grains": "api",
     "tilt": "api",
+    "tilt_series": "api",
     "info": "api",
     "intensities": "api",
     "load": "api",

@@ -9,6 +9,7 @@ from cyclestrain.api.exploring import explore
 from cyclestrain.api.fitting import fit
 from cyclestrain.api.inspection import export, info, intensities, load, show
 from cyclestrain.api.mapping import map
+from cyclestrain.api.membranes import tilt_series
 from cyclestrain.api.microstructure import grains
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
@@ -30,4 +31,5 @@ __all__ = [
     "show",
     "simulate",
     "tilt",
+    "tilt_series",
 ]
