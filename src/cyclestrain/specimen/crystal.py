@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from cyclestrain.data import FloatArray
+from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.errors import InputError
 from cyclestrain.specimen.bloch import REACH
 from cyclestrain.specimen.fitting import SAMPLE, Found, Measured, fit_library, library_misfit
@@ -55,9 +55,9 @@ class ScanLibrary:
     rival: Match | None
 
     @property
-    def used(self) -> FloatArray:
+    def used(self) -> BoolArray:
         """Which reflections of the entry are in the crystal."""
-        return self.match.reflections >= 0
+        return np.asarray(self.match.reflections >= 0)
 
 
 def lay_library(
@@ -97,7 +97,7 @@ def lay_library(
     if not matches:
         raise InputError(f"the reflections of the scan are not those of {zone.cell.name}; check --known and --pixel")
     scale = float(np.median([one.scale for one in matches]))
-    aperture = 0.1 * radius / scale * wavelength(zone.voltage)
+    aperture = round(0.1 * radius / scale * wavelength(zone.voltage), 5)  # scans of one session share a library
     reach = float(np.hypot(*entry.T).max()) / scale * 1.1
     values = VIBRATIONS if vibration is None else (vibration,)
     made = [

@@ -29,12 +29,15 @@ MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
 BAD_LIBRARY = 0.25
 """Error of a library, relative, beyond which the scan is not of this crystal."""
-FLOOR = (0.005, 1e-5)
-"""What a library leaves open besides: thickness, relative (scattering factors), and tilt, radians (interpolation)."""
+FLOOR = (0.005, 1e-5, 0.02)
+"""What a library leaves open besides: thickness, relative (scattering factors), tilt, radians (interpolation),
+and displacement (beams that are left out)."""
 SURE_SIGN = 4.0
 """Standard deviations from zero from which a displacement has a sign."""
 APART = 4.0
-"""Standard deviations by which two minima say something else."""
+"""Standard deviations by which two minima say something else, in any case if they are further apart than `FAR`."""
+FAR = 3e-4
+"""Radians of tilt."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def measure_specimen(
     if zone is not None:
         for k in np.unique(label).tolist():
             own = label == k
-            at = np.flatnonzero((everything.weight[:, own].sum(1) >= FEWEST) & np.isfinite(turn).all((1, 2)))
+            at = np.flatnonzero((everything.weight[:, own].sum(1) >= FEWEST) & np.all(np.isfinite(turn), axis=(1, 2)))
             if not len(at):
                 continue
             data = Measured(values[np.ix_(at, own)], sigmas[np.ix_(at, own)])
@@ -122,7 +125,7 @@ def measure_specimen(
 
 def _turns(affine: FloatArray) -> FloatArray:
     """Rotation of every position from its entry, shape ``(n, 2, 2)``; NaN where there is none."""
-    good = np.isfinite(affine).all((1, 2))
+    good = np.all(np.isfinite(affine), axis=(1, 2))
     left, _, right = np.linalg.svd(np.where(good[:, None, None], affine, np.eye(2)))
     return np.where(good[:, None, None], left @ right, np.nan)
 
@@ -140,6 +143,7 @@ def _fill(maps: _Maps, at: IntArray, found: Found, laid: ScanLibrary, turn: Floa
     covariance = found.covariance + 0.0
     covariance[:, 0, 0] += (FLOOR[0] * best[:, 0]) ** 2
     covariance[:, [1, 2], [1, 2]] += FLOOR[1] ** 2
+    covariance[:, 3:, 3:] += FLOOR[2] ** 2
     sigma = np.sqrt(np.einsum("nii->ni", covariance))
     maps.tilt[at] = np.einsum("nij,nj->ni", whole, best[:, 1:3])
     maps.tilt_covariance[at] = whole @ covariance[:, 1:3, 1:3] @ whole.swapaxes(1, 2)
@@ -151,7 +155,7 @@ def _fill(maps: _Maps, at: IntArray, found: Found, laid: ScanLibrary, turn: Floa
     caution = np.zeros(len(at), int)
     caution |= np.where(~found.inside, int(Caution.EDGE), 0)
     caution |= np.where((found.chi_square > MISFIT) | (laid.misfit > BAD_LIBRARY), int(Caution.MISFIT), 0)
-    unlike = (np.abs(other - best)[:, 1:3] > APART * sigma[:, 1:3]).any(1)
+    unlike = np.any(np.abs(other - best)[:, 1:3] > np.minimum(APART * sigma[:, 1:3], FAR), axis=1)
     caution |= np.where(unlike & (odds < COMPETING), int(Caution.COMPETING), 0)
     caution |= int(Caution.ORIENTATION) if laid.rival is not None else 0
     if best.shape[1] == 4:
