@@ -39,8 +39,8 @@ def tilt(
     """Map tilt and thickness, and the polarization of a polar crystal, from the intensities of the reflections.
 
     Intensities are compared with a library of the crystal (Bloch waves; needs the extra ``multislice``), which takes
-    up to a few minutes the first time and is kept; brightness is free. Without a known crystal only dipole and asymmetry
-    of the intensities are given: they cannot tell a tilt from a polarization, nor how large either is.
+    minutes the first time and is kept; brightness is free. Without a known crystal only dipole and asymmetry are given:
+    they cannot tell a tilt from a polarization, nor how large either is.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def tilt(
     vibration
         Debye-Waller factor B, square angstrom; found from the scan by default.
     figure
-        Picture of the maps to write; by default none.
+        Picture of the maps to write.
     force
         Whether existing files are replaced.
     progress
@@ -88,8 +88,7 @@ def tilt(
     >>> import cyclestrain as cs
     >>> made = cs.simulate("uniform", scan=(4, 4), detector=(96, 96), radius=3.0, background=0.2)
     >>> found = cs.tilt(cs.map(made.scan, intensities=True))
-    >>> bool((abs(found.dipole_x) < 5 * found.dipole_x_sigma).all())
-    True
+    >>> assert (abs(found.dipole_x) < 5 * found.dipole_x_sigma).all()
     """
     from cyclestrain.figures import save_figure, specimen_figure
     from cyclestrain.files import check_writable
