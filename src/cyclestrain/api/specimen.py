@@ -94,7 +94,7 @@ def tilt(
     from cyclestrain.files import check_writable
     from cyclestrain.result import save_result
 
-    for path in filter(None, (output, figure)):
+    for path in [one for one in (output, figure) if one is not None]:
         check_writable(path, force)
     zone, axes = _crystal(known, voltage, vibration, polar), _axes(thickness, polar)
     found = _measured(result, zone, axes, vibration, progress or SilentProgress())

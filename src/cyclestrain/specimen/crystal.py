@@ -17,7 +17,7 @@ from cyclestrain.specimen.library import Axes, Library
 from cyclestrain.specimen.matching import SHAPE, Match, find_matches
 from cyclestrain.specimen.structure import Zone, wavelength
 
-__all__ = ["ScanLibrary", "lay_library"]
+__all__ = ["NotThisCrystalError", "ScanLibrary", "lay_library"]
 
 VIBRATIONS = (0.3, 0.7, 1.2)
 """Debye-Waller factors, square angstrom, between and a little beyond which that of a scan is looked for."""
@@ -25,6 +25,10 @@ SAME_TILT = 1e-4
 """Radians within which two ways to lay a crystal say the same."""
 SURE = 20.0
 """Deviance, summed over a sample of positions, by which one way must be better than another."""
+
+
+class NotThisCrystalError(InputError):
+    """The reflections of an entry are not those of the crystal."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def lay_library(
 
     Raises
     ------
-    InputError
+    NotThisCrystalError
         If the entry is not this crystal.
     """
     polar = len(axes.displacement) > 1
@@ -95,7 +99,7 @@ def lay_library(
     vectors = 10.0 * vectors[1:]
     matches = find_matches(vectors, entry, pixel, 2 * SHAPE if polar else SHAPE)
     if not matches:
-        raise InputError(f"the reflections of the scan are not those of {zone.cell.name}; check --known and --pixel")
+        raise NotThisCrystalError(f"the reflections of the scan are not those of {zone.cell.name}; check --known")
     scale = float(np.median([one.scale for one in matches]))
     aperture = round(0.1 * radius / scale * wavelength(zone.voltage), 5)  # scans of one session share a library
     reach = float(np.hypot(*entry.T).max()) / scale * 1.1

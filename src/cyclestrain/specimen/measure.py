@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.errors import InputError
 from cyclestrain.specimen.asymmetry import dipole, friedel_asymmetry
-from cyclestrain.specimen.crystal import ScanLibrary, lay_library
+from cyclestrain.specimen.crystal import NotThisCrystalError, ScanLibrary, lay_library
 from cyclestrain.specimen.fitting import Found, Measured, fit_library
 from cyclestrain.specimen.library import Axes
 from cyclestrain.specimen.structure import Zone
@@ -89,6 +90,11 @@ def measure_specimen(
     -------
     specimen
         Dimensions ``(ry, rx)``; see `cyclestrain.tilt`.
+
+    Raises
+    ------
+    InputError
+        If no class of the scan is this crystal.
     """
     shape = (maps.sizes["ry"], maps.sizes["rx"])
     values, sigmas = (
@@ -103,23 +109,31 @@ def measure_specimen(
         for name, function in (("dipole", dipole), ("asymmetry", friedel_asymmetry))
     }
     found, facts = _Maps.blank(len(values)), {}
-    if zone is not None:
-        for k in np.unique(label).tolist():
-            own = label == k
-            at = np.flatnonzero((everything.weight[:, own].sum(1) >= FEWEST) & np.all(np.isfinite(turn), axis=(1, 2)))
-            if not len(at):
-                continue
-            data = Measured(values[np.ix_(at, own)], sigmas[np.ix_(at, own)])
+    others: list[InputError] = []
+    for k in np.unique(label).tolist() if zone is not None else ():
+        assert zone is not None
+        own = label == k
+        at = np.flatnonzero((everything.weight[:, own].sum(1) >= FEWEST) & np.all(np.isfinite(turn), axis=(1, 2)))
+        if not len(at):
+            continue
+        data = Measured(values[np.ix_(at, own)], sigmas[np.ix_(at, own)])
+        try:
             laid = lay_library(
                 data, vectors[own], zone, axes, radius, vibration=vibration, pixel=pixel, advance=advance
             )
-            used = laid.used
-            _fill(found, at, fit_library(Measured(data.value[:, used], data.sigma[:, used]), laid.library, laid.misfit),
-                  laid, turn[at])  # fmt: skip
-            facts[f"class_{k}"] = (
-                f"vibration {laid.vibration:.2f} square angstrom, error of the library {100 * laid.misfit:.1f} %, "
-                f"half angle of the beam {1e3 * laid.aperture:.2f} mrad"
-            )
+        except NotThisCrystalError as error:  # a class may be another phase
+            others.append(error)
+            found.caution[at] = int(Caution.MISFIT)
+            continue
+        used = laid.used
+        fit = fit_library(Measured(data.value[:, used], data.sigma[:, used]), laid.library, laid.misfit)
+        _fill(found, at, fit, laid, turn[at])
+        facts[f"class_{k}"] = (
+            f"vibration {laid.vibration:.2f} square angstrom, error of the library {100 * laid.misfit:.1f} %, "
+            f"half angle of the beam {1e3 * laid.aperture:.2f} mrad"
+        )
+    if others and not facts:
+        raise others[0]
     return _dataset(maps, found, plain, zone is not None, len(axes.displacement) > 1).assign_attrs(facts)
 
 
