@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from cyclestrain.api.arguments import Known, PathLike, known_words
 from cyclestrain.errors import InputError
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["tilt"]
 
-POLAR_DISPLACEMENTS = tuple((0.25 * np.arange(-5, 6)).tolist())
+POLAR_DISPLACEMENTS = tuple(0.25 * k for k in range(-5, 6))
 POLAR_TILT = (3.75e-3, 0.75e-3)
 
 
@@ -166,9 +165,9 @@ def _axes(thickness: tuple[float, float], polar: bool) -> Axes:
     from cyclestrain.specimen import Axes
 
     least, largest = thickness
-    if not (np.isfinite(thickness).all() and 0 < least and least + 3 <= largest <= 300):
+    if not (0 < least and least + 3 <= largest <= 300):
         raise InputError(f"thickness {least:g} {largest:g} is not least and largest in nm, 3 nm apart, to 300")
-    whole = (least, least + float(np.ceil(largest - least)), 1.0)
+    whole = (least, least + float(math.ceil(largest - least)), 1.0)
     if polar:
         return Axes(whole, POLAR_TILT, POLAR_DISPLACEMENTS)
     return Axes(whole)

@@ -28,7 +28,7 @@ COMPETING = 12.0
 """Deviance by which the best minimum must be below another one that says something else."""
 MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
-BAD_LIBRARY = 0.25
+BAD_LIBRARY = 0.12
 """Error of a library, relative, beyond which the scan is not of this crystal."""
 FLOOR = (0.005, 1e-5, 0.02)
 """What a library leaves open besides: thickness, relative (scattering factors), tilt, radians (interpolation),
