@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cyclestrain"
-MANY_PARAMETERS = {"explore", "fit", "live", "map", "refine", "simulate"}
+MANY_PARAMETERS = {"explore", "fit", "live", "map", "refine", "simulate", "tilt"}
 """Functions that take more than eight parameters: each is a choice of the person who calls it."""
 
 pytestmark = pytest.mark.skipif(not PACKAGE.is_dir(), reason="the sources are not beside the tests")

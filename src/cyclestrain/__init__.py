@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         show,
         simulate,
         tilt,
+        tilt_series,
     )
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
@@ -79,6 +80,7 @@ __all__ = [
     "show",
     "simulate",
     "tilt",
+    "tilt_series",
 ]
 
 _HOME = {
@@ -101,6 +103,7 @@ _HOME = {
     "fit": "api",
     "grains": "api",
     "tilt": "api",
+    "tilt_series": "api",
     "info": "api",
     "intensities": "api",
     "load": "api",

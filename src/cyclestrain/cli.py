@@ -79,7 +79,7 @@ def _command(
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         command.__doc__ = function.__doc__
-        app.command(command, name=function.__name__)
+        app.command(command, name=function.__name__.replace("_", "-"))
         return command
 
     return register
@@ -260,6 +260,17 @@ def _tilt(result: str, **options: Any) -> None:
     if "separable" in found:
         text += f", at {int(found['separable'].sum())} the sign of the polarization is told from a tilt"
     voice.say(text, output=output, valid=valid)
+
+
+@_command(api.tilt_series, output="File to write; by default RESULT_membrane.nc of the first result.")
+def _tilt_series(results: list[str], **options: Any) -> None:
+    output = options.pop("output", None) or f"{Path(results[0]).stem}_membrane.nc"
+    found = api.tilt_series(results, output, **options)
+    text = f"wrote {output}"
+    if "foreshortened" in found:
+        some = found["foreshortened"]
+        text += f": {int(some.sum())} of {some.size} positions are as a slope makes them"
+    voice.say(text, output=output)
 
 
 @_command(api.explore)

@@ -133,7 +133,7 @@ def _parameter(parameter: inspect.Parameter, annotation: Any, output: str) -> in
         spelling["help"] = RESUME
     elif parameter.name == "browser":
         spelling["negative"] = "--no-browser"
-    elif parameter.name in ("shape", "backgrounds", "maps", "formats"):
+    elif parameter.name in ("shape", "backgrounds", "maps", "formats", "tilts"):
         spelling["consume_multiple"] = True
     elif kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
         kind = inspect.Parameter.POSITIONAL_ONLY

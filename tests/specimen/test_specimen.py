@@ -157,3 +157,25 @@ def test_library_is_kept_and_a_damaged_one_is_computed_again(tmp_path, monkeypat
 
 def test_wavelength_is_relativistic():
     assert wavelength(300e3) == pytest.approx(0.019687, abs=1e-6)
+
+
+def test_what_is_asked_for_must_make_sense():
+    import cyclestrain as cs
+
+    made = cs.simulate("uniform", scan=(3, 3), detector=(96, 96), radius=3.0, background=0.2)
+    maps = cs.map(made.scan)
+    with pytest.raises(InputError, match="intensities"):
+        cs.tilt(maps)
+    for options, words in (
+        ({"polar": True}, "polar crystal"),
+        ({"known": SILICON, "voltage": "fast"}, "kilovolts"),
+        ({"known": SILICON, "thickness": (30.0, 20.0)}, "least and largest"),
+        ({"known": [SILICON, SILICON]}, "one crystal"),
+        ({"known": SILICON, "polar": True}, "no polar displacement"),
+    ):
+        with pytest.raises(InputError, match=words):
+            cs.tilt(maps, **options)
+    with pytest.raises(InputError, match="tilts"):
+        cs.tilt_series([maps, maps], tilts=[0.0])
+    with pytest.raises(InputError, match="at least 3 degrees"):
+        cs.tilt_series([maps, maps], tilts=[0.0, 1.0])

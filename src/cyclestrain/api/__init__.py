@@ -11,6 +11,7 @@ from cyclestrain.api.following import live
 from cyclestrain.api.inspection import export, info, intensities, load, show
 from cyclestrain.api.many import Batch, map_many
 from cyclestrain.api.mapping import map
+from cyclestrain.api.membranes import tilt_series
 from cyclestrain.api.microstructure import defects, grains
 from cyclestrain.api.probing import probe
 from cyclestrain.api.reporting import report
@@ -38,4 +39,5 @@ __all__ = [
     "show",
     "simulate",
     "tilt",
+    "tilt_series",
 ]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from cyclestrain.api.arguments import PathLike
 from cyclestrain.api.words import Known, known_words
@@ -16,11 +15,11 @@ from cyclestrain.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     import xarray as xr
 
-    from cyclestrain.specimen import Axes
+    from cyclestrain.specimen import Axes, Zone
 
 __all__ = ["tilt"]
 
-POLAR_DISPLACEMENTS = tuple((0.25 * np.arange(-5, 6)).tolist())
+POLAR_DISPLACEMENTS = tuple(0.25 * k for k in range(-5, 6))
 POLAR_TILT = (3.75e-3, 0.75e-3)
 
 
@@ -39,10 +38,9 @@ def tilt(
 ) -> xr.Dataset:
     """Map tilt and thickness, and the polarization of a polar crystal, from the intensities of the reflections.
 
-    With a known crystal, the intensities of every position are compared with a library of that crystal over thickness
-    and tilt (Bloch waves; needs the extra ``multislice``), which takes a few minutes the first time and is kept. The
-    brightness of a position is free. Without a known crystal only the dipole and the asymmetry of the intensities are
-    given: they cannot tell a tilt from a polarization, nor how large either is.
+    Intensities are compared with a library of the crystal (Bloch waves; needs the extra ``multislice``), which takes
+    minutes the first time and is kept; brightness is free. Without a known crystal only dipole and asymmetry are given:
+    they cannot tell a tilt from a polarization, nor how large either is.
 
     Parameters
     ----------
@@ -63,7 +61,7 @@ def tilt(
     vibration
         Debye-Waller factor B, square angstrom; found from the scan by default.
     figure
-        Picture of the maps to write; by default none.
+        Picture of the maps to write.
     force
         Whether existing files are replaced.
     progress
@@ -90,43 +88,59 @@ def tilt(
     >>> import cyclestrain as cs
     >>> made = cs.simulate("uniform", scan=(4, 4), detector=(96, 96), radius=3.0, background=0.2)
     >>> found = cs.tilt(cs.map(made.scan, intensities=True))
-    >>> bool((abs(found.dipole_x) < 5 * found.dipole_x_sigma).all())
-    True
+    >>> assert (abs(found.dipole_x) < 5 * found.dipole_x_sigma).all()
     """
-    import xarray as xr
-
-    from cyclestrain.api.inspection import intensities
     from cyclestrain.figures import save_figure, specimen_figure
     from cyclestrain.files import check_writable
-    from cyclestrain.result import load_result, save_result
-    from cyclestrain.specimen import Axes as LibraryAxes
-    from cyclestrain.specimen import Zone, measure_specimen
-    from cyclestrain.strain import known_cells
+    from cyclestrain.result import save_result
 
-    progress = progress or SilentProgress()
-    for path in (output, figure):
-        if path is not None:
-            check_writable(path, force)
-    maps = result if isinstance(result, xr.Dataset) else load_result(result)
-    spectra = intensities(result)
-    cells = [cell for words in known_words(known) for cell in known_cells(words)]
-    if len(cells) > 1:
-        raise InputError("tilt is measured for one crystal at a time; give one --known")
-    if polar and not cells:
-        raise InputError("--polar needs the polar crystal: --known FILE.cif,zone=100")
-    zone = Zone(cells[0], vibration or 0.5, _volts(voltage)) if cells else None
-    axes = _axes(LibraryAxes, thickness, polar)
-    if polar and zone is not None and zone.polar_direction is None:
-        raise InputError(f"{cells[0].name} has no polar displacement across the beam; give a polar structure")
-    radius = float(json.loads(maps.attrs["calibration"])["disk_radius"])
-    waves = len(axes.tilts()) ** 2 * len(axes.displacement) * (1 if vibration else 3)
-    with progress.stage("library and fit", waves) as task:
-        found = measure_specimen(maps, spectra, zone, axes, radius, vibration=vibration, advance=task.advance)
+    for path in [one for one in (output, figure) if one is not None]:
+        check_writable(path, force)
+    zone, axes = _crystal(known, voltage, vibration, polar), _axes(thickness, polar)
+    found = _measured(result, zone, axes, vibration, progress or SilentProgress())
     if output is not None:
         save_result(found, output, force)
     if figure is not None:
         save_figure(specimen_figure(found), figure)
     return found
+
+
+def _crystal(known: Known | None, voltage: float | str, vibration: float | None, polar: bool) -> Zone | None:
+    """The crystal that was given; None for none."""
+    from cyclestrain.specimen import Zone
+    from cyclestrain.strain import known_cells
+
+    cells = [cell for words in known_words(known) for cell in known_cells(words)]
+    if len(cells) > 1:
+        raise InputError("tilt is measured for one crystal at a time; give one --known")
+    if polar and not cells:
+        raise InputError("--polar needs the polar crystal: --known FILE.cif,zone=100")
+    if vibration is not None and not 0 <= vibration <= 10:
+        raise InputError(f"vibration {vibration:g} is no Debye-Waller factor B in square angstrom, such as 0.5")
+    volts = _volts(voltage)
+    if not cells:
+        return None
+    zone = Zone(cells[0], 0.5 if vibration is None else vibration, volts)
+    if polar and zone.polar_direction is None:
+        raise InputError(f"{cells[0].name} has no polar displacement across the beam; give a polar structure")
+    return zone
+
+
+def _measured(
+    result: PathLike | xr.Dataset, zone: Zone | None, axes: Axes, vibration: float | None, progress: Progress
+) -> xr.Dataset:
+    import xarray as xr
+
+    from cyclestrain.api.inspection import intensities
+    from cyclestrain.result import load_result
+    from cyclestrain.specimen import measure_specimen
+
+    maps = result if isinstance(result, xr.Dataset) else load_result(result)
+    radius = float(json.loads(maps.attrs["calibration"])["disk_radius"])
+    spectra = intensities(result)
+    waves = len(axes.tilts()) ** 2 * len(axes.displacement) * (1 if vibration is not None else 3)
+    with progress.stage("library and fit", waves) as task:
+        return measure_specimen(maps, spectra, zone, axes, radius, vibration=vibration, advance=task.advance)
 
 
 def _volts(voltage: float | str) -> float:
@@ -147,12 +161,14 @@ def _volts(voltage: float | str) -> float:
     return value
 
 
-def _axes(axes: type[Axes], thickness: tuple[float, float], polar: bool) -> Axes:
+def _axes(thickness: tuple[float, float], polar: bool) -> Axes:
     """What the library runs over; thickness in steps of about 1 nm."""
+    from cyclestrain.specimen import Axes
+
     least, largest = thickness
-    if not (np.isfinite(thickness).all() and 0 < least and least + 3 <= largest <= 300):
+    if not (0 < least and least + 3 <= largest <= 300):
         raise InputError(f"thickness {least:g} {largest:g} is not least and largest in nm, 3 nm apart, to 300")
-    whole = (least, least + float(np.ceil(largest - least)), 1.0)
+    whole = (least, least + float(math.ceil(largest - least)), 1.0)
     if polar:
-        return axes(whole, POLAR_TILT, POLAR_DISPLACEMENTS)
-    return axes(whole)
+        return Axes(whole, POLAR_TILT, POLAR_DISPLACEMENTS)
+    return Axes(whole)

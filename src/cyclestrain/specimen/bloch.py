@@ -13,6 +13,7 @@ with all beams of the zone up to a largest length. Beams of higher Laue zones an
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def intensities(
     """
     hkl, vectors = taking_part(zone)
     lamda = wavelength(zone.voltage)
-    coupling = 0.5 * lamda * zone.potential(hkl[:, None] - hkl[None])
+    coupling: NDArray[Any] = 0.5 * lamda * zone.potential(hkl[:, None] - hkl[None])
     coupling -= coupling[0, 0] * np.eye(len(hkl))
     if np.abs(coupling.imag).max() < REAL * np.abs(coupling).max():
         coupling = coupling.real

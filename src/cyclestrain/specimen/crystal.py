@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from cyclestrain.data import FloatArray
+from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.errors import InputError
 from cyclestrain.specimen.bloch import REACH
 from cyclestrain.specimen.fitting import SAMPLE, Found, Measured, fit_library, library_misfit
@@ -17,7 +17,7 @@ from cyclestrain.specimen.library import Axes, Library
 from cyclestrain.specimen.matching import SHAPE, Match, find_matches
 from cyclestrain.specimen.structure import Zone, wavelength
 
-__all__ = ["ScanLibrary", "lay_library"]
+__all__ = ["NotThisCrystalError", "ScanLibrary", "lay_library"]
 
 VIBRATIONS = (0.3, 0.7, 1.2)
 """Debye-Waller factors, square angstrom, between and a little beyond which that of a scan is looked for."""
@@ -25,6 +25,10 @@ SAME_TILT = 1e-4
 """Radians within which two ways to lay a crystal say the same."""
 SURE = 20.0
 """Deviance, summed over a sample of positions, by which one way must be better than another."""
+
+
+class NotThisCrystalError(InputError):
+    """The reflections of an entry are not those of the crystal."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,9 @@ class ScanLibrary:
     rival: Match | None
 
     @property
-    def used(self) -> FloatArray:
+    def used(self) -> BoolArray:
         """Which reflections of the entry are in the crystal."""
-        return self.match.reflections >= 0
+        return np.asarray(self.match.reflections >= 0)
 
 
 def lay_library(
@@ -87,7 +91,7 @@ def lay_library(
 
     Raises
     ------
-    InputError
+    NotThisCrystalError
         If the entry is not this crystal.
     """
     polar = len(axes.displacement) > 1
@@ -95,9 +99,9 @@ def lay_library(
     vectors = 10.0 * vectors[1:]
     matches = find_matches(vectors, entry, pixel, 2 * SHAPE if polar else SHAPE)
     if not matches:
-        raise InputError(f"the reflections of the scan are not those of {zone.cell.name}; check --known and --pixel")
+        raise NotThisCrystalError(f"the reflections of the scan are not those of {zone.cell.name}; check --known")
     scale = float(np.median([one.scale for one in matches]))
-    aperture = 0.1 * radius / scale * wavelength(zone.voltage)
+    aperture = round(0.1 * radius / scale * wavelength(zone.voltage), 5)  # scans of one session share a library
     reach = float(np.hypot(*entry.T).max()) / scale * 1.1
     values = VIBRATIONS if vibration is None else (vibration,)
     made = [

@@ -34,6 +34,8 @@ FIRST_MISFIT = 0.05
 """Error of the library, relative, that is assumed before it is measured."""
 SAMPLE = 96
 """Positions from which it is measured."""
+UNKNOWN = 1e-6
+"""Information, per square step of the library, of a parameter of which the intensities say nothing."""
 SAME = 0.5
 """Distance, in steps of the library along any axis, within which two minima are one."""
 LARGEST_MISFIT = 1.0
@@ -149,16 +151,25 @@ def fit_library(data: Measured, library: Library, misfit: float) -> Found:
     steps = _units(library)
     for k in range(1, minima):  # two starts may lead to one minimum
         apart = np.abs(points[:, k, None] - points[:, :k]) / steps
-        deviance[(apart < SAME).all(-1).any(1), k] = np.inf
+        deviance[np.any(np.all(apart < SAME, axis=-1), axis=1), k] = np.inf
     order = np.argsort(deviance, axis=1, kind="stable")
     points = np.take_along_axis(points, order[..., None], 1)
     deviance = np.take_along_axis(deviance, order, 1)
     best = _evaluate(data, library, points[:, 0], misfit)
     covariance, chi_square = _uncertainty(data, best, library, misfit)
+    covariance = covariance + _between_minima(points, deviance)
     lower = np.array([nodes[0] for nodes in library.grid])
     upper = np.array([nodes[-1] for nodes in library.grid])
-    inside = ((points[:, 0] > lower) & (points[:, 0] < upper)).all(1)
+    inside = np.all((points[:, 0] > lower) & (points[:, 0] < upper), axis=1)
     return Found(points, deviance, covariance, chi_square, inside)
+
+
+def _between_minima(points: FloatArray, deviance: FloatArray) -> FloatArray:
+    """What other minima add to the covariance, each by its likelihood, shape ``(n, parameter, parameter)``."""
+    likely = np.exp(-0.5 * (deviance - deviance[:, :1]))
+    apart = points - points[:, :1]
+    total = np.einsum("nk,nki,nkj->nij", likely, apart, apart)
+    return np.asarray(total / likely.sum(1)[:, None, None])
 
 
 def _unit_misfit(mean: FloatArray) -> FloatArray:
@@ -263,7 +274,7 @@ def _uncertainty(data: Measured, best: _State, library: Library, misfit: float) 
     chi = (there * (np.nan_to_num(data.value) - best.mean) ** 2 / best.variance).sum(1)
     reduced = chi / np.maximum(there.sum(1) - len(units) - 1, 1.0)
     _, normal = _equations(data, best, units)
-    inverse = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
+    inverse = np.linalg.inv(normal + UNKNOWN * np.eye(len(units)))
     weight = there / best.variance
     slope = best.slope * units[:, None]
     own = np.maximum((weight * best.mean**2).sum(1), 1e-300)

@@ -129,10 +129,12 @@ class Library:
                  for s in axes.displacement], 3,
             )[..., 1:]  # without the direct beam  # fmt: skip
             _keep(file, disks)
-        grid = (axes.thicknesses, axes.tilts(), axes.tilts(), np.array(axes.displacement))
-        if len(axes.displacement) == 1:
-            grid, disks = grid[:3], disks[:, :, :, 0]
-        direction = zone.polar_direction if len(grid) == 4 else None
+        grid: tuple[FloatArray, ...] = (axes.thicknesses, axes.tilts(), axes.tilts())
+        direction = None
+        if len(axes.displacement) > 1:
+            grid, direction = (*grid, np.array(axes.displacement)), zone.polar_direction
+        else:
+            disks = disks[:, :, :, 0]
         return cls.tabulated(hkl[1:shown], 10.0 * vectors[1:shown], grid, disks, direction)
 
     @classmethod
@@ -156,8 +158,10 @@ class Library:
     def blended(self, others: Sequence[Library], weights: Sequence[float]) -> Library:
         """Weighted sum of this library and others over the same axes; `weights` are of this one, then of the others."""
         parts = [(self, weights[0]), *zip(others, weights[1:], strict=True)]
-        intensity = sum(np.float32(weight) * one.intensity for one, weight in parts)
-        coefficients = sum(np.float32(weight) * one.coefficients for one, weight in parts)
+        intensity, coefficients = np.zeros_like(self.intensity), np.zeros_like(self.coefficients)
+        for one, weight in parts:
+            intensity += np.float32(weight) * one.intensity
+            coefficients += np.float32(weight) * one.coefficients
         return dataclasses.replace(self, intensity=intensity, coefficients=coefficients)
 
     def at(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -269,7 +273,7 @@ def _key(zone: Zone, axes: Axes, aperture: float, shown: int) -> str:
 def _read(file: Path) -> NDArray[np.float32] | None:
     """A library that was kept; None if there is none that can be read."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return np.asarray(stored["intensity"], np.float32)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.errors import InputError
 from cyclestrain.specimen.asymmetry import dipole, friedel_asymmetry
-from cyclestrain.specimen.crystal import ScanLibrary, lay_library
+from cyclestrain.specimen.crystal import NotThisCrystalError, ScanLibrary, lay_library
 from cyclestrain.specimen.fitting import Found, Measured, fit_library
 from cyclestrain.specimen.library import Axes
 from cyclestrain.specimen.structure import Zone
@@ -27,14 +28,17 @@ COMPETING = 12.0
 """Deviance by which the best minimum must be below another one that says something else."""
 MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
-BAD_LIBRARY = 0.25
+BAD_LIBRARY = 0.12
 """Error of a library, relative, beyond which the scan is not of this crystal."""
-FLOOR = (0.005, 1e-5)
-"""What a library leaves open besides: thickness, relative (scattering factors), and tilt, radians (interpolation)."""
+FLOOR = (0.005, 1e-5, 0.02)
+"""What a library leaves open besides: thickness, relative (scattering factors), tilt, radians (interpolation),
+and displacement (beams that are left out)."""
 SURE_SIGN = 4.0
 """Standard deviations from zero from which a displacement has a sign."""
 APART = 4.0
-"""Standard deviations by which two minima say something else."""
+"""Standard deviations by which two minima say something else, in any case if they are further apart than `FAR`."""
+FAR = 3e-4
+"""Radians of tilt."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,11 @@ def measure_specimen(
     -------
     specimen
         Dimensions ``(ry, rx)``; see `cyclestrain.tilt`.
+
+    Raises
+    ------
+    InputError
+        If no class of the scan is this crystal.
     """
     shape = (maps.sizes["ry"], maps.sizes["rx"])
     values, sigmas = (
@@ -100,29 +109,37 @@ def measure_specimen(
         for name, function in (("dipole", dipole), ("asymmetry", friedel_asymmetry))
     }
     found, facts = _Maps.blank(len(values)), {}
-    if zone is not None:
-        for k in np.unique(label).tolist():
-            own = label == k
-            at = np.flatnonzero((everything.weight[:, own].sum(1) >= FEWEST) & np.isfinite(turn).all((1, 2)))
-            if not len(at):
-                continue
-            data = Measured(values[np.ix_(at, own)], sigmas[np.ix_(at, own)])
+    others: list[InputError] = []
+    for k in np.unique(label).tolist() if zone is not None else ():
+        assert zone is not None
+        own = label == k
+        at = np.flatnonzero((everything.weight[:, own].sum(1) >= FEWEST) & np.all(np.isfinite(turn), axis=(1, 2)))
+        if not len(at):
+            continue
+        data = Measured(values[np.ix_(at, own)], sigmas[np.ix_(at, own)])
+        try:
             laid = lay_library(
                 data, vectors[own], zone, axes, radius, vibration=vibration, pixel=pixel, advance=advance
             )
-            used = laid.used
-            _fill(found, at, fit_library(Measured(data.value[:, used], data.sigma[:, used]), laid.library, laid.misfit),
-                  laid, turn[at])  # fmt: skip
-            facts[f"class_{k}"] = (
-                f"vibration {laid.vibration:.2f} square angstrom, error of the library {100 * laid.misfit:.1f} %, "
-                f"half angle of the beam {1e3 * laid.aperture:.2f} mrad"
-            )
+        except NotThisCrystalError as error:  # a class may be another phase
+            others.append(error)
+            found.caution[at] = int(Caution.MISFIT)
+            continue
+        used = laid.used
+        fit = fit_library(Measured(data.value[:, used], data.sigma[:, used]), laid.library, laid.misfit)
+        _fill(found, at, fit, laid, turn[at])
+        facts[f"class_{k}"] = (
+            f"vibration {laid.vibration:.2f} square angstrom, error of the library {100 * laid.misfit:.1f} %, "
+            f"half angle of the beam {1e3 * laid.aperture:.2f} mrad"
+        )
+    if others and not facts:
+        raise others[0]
     return _dataset(maps, found, plain, zone is not None, len(axes.displacement) > 1).assign_attrs(facts)
 
 
 def _turns(affine: FloatArray) -> FloatArray:
     """Rotation of every position from its entry, shape ``(n, 2, 2)``; NaN where there is none."""
-    good = np.isfinite(affine).all((1, 2))
+    good = np.all(np.isfinite(affine), axis=(1, 2))
     left, _, right = np.linalg.svd(np.where(good[:, None, None], affine, np.eye(2)))
     return np.where(good[:, None, None], left @ right, np.nan)
 
@@ -140,6 +157,7 @@ def _fill(maps: _Maps, at: IntArray, found: Found, laid: ScanLibrary, turn: Floa
     covariance = found.covariance + 0.0
     covariance[:, 0, 0] += (FLOOR[0] * best[:, 0]) ** 2
     covariance[:, [1, 2], [1, 2]] += FLOOR[1] ** 2
+    covariance[:, 3:, 3:] += FLOOR[2] ** 2
     sigma = np.sqrt(np.einsum("nii->ni", covariance))
     maps.tilt[at] = np.einsum("nij,nj->ni", whole, best[:, 1:3])
     maps.tilt_covariance[at] = whole @ covariance[:, 1:3, 1:3] @ whole.swapaxes(1, 2)
@@ -151,7 +169,7 @@ def _fill(maps: _Maps, at: IntArray, found: Found, laid: ScanLibrary, turn: Floa
     caution = np.zeros(len(at), int)
     caution |= np.where(~found.inside, int(Caution.EDGE), 0)
     caution |= np.where((found.chi_square > MISFIT) | (laid.misfit > BAD_LIBRARY), int(Caution.MISFIT), 0)
-    unlike = (np.abs(other - best)[:, 1:3] > APART * sigma[:, 1:3]).any(1)
+    unlike = np.any(np.abs(other - best)[:, 1:3] > np.minimum(APART * sigma[:, 1:3], FAR), axis=1)
     caution |= np.where(unlike & (odds < COMPETING), int(Caution.COMPETING), 0)
     caution |= int(Caution.ORIENTATION) if laid.rival is not None else 0
     if best.shape[1] == 4:
