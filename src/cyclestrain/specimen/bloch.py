@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.specimen.structure import Zone, wavelength
@@ -77,14 +78,15 @@ def intensities(
     if np.abs(coupling.imag).max() < REAL * np.abs(coupling).max():
         coupling = coupling.real
     out = np.empty((len(thickness), len(directions), shown), np.float32)
-    for start in range(0, len(directions), TOGETHER):
-        part = slice(start, start + TOGETHER)
-        waves = directions[part] / lamda
-        error = -0.5 * lamda * (((vectors + waves[:, None]) ** 2).sum(-1) - (waves**2).sum(-1)[:, None])
-        values, states = np.linalg.eigh(coupling + error[..., None] * np.eye(len(hkl)))
-        entering, leaving = states[:, 0].conj(), states[:, :shown]
-        for row, t in zip(out, thickness, strict=True):
-            amplitude = leaving @ (np.exp(2j * np.pi * t * values) * entering)[..., None]
-            row[part] = np.abs(amplitude[..., 0]) ** 2
-        advance(len(waves))
+    with threadpool_limits(1):  # matrices as small as these only wait for each other's threads
+        for start in range(0, len(directions), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            waves = directions[part] / lamda
+            error = -0.5 * lamda * (((vectors + waves[:, None]) ** 2).sum(-1) - (waves**2).sum(-1)[:, None])
+            values, states = np.linalg.eigh(coupling + error[..., None] * np.eye(len(hkl)))
+            entering, leaving = states[:, 0].conj(), states[:, :shown]
+            for row, t in zip(out, thickness, strict=True):
+                amplitude = leaving @ (np.exp(2j * np.pi * t * values) * entering)[..., None]
+                row[part] = np.abs(amplitude[..., 0]) ** 2
+            advance(len(waves))
     return out
