@@ -26,6 +26,8 @@ SOFT = 2.5
 """Width of the edge of the disk to which the image is shrunk between the pixels, pixels."""
 LARGER, LARGER_PIXELS = 1.1, 0.7
 """Least ratio, and difference in pixels, of the extent of a patterned beam to the radius it would have as a disk."""
+SEEN = 0.9
+"""Least part of the pixels of a beam that are needed to tell its form."""
 ROUGH = 0.15
 """Deviation (rms, relative) from the mean over all directions from which a beam is no disk."""
 
@@ -90,13 +92,19 @@ def patterned_beam(patterns: NDArray[Any], centre: FloatArray, calibration: Cali
     mean, known = calibration.mean_pattern, calibration.disk_radius
     middle = calibration.centre.reshape(-1, 2).mean(0)
     radius = extent_of_beam(mean, calibration.good, middle, largest_radius(mean.shape))
-    if radius is None:
+    if radius is None or not _is_seen(calibration.good, middle, radius):
         return None
     image = image_of_beam(patterns, calibration.good, centre, radius)
     larger = image.radius > max(LARGER * known, known + LARGER_PIXELS)
     inside = image.profile[: max(1, int(PLATEAU * image.radius * image.oversampling))]
     dark = inside.min() < DEEPEST * image.profile.max()
     return image if larger or dark or image.roughness > ROUGH else None
+
+
+def _is_seen(good: BoolArray, middle: FloatArray, radius: float) -> bool:
+    """Whether nearly all pixels of the beam can be trusted: none of it lies behind a beam stop or in a gap."""
+    y, x = np.indices(good.shape)
+    return bool(good[np.hypot(y - middle[0], x - middle[1]) < radius].mean() > SEEN)
 
 
 def probe_of(vacuum: Vacuum) -> Probe:

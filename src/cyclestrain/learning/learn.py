@@ -28,6 +28,8 @@ SMALL = 0.8
 """Ratio of the radius of the disks to the extent of the direct beam from which that may be patterned."""
 SAME_NOISE = 1.1
 """Ratio of two noise scales within which they are the same."""
+CLEARLY_LESS = 0.99
+"""Ratio of two noise scales below which what has the smaller one explains more; chance leaves far less than this."""
 
 
 def learn(
@@ -84,7 +86,6 @@ def _is_clear(found: Knowledge | list[Unlearned], calibration: Calibration) -> b
     """Whether crystals of round disks, as large as the direct beam, were found that explain their patterns."""
     if not isinstance(found, Knowledge) or found.doubts:
         return False
-    odd = found.dictionary.noise_scale > MISFIT_OF_ODD * found.pixel_noise
     probes = [entry.probe for entry in found.dictionary.entries]
     extent = extent_of_beam(
         calibration.mean_pattern,
@@ -93,7 +94,7 @@ def _is_clear(found: Knowledge | list[Unlearned], calibration: Calibration) -> b
         largest_radius(calibration.good.shape),
     )
     small = extent is not None and max(each.radius for each in probes) < SMALL * extent - 1.0
-    return not odd and not small and not any(each.is_image for each in probes)
+    return not _is_odd(found) and not small and not any(each.is_image for each in probes)
 
 
 def _learned_from_beam(
@@ -115,8 +116,26 @@ def _learned_from_beam(
     found = _learned(sample, wider, settings, say, image)
     if not isinstance(found, Knowledge):
         return None
-    worse = isinstance(before, Knowledge) and before.dictionary.noise_scale < found.dictionary.noise_scale / SAME_NOISE
-    return None if worse else found
+    return found if _is_better(found, before) else None
+
+
+def _is_better(found: Knowledge, before: Knowledge | list[Unlearned]) -> bool:
+    """Whether an image is to be preferred to what was learned without it.
+
+    An image of anything around the beam fits nearly as well as disks that explain their patterns, so it has to be
+    clearly better than those; where they do not, it may be as good.
+    """
+    if not isinstance(before, Knowledge):
+        return True
+    noise, noise_before = found.dictionary.noise_scale, before.dictionary.noise_scale
+    if before.doubts or _is_odd(before):
+        return noise <= noise_before * SAME_NOISE
+    return noise < noise_before * CLEARLY_LESS
+
+
+def _is_odd(found: Knowledge) -> bool:
+    """Whether patterns scatter about what was learned by more than their noise."""
+    return found.dictionary.noise_scale > MISFIT_OF_ODD * found.pixel_noise
 
 
 def _learned(
