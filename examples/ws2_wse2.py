@@ -59,8 +59,8 @@ PAGE = """\
 # WS2 and WSe2
 
 `python examples/ws2_wse2.py`: triangles of WSe2 in a monolayer of WS2, as in Han et al., Nano Letters 18, 3746
-(2018), whose kind of scan the method's paper maps in its figure 4 (theirs have 256 x 256 positions, `--positions 256`; four
-times the time). Here {positions} x {positions} positions with a step of {step:g} nm, {detector} x {detector} pixels, 80 kV, {dose:,.0f} electrons per pattern, of which a monolayer diffracts
+(2018), whose kind of scan the method's paper maps in its figure 4. {positions} x {positions} positions with a step of
+{step:g} nm, {detector} x {detector} pixels, 80 kV, {dose:,.0f} electrons per pattern, of which a monolayer diffracts
 about 4 %. The scan is drawn by `examples/ws2_monolayer.py`, which knows neither the model that is fitted nor the
 simulator of the package: the elastic field of triangles with 4.1 % misfit, dislocations along their edges, a ripple
 out of the plane, holes, and amorphous carbon under a part of the sheet and beside it. `cyclestrain.map` is told step,
@@ -69,8 +69,8 @@ pixel size, the rotation of the scan and that the detector is not elliptic; noth
 ![Truth, maps, dislocations and ripple](ws2_wse2.png)
 
 Dots are true dislocations, the dashed line is where the support begins, black lines are the true edges, arrows the
-Burgers vectors that were found. Grey: nothing is there, or no value is given. The colours of the slope are
-reversed against those of the dipole, whose sign is not told.
+Burgers vectors that were found. Grey: nothing is there, or no value is given. The colours of the slope are reversed
+against those of the dipole, whose sign is not told.
 
 {table}
 
@@ -115,9 +115,9 @@ $ cyclestrain show strain.nc -o strain.png
 
 `--dataset` is needed only where the file holds several arrays. MATLAB v7.3 is read ([formats](../formats.md)),
 whether positions or patterns come first; older files are refused with the advice to save them so. `cyclestrain info
-FILE.mat` says what was taken for what. Strain needs nothing more; `cyclestrain defects strain.nc` needs the step and the pixel, `--step 1nm --pixel 0.167/nm` here, to
-name Burgers vectors. The authors' files were not at hand: this is tested on files of that layout
-(`tests/io/test_read.py`).
+FILE.mat` says what was taken for what. Strain needs nothing more; `cyclestrain defects strain.nc` needs the step and
+the pixel, `--step 1nm --pixel 0.167/nm` here, to name Burgers vectors. The authors' files were not at hand: this is
+tested on files of that layout (`tests/io/test_read.py`).
 """
 
 
