@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from cyclestrain.boundaries import Mixtures
 from cyclestrain.calibration import (
@@ -180,6 +181,7 @@ def fit_model(
     return Model(material, trained.network, trained.log, about)
 
 
+@threadpool_limits.wrap(1, user_api="blas")  # type: ignore[untyped-decorator]  # more change the last bits of what is learned
 def prepare(
     scan: Scan,
     settings: LearnSettings,

@@ -243,3 +243,10 @@ def test_what_workers_cannot_read_is_refused(scan: Path, client: Client) -> None
         cs.map(scan, client=client, cluster="local:2")
     with pytest.raises(cs.InputError, match="one machine"):
         cs.map(scan, client=client, until="network")
+
+
+def test_a_cluster_leaves_the_environment_as_it_was() -> None:
+    before = dict(os.environ)
+    with connected("local:1"):
+        pass
+    assert dict(os.environ) == before

@@ -90,11 +90,8 @@ def map(
         run, whether `cyclestrain.intensities` are measured, a model to apply: see `cyclestrain.MapSettings`.
     known
         Lattice of the sample, for absolute strain, or several; in Python also as mappings ``{"a": 5.431, ...}``.
-    centre, ring, mask, sample, ellipse, classes, seed, device
-        What is measured unless it is given here, see `cyclestrain.MapSettings`; masks in Python also as arrays.
-    probe
-        Image or scan of the probe in vacuum, on the detector of the scan; in Python also as an array ``(qy, qx)``. By
-        default the probe is learned.
+    centre, ring, mask, sample, probe, ellipse, classes, seed, device
+        What is measured unless it is given here, see `cyclestrain.MapSettings`; masks and probe also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
     cluster
@@ -114,10 +111,8 @@ def map(
 
     Raises
     ------
-    InputError
-        If the scan cannot be read or mapped as asked.
-    OutputError
-        If the output cannot be written.
+    InputError, OutputError
+        If the scan cannot be read or mapped as asked, or the output cannot be written.
     ClusterError
         If a worker cannot read the scan, or the scheduler is gone; what was done is kept.
     """

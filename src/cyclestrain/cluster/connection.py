@@ -92,6 +92,17 @@ def _cores() -> int:
 
 
 @contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Undo what starting workers leaves in the environment of this process: one thread for whatever it starts later."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
 def _local(n_workers: int) -> Iterator[Client]:
     """A scheduler and workers of this machine, which share its cores; they listen on 127.0.0.1 alone."""
     from distributed import Client, LocalCluster
@@ -99,6 +110,7 @@ def _local(n_workers: int) -> Iterator[Client]:
     threads = max(1, min(_cores() // n_workers, int(os.environ.get("NUMBA_NUM_THREADS") or _cores())))
     own = {name: str(threads) for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")}
     with (
+        _environment_kept(),
         LocalCluster(
             n_workers=n_workers,
             threads_per_worker=threads,
