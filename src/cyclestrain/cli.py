@@ -138,7 +138,7 @@ def _simulate(phantom: str = "polycrystal", **options: Any) -> None:
     api.map,
     output="File to write; by default SCAN_strain.nc, for a repeated run RESULT_again.nc. Of several scans the folder, "
     "in which a table, summary.csv, is written as well.",
-    several="Files of any vendor or tool, or folders of frames. Several, or a pattern such as ``'*.mib'``, are mapped one "
+    several="Files of any vendor or tool, or folders of frames. Several, or a name such as ``'*.mib'``, are mapped one "
     "after the other; the same command again does only those without a result.",
 )
 def _map(*scans: str, **options: Any) -> int:
