@@ -140,6 +140,19 @@ def test_results_that_would_be_others_are_kept_until_force(
     assert mapped == ["a.h5", "b.h5"]
 
 
+def test_another_vacuum_image_under_the_same_name_is_another_setting(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    y, x = np.indices((96, 96)) - 48.0
+    beam = np.where(np.hypot(y, x) < 3.0, 1000.0, 0.0)
+    np.save("vacuum.npy", beam)
+    command = ["map", "a.h5", "-o", "out/", *REFINE, "--probe", "vacuum.npy"]
+    assert main(command) == main(command) == 0
+    np.save("vacuum.npy", beam + 1.0)
+    assert main(command) == 1
+    assert "files that the settings name" in errors(capsys)[0]
+
+
 def test_the_table_is_that_of_the_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["map", "a.h5", "c.h5", "-o", "out", *REFINE]) == 1
     assert main(["map", "b.h5", "-o", "out/", *REFINE]) == 0  # one scan, a folder

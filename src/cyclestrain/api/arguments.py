@@ -153,7 +153,7 @@ def files_named(settings: LearnSettings) -> str:
     settings
         Of a run.
     """
-    named = settings.model_dump(include={"mask", "sample", "reference", "known"})
+    named = settings.model_dump(include={"mask", "sample", "probe", "reference", "known"})
     texts = [text for value in named.values() for text in ((value,) if isinstance(value, str) else value or ())]
     digest, found = hashlib.sha256(), False
     for part in dict.fromkeys(part for text in texts for part in (text, *text.split(","))):
