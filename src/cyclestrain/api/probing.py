@@ -150,7 +150,6 @@ def _aperture(vacuum: Vacuum) -> Aperture:
     learned = probe_of(vacuum)
     ratio, angle, ratio_sigma = vacuum.ellipse
     ratio_sigma = float(np.hypot(ratio_sigma, EDGE_ERROR / learned.radius))
-    inside = learned.profile[: max(1, int(0.75 * learned.radius * learned.oversampling))]
     counts = float(vacuum.patterns.sum(dtype=np.float64)) / max(np.pi * learned.radius**2, 1.0)
     image = xr.DataArray(learned.values, dims=("py", "px"), attrs={"oversampling": learned.oversampling})
     middle = vacuum.centre.mean(0)
@@ -158,5 +157,5 @@ def _aperture(vacuum: Vacuum) -> Aperture:
         image, (float(middle[0]), float(middle[1])), vacuum.centre_sigma, learned.radius,
         float(np.hypot(EDGE_ERROR, 1 / np.sqrt(max(2 * np.pi * learned.radius * counts, 1.0)))),
         ratio, ratio_sigma, float(np.degrees(angle)), learned.roughness,
-        bool(inside.min() > 0.5 * learned.profile.max()), len(vacuum.patterns),
+        learned.has_plateau, len(vacuum.patterns),
     )  # fmt: skip

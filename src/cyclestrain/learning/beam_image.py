@@ -13,10 +13,9 @@ from cyclestrain.learning.probe_image import centred, image_of
 from cyclestrain.learning.start import OVERSAMPLING
 from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import Probe, disk_profile, gather
-from cyclestrain.pattern.probe import DEEPEST, PLATEAU
 from cyclestrain.pattern.reflection import N_LOCAL
 
-__all__ = ["image_of_beam", "patterned_beam", "probe_of"]
+__all__ = ["beam_extent", "image_of_beam", "patterned_beam", "probe_of"]
 
 MOST = 512
 """Largest number of patterns that are summed."""
@@ -89,20 +88,29 @@ def patterned_beam(patterns: NDArray[Any], centre: FloatArray, calibration: Cali
     calibration
         Average pattern, beam centre and radius.
     """
-    mean, known = calibration.mean_pattern, calibration.disk_radius
-    middle = calibration.centre.reshape(-1, 2).mean(0)
-    radius = extent_of_beam(mean, calibration.good, middle, largest_radius(mean.shape))
-    if radius is None or not _is_seen(calibration.good, middle, radius):
+    known, radius = calibration.disk_radius, beam_extent(calibration)
+    if radius is None or not _is_seen(calibration, radius):
         return None
     image = image_of_beam(patterns, calibration.good, centre, radius)
     larger = image.radius > max(LARGER * known, known + LARGER_PIXELS)
-    inside = image.profile[: max(1, int(PLATEAU * image.radius * image.oversampling))]
-    dark = inside.min() < DEEPEST * image.profile.max()
-    return image if larger or dark or image.roughness > ROUGH else None
+    return image if larger or not image.has_plateau or image.roughness > ROUGH else None
 
 
-def _is_seen(good: BoolArray, middle: FloatArray, radius: float) -> bool:
+def beam_extent(calibration: Calibration) -> float | None:
+    """Distance from its centre within which the direct beam of a scan lies, pixels; None where it does not end.
+
+    Parameters
+    ----------
+    calibration
+        Average pattern and beam centres.
+    """
+    mean, middle = calibration.mean_pattern, calibration.centre.reshape(-1, 2).mean(0)
+    return extent_of_beam(mean, calibration.good, middle, largest_radius(mean.shape))
+
+
+def _is_seen(calibration: Calibration, radius: float) -> bool:
     """Whether nearly all pixels of the beam can be trusted: none of it lies behind a beam stop or in a gap."""
+    good, middle = calibration.good, calibration.centre.reshape(-1, 2).mean(0)
     y, x = np.indices(good.shape)
     return bool(good[np.hypot(y - middle[0], x - middle[1]) < radius].mean() > SEEN)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cyclestrain.calibration import Sample, extent_of_beam, largest_radius
+from cyclestrain.calibration import Sample
 from cyclestrain.data import Calibration, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.learning.beam_image import patterned_beam
+from cyclestrain.learning.beam_image import beam_extent, patterned_beam
 from cyclestrain.learning.entry import learn_entry
 from cyclestrain.learning.knowledge import Knowledge
 from cyclestrain.learning.lessons import ClassLesson, choose
@@ -87,12 +87,7 @@ def _is_clear(found: Knowledge | list[Unlearned], calibration: Calibration) -> b
     if not isinstance(found, Knowledge) or found.doubts:
         return False
     probes = [entry.probe for entry in found.dictionary.entries]
-    extent = extent_of_beam(
-        calibration.mean_pattern,
-        calibration.good,
-        calibration.centre.reshape(-1, 2).mean(0),
-        largest_radius(calibration.good.shape),
-    )
+    extent = beam_extent(calibration)
     small = extent is not None and max(each.radius for each in probes) < SMALL * extent - 1.0
     return not _is_odd(found) and not small and not any(each.is_image for each in probes)
 

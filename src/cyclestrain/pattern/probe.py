@@ -68,11 +68,17 @@ class Probe:
     @property
     def _brightest(self) -> NDArray[np.float64]:
         """Largest value at radii ``0, 1, 2, ... / oversampling`` pixels."""
+        ring = self._ring
+        out = np.full(ring.max() + 1, -np.inf)
+        np.maximum.at(out, ring.ravel(), self.values.ravel())
+        return out[: self.values.shape[0] // 2 + 1]
+
+    @property
+    def _ring(self) -> NDArray[np.int64]:
+        """Distance of every node from the middle, rounded to nodes, shape as `values`."""
         m = self.values.shape[0] // 2
         y, x = np.mgrid[-m : m + 1, -m : m + 1]
-        out = np.full(2 * m + 1, -np.inf)
-        np.maximum.at(out, np.rint(np.hypot(y, x)).astype(int).ravel(), self.values.ravel())
-        return out[: m + 1]
+        return np.rint(np.hypot(y, x)).astype(np.int64)
 
     @property
     def falls_off(self) -> bool:
@@ -80,28 +86,27 @@ class Probe:
         return self.radius < self.half
 
     @property
-    def is_flat(self) -> bool:
-        """Whether the profile is a plateau, without the dark rings of a patterned probe that was taken as round."""
-        if self.is_image:
-            return True
+    def has_plateau(self) -> bool:
+        """Whether the profile is bright all over its inside, without dark rings or a hole."""
         inside = self.profile[: max(1, int(PLATEAU * self.radius * self.oversampling))]
         return bool(inside.min() > DEEPEST * self.profile.max())
 
     @property
+    def is_flat(self) -> bool:
+        """Whether nothing speaks against what it was taken for: dark rings are those of an image taken as round."""
+        return self.is_image or self.has_plateau
+
+    @property
     def roughness(self) -> float:
         """Deviation (root mean square) from the mean over all directions, relative to the probe's own."""
-        m = self.values.shape[0] // 2
-        y, x = np.mgrid[-m : m + 1, -m : m + 1]
-        round_ = self.profile[np.minimum(np.rint(np.hypot(y, x)).astype(int), m)]
+        round_ = self.profile[np.minimum(self._ring, self.values.shape[0] // 2)]
         return float(np.sqrt(((self.values - round_) ** 2).sum() / (self.values**2).sum()))
 
     @cached_property
     def profile(self) -> NDArray[np.float64]:
         """Azimuthal mean at radii ``0, 1, 2, ... / oversampling`` pixels."""
-        m = self.values.shape[0] // 2
-        y, x = np.mgrid[-m : m + 1, -m : m + 1]
-        r = np.rint(np.hypot(y, x)).astype(int).ravel()
-        return (np.bincount(r, self.values.ravel()) / np.bincount(r))[: m + 1]
+        r = self._ring.ravel()
+        return (np.bincount(r, self.values.ravel()) / np.bincount(r))[: self.values.shape[0] // 2 + 1]
 
     @classmethod
     def from_profile(cls, profile: FloatArray, oversampling: int, half: int) -> Probe:
