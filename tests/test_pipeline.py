@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from cyclestrain.affine import reciprocal, rotation
 from cyclestrain.calibration import subset
@@ -281,6 +282,17 @@ def test_the_device_does_not_change_the_map(made: SimulatedScan, monkeypatch: py
     one, other = (run(made.scan, device=device).maps for device in ("cpu", "cuda"))
     for name in ("exx", "exx_raw", "exx_sigma", "rotation"):
         np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_results_do_not_depend_on_the_threads_of_linear_algebra() -> None:
+    """Sums of matrix products end in other bits with another number of threads."""
+    options = {"scan": (9, 11), "detector": (96, 96), "grain_size": 60.0, "radius": 3.0, "counts": 1.5e4}
+    faint = polycrystal(**options, background=0.6, seed=3).scan
+    maps = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            maps.append(map_scan(faint, MapSettings(), SilentProgress()).maps)
+    np.testing.assert_array_equal(*(each["affine"].values for each in maps))
 
 
 def test_results_do_not_depend_on_the_memory_allowed(made: SimulatedScan, monkeypatch: pytest.MonkeyPatch) -> None:
