@@ -141,6 +141,8 @@ def test_what_is_wrong_is_said_before_anything_starts(sample: Any, tmp_path: Pat
     model = sample.model
     with pytest.raises(InputError, match="one of --dectris, --merlin and --file; none was given"):
         cs.live(model=model)
+    with pytest.raises(InputError, match="live maps with a model"):
+        cs.live(model=None, file="scan.npy")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="timeout: input should be greater than 0"):
         cs.live(model=model, file="scan.npy", timeout=0)
     with pytest.raises(InputError, match=r"does not exist after 0\.1 s"):
