@@ -164,10 +164,11 @@ class Course:
     def hear(self, heard: Heard, now: float) -> None:
         """Take over what a source tells."""
         self.came[heard.came] = self.left[heard.left] = True
+        count = int(self.came.sum())
         if len(heard.came):
-            self._waiting.append((now, int(self.came.sum())))
+            self._waiting.append((now, count))
             self.began, self.newest = (now if math.isnan(self.began) else self.began), now
-        self._times.append((now, int(self.came.sum())))
+        self._times.append((now, count))
         while now - self._times[0][0] > WINDOW:
             self._times.popleft()
         for fit in heard.fits:
