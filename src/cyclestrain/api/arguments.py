@@ -395,6 +395,6 @@ def _memory_bytes(gigabytes: float | None) -> int:
         if not LEAST_MEMORY / GIGABYTE <= gigabytes < math.inf:
             raise InputError(f"--memory is in GB and at least {LEAST_MEMORY / GIGABYTE:g}, not {gigabytes:g}")
         return int(gigabytes * GIGABYTE)
-    from cyclestrain.memory import available_memory
+    from cyclestrain.machine import available_memory
 
     return max(LEAST_MEMORY, available_memory() // 4)

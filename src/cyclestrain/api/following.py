@@ -222,9 +222,8 @@ def _source(job: _Job, progress: Progress) -> Iterator[tuple[Source, Path]]:
     with scratch_folder(beside) as folder:
         path = Path(job.listening.keep) if job.listening.keep is not None else folder / "patterns.npy"
         progress.note(f"waiting for the {address} to start a scan")
-        workers = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         record, shape = (path, folder / "there"), job.reading.scan_shape
-        with connected(address, shape, record, timeout=job.listening.timeout, workers=workers) as detector:
+        with connected(address, shape, record, timeout=job.listening.timeout) as detector:
             kept = os.fspath(path) if job.listening.keep is not None else ""
             detector.scan = _described(job, detector.scan.source, str(address), kept)
             yield detector, path
