@@ -17,7 +17,7 @@ import cyclestrain as cs
 from cyclestrain.api import many
 from cyclestrain.api.scans import find_scans, result_names
 from cyclestrain.cli import INTERRUPTED, main
-from cyclestrain.result import load_result
+from cyclestrain.result import load_result, save_result
 
 UNIFORM: dict[str, Any] = {"scan": (4, 5), "detector": (96, 96), "radius": 3.0, "background": 0.1}
 REFINE = ["--until", "refine"]
@@ -138,6 +138,17 @@ def test_results_that_would_be_others_are_kept_until_force(
     assert Path("out/a_strain.nc").read_bytes() == before
     assert main([*command, "--force"]) == 0
     assert mapped == ["a.h5", "b.h5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("model_fingerprint", "another model"), ("settings_files", "another content of the files")]
+)
+def test_a_result_of_another_model_or_mask_is_not_taken_for_this_one(home: Path, name: str, said: str) -> None:
+    maps = cs.map("a.h5", until="refine")
+    Path("out").mkdir()
+    save_result(maps.assign_attrs({name: "other"}), "out/a_strain.nc")
+    (row,) = cs.map_many("a.h5", "out", until="refine").failed
+    assert f"made with {said}" in row.message
 
 
 def test_the_table_is_that_of_the_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
