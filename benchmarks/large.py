@@ -29,7 +29,7 @@ import hdf5plugin
 import numpy as np
 from measuring import markdown
 
-from cyclestrain.memory import available_memory
+from cyclestrain.machine import available_memory
 
 SIMULATE = (
     "simulate",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn, TaskID
     from rich.progress import Task as RichTask
 
-__all__ = ["NotebookProgress", "Progress", "RichProgress", "SilentProgress", "Task", "shown"]
+__all__ = ["NotebookProgress", "Progress", "RichProgress", "SilentProgress", "Task", "clock", "shown"]
 
 
 REDRAW = 0.2
@@ -163,11 +163,18 @@ def _amount(done: float, total: float | None) -> str:
 
 def _times(elapsed: float | None, left: float | None) -> str:
     """Time spent and, where it is known, time left."""
-    spent = f"{_clock(elapsed or 0.0)} so far"
-    return f"{spent}, {_clock(left)} left" if left else spent
+    spent = f"{clock(elapsed or 0.0)} so far"
+    return f"{spent}, {clock(left)} left" if left else spent
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time as people read it, ``1:05`` or ``2:03:07``.
+
+    Examples
+    --------
+    >>> clock(65.2), clock(7387)
+    ('1:05', '2:03:07')
+    """
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -65,3 +67,11 @@ def test_a_block_and_what_lies_around_it_hold_all_neighbours(patterns: int, reac
                 assert not set(block.positions.tolist()) & set(halo.positions.tolist())
                 assert (np.diff(halo.positions) > 0).all()
                 np.testing.assert_array_equal(halo.patterns[:, 0, 0], 16 * halo.positions)
+
+
+def test_a_scan_is_sent_to_another_process_whole() -> None:
+    scan = Scan(np.arange(64.0).reshape(2, 2, 4, 4), "mine", "scan.npy", memory_bytes=2**20, origin=(3, 4))
+    sent = pickle.loads(pickle.dumps(scan))
+    for name in {each.name for each in fields(scan)} - {"source", "_reading"}:
+        assert getattr(sent, name) == getattr(scan, name)
+    np.testing.assert_array_equal(sent.block(0, 4).patterns, scan.block(0, 4).patterns)

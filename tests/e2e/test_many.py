@@ -17,7 +17,7 @@ import cyclestrain as cs
 from cyclestrain.api import many
 from cyclestrain.api.scans import find_scans, result_names
 from cyclestrain.cli import INTERRUPTED, main
-from cyclestrain.result import load_result
+from cyclestrain.result import load_result, save_result
 
 UNIFORM: dict[str, Any] = {"scan": (4, 5), "detector": (96, 96), "radius": 3.0, "background": 0.1}
 REFINE = ["--until", "refine"]
@@ -151,6 +151,17 @@ def test_another_vacuum_image_under_the_same_name_is_another_setting(
     np.save("vacuum.npy", beam + 1.0)
     assert main(command) == 1
     assert "files that the settings name" in errors(capsys)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("model_fingerprint", "another model"), ("settings_files", "another content of the files")]
+)
+def test_a_result_of_another_model_or_mask_is_not_taken_for_this_one(home: Path, name: str, said: str) -> None:
+    maps = cs.map("a.h5", until="refine")
+    Path("out").mkdir()
+    save_result(maps.assign_attrs({name: "other"}), "out/a_strain.nc")
+    (row,) = cs.map_many("a.h5", "out", until="refine").failed
+    assert f"made with {said}" in row.message
 
 
 def test_the_table_is_that_of_the_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from crystals import make_crystals, make_dictionary
-from cyclestrain.network import Course, NetworkSettings, Trained, TrainingSettings, infer, train
+from cyclestrain.network import Autoencoder, Course, Epoch, NetworkSettings, Trained, TrainingSettings, infer, train
 from cyclestrain.network.checkpoint import Checkpoint
 from cyclestrain.network.losses import LossWeights
 from cyclestrain.storage import PrivateFolder, RunFolder
@@ -156,3 +156,15 @@ def test_a_gpu_comes_to_the_same() -> None:
     found = infer(there.network, CRYSTALS.patterns, CRYSTALS.good, COURSE.theta, CRYSTALS.centre)
     same = infer(there.network.cpu(), CRYSTALS.patterns, CRYSTALS.good, COURSE.theta, CRYSTALS.centre)
     np.testing.assert_allclose(found.start.affine, same.start.affine, atol=1e-3)
+
+
+def test_an_epoch_whose_misfit_is_no_number_is_kept_only_until_there_is_one() -> None:
+    network = Autoencoder(DICTIONARY, SHAPE, 0.1)
+    state = Checkpoint(network, torch.optim.AdamW(network.parameters()), np.random.default_rng(0))
+    good, bad = torch.tensor([1.0, 1.2]), torch.tensor([1.0, torch.nan])
+    kept = []
+    for held_out in (bad, good, bad, good + 1, good - 1, bad):
+        state.record(Epoch({}, 0.0, 1.0), held_out)
+        kept.append(state.best)
+    assert kept == [0, 1, 1, 1, 4, 4]
+    assert state.is_stale(1)

@@ -185,6 +185,12 @@ def test_an_interrupted_default_is_tried_again(tmp_path: Path, monkeypatch: pyte
     assert states(file).count("COMPLETE") == 2
 
 
+def test_trials_that_are_behind_are_ended_early_but_the_default_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda _: True)
+    tuned = tune(COURSE, DICTIONARY, START, Search(3), progress=SilentProgress())
+    assert "3 trials, 2 of them ended early" in tuned.summary
+
+
 def test_numbers_that_run_away_end_a_trial_and_not_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     def fragile(*arguments: Any, **options: Any) -> Any:
         if options["settings"] != TINY:

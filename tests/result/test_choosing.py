@@ -50,6 +50,14 @@ def test_they_lower_the_error_more_than_random_ones() -> None:
     assert off["best"] < 0.6 * off["random"]
 
 
+def test_they_spread_over_what_is_unexplored() -> None:
+    known = np.zeros((12, 12), bool)
+    known[:, 0] = True
+    found = cs.next_positions(made(np.zeros((12, 12)), known), 4)
+    apart = np.hypot(*(found[:, None] - found).transpose(2, 0, 1))
+    assert apart[np.triu_indices(4, 1)].min() > 2
+
+
 def test_everything_measured_the_uncertain_ones_are_next() -> None:
     maps = made(np.zeros((6, 7)), np.ones((6, 7), bool))
     maps["exx_sigma"][2, 5] = maps["exx_sigma"][4, 1] = 5e-3

@@ -129,6 +129,15 @@ def test_hdf5_by_the_chunks_that_were_written(tmp_path: Path, chunks: tuple[int,
     np.testing.assert_array_equal(file[:], PATTERNS)
 
 
+def test_a_pattern_of_which_a_chunk_is_missing_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "scan.h5"
+    for rows, count in ((8, 0), (16, 1)):
+        with h5py.File(path, "w", libver="latest") as file:
+            stored = file.create_dataset("data", PATTERNS.shape, "u2", chunks=(1, 1, 8, 24))
+            stored[0, 0, :rows] = 1
+        assert opened(path).count == count
+
+
 def test_what_cannot_be_followed_is_said(tmp_path: Path) -> None:
     assert open_growing(tmp_path / "absent.npy", None) is None
     with pytest.raises(InputError, match=r"live takes \.npy"):

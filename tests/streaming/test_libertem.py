@@ -34,6 +34,12 @@ def test_the_udf_is_the_first_pass(context: Any, sample: Any) -> None:
     np.testing.assert_array_equal(found["strain"].raw_data, preview_strain(expected.affine))
 
 
+def test_vacuum_is_not_valid(context: Any, sample: Any) -> None:
+    empty = np.random.default_rng(0).poisson(0.1, (2, 20, 96, 96)).astype(np.uint16)
+    data = context.load("memory", data=empty, num_partitions=1, sig_dims=2)
+    assert not context.run_udf(dataset=data, udf=FitUDF(sample.knowledge))["valid"].data.any()
+
+
 def test_a_region_and_reversed_rows(context: Any, sample: Any) -> None:
     """LiberTEM has the rows of a Merlin in the other order; of a region, each position knows where it is."""
     patterns = np.ascontiguousarray(sample.patterns[:4, :, ::-1])

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from cyclestrain.errors import InputError, OutputError
 from cyclestrain.estimation import BlockFit
 from cyclestrain.result import load_result
 from cyclestrain.settings import MapSettings
-from cyclestrain.streaming import Course, Helpers, Here, View, fit_block, follow, map_so_far
+from cyclestrain.streaming import Course, Helpers, Here, View, fit_block, follow, following, map_so_far
 from cyclestrain.streaming.following import Heard
+from cyclestrain.streaming.terminal import shrunk
 
 
 @contextmanager
@@ -114,7 +116,10 @@ def interrupt() -> str:
 
 
 @pytest.mark.parametrize(("end", "said"), [(interrupt, "interrupted"), (lambda: "it stopped", "it stopped")])
-def test_nothing_that_came_is_lost(sample: Any, end: Callable[[], str], said: str) -> None:
+def test_nothing_that_came_is_lost(
+    sample: Any, end: Callable[[], str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "BLOCK", 20)  # so that much is left to be fitted at the end
     kept: list[Any] = []
     stream, helpers = Stream(sample.patterns, 15, end), Helpers(Here(), Here())
     options: dict[str, Any] = {"keep": kept.append, "show": lambda _: None, "timeout": 5, "every": 9}
@@ -126,6 +131,50 @@ def test_nothing_that_came_is_lost(sample: Any, end: Callable[[], str], said: st
     assert result.maps.attrs["live_positions"] == 300
 
 
+def test_it_learns_again_and_keeps_maps_of_what_had_come(sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "GROWTH", 1.1)
+    monkeypatch.setattr(following, "PAUSE", 0.0)
+    kept: list[Any] = []
+    learned: list[Any] = []
+    stream, helpers = Stream(sample.patterns, 15, lambda: "it stopped"), Helpers(Here(), Here())
+    monkeypatch.setattr(stream, "use", learned.append)
+    options: dict[str, Any] = {"keep": kept.append, "show": lambda _: None, "timeout": 5, "every": 1e-6}
+    follow(stream, sample.material, MapSettings(), helpers, **options)
+    assert len(learned) == 2  # from 256 positions or more, then from a tenth more
+    assert len(kept) > 1
+    for result in kept:
+        came = result.maps.attrs["live_positions"]
+        assert result.maps["valid"].values.ravel()[:came].mean() > 0.8
+        assert not result.maps["valid"].values.ravel()[came:].any()
+    assert kept[0].maps.attrs["live_positions"] < 300
+
+
+def test_a_preview_is_made_of_single_patterns(sample: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", sample.patterns)
+    maps = cs.live(model=sample.model, file=tmp_path / "scan.npy", timeout=20, preview=True)
+    assert "live: 360 of 360 positions had come" in maps.attrs["choices"]
+    assert "live:" not in sample.maps.attrs["choices"]
+
+
+def test_a_pedestal_is_taken_off(sample: Any) -> None:
+    known = replace(sample.knowledge, calibration=replace(sample.knowledge.calibration, pedestal=7.0))
+    block = Block(np.arange(20), sample.patterns[0])
+    fit = fit_block(replace(block, patterns=block.patterns + np.uint16(7)), known)
+    np.testing.assert_allclose(fit.affine, fit_block(block, sample.knowledge).affine, atol=1e-6)
+
+
+def test_lag_is_the_age_of_the_oldest_pattern_that_is_not_fitted() -> None:
+    course, nothing = Course.begun(24), np.zeros(0, int)
+    course.hear(Heard(np.arange(12), np.arange(12)), 1.0)
+    course.hear(Heard(np.arange(12, 20), nothing), 2.0)
+    course.take(BlockFit.unknown(np.arange(12)))
+    course.hear(Heard(nothing, nothing), 2.5)
+    assert (course.lag, course.rate, course.seconds_left) == (0.5, 8 / 1.5, 0.75)
+    course.take(BlockFit.unknown(np.arange(12, 20)))
+    course.hear(Heard(nothing, nothing), 4.0)
+    assert (course.lag, course.slowest, course.mean_rate) == (0.0, 0.5, 20.0)
+
+
 def test_the_map_so_far_is_the_first_pass_with_context(sample: Any) -> None:
     """With the knowledge of the whole scan, the fits of what came are those of a map until its first pass."""
     offline = cs.map(Scan(sample.patterns), model=sample.model, until="refine")
@@ -135,12 +184,17 @@ def test_the_map_so_far_is_the_first_pass_with_context(sample: Any) -> None:
     clear = offline["valid"].values & ~np.isnan(maps["exx_raw"].values)
     assert clear.mean() > 0.95
     np.testing.assert_array_equal(maps["affine_raw"].values[clear], offline["affine_raw"].values[clear])
+    part = map_so_far(Scan(sample.patterns), fit, np.arange(360) < 240, sample.knowledge, MapSettings()).maps
+    assert not part["valid"].values[12:].any()
+    assert part["valid"].values[:12].mean() > 0.9
 
 
 def test_what_is_wrong_is_said_before_anything_starts(sample: Any, tmp_path: Path) -> None:
     model = sample.model
     with pytest.raises(InputError, match="one of --dectris, --merlin and --file; none was given"):
         cs.live(model=model)
+    with pytest.raises(InputError, match="live maps with a model"):
+        cs.live(model=None, file="scan.npy")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="timeout: input should be greater than 0"):
         cs.live(model=model, file="scan.npy", timeout=0)
     with pytest.raises(InputError, match=r"does not exist after 0\.1 s"):
@@ -170,3 +224,24 @@ def test_the_terminal_shows_where_it_stands() -> None:
     text = console.export_text()
     assert text.count("▀") == 12
     assert "8 of 24 positions" in text
+
+
+def test_large_maps_are_drawn_as_medians_in_blue_and_red_a_few_times_a_second() -> None:
+    values = np.where(np.arange(200) < 100, -0.01, 0.01) * np.ones((80, 1))
+    values[::3, ::3] = np.nan
+    values[1, 1] = 5.0
+    small, side = shrunk(values.ravel(), (80, 200))
+    assert (small.shape, side) == ((20, 50), 4)
+    np.testing.assert_array_equal(small, np.where(np.arange(50) < 25, -0.01, 0.01) * np.ones((20, 1)))
+    course = Course.begun(values.size)
+    course.came[:] = True
+    course.strain[:, 1] = values.ravel()
+    console = Console(width=80, force_terminal=True, color_system="truecolor", record=True, file=StringIO())
+    console.print(View((80, 200), console).drawn(course))
+    line = console.export_text(styles=True).splitlines()[0]
+    assert 0 <= line.index("33;102;172") < line.index("178;24;43")
+    drawn: list[Any] = []
+    view = View((80, 200), console, drawn.append)
+    view(course)
+    view(course)
+    assert len(drawn) == 1

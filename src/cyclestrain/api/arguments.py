@@ -172,6 +172,12 @@ class KnownModel:
     path: Path
     fingerprint: str
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What a result says of the model that it was made with, as attributes of its maps."""
+        tuning = {"model_tuning": self.model.about["tuning"]} if "tuning" in self.model.about else {}
+        return {"model": os.fspath(self.path), "model_fingerprint": self.fingerprint, **tuning}
+
 
 def known_model(path: str | None, settings: LearnSettings, beside: PathLike | None = None) -> KnownModel | None:
     """Read the model that a run starts from, None where there is no path.
@@ -389,6 +395,6 @@ def _memory_bytes(gigabytes: float | None) -> int:
         if not LEAST_MEMORY / GIGABYTE <= gigabytes < math.inf:
             raise InputError(f"--memory is in GB and at least {LEAST_MEMORY / GIGABYTE:g}, not {gigabytes:g}")
         return int(gigabytes * GIGABYTE)
-    from cyclestrain.memory import available_memory
+    from cyclestrain.machine import available_memory
 
     return max(LEAST_MEMORY, available_memory() // 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cyclestrain.errors import CyclestrainError, printable
-from cyclestrain.memory import available_memory
+from cyclestrain.machine import available_memory
 
 __all__ = ["in_words"]
 

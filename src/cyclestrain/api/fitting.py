@@ -19,7 +19,7 @@ from cyclestrain.api.arguments import (
     open_large,
     run_state,
 )
-from cyclestrain.api.words import Mask, mask_words, probe_words
+from cyclestrain.api.words import Mask, settings_words
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import FitSettings, ReadOptions, ReadSettings, reading_given, validated
@@ -96,9 +96,7 @@ def fit(
     OutputError
         If the output cannot be written.
     """
-    named = {name: value and os.fspath(value) for name, value in (("init_from", init_from), ("study", study))}
-    arguments = {**locals(), **named, "probe": probe_words(probe), **mask_words(mask=mask, sample=sample)}
-    settings = validated(FitSettings, {name: arguments[name] for name in FitSettings.model_fields})
+    settings = validated(FitSettings, settings_words(FitSettings, locals()))
     how = validated(ReadSettings, reading_given(reading, options))
     _check(settings, output)
     start = known_model(settings.init_from, settings)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cyclestrain.api.arguments import KnownModel, PathLike, known_model, open_large
 from cyclestrain.api.mapping import check_result_name
-from cyclestrain.api.words import Known, Mask, Reference, known_words, mask_words, reference_words
+from cyclestrain.api.words import Known, Mask, Reference, settings_words
 from cyclestrain.errors import InputError
 from cyclestrain.files import check_writable, scratch_folder
 from cyclestrain.progress import Progress, shown
@@ -93,23 +93,11 @@ def live(
     OutputError
         If the output, or the patterns of a detector, cannot be written.
     """
-    arguments = {
-        **locals(),
-        "model": os.fspath(model),
-        "reference": reference_words(reference),
-        "known": known_words(known),
-        **mask_words(mask=mask, sample=sample),
-    }
-    settings = validated(MapSettings, {name: arguments[name] for name in MapSettings.model_fields if name in arguments})
-    names = ("scan_shape", "dataset", "step", "pixel")
-    reading = validated(ReadSettings, {name: arguments[name] for name in names})
-    listening = validated(LiveSettings, _words(known_options(LiveSettings, options)))
+    settings = validated(MapSettings, settings_words(MapSettings, locals()))
+    reading = validated(ReadSettings, settings_words(ReadSettings, locals()))
+    listening = validated(LiveSettings, settings_words(LiveSettings, known_options(LiveSettings, options)))
     found = _checked(settings, listening, output, force)
     return _live(_Job(_where(listening), settings, reading, listening, found, output, memory), shown(progress))
-
-
-def _words(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
 
 
 def _checked(settings: MapSettings, listening: LiveSettings, output: PathLike | None, force: bool) -> KnownModel:
@@ -126,7 +114,8 @@ def _checked(settings: MapSettings, listening: LiveSettings, output: PathLike | 
         if path is not None:
             check_writable(path, force)
     found = known_model(settings.model, settings)
-    assert found is not None  # the model is no option here
+    if found is None:
+        raise InputError("live maps with a model; give the file that `cyclestrain fit` wrote")
     return found
 
 
@@ -145,8 +134,7 @@ class _Job:
     @property
     def keeper(self) -> Keeper:
         """What writes its results."""
-        about = {"model": os.fspath(self.model.path), "model_fingerprint": self.model.fingerprint}
-        return Keeper(self.output, {"reading": self.reading.model_dump_json(), **about})
+        return Keeper(self.output, {"reading": self.reading.model_dump_json(), **self.model.about})
 
 
 @dataclass(frozen=True)
@@ -234,9 +222,8 @@ def _source(job: _Job, progress: Progress) -> Iterator[tuple[Source, Path]]:
     with scratch_folder(beside) as folder:
         path = Path(job.listening.keep) if job.listening.keep is not None else folder / "patterns.npy"
         progress.note(f"waiting for the {address} to start a scan")
-        workers = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         record, shape = (path, folder / "there"), job.reading.scan_shape
-        with connected(address, shape, record, timeout=job.listening.timeout, workers=workers) as detector:
+        with connected(address, shape, record, timeout=job.listening.timeout) as detector:
             kept = os.fspath(path) if job.listening.keep is not None else ""
             detector.scan = _described(job, detector.scan.source, str(address), kept)
             yield detector, path

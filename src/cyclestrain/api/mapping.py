@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from cyclestrain.api.arguments import (
     stored_run,
 )
 from cyclestrain.api.clusters import cluster_for, connection
-from cyclestrain.api.words import Known, Mask, Reference, known_words, mask_words, probe_words, reference_words
+from cyclestrain.api.words import Known, Mask, Reference, settings_words
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import MapSettings, ReadOptions, ReadSettings, reading_given, validated
@@ -136,15 +135,7 @@ def asked(arguments: Mapping[str, Any]) -> Job:
     InputError
         If one does not fit, or names a model or a result that cannot be used.
     """
-    model = arguments["model"]
-    words = {
-        "model": None if model is None else os.fspath(model),
-        "reference": reference_words(arguments["reference"]),
-        "known": known_words(arguments["known"]),
-        "probe": probe_words(arguments["probe"]),
-        **mask_words(mask=arguments["mask"], sample=arguments["sample"]),
-    }
-    given = {name: {**arguments, **words}[name] for name in MapSettings.model_fields}
+    given = settings_words(MapSettings, arguments)
     reading = reading_given(arguments["reading"], arguments.get("options", {}))
     return _job(arguments["scan"], arguments["config"], given, reading)
 
@@ -236,9 +227,7 @@ def carry_out(
         if vacuum:
             result.maps.attrs["probe_fingerprint"] = vacuum.fingerprint
         if known:
-            result.maps.attrs |= {"model": os.fspath(known.path), "model_fingerprint": known.fingerprint}
-            if "tuning" in known.model.about:
-                result.maps.attrs["model_tuning"] = known.model.about["tuning"]
+            result.maps.attrs |= known.about
         if before and before.fingerprint == fingerprint(scan) and before.contents not in ("", contents):
             progress.note(_another(scan, job))
         if output is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cyclestrain.api.arguments import PathLike
@@ -13,10 +13,11 @@ from cyclestrain.settings import ReadSettings
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
+    from pydantic import BaseModel
 
     from cyclestrain.data import PatternSource, Scan
 
-__all__ = ["Known", "Mask", "Reference", "known_words", "mask_words", "probe_words", "reference_words"]
+__all__ = ["Known", "Mask", "Reference", "known_words", "reference_words", "settings_words"]
 
 Reference: TypeAlias = "str | os.PathLike[str] | tuple[slice, slice] | NDArray[Any] | xr.DataArray"
 Mask: TypeAlias = "str | os.PathLike[str] | tuple[slice, slice] | NDArray[Any] | xr.DataArray"
@@ -39,20 +40,35 @@ def reference_words(reference: Reference) -> str:
     return _words(reference, "the reference")
 
 
-def mask_words(**masks: Mask | None) -> dict[str, str | None]:
-    """Masks as the words of the options of the same names, ``--mask`` and ``--sample``; None for none.
+def settings_words(group: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments of a function that are fields of a group of settings, in the words that these store.
 
     Parameters
     ----------
-    **masks
-        The name of a file or a region, a mask of two dimensions, or a pair of slices.
+    group
+        Which settings.
+    arguments
+        All arguments by name; names of files may be paths, and masks, references, lattices and probes arrays.
 
     Raises
     ------
     InputError
-        If one is none of these.
+        If one is nothing that can be put into words.
     """
-    return {name: None if mask is None else _words(mask, f"--{name}") for name, mask in masks.items()}
+    words: dict[str, Callable[[Any], Any]] = {
+        "reference": reference_words,
+        "known": known_words,
+        "mask": lambda mask: None if mask is None else _words(mask, "--mask"),
+        "sample": lambda mask: None if mask is None else _words(mask, "--sample"),
+        "probe": _probe_words,
+    }
+    names = [name for name in group.model_fields if name in arguments]
+    return {name: words.get(name, _path_words)(arguments[name]) for name in names}
+
+
+def _path_words(value: Any) -> Any:
+    """The name of a file as text; anything else as it is."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _words(mask: Mask, what: str) -> str:
@@ -93,19 +109,8 @@ def _lattice_words(one: str | os.PathLike[str] | Mapping[str, Any]) -> str:
     return ",".join(str(value) if name == "file" else f"{name}={value}" for name, value in one.items())
 
 
-def probe_words(probe: PathLike | PatternSource | Scan | None) -> str | None:
-    """A probe as the words of ``--probe``: the name of its file, or the image itself; None for none.
-
-    Parameters
-    ----------
-    probe
-        A file; or an image, a stack or a scan of vacuum, whose mean is kept.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or shows no beam in vacuum.
-    """
+def _probe_words(probe: PathLike | PatternSource | Scan | None) -> str | None:
+    """A probe as the words of ``--probe``: the name of its file, or the mean of an image, a stack or a scan."""
     if probe is None or isinstance(probe, str | os.PathLike):
         return None if probe is None else os.fspath(probe)
     from cyclestrain.calibration import measure_vacuum

@@ -5,8 +5,8 @@ was found comes back: the process that asks, and the scheduler, hold no block of
 it (`cyclestrain.estimation.Work`): nothing here knows what is fitted.
 """
 
-from cyclestrain.cluster.connection import check_address, connected
+from cyclestrain.cluster.connection import connected
 from cyclestrain.cluster.runner import Cluster
 from cyclestrain.cluster.worker import Source
 
-__all__ = ["Cluster", "Source", "check_address", "connected"]
+__all__ = ["Cluster", "Source", "connected"]

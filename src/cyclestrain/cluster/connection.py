@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclestrain.errors import ClusterError, InputError, first_line
+from cyclestrain.machine import usable_cores
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["check_address", "connected"]
+__all__ = ["connected"]
 
 CONNECTING = 20
 """Seconds in which a scheduler has to answer."""
@@ -23,19 +24,8 @@ _LOCAL = re.compile(r"local(?::([0-9]+))?")
 _REMOTE = re.compile(r"(tcp|tls|ucx|ws|wss)://\S+:[0-9]+")
 
 
-def check_address(address: str) -> None:
-    """Refuse what names no cluster, before any work.
-
-    Parameters
-    ----------
-    address
-        ``local``, ``local:N``, ``tcp://HOST:PORT``, ``tls://HOST:PORT`` or the scheduler's file ``NAME.json``.
-
-    Raises
-    ------
-    InputError
-        If it is none of these, or dask.distributed is not installed.
-    """
+def _check(address: str) -> None:
+    """Refuse what names no cluster, before any work."""
     found = _LOCAL.fullmatch(address)
     if not (found or _REMOTE.fullmatch(address) or address.endswith(".json")) or (found and found[1] == "0"):
         raise InputError(
@@ -57,19 +47,19 @@ def connected(address: str) -> Iterator[Client]:
     Parameters
     ----------
     address
-        See `check_address`.
+        ``local``, ``local:N``, ``tcp://HOST:PORT``, ``tls://HOST:PORT`` or the scheduler's file ``NAME.json``.
 
     Raises
     ------
     ClusterError
         If no scheduler answers.
     InputError
-        As `check_address`.
+        If the address is none of these, or dask.distributed is not installed.
     """
-    check_address(address)
+    _check(address)
     local = _LOCAL.fullmatch(address)
     if local:
-        with _local(int(local[1] or _cores())) as client:
+        with _local(int(local[1] or usable_cores())) as client:
             yield client
         return
     from distributed import Client
@@ -85,10 +75,6 @@ def connected(address: str) -> Iterator[Client]:
         ) from error
     with client:
         yield client
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -107,7 +93,8 @@ def _local(n_workers: int) -> Iterator[Client]:
     """A scheduler and workers of this machine, which share its cores; they listen on 127.0.0.1 alone."""
     from distributed import Client, LocalCluster
 
-    threads = max(1, min(_cores() // n_workers, int(os.environ.get("NUMBA_NUM_THREADS") or _cores())))
+    cores = usable_cores()
+    threads = max(1, min(cores // n_workers, int(os.environ.get("NUMBA_NUM_THREADS") or cores)))
     own = {name: str(threads) for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")}
     with (
         _environment_kept(),

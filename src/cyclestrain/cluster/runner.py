@@ -27,8 +27,6 @@ AHEAD = 3
 """Tasks that each worker has or is sent: one is worked on, one is read, one is on its way."""
 BLOCKS_EACH = 6
 """Least number of blocks for each worker where a scan is small, so that none is waited for long."""
-MOST_BYTES = 128 * 2**20
-"""Largest block, bytes, as in one process."""
 LOSSES = 3
 """How often a block is sent again whose task was lost with what it needs."""
 
@@ -127,7 +125,7 @@ class Cluster:
 
     def _block_bytes(self, scan: Scan) -> int:
         share = scan.n_positions * scan.pattern_bytes // (BLOCKS_EACH * self._n_workers())
-        return max(1, min(MOST_BYTES, scan.memory_bytes // 16, share))
+        return max(1, min(scan.block_bytes, share))
 
     def _n_workers(self) -> int:
         return max(1, len(self.client.nthreads()))

@@ -129,6 +129,13 @@ class Scan:
                 f"{tuple(self.source.shape)}; give the scan shape with --scan or pick another data set with --dataset"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to another process: all but the lock, of which that has its own."""
+        return {name: value for name, value in vars(self).items() if name != "_reading"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _reading=Lock())
+
     @property
     def _rows(self) -> list[tuple[str, str]]:
         """What is worth knowing at a glance, without reading a pattern."""
@@ -174,6 +181,15 @@ class Scan:
         """Size of one stored pattern in bytes."""
         return int(np.prod(self.detector_shape)) * self.source.dtype.itemsize
 
+    @property
+    def block_bytes(self) -> int:
+        """Size of a block, bytes.
+
+        A sixteenth of `memory_bytes`, since what is computed from a block takes several times its size, and at most 128
+        MiB, beyond which reading is not faster.
+        """
+        return min(128 * 2**20, self.memory_bytes // 16)
+
     def blocks(self, max_bytes: int | None = None, done: BoolArray | None = None) -> Iterator[Block]:
         """Read the whole scan in order, in blocks of positions.
 
@@ -183,14 +199,11 @@ class Scan:
         Parameters
         ----------
         max_bytes
-            Largest size of a block, but at least one pattern. By default a sixteenth of `memory_bytes`, since what is
-            computed from a block takes several times its size, and at most 128 MiB, beyond which reading is not faster.
+            Largest size of a block, but at least one pattern; by default `block_bytes`.
         done
             Mask of flat positions, shape ``(n,)``; blocks whose positions are all done are not read.
         """
-        if max_bytes is None:
-            max_bytes = min(128 * 2**20, self.memory_bytes // 16)
-        spans = self.spans(max_bytes, done)
+        spans = self.spans(self.block_bytes if max_bytes is None else max_bytes, done)
         if isinstance(self.source, np.ndarray):
             return (self.block(*span) for span in spans)
         return _ahead(self.block, spans)

@@ -15,14 +15,16 @@ from cyclestrain.errors import InputError, first_line
 from cyclestrain.io.loaded import Candidate, Loaded, check_unpacked, choose
 from cyclestrain.io.sources import Plain
 
-__all__ = ["load_npy", "load_npz"]
+__all__ = ["ArrayHeader", "load_npy", "load_npz"]
 
 LARGEST_HEADER = 2**16
 """Largest header of an array, bytes."""
 
 
 @dataclass(frozen=True)
-class _Header:
+class ArrayHeader:
+    """What the header of an array says, and its length in bytes."""
+
     shape: tuple[int, ...]
     fortran_order: bool
     dtype: np.dtype[Any]
@@ -30,29 +32,42 @@ class _Header:
 
     @property
     def n_bytes(self) -> int:
+        """Size of the array."""
         return math.prod(self.shape) * self.dtype.itemsize
 
+    @classmethod
+    def read(cls, stream: IO[bytes], version: tuple[int, int]) -> ArrayHeader:
+        """Read the header that follows the magic string, of a version of the format.
 
-def _read_header(stream: IO[bytes], name: str) -> _Header:
+        Raises
+        ------
+        ValueError
+            If it is damaged or not there to its end; what is no header raises whatever Python's parser does.
+        """
+        _check_length(stream, version)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read(stream)
+        return cls(tuple(int(size) for size in shape), fortran_order, dtype, stream.tell())
+
+
+def _read_header(stream: IO[bytes], name: str) -> ArrayHeader:
     try:
         version = np.lib.format.read_magic(stream)
     except ValueError as error:
         raise InputError(f"{name} is not a NumPy array; write it with numpy.save") from error
     try:
-        _check_length(stream, version)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read(stream)
+        header = ArrayHeader.read(stream, version)
     except Exception as error:  # the header is parsed as Python, which fails in every way that parser can
         raise InputError(
             f"{name} starts like a NumPy file but its header cannot be read ({first_line(error)}); write it again"
         ) from error
-    if dtype.hasobject:
+    if header.dtype.hasobject:
         raise InputError(
             f"{name} holds Python objects (a pickle), which are never loaded; save the patterns as plain numbers"
         )
-    if min(shape, default=0) < 0:
-        raise InputError(f"{name} declares the impossible shape {shape}; write it again")
-    return _Header(tuple(int(size) for size in shape), fortran_order, dtype, stream.tell())
+    if min(header.shape, default=0) < 0:
+        raise InputError(f"{name} declares the impossible shape {header.shape}; write it again")
+    return header
 
 
 def _check_length(stream: IO[bytes], version: tuple[int, int]) -> None:
@@ -64,7 +79,7 @@ def _check_length(stream: IO[bytes], version: tuple[int, int]) -> None:
         raise ValueError(f"it declares {length} bytes of header")
 
 
-def _map(path: Path, header: _Header, name: str, offset: int, available: int) -> Loaded:
+def _map(path: Path, header: ArrayHeader, name: str, offset: int, available: int) -> Loaded:
     if header.n_bytes > available:
         raise InputError(
             f"{name} is truncated: shape {header.shape} of {header.dtype} needs {header.n_bytes} bytes, "
@@ -88,7 +103,7 @@ def load_npy(path: Path) -> Loaded:
     return _map(path, header, str(path), header.length, path.stat().st_size - header.length)
 
 
-def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Header]:
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, ArrayHeader]:
     headers = {}
     for member in archive.namelist():
         if member.endswith(".npy"):

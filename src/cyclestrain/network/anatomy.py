@@ -86,19 +86,19 @@ def anatomy(network: Autoencoder) -> dict[str, tuple[Row, ...]]:
         ones = known.activity.new_ones(1)
         batch = Batch(dream.source, np.array([0]), dream.theta, dream.centre, ones, ones)
         windows = drawn(network, 0, bases[0], batch, known.looks[-1].pose, network.of_class(0).every)
-    taken = {name: tuple(row for key, row in seen if key.split(".")[0] == name) for name in ("glance", "gaze")}
-    head = {key: row for key, row in seen if key.startswith("head.")}
-    latent = tuple(row for key, row in head.items() if key.startswith("head.latent"))
+    glance, gaze, latent = (
+        tuple(row for key, row in seen.items() if key.startswith(name)) for name in ("glance.", "gaze.", "head.latent")
+    )
     return {
         "windows": _cut_rows(network),
-        "glance": taken["glance"],
-        "choice": (*latent, head["head.activity"], *_choice_rows(network, logits, one_hot)),
+        "glance": glance,
+        "choice": (*latent, seen["head.activity"], *_choice_rows(network, logits, one_hot)),
         "affine": (
             ("latent with one-hot", _shape(network.head.affine.in_features)),
-            head["head.affine"],
+            seen["head.affine"],
             *_pose_rows(known, 0),
         ),
-        "gaze": (*taken["gaze"], *_pose_rows(known, -1)),
+        "gaze": (*gaze, *_pose_rows(known, -1)),
         "decoder": (
             ("one-hot", _shape(network.n_classes)),
             ("intensities", _shape(bases[0].intensity)),
@@ -139,8 +139,8 @@ def _pose_rows(known: Known, index: int) -> tuple[Row, ...]:
 
 
 @contextmanager
-def _walked(network: Autoencoder) -> Iterator[list[tuple[str, Row]]]:
-    """Names of modules with what they do, in the order in which they are called first."""
+def _walked(network: Autoencoder) -> Iterator[dict[str, Row]]:
+    """What modules do, by name, in the order in which they are called first."""
     seen: dict[str, Row] = {}
 
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -154,9 +154,7 @@ def _walked(network: Autoencoder) -> Iterator[list[tuple[str, Row]]]:
 
     handles = [module.register_forward_hook(hook(name)) for name, module in _named(network)]
     try:
-        rows: list[tuple[str, Row]] = []
-        yield rows
-        rows.extend(seen.items())
+        yield seen
     finally:
         for handle in handles:
             handle.remove()

@@ -65,13 +65,12 @@ class Checkpoint:
             Log of the epoch.
         held_out
             Misfit of each held-out pattern, shape ``(n,)``. The same patterns are judged every time, so their noise
-            cancels in the difference; what counts as worse is a mean difference above one standard error.
+            cancels in the difference; what counts as worse is a mean difference above one standard error, or a misfit
+            that is no number where it was one.
         """
         self.epochs.append(epoch)
-        if self.epoch > 1 and len(held_out) > 1:
-            difference = held_out - self._best_held_out
-            if difference.mean() > difference.std() / len(difference) ** 0.5:
-                return
+        if self.epoch > 1 and _is_worse(held_out, self._best_held_out):
+            return
         self.best = self.epoch - 1
         self._best_held_out = held_out
         self._best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -123,6 +122,14 @@ class Checkpoint:
         self.rng.bit_generator.state = json.loads(state["generator"])
         self.epochs, self.best, self.mask_radius = epochs, best, mask_radius
         self._best_weights, self._best_held_out = _part(tensors, "best."), held_out
+
+
+def _is_worse(held_out: Tensor, best: Tensor) -> bool:
+    """Whether held-out patterns are misfitted worse than in the best epoch, beyond doubt."""
+    if not (held_out.isfinite().all() and best.isfinite().all()):
+        return bool(best.isfinite().all())
+    difference = held_out - best
+    return len(difference) > 1 and bool(difference.mean() > difference.std() / len(difference) ** 0.5)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import numpy as np
 from cyclestrain.data import FloatArray
 from cyclestrain.network.hyperparameters import HyperParameters
 
-__all__ = ["Gain", "Trial", "Tuned", "judge"]
+__all__ = ["Gain", "Trial", "Tuned", "choosing", "judge"]
 
 SURE = 2.0
 """Standard errors by which a trial must be better than the default."""
@@ -74,8 +74,8 @@ class Trial:
 
     @property
     def chooses(self) -> FloatArray:
-        """Misfit of the patterns that choose among trials: every second one that is held out."""
-        return self.misfit[::2]
+        """Misfit of the patterns that choose among trials."""
+        return choosing(self.misfit)
 
     @property
     def confirms(self) -> FloatArray:
@@ -126,6 +126,11 @@ class Tuned:
             raise ValueError(f"this is no outcome of tuning: {error}") from error
 
 
+def choosing(misfit: FloatArray) -> FloatArray:
+    """Of the misfit of all held-out patterns that of those that choose among trials: every second one."""
+    return misfit[::2]
+
+
 def judge(trials: Sequence[Trial]) -> Tuned:
     """Choose among trials: the default, unless another one is better beyond doubt.
 
@@ -143,16 +148,13 @@ def judge(trials: Sequence[Trial]) -> Tuned:
     gain = _gain(default.confirms, best.confirms)
     said = f"{len(trials)} trials, {len(trials) - len(ended)} of them ended early; "
     judged = "per pattern, judged by held-out patterns that chose nothing"
+    kept = default
     if best.default:
-        kept, said = default, said + "none is better than the default settings, which are kept"
+        said += "none is better than the default settings, which are kept"
     elif len(default.confirms) < LEAST_PATTERNS or not gain.is_sure:
-        kept, said = (
-            default,
-            said
-            + (
-                f"the best, trial {best.number}, is not better than the default beyond doubt ({gain} nats less misfit "
-                f"{judged}): the default settings are kept"
-            ),
+        said += (
+            f"the best, trial {best.number}, is not better than the default beyond doubt ({gain} nats less misfit "
+            f"{judged}): the default settings are kept"
         )
     else:
         kept, said = best, said + f"trial {best.number} is kept: {gain} nats less misfit than the default {judged}"

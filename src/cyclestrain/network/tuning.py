@@ -28,7 +28,7 @@ from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.hyperparameters import SPACE, WIDTHS, HyperParameters, Range
 from cyclestrain.network.settings import NetworkSettings, TrainingSettings
 from cyclestrain.network.training import Course, train
-from cyclestrain.network.tuned import Trial, Tuned, judge
+from cyclestrain.network.tuned import Trial, Tuned, choosing, judge
 from cyclestrain.pattern import Dictionary
 from cyclestrain.progress import Progress, Task
 
@@ -182,7 +182,7 @@ def _objective(trial: optuna.Trial, course: Course, dictionary: Dictionary, star
     default, last = hyper == start.hyper, start.training.epochs - 1
 
     def watch(epoch: int, misfit: FloatArray) -> None:
-        value = float(misfit[::2].mean())
+        value = float(choosing(misfit).mean())
         if not np.isfinite(value) and not default:
             raise optuna.TrialPruned("the misfit is not finite")
         trial.report(value, epoch)
@@ -199,7 +199,7 @@ def _objective(trial: optuna.Trial, course: Course, dictionary: Dictionary, star
         raise optuna.TrialPruned(first_line(error)) from error
     trial.set_user_attr(MISFIT, trained.misfit.tolist())
     trial.set_user_attr(HELD_OUT, trained.log.kept.held_out)
-    return float(trained.misfit[::2].mean())
+    return float(choosing(trained.misfit).mean())
 
 
 def _suggested(trial: optuna.Trial, start: Start) -> HyperParameters:
@@ -302,12 +302,18 @@ def _write(file: Path, of: Mapping[str, str], start: Start) -> None:
 def _made(storage: optuna.storages.BaseStorage, of: Mapping[str, str], start: Start) -> optuna.Study:
     import optuna
 
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=FREE_TRIALS, n_warmup_steps=FREE_EPOCHS)
-    study = optuna.create_study(storage=storage, study_name=NAME, pruner=pruner)
+    study = optuna.create_study(storage=storage, study_name=NAME, pruner=_pruner())
     study.set_user_attr(OF, dict(of))
     study.set_user_attr(START, asdict(start.hyper))
     study.enqueue_trial(_default(start))
     return study
+
+
+def _pruner() -> optuna.pruners.BasePruner:
+    """What ends trials early; a study that is loaded does not remember it."""
+    import optuna
+
+    return optuna.pruners.MedianPruner(n_startup_trials=FREE_TRIALS, n_warmup_steps=FREE_EPOCHS)
 
 
 def _default(start: Start) -> dict[str, Any]:
@@ -329,9 +335,8 @@ def _loaded(file: Path, of: Mapping[str, str]) -> Iterator[optuna.Study]:
     import optuna
 
     _check_content(file)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=FREE_TRIALS, n_warmup_steps=FREE_EPOCHS)
     with _storage(file) as storage:
-        study = optuna.load_study(storage=storage, study_name=NAME, pruner=pruner)
+        study = optuna.load_study(storage=storage, study_name=NAME, pruner=_pruner())
         _check_same(file, study.user_attrs.get(OF, {}), of)
         yield study
 

@@ -112,7 +112,8 @@ def _roughness(maps: xr.Dataset, known: BoolArray, noise: float) -> FloatArray:
     at = np.argwhere(known)
     if len(at) <= NEIGHBOURS:
         return np.ones(known.shape)
-    distance, near = (np.asarray(each) for each in KDTree(at).query(at, NEIGHBOURS + 1))
+    tree = KDTree(at)
+    distance, near = (np.asarray(each) for each in tree.query(at, NEIGHBOURS + 1))
     place = (at[near[:, 1:]] - at[:, None]).astype(float)
     design = np.concatenate([np.ones((*place.shape[:2], 1)), place], 2)
     weight = np.linalg.pinv(design)[:, 0]  # of each neighbour in the plane's value at the position itself
@@ -123,7 +124,7 @@ def _roughness(maps: xr.Dataset, known: BoolArray, noise: float) -> FloatArray:
         missed = values - (weight * values[near[:, 1:]]).sum(1)
         square += np.maximum(missed**2 - np.nan_to_num(sigma) ** 2 * (1 + (weight**2).sum(1)), 0.0)
     square /= distance[:, 1] ** 2
-    around = KDTree(at).query(np.argwhere(known | ~known), AVERAGED)[1]
+    around = tree.query(np.argwhere(np.ones(known.shape, bool)), AVERAGED)[1]
     local = square[around].mean(1).reshape(known.shape)
     return np.sqrt(np.maximum(0.5 * (local + float(square.mean())), max(noise, 1e-24)))
 

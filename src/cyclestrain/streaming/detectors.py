@@ -21,6 +21,7 @@ from cyclestrain.data import IntArray, Scan
 from cyclestrain.errors import InputError, first_line
 from cyclestrain.estimation import BlockFit
 from cyclestrain.learning import Knowledge
+from cyclestrain.machine import usable_cores
 from cyclestrain.streaming.fit_udf import FitUDF, fit_of
 from cyclestrain.streaming.following import Heard
 from cyclestrain.streaming.recording import NONE, Record
@@ -77,7 +78,7 @@ def parse_address(kind: str, text: str) -> Address:
         raise InputError(
             f"--{kind} takes HOST:PORT of the data, or HOST:PORT:PORT with that of the control, not {text}"
         )
-    data, control = [int(port) for port in ports] + list(PORTS[kind])[len(ports) :]
+    data, control = [*map(int, ports), *PORTS[kind][len(ports) :]]
     return Address(kind, host, data, control)
 
 
@@ -97,10 +98,14 @@ def check_reachable(address: Address) -> None:
     try:
         socket.create_connection((address.host, address.control), ANSWER).close()
     except OSError as error:
-        raise InputError(
-            f"no {address} answers ({first_line(error)} on the port of its control, {address.control}); check address "
-            f"and ports, --{address.kind} HOST:DATA:CONTROL, and that its software runs"
-        ) from error
+        raise _silent(address, f"{first_line(error)} on the port of its control, {address.control}") from error
+
+
+def _silent(address: Address, reason: str) -> InputError:
+    return InputError(
+        f"no {address} answers ({reason}); check address and ports, --{address.kind} HOST:DATA:CONTROL, and that its "
+        "software runs"
+    )
 
 
 class Detector:
@@ -253,7 +258,7 @@ class _Counted:
 
 @contextmanager
 def connected(
-    address: Address, scan_shape: tuple[int, int] | None, record: tuple[Path, Path], *, timeout: float, workers: int
+    address: Address, scan_shape: tuple[int, int] | None, record: tuple[Path, Path], *, timeout: float
 ) -> Iterator[Detector]:
     """Connect to a detector, wait until it starts a scan, and listen to it until the ``with`` block ends.
 
@@ -267,8 +272,6 @@ def connected(
         Names of the files of the record, see `Record`.
     timeout
         Longest time to wait for the scan to start, seconds.
-    workers
-        Number of processes that fit.
 
     Raises
     ------
@@ -277,7 +280,7 @@ def connected(
     OutputError
         If the drive has no room for the patterns.
     """
-    with _context(workers) as context, _connection(context, address) as connection:
+    with _context() as context, _connection(context, address) as connection:
         pending = _wait(connection, address, timeout)
         try:
             acquisition = context.make_acquisition(conn=connection, nav_shape=scan_shape, pending_aq=pending,
@@ -299,8 +302,8 @@ def connected(
 
 
 @contextmanager
-def _context(workers: int) -> Iterator[Any]:
-    """LiberTEM with workers that leave Ctrl+C to this process."""
+def _context() -> Iterator[Any]:
+    """LiberTEM with a worker for every core, which leave Ctrl+C to this process."""
     from libertem.executor.pipelined import PipelinedExecutor
     from libertem_live.api import LiveContext
 
@@ -309,7 +312,7 @@ def _context(workers: int) -> Iterator[Any]:
     here = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if here else None
     try:
-        spec = PipelinedExecutor.make_spec(cpus=range(workers), cudas=[])
+        spec = PipelinedExecutor.make_spec(cpus=range(usable_cores()), cudas=[])
         executor = PipelinedExecutor(spec=spec, pin_workers=False, startup_timeout=120.0, cleanup_timeout=1.0)
     finally:
         if here:
@@ -335,10 +338,7 @@ def _connection(context: Any, address: Address) -> Iterator[Any]:
             api_host=address.host, api_port=address.control, data_host=address.host, data_port=address.data
         )
     except Exception as error:  # LiberTEM-live has no one way to say so
-        raise InputError(
-            f"no {address} answers ({first_line(error)}); check address and ports, HOST:DATA:CONTROL, and that its "
-            "software runs"
-        ) from error
+        raise _silent(address, first_line(error)) from error
     try:
         yield connection
     finally:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -164,10 +164,11 @@ class Course:
     def hear(self, heard: Heard, now: float) -> None:
         """Take over what a source tells."""
         self.came[heard.came] = self.left[heard.left] = True
+        count = int(self.came.sum())
         if len(heard.came):
-            self._waiting.append((now, int(self.came.sum())))
+            self._waiting.append((now, count))
             self.began, self.newest = (now if math.isnan(self.began) else self.began), now
-        self._times.append((now, int(self.came.sum())))
+        self._times.append((now, count))
         while now - self._times[0][0] > WINDOW:
             self._times.popleft()
         for fit in heard.fits:
@@ -306,7 +307,7 @@ class _Learning:
         if rows and rows * columns >= wanted and not (self._done and rows == scan.scan_shape[0]):
             self._asked = rows * columns
             arguments = (rows, self._work.material, self._work.settings)
-            self._future = self._work.helpers.learning.submit(_learn, _sent(scan), *arguments)
+            self._future = self._work.helpers.learning.submit(learn_so_far, scan, *arguments)
 
     def finish(self, course: Course) -> None:
         """Wait for the calibration that is under way, if one is."""
@@ -337,7 +338,7 @@ class _Saving:
             self._due, self._future = time.monotonic() + max(self._work.every, seconds / SHARE), None
         if self._future is None and time.monotonic() > self._due and course.knowledge is not None:
             work, fit = self._work, course.fit.only(course.fit.positions)  # a copy
-            arguments = (_sent(work.source.scan), fit, course.fitted.copy(), course.knowledge, work.settings)
+            arguments = (work.source.scan, fit, course.fitted.copy(), course.knowledge, work.settings)
             self._future = work.helpers.saving.submit(_keep, work.keep, *arguments)
 
     def finish(self) -> None:
@@ -370,20 +371,11 @@ def _read(scan: Scan, first: int, stop: int) -> Block:
     return Block.joined(parts)
 
 
-def _sent(scan: Scan) -> dict[str, Any]:
-    """A scan as it can be sent to another process: its lock stays."""
-    return {each.name: getattr(scan, each.name) for each in fields(scan) if each.init}
-
-
-def _learn(scan: dict[str, Any], *arguments: Any) -> Knowledge:
-    return learn_so_far(Scan(**scan), *arguments)
-
-
-def _keep(keep: Callable[[MapResult], None], scan: dict[str, Any], *arguments: Any) -> tuple[float, str]:
+def _keep(keep: Callable[[MapResult], None], *arguments: Any) -> tuple[float, str]:
     """Make and keep the result so far; gives the seconds that this took, and what went wrong."""
     start, trouble = time.perf_counter(), ""
     try:
-        keep(map_so_far(Scan(**scan), *arguments))
+        keep(map_so_far(*arguments))
     except CyclestrainError as error:  # more will come, and the disk may have room again
         trouble = str(error)
     return time.perf_counter() - start, trouble

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.errors import InputError, first_line
+from cyclestrain.io import ArrayHeader
 
 __all__ = ["GrowingFile", "Patterns", "open_growing"]
 
@@ -166,19 +167,17 @@ def _end(path: Path, offset: int) -> int:
 def _npy(path: Path) -> Patterns | None:
     with path.open("rb") as stream:
         try:
-            version = np.lib.format.read_magic(stream)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = header(stream)
+            header = ArrayHeader.read(stream, np.lib.format.read_magic(stream))
         except (ValueError, EOFError):  # not yet written to its end
             return None
-        offset = stream.tell()
-    if fortran or dtype.hasobject or len(shape) not in (3, 4):
+    shape, dtype = header.shape, header.dtype
+    if header.fortran_order or dtype.hasobject or len(shape) not in (3, 4):
         raise InputError(
             f"{path.name} holds an array {shape} of {dtype}; to be followed it must be (ry, rx, qy, qx) or "
             "(n, qy, qx) numbers in C order"
         )
     detector = (shape[-2], shape[-1])
-    count, read = _plain(path, offset, 0, detector, dtype)
+    count, read = _plain(path, header.length, 0, detector, dtype)
     scan = (shape[0], shape[1]) if len(shape) == 4 else None
     return Patterns(math.prod(shape[:-2]), detector, dtype.newbyteorder("="), count, read, scan)
 

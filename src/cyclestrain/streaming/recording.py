@@ -55,7 +55,7 @@ class FollowedFile:
         if now - self._looked < LOOK:
             return Heard(NONE, NONE)
         self._looked = now
-        new = np.arange(self._seen, max(self.file.count, self._seen))
+        new = self.rest()
         self._seen += len(new)
         return Heard(new, new)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cyclestrain.affine import deformation, left_polar
 from cyclestrain.calibration import above_pedestal, calibrate, draw_sample
 from cyclestrain.context import smooth
-from cyclestrain.data import Block, BoolArray, FloatArray, PatternSource, Scan
+from cyclestrain.data import Block, BoolArray, FloatArray, Scan
 from cyclestrain.estimation import BlockFit, first_look, fit_alone, to_fields, with_doubts
-from cyclestrain.io import sample_mask
+from cyclestrain.io import crop, sample_mask
 from cyclestrain.learning import Knowledge, Material, transfer
 from cyclestrain.pipeline import finish, scan_geometry
 from cyclestrain.progress import SilentProgress
@@ -71,30 +69,6 @@ def preview_strain(affine: FloatArray) -> FloatArray:
     return strain
 
 
-@dataclass(frozen=True)
-class _FirstRows:
-    """The first rows of a scan, as a scan of their own."""
-
-    base: PatternSource
-    rows: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return (self.rows, *self.base.shape[1:])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of one value."""
-        return self.base.dtype
-
-    def __getitem__(self, key: Any, /) -> NDArray[Any]:
-        rows, *rest = key if isinstance(key, tuple) else (key,)
-        if isinstance(rows, slice):
-            rows = slice(*rows.indices(self.rows))
-        return np.asarray(self.base[(rows, *rest)])
-
-
 def learn_so_far(scan: Scan, rows: int, material: Material, settings: MapSettings) -> Knowledge:
     """Calibrate a scan from its first rows, and find the crystals of a model in them.
 
@@ -114,7 +88,8 @@ def learn_so_far(scan: Scan, rows: int, material: Material, settings: MapSetting
     InputError
         If the rows show no crystal of the model, or none at all.
     """
-    first, pedestal = above_pedestal(replace(scan, source=_FirstRows(scan.source, rows)))
+    window = (slice(0, rows, 1), *(slice(0, size, 1) for size in scan.shape[1:]))
+    first, pedestal = above_pedestal(replace(scan, source=crop(scan.source, window)))
     within = sample_mask(settings.sample, scan.scan_shape)
     sample = draw_sample(first, SAMPLE)
     if within[:rows].any():

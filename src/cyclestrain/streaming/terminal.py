@@ -13,6 +13,7 @@ import numpy as np
 
 from cyclestrain.data import FloatArray
 from cyclestrain.errors import printable
+from cyclestrain.progress import clock
 from cyclestrain.streaming.following import Course
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ def words(course: Course) -> str:
     else:
         parts.append(f"lag {course.lag:.1f} s")
     if math.isfinite(course.seconds_left) and not course.complete:
-        minutes, seconds = divmod(round(course.seconds_left), 60)
-        parts.append(f"{minutes}:{seconds:02} left")
+        parts.append(f"{clock(course.seconds_left)} left")
     return ", ".join(parts)
 
 

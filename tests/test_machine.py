@@ -1,4 +1,4 @@
-"""The memory of a container counts where it is less than that of the machine."""
+"""The memory and the cores of a container count where they are less than those of the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cyclestrain.memory import available_memory
+from cyclestrain.machine import available_memory, usable_cores
 
 MACHINE = available_memory(Path("/nowhere"))
 
@@ -47,3 +47,14 @@ def test_of_the_container(cgroup: str, limits: dict[str, str], expected: int, tm
 
 def test_a_system_without_control_groups(tmp_path: Path) -> None:
     assert available_memory(tmp_path) == MACHINE
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
+def test_cores_that_a_process_is_bound_to() -> None:
+    before = os.sched_getaffinity(0)
+    assert usable_cores() == len(before)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,14 +1,15 @@
-"""Memory of the machine, or of the container where that allows less."""
+"""Memory and cores of the machine, or of the container where that allows less."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-__all__ = ["available_memory"]
+__all__ = ["available_memory", "usable_cores"]
 
 
 def available_memory(root: Path = Path("/")) -> int:
@@ -20,6 +21,11 @@ def available_memory(root: Path = Path("/")) -> int:
         Folder that holds ``proc`` and ``sys``.
     """
     return min([*_machine(), *_groups(root)], default=0)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, at least one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _machine() -> Iterator[int]:
