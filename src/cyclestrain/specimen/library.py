@@ -148,6 +148,16 @@ class Library:
             coefficients = ndimage.spline_filter1d(coefficients, 3, axis=axis, mode="mirror")
         return cls(hkl, vectors, grid, intensity, coefficients.astype(np.float32), polar_direction)
 
+    @property
+    def steps(self) -> FloatArray:
+        """Distance of neighbouring nodes along every axis."""
+        return np.array([nodes[1] - nodes[0] for nodes in self.grid])
+
+    @property
+    def bounds(self) -> tuple[FloatArray, FloatArray]:
+        """First and last node along every axis."""
+        return np.array([nodes[0] for nodes in self.grid]), np.array([nodes[-1] for nodes in self.grid])
+
     def only(self, reflections: IntArray) -> Library:
         """The same for some reflections, which may repeat."""
         return dataclasses.replace(
@@ -179,8 +189,7 @@ class Library:
         """
         n, dims = points.shape
         first, weights, slopes = [], [], []
-        for axis, nodes in enumerate(self.grid):
-            step = nodes[1] - nodes[0]
+        for axis, (nodes, step) in enumerate(zip(self.grid, self.steps, strict=True)):
             place = np.clip((points[:, axis] - nodes[0]) / step, 0.0, len(nodes) - 1.0)
             cell = np.minimum(place.astype(int), len(nodes) - 2)
             weight, slope = _spline(place - cell)

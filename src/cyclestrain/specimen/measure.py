@@ -116,7 +116,7 @@ def measure_specimen(
         at = np.flatnonzero((everything.weight[:, own].sum(1) >= FEWEST) & np.all(np.isfinite(turn), axis=(1, 2)))
         if not len(at):
             continue
-        data = Measured(values[np.ix_(at, own)], sigmas[np.ix_(at, own)])
+        data = everything.part(at).only(own)
         try:
             laid = lay_library(
                 data, vectors[own], zone, axes, radius, vibration=vibration, pixel=pixel, advance=advance
@@ -125,8 +125,7 @@ def measure_specimen(
             others.append(error)
             found.caution[at] = int(Caution.MISFIT)
             continue
-        used = laid.used
-        fit = fit_library(Measured(data.value[:, used], data.sigma[:, used]), laid.library, laid.misfit)
+        fit = fit_library(data.only(laid.used), laid.library, laid.misfit)
         _fill(found, at, fit, laid, turn[at])
         facts[f"class_{k}"] = (
             f"vibration {laid.vibration:.2f} square angstrom, error of the library {100 * laid.misfit:.1f} %, "
