@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cyclestrain.affine import left_polar, rotation
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.errors import InputError
 from cyclestrain.specimen.asymmetry import dipole, friedel_asymmetry
@@ -103,7 +104,7 @@ def measure_specimen(
     vectors = np.stack([intensities["g_y"].values, intensities["g_x"].values], 1)
     friedel, label = intensities["g_friedel"].values, intensities["g_class"].values
     everything = Measured(values, sigmas)
-    turn = _turns(intensities["labelled_affine"].values.reshape(-1, 2, 2))
+    turn = rotation(left_polar(intensities["labelled_affine"].values.reshape(-1, 2, 2))[1])  # from the entry
     plain = {
         name: _turned(turn, *function(everything, vectors, friedel))
         for name, function in (("dipole", dipole), ("asymmetry", friedel_asymmetry))
@@ -134,13 +135,6 @@ def measure_specimen(
     if others and not facts:
         raise others[0]
     return _dataset(maps, found, plain, zone is not None, len(axes.displacement) > 1).assign_attrs(facts)
-
-
-def _turns(affine: FloatArray) -> FloatArray:
-    """Rotation of every position from its entry, shape ``(n, 2, 2)``; NaN where there is none."""
-    good = np.all(np.isfinite(affine), axis=(1, 2))
-    left, _, right = np.linalg.svd(np.where(good[:, None, None], affine, np.eye(2)))
-    return np.where(good[:, None, None], left @ right, np.nan)
 
 
 def _turned(turn: FloatArray, value: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
