@@ -15,7 +15,7 @@ from cyclestrain.boundaries import Mixtures
 from cyclestrain.data import AffineField, BoolArray, Doubt, FloatArray, IntArray, Quantity, StrainMaps
 from cyclestrain.errors import InputError
 from cyclestrain.result.dataset import strain_variables
-from cyclestrain.result.patterns import PAIRS, stored_entries
+from cyclestrain.result.patterns import stored_entries, whole_covariance
 from cyclestrain.strain import (
     Ellipse,
     Reference,
@@ -256,12 +256,10 @@ class Transforms:
 
 def _stored_field(maps: xr.Dataset, suffix: str) -> AffineField:
     affine, triangle = (maps[f"affine{suffix}{part}"].values.astype(float) for part in ("", "_covariance"))
-    covariance = np.zeros((*affine.shape[:2], 4, 4))
-    covariance[..., PAIRS[0], PAIRS[1]] = covariance[..., PAIRS[1], PAIRS[0]] = triangle
     operators = maps["operators"].values
     return AffineField(
         affine,
-        covariance,
+        whole_covariance(triangle),
         maps[f"class{suffix}"].values.astype(int),
         np.isfinite(affine).all((-1, -2)),
         tuple(group[np.isfinite(group).all((-1, -2))] for group in operators),

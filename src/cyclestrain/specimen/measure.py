@@ -11,6 +11,7 @@ import numpy as np
 from cyclestrain.affine import left_polar, rotation
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.errors import InputError
+from cyclestrain.result import maps_beside, with_sigma
 from cyclestrain.specimen.asymmetry import dipole, friedel_asymmetry
 from cyclestrain.specimen.crystal import NotThisCrystalError, ScanLibrary, lay_library
 from cyclestrain.specimen.fitting import Found, Measured, fit_library
@@ -200,17 +201,15 @@ _TEXTS = {
 
 
 def _dataset(maps: xr.Dataset, found: _Maps, plain: dict[str, Any], known: bool, polar: bool) -> xr.Dataset:
-    import xarray as xr
-
     shape = (maps.sizes["ry"], maps.sizes["rx"])
     out: dict[str, Any] = {}
 
     def put(name: str, value: FloatArray, sigma: FloatArray | None = None) -> None:
         unit, text = _TEXTS[name]
-        out[name] = (("ry", "rx"), value.reshape(shape), {"units": unit, "long_name": text})
-        if sigma is not None:
-            attrs = {"units": unit, "long_name": f"standard uncertainty of {name}"}
-            out[f"{name}_sigma"] = (("ry", "rx"), sigma.reshape(shape), attrs)
+        if sigma is None:
+            out[name] = (("ry", "rx"), value.reshape(shape), {"units": unit, "long_name": text})
+        else:
+            out.update(with_sigma(name, value.reshape(shape), sigma.reshape(shape), unit, text))
 
     for name, (value, sigma) in plain.items():
         for axis, letter in enumerate("yx"):
@@ -239,5 +238,4 @@ def _dataset(maps: xr.Dataset, found: _Maps, plain: dict[str, Any], known: bool,
         if polar:
             attrs = {"long_name": "the sign of the polarization is told apart from a tilt"}
             out["separable"] = (("ry", "rx"), (found.caution == 0).reshape(shape), attrs)
-    keep = {name: maps.attrs[name] for name in ("name", "real_step", "real_step_unit") if name in maps.attrs}
-    return xr.Dataset(out, coords={dim: maps[dim] for dim in ("ry", "rx")}, attrs=keep)
+    return maps_beside(maps, out)
