@@ -96,10 +96,9 @@ def lay_library(
     NotThisCrystalError
         If the entry is not this crystal.
     """
-    polar = len(axes.displacement) > 1
     _, vectors = zone.beams(0.9 * REACH)
     vectors = 10.0 * vectors[1:]
-    matches = find_matches(vectors, entry, pixel, 2 * SHAPE if polar else SHAPE)
+    matches = find_matches(vectors, entry, pixel, 2 * SHAPE if axes.is_polar else SHAPE)
     if not matches:
         raise NotThisCrystalError(f"the reflections of the scan are not those of {zone.cell.name}; check --known")
     scale = float(np.median([one.scale for one in matches]))

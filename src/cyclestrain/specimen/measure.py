@@ -86,7 +86,7 @@ def measure_specimen(
     radius
         Radius of the disks, pixels.
     vibration, pixel, advance
-        As for `cyclestrain.specimen.lay_library`.
+        As for `cyclestrain.specimen.crystal.lay_library`.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def measure_specimen(
         )
     if others and not facts:
         raise others[0]
-    return _dataset(maps, found, plain, zone is not None, len(axes.displacement) > 1).assign_attrs(facts)
+    return _dataset(maps, found, plain, zone is not None, axes.is_polar).assign_attrs(facts)
 
 
 def _turned(turn: FloatArray, value: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
