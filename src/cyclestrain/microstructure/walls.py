@@ -129,7 +129,7 @@ def _turn(
     place = np.moveaxis(np.indices(field.area.shape), 0, -1) - middle
     t, off = place @ along, place @ across
     area = int(field.area[tuple(np.rint(middle).astype(int).clip(0, np.array(field.area.shape) - 1))])
-    beside = (np.abs(t) <= half / 2) & (field.area == area) & ~field.filled
+    beside = (np.abs(t) <= half / 2) & (field.area == area) & (field.area >= 0) & ~field.filled
     sides = [beside & (side * off > NEAREST * spacing) & (side * off < FURTHEST * spacing) for side in (-1, 1)]
     if min(side.sum() for side in sides) < 8:
         return np.nan, np.nan

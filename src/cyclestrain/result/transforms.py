@@ -21,10 +21,10 @@ from cyclestrain.strain import (
     Reference,
     Wanted,
     grain_rotation,
-    nearest_labelling,
     parse_reference,
     pick_reference,
     pixel_size,
+    relabelled,
     relative_strain,
     stored_lattices,
     strain_in_grains,
@@ -186,13 +186,9 @@ class Transforms:
         keeps its name over a grain.
         """
         square, affine = self.on_a_true_detector(self.best), self.best.affine.copy()
-        reference, usable = strained.reference, self.best.usable
-        for k, operators in enumerate(self.best.operators):
-            here = usable & (self.best.label == k) & np.isfinite(strained.near)
-            if here.any() and reference.classes[k]:
-                old = square.affine[here]
-                new = nearest_labelling(old, operators, reference.gradient[k], strained.near[here])
-                affine[here] = affine[here] @ np.linalg.solve(old, new)
+        new = relabelled(square, strained.reference.gradient, strained.near)
+        changed = self.best.usable & (new != square.affine).any((-2, -1))
+        affine[changed] = affine[changed] @ np.linalg.solve(square.affine[changed], new[changed])
         return replace(self.best, affine=affine)
 
     def _turned(self, maps: StrainMaps, angle: float) -> StrainMaps:
