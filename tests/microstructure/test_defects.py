@@ -127,6 +127,18 @@ def test_from_a_scan_to_the_table(mapped: xr.Dataset, tmp_path: Path, capsys: py
     assert float(total) == pytest.approx(mapped.attrs["truth"][1], abs=0.05)
 
 
+def test_the_figure_names_the_axes_of_its_arrows(mapped: xr.Dataset) -> None:
+    from cyclestrain.figures import dislocation_figure
+
+    turned_scan = mapped.assign_attrs(scan_rotation_deg=30.0)
+    drawn = dislocation_figure(turned_scan, cs.defects(turned_scan).dataset)
+    words = [text.get_text() for text in drawn.texts]
+    assert "arrow axes:\nscan" in words
+    ends = {text.get_text(): text.get_position() for axes in drawn.axes for text in axes.texts}
+    assert ends["x"][1] < ends["y"][1]  # along the picture, not turned with the detector
+    assert ends["x"][1] == pytest.approx(0.1)
+
+
 def test_axes_of_the_scan(mapped: xr.Dataset) -> None:
     """A scan that is turned against the detector sees the same crystal from its own axes."""
     (before,) = cs.defects(mapped).cores
