@@ -13,8 +13,10 @@ from cyclestrain.affine import rotation
 from cyclestrain.data import FloatArray
 from cyclestrain.specimen import Axes, Caution, Library, Measured, Zone, fit_library, measure_specimen
 from cyclestrain.specimen.bloch import intensities
-from cyclestrain.specimen.crystal import _best_match
+from cyclestrain.specimen.crystal import ScanLibrary, _best_match
+from cyclestrain.specimen.fitting import Found
 from cyclestrain.specimen.matching import Match
+from cyclestrain.specimen.measure import _fill, _Maps, _open_sign
 from cyclestrain.strain import known_cells
 
 AXES = Axes((15.0, 25.0, 1.0), (3e-3, 1e-3))
@@ -123,6 +125,27 @@ def test_two_explanations_that_are_as_good_are_in_sigma() -> None:
     assert np.sqrt(found.covariance[0, 2, 2]) < 1e-4
 
 
+def test_another_tilt_that_explains_it_as_well_is_a_caution() -> None:
+    library = symmetric_library()
+    mean = 1e4 * library.at(np.array([[15.0, 1e-3, 5e-4], [15.0, 0.0, 5e-4]]))[0]
+    found = fit_library(Measured(mean, np.full(mean.shape, 20.0)), library, 0.0)
+    laid = ScanLibrary(library, Match(np.eye(2), 1.0, np.arange(5)), 0.5, 0.01, 1e-3, None)
+    maps = _Maps.blank(2)
+    _fill(maps, np.arange(2), found, laid, np.tile(np.eye(2), (2, 1, 1)))
+    assert maps.caution[0] & Caution.COMPETING
+    np.testing.assert_allclose(maps.tilt[0] + maps.rival_tilt[0], [0.0, 1e-3], atol=5e-5)
+    assert not maps.caution[1] & Caution.COMPETING
+
+
+def test_a_sign_is_open_near_zero_and_where_the_other_one_explains_it_as_well() -> None:
+    amounts = np.array([[1.0, -1.0], [1.0, -1.0], [1.0, 0.9], [0.05, 0.9]])
+    parameters = np.zeros((4, 2, 4))
+    parameters[..., 3] = amounts
+    deviance = np.array([[0.0, 1.0], [0.0, 90.0], [0.0, 1.0], [0.0, 90.0]])
+    found = Found(parameters, deviance, np.zeros((4, 4, 4)), np.ones(4), np.ones(4, bool))
+    assert _open_sign(found, np.full(4, 0.05)).tolist() == [True, False, False, True]
+
+
 def test_another_way_to_lay_the_crystal_is_told_if_it_says_another_tilt() -> None:
     library = symmetric_library()
     points = np.array([[15.0, 0.0, 5e-4], [14.0, 0.0, 1e-3], [16.0, 0.0, 1.2e-3]])
@@ -138,15 +161,18 @@ def test_another_way_to_lay_the_crystal_is_told_if_it_says_another_tilt() -> Non
 def test_a_slope_has_the_sign_that_the_tilts_of_the_stage_give_it(axis: float, lifted: tuple[float, float]) -> None:
     """Lengths along the lifted direction shrink with the cosine of stage and slope together, which lie in one plane."""
     slope, results, way = np.deg2rad(4.0), [], np.array(lifted)
-    for stage in np.deg2rad([-12.0, 12.0]):
+    for stage in np.deg2rad([-12.0, 0.0, 12.0]):
         strain = np.outer(way, way) * (np.cos(slope + stage) / np.cos(stage) - 1)
         names = {"eyy": strain[0, 0], "exx": strain[1, 1], "exy": strain[0, 1], "rotation": 0.0}
         variables = {name: (("ry", "rx"), np.full((2, 3), value)) for name, value in names.items()}
         variables |= {f"{name}_sigma": (("ry", "rx"), np.full((2, 3), 1e-4)) for name in names}
         variables["valid"] = (("ry", "rx"), np.ones((2, 3), bool))
         results.append(xr.Dataset(variables, coords={"ry": np.arange(2), "rx": np.arange(3)}))
-    found = cs.tilt_series(results, tilts=[-12.0, 12.0], tilt_axis=axis)
+    found = cs.tilt_series(results, tilts=[-12.0, 0.0, 12.0], tilt_axis=axis)
     for name, part in zip(("slope_y", "slope_x"), lifted, strict=True):
         np.testing.assert_allclose(found[name], part * np.tan(slope), atol=1e-3)
     np.testing.assert_allclose(found["exx"], 0.0, atol=1e-4)
     assert found["valid"].all()
+    alone = cs.tilt_series(results[1:2], tilts=[0.0])
+    assert alone["foreshortened"].all()
+    np.testing.assert_allclose(alone["slope_bound"], np.tan(slope), rtol=0.1)
