@@ -7,6 +7,7 @@ that was killed left there can be told from what a living one writes, and is rem
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import re
@@ -14,14 +15,23 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
 from cyclestrain.errors import OutputError, first_line
 
-__all__ = ["check_writable", "complaint", "lock_or_leave", "scratch_folder", "sweep", "write_folder", "write_whole"]
+__all__ = [
+    "check_writable",
+    "complaint",
+    "lock_or_leave",
+    "scratch_folder",
+    "sweep",
+    "write_csv",
+    "write_folder",
+    "write_whole",
+]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -327,6 +337,25 @@ def write_whole(target: Path, force: bool = False) -> Iterator[Path]:
             _settle(target.parent)
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
         raise OutputError(complaint(target, error)) from error
+
+
+def write_csv(target: Path, rows: Iterable[Sequence[str]], force: bool = False) -> None:
+    """Write rows of text as CSV, as `write_whole` does.
+
+    Parameters
+    ----------
+    target, force
+        As for `write_whole`.
+    rows
+        The header first.
+
+    Raises
+    ------
+    OutputError
+        As `write_whole`.
+    """
+    with write_whole(target, force) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
 def _put_back(target: Path) -> Path:

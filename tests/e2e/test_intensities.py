@@ -13,6 +13,8 @@ import cyclestrain as cs
 from cyclestrain.affine import rotation
 from cyclestrain.cli import main
 from cyclestrain.data import FloatArray
+from cyclestrain.result import Transforms, virtual_dark_field
+from cyclestrain.strain import parse_reference
 from strangers import deformed, disk, field, grains, hexagonal, peaked, square, stranger
 
 
@@ -95,6 +97,22 @@ class TestGrains:
             z = (value - np.nanmean(value, (0, 1))) / sigma
             assert np.nanstd(z) < 1.15
 
+    def test_a_grain_has_one_labelling_whichever_the_patterns_were_fitted_in(self, file: Path) -> None:
+        maps, rng = cs.load(file), np.random.default_rng(6)
+        mixed = maps.copy(deep=True)
+        for k, operators in enumerate(maps["operators"].values):
+            here = maps["class"].values == k
+            own = operators[np.isfinite(operators).all((1, 2))]
+            mixed["affine"].values[here] = maps["affine"].values[here] @ own[rng.integers(len(own), size=here.sum())]
+        found = []
+        for one in (maps, mixed):
+            transforms = Transforms.stored(one)
+            wanted = parse_reference("auto", maps["class"].shape)
+            found.append(transforms.labelled(transforms.relative_to(wanted)).affine)
+        for columns in (slice(1, 5), slice(9, 13)):
+            between = np.linalg.inv(found[0][:, columns]) @ found[1][:, columns]
+            assert np.abs(between - between[0, 0]).max() < 0.05
+
     def test_it_is_read_where_it_is_used(self, file: Path) -> None:
         found = cs.intensities(file)
         assert not found["intensity"].variable._in_memory
@@ -107,6 +125,11 @@ class TestGrains:
         assert picture.stat().st_size > 1e4
         assert main(["show", str(file), "-o", str(picture), "--intensity", "9", "9"]) == 1
         assert "there is no reflection 9 9 in this result" in capsys.readouterr().err
+
+    def test_a_virtual_dark_field_is_of_every_class_that_has_the_reflection(self, file: Path) -> None:
+        field, maps = virtual_dark_field(cs.intensities(file), 1, 0), cs.load(file)
+        for label in (0, 1):
+            assert np.isfinite(field["intensity"].values[maps["class"].values == label]).mean() > 0.95
 
     def test_a_result_without_says_how_to_get_them(self, file: Path) -> None:
         maps = cs.load(file)

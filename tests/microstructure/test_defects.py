@@ -12,8 +12,9 @@ import xarray as xr
 import cyclestrain as cs
 from cyclestrain.affine import rotation
 from cyclestrain.cli import main
-from cyclestrain.data import FloatArray
-from cyclestrain.microstructure import LatticeField, find_cores, find_walls
+from cyclestrain.data import Doubt, FloatArray
+from cyclestrain.microstructure import LatticeField, find_cores, find_walls, lattice_field
+from cyclestrain.microstructure.circuits import circuits, noise_excess
 from cyclestrain.simulation.phantoms import edge_dislocation
 from strangers import disk, field, hexagonal, peaked, stranger, turn
 
@@ -127,12 +128,61 @@ def test_from_a_scan_to_the_table(mapped: xr.Dataset, tmp_path: Path, capsys: py
     assert float(total) == pytest.approx(mapped.attrs["truth"][1], abs=0.05)
 
 
-def test_axes_of_the_scan(mapped: xr.Dataset) -> None:
-    """A scan that is turned against the detector sees the same crystal from its own axes."""
-    (before,) = cs.defects(mapped).cores
-    other = mapped.assign_attrs(scan_rotation_deg=180.0)
-    (after,) = cs.defects(other).cores  # half a turn, which the sign of a lattice vector cannot tell, changes nothing
-    assert (after.by, after.bx) == pytest.approx((before.by, before.bx), abs=1e-6)
+def test_the_figure_names_the_axes_of_its_arrows(mapped: xr.Dataset) -> None:
+    from cyclestrain.figures import dislocation_figure
+
+    turned_scan = mapped.assign_attrs(scan_rotation_deg=30.0)
+    drawn = dislocation_figure(turned_scan, cs.defects(turned_scan).dataset)
+    words = [text.get_text() for text in drawn.texts]
+    assert "arrow axes:\nscan" in words
+    ends = {text.get_text(): text.get_position() for axes in drawn.axes for text in axes.texts}
+    assert ends["x"][1] < ends["y"][1]  # along the picture, not turned with the detector
+    assert ends["x"][1] == pytest.approx(0.1)
+
+
+def on_another_detector(maps: xr.Dataset, degrees: float, mirrored: bool) -> xr.Dataset:
+    """The same scan as a detector would have recorded it that is turned, and perhaps mirrored, against the scan."""
+    mirror, out = np.diag([-1.0 if mirrored else 1.0, 1.0]), maps.copy(deep=True)
+    turned = rotation(np.radians(degrees)) @ mirror
+    upper, whole = np.triu_indices(4), np.kron(turned, mirror)
+    for name in ("affine", "affine_raw"):
+        out[name].values[:] = turned @ maps[name].values @ mirror
+        covariance = np.zeros((*maps["class"].shape, 4, 4))
+        triangle = maps[f"{name}_covariance"].values
+        covariance[..., upper[0], upper[1]] = covariance[..., upper[1], upper[0]] = triangle
+        out[f"{name}_covariance"].values[:] = (whole @ covariance @ whole.T)[..., upper[0], upper[1]]
+    out["basis"].values[:] = mirror @ maps["basis"].values
+    out["operators"].values[:] = mirror @ maps["operators"].values @ mirror
+    return out.assign_attrs(scan_rotation_deg=degrees, scan_mirrored=int(mirrored))
+
+
+@pytest.mark.parametrize(("degrees", "mirrored"), [(0.0, False), (50.0, False), (-110.0, True)])
+def test_axes_of_the_scan(mapped: xr.Dataset, degrees: float, mirrored: bool) -> None:
+    """However the detector stands, the scan sees the same crystal from its own axes."""
+    (before,), (after,) = cs.defects(mapped).cores, cs.defects(on_another_detector(mapped, degrees, mirrored)).cores
+    assert (after.ry, after.rx) == pytest.approx((before.ry, before.rx), abs=0.05)
+    assert (after.by, after.bx) == pytest.approx((before.by, before.bx), abs=1e-4)
+    assert (after.measured_by, after.measured_bx) == pytest.approx((before.measured_by, before.measured_bx), abs=2e-3)
+
+
+def test_a_spoilt_position_is_filled_in_from_around_it(mapped: xr.Dataset) -> None:
+    spoilt = mapped.copy(deep=True)
+    spoilt["affine_raw"].values[12, 16] += 0.2
+    spoilt["doubt"].values[12, 16] |= int(Doubt.MIXTURE)
+    assert np.argwhere(lattice_field(spoilt).filled).tolist() == [[12, 16]]
+    assert (lattice_field(spoilt).area[10:15, 14:19] >= 0).all()
+    (before,), (after,) = cs.defects(mapped).cores, cs.defects(spoilt).cores
+    assert (after.by, after.bx) == pytest.approx((before.by, before.bx), abs=1e-4)
+
+
+def test_scatter_beyond_the_noise_is_measured() -> None:
+    """A circuit of side 1 has a variance of 2 s^2 by the noise s of an affine, and m^2 by mosaic of m radians."""
+    tilt = 8e-3 * np.random.default_rng(9).normal(size=(40, 40))
+    for distortion, expected in ((np.zeros((40, 40, 2, 2)), 1.0), (rotation(tilt) - np.eye(2), 3.0)):
+        assert np.median(noise_excess(circuits(measured(distortion, 4e-3, 8), 1))) == pytest.approx(expected, rel=0.15)
+
+
+def test_what_is_not_known_is_said(mapped: xr.Dataset) -> None:
     unscaled = mapped.copy()
     unscaled.attrs = {k: v for k, v in mapped.attrs.items() if not k.startswith("reciprocal_step")}
     assert any("--pixel" in note for note in cs.defects(unscaled).notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cyclestrain.cli import main
 from cyclestrain.errors import InputError
 from cyclestrain.microstructure import coincidence
 from cyclestrain.microstructure.coincidence import shared_row
+from cyclestrain.microstructure.grains import _boundary
 from strangers import Phase, deformed, disk, grains, peaked, phase, stranger
 
 G111 = np.sqrt(3) / 0.405
@@ -53,6 +55,7 @@ def test_size_strain_and_orientation(twinned: xr.Dataset) -> None:
     third = by_place[2]
     assert abs(third.exx - 0.006) < 4 * third.exx_sigma
     assert abs(third.eyy + 0.004) < 4 * third.eyy_sigma
+    assert 0.5 * third.exx_sigma < third.exx_spread < 1.5 * third.exx_sigma  # nothing but noise within a grain
     np.testing.assert_array_equal(found.number[:, 7:12], 1)
 
 
@@ -77,6 +80,22 @@ def test_none_of_the_candidates_is_an_answer(twinned: xr.Dataset) -> None:
     (phases,) = cs.grains(twinned, known=[ALUMINIUM, "a=4.08,structure=fcc,zone=110,name=gold"]).phases
     assert phases["gold"] > 0.2  # 0.7 % apart with a pixel known to 1 %: not told
     assert max(phases.values()) < 0.9
+
+
+def test_the_smallest_turn_modulo_the_symmetry(twinned: xr.Dataset) -> None:
+    first, second, _ = cs.grains(twinned).grains
+    pair = (replace(first, orientation_deg=85.0), replace(second, orientation_deg=-85.0))
+    found = _boundary(*pair, 1.0, np.array([2]), np.eye(2)[None], 0)  # a pattern that half a turn leaves as it is
+    assert found.misorientation_deg == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(("columns", "meet"), [(slice(6, 7), True), (slice(3, 10), False)])
+def test_neighbours_across_what_is_no_grain(twinned: xr.Dataset, columns: slice, meet: bool) -> None:
+    blank = twinned.copy(deep=True)
+    blank["affine"].values[:, columns] = np.nan
+    first, second, third = sorted(cs.grains(blank).grains, key=lambda one: one.rx)
+    assert (second.grain in first.neighbours) is meet
+    assert second.grain in third.neighbours
 
 
 def test_tables(twinned: xr.Dataset, tmp_path: Path) -> None:

@@ -95,6 +95,20 @@ def test_a_reflection_that_is_hidden_is_blank_and_misleads_no_other() -> None:
     assert np.abs(z.mean(0)).max() < 0.5
 
 
+def test_what_the_model_does_not_explain_widens_sigma() -> None:
+    """Disks with contrast: pixels deviate far beyond their noise, and the intensities with them."""
+    rng, centre, one = np.random.default_rng(2), np.array([31.3, 32.2]), entry(17.0)
+    places, everywhere = centre + one.reflections, np.tile(centre + one.reflections, (20, 1, 1))
+    y, x = np.indices(SHAPE)
+    sigmas = []
+    for contrast in (0.0, 0.8):
+        mean = drawn(places, np.full(6, 2000.0), 2.0, centre) * (1 + contrast * (-1.0) ** (y + x))
+        stack = gather(rng.poisson(mean, (20, *SHAPE)).astype(np.uint16), everywhere, PROBE.half, np.ones(SHAPE, bool))
+        found = measure_intensities(stack, one, everywhere, np.tile(centre, (20, 1)), gain=np.ones(20))
+        sigmas.append(float(found.sigma.mean()))
+    assert sigmas[1] > 1.5 * sigmas[0]
+
+
 def test_disks_without_background_between_them_are_known() -> None:
     assert disks_touch(entry(9.0))
     assert not disks_touch(entry(12.0))

@@ -57,6 +57,8 @@ def test_ripple_is_recognised_and_not_reported_as_strain():
     steep = np.abs(slope(x)) > np.tan(np.deg2rad(4))
     assert bound.foreshortened[steep].mean() > 0.8
     assert (np.abs(noisy[bound.foreshortened]) < 2 * bound.sigma[bound.foreshortened]).all()
+    assert (bound.slope > np.abs(slope(x)))[steep].mean() > 0.9
+    assert (bound.slope < 1.4 * np.abs(slope(x)))[steep].all()
     assert (bound.slope > np.abs(slope(x)) - 3 * sigma / np.maximum(bound.slope, 1e-3)).mean() > 0.95
 
 

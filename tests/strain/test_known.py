@@ -223,6 +223,21 @@ def test_no_lattice_is_found_in_a_made_up_one(seed: int) -> None:
         absolute(field, bases, [SILICON, GOLD], (PIXEL, 0.02))
 
 
+@pytest.mark.parametrize(
+    ("words", "axis"),
+    [
+        ("a=4.05,structure=fcc,zone=110", 2),
+        ("a=4.05,structure=fcc,zone=112", 6),
+        ("a=2.46,structure=hexagonal,zone=001", 3),
+        ("a=2.95,c=4.68,structure=hcp,zone=001", 3),
+        ("a=2.95,c=4.68,structure=hcp,zone=100", 0),
+    ],
+)
+def test_axes_about_which_lattices_coincide(words: str, axis: int) -> None:
+    (lattice,) = parse_known(words)
+    assert lattice.axis == axis
+
+
 def test_few_lattices_pass_for_silicon_by_chance() -> None:
     """Reduced lattices of any shape and spacing: one in a hundred with a camera length, one in ten without."""
     rng = np.random.default_rng(0)

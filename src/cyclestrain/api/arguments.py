@@ -36,6 +36,7 @@ __all__ = [
     "files_named",
     "known_model",
     "known_probe",
+    "maps_of",
     "open_large",
     "overridden",
     "run_state",
@@ -365,6 +366,26 @@ def scan_of(maps: xr.Dataset, scan: PathLike | PatternSource | Scan) -> Scan:
     from cyclestrain.io import read
 
     return read(scan, stored_reading(maps)) if isinstance(scan, str | os.PathLike) else read(scan)
+
+
+def maps_of(result: PathLike | xr.Dataset) -> xr.Dataset:
+    """The maps of a result: of its file, or as they were given.
+
+    Parameters
+    ----------
+    result
+        File or data set.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    import xarray as xr
+
+    from cyclestrain.result import load_result
+
+    return result if isinstance(result, xr.Dataset) else load_result(result)
 
 
 def overridden(model: type[AnySettings], stored: AnySettings, given: dict[str, Any]) -> AnySettings:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from cyclestrain.api.arguments import PathLike, stored_run
+from cyclestrain.api.arguments import PathLike, maps_of, stored_run
 from cyclestrain.api.models import explain_model, export_encoder, is_model, model_figures
 from cyclestrain.errors import InputError, printable
 from cyclestrain.settings import ReadOptions, ReadSettings, ShowOptions, ShowSettings, known_options, validated
@@ -171,7 +171,7 @@ def _intensity_figure(result: PathLike | xr.Dataset, look: ShowSettings) -> Figu
 
     assert look.intensity is not None
     found = virtual_dark_field(intensities(result), *look.intensity)
-    maps = _maps(result)
+    maps = maps_of(result)
     if look.crop is not None:
         rows, columns = parse_region(look.crop, (maps.sizes["ry"], maps.sizes["rx"]), "--crop")
         maps, found = maps.isel(ry=rows, rx=columns), found.isel(ry=rows, rx=columns)
@@ -203,7 +203,7 @@ def _maps_or_truth(result: PathLike | xr.Dataset) -> xr.Dataset:
     from cyclestrain.simulation import has_truth, load_truth
 
     if not isinstance(result, str | os.PathLike) or not has_truth(result):
-        return _maps(result)
+        return maps_of(result)
     truth = load_truth(result)
     attrs = {"name": Path(result).stem, "kind": "simulated truth", "reference": "the unstrained lattice"}
     return truth.assign({"valid": truth["class"] >= 0}).assign_attrs(attrs | {"axes": "detector"})
@@ -252,7 +252,7 @@ def export(
         return export_encoder(result, output, force)
     if kind == "onnx":
         raise InputError("only a model has an encoder to export as ONNX; give a file that `cyclestrain fit` wrote")
-    maps = _maps(result)
+    maps = maps_of(result)
     if kind not in FIGURES:
         export_maps(maps, output, format, estimate=estimate, force=force)
         return (Path(output),)
@@ -327,14 +327,6 @@ def _origin(result: PathLike, maps: xr.Dataset) -> list[str]:
         else "NOT the one that was mapped: its content differs"
     )
     return [f"scan: {run.scan}, {state}", f"repeat: cyclestrain map --config {os.fspath(result)}"]
-
-
-def _maps(result: PathLike | xr.Dataset) -> xr.Dataset:
-    import xarray as xr
-
-    from cyclestrain.result import load_result
-
-    return result if isinstance(result, xr.Dataset) else load_result(result)
 
 
 def _group(result: PathLike | xr.Dataset, name: str) -> xr.Dataset | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cyclestrain.api.arguments import PathLike
+from cyclestrain.api.arguments import PathLike, maps_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,16 +65,13 @@ def tilt_series(
     >>> int(found.foreshortened.sum())
     0
     """
-    import xarray as xr
-
     from cyclestrain.files import check_writable
-    from cyclestrain.result import load_result, save_result
+    from cyclestrain.result import save_result
     from cyclestrain.specimen import membrane_maps
 
     if output is not None:
         check_writable(output, force)
-    each = [one if isinstance(one, xr.Dataset) else load_result(one) for one in results]
-    found = membrane_maps(each, tilts, tilt_axis)
+    found = membrane_maps([maps_of(one) for one in results], tilts, tilt_axis)
     if output is not None:
         save_result(found, output, force)
     return found

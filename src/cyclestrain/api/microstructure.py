@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from cyclestrain.api.arguments import PathLike
+from cyclestrain.api.arguments import PathLike, maps_of
 from cyclestrain.api.words import Known, known_words
 
 if TYPE_CHECKING:
@@ -60,13 +60,10 @@ def defects(
     >>> cs.defects(cs.map(made.scan)).cores
     ()
     """
-    import xarray as xr
-
     from cyclestrain.files import check_writable
     from cyclestrain.microstructure import find_defects
-    from cyclestrain.result import load_result
 
-    maps = result if isinstance(result, xr.Dataset) else load_result(result)
+    maps = maps_of(result)
     if figure is not None:
         check_writable(os.fspath(figure), force)
     found = find_defects(maps)
@@ -119,13 +116,10 @@ def grains(
     >>> cs.grains(cs.map(made.scan)).grains[0].positions
     16
     """
-    import xarray as xr
-
     from cyclestrain.microstructure import find_grains
-    from cyclestrain.result import load_result
     from cyclestrain.strain import parse_known, stored_lattices
 
-    maps = result if isinstance(result, xr.Dataset) else load_result(result)
+    maps = maps_of(result)
     lattices = tuple(one for words in known_words(known) for one in parse_known(words))
     found = find_grains(maps, lattices or stored_lattices(str(maps.attrs.get("known_lattices", "[]"))))
     if output is not None:

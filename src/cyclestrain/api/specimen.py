@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from cyclestrain.api.arguments import PathLike
+from cyclestrain.api.arguments import PathLike, maps_of
 from cyclestrain.api.words import Known, known_words
 from cyclestrain.errors import InputError
 from cyclestrain.progress import Progress, SilentProgress
@@ -129,13 +129,10 @@ def _crystal(known: Known | None, voltage: float | str, vibration: float | None,
 def _measured(
     result: PathLike | xr.Dataset, zone: Zone | None, axes: Axes, vibration: float | None, progress: Progress
 ) -> xr.Dataset:
-    import xarray as xr
-
     from cyclestrain.api.inspection import intensities
-    from cyclestrain.result import load_result
     from cyclestrain.specimen import measure_specimen
 
-    maps = result if isinstance(result, xr.Dataset) else load_result(result)
+    maps = maps_of(result)
     radius = float(json.loads(maps.attrs["calibration"])["disk_radius"])
     spectra = intensities(result)
     waves = len(axes.tilts()) ** 2 * len(axes.displacement) * (1 if vibration is not None else 3)

@@ -43,10 +43,11 @@ def dislocation_figure(ds: xr.Dataset, defects: xr.Dataset) -> Figure:
     n, burgers = defects.sizes.get("core", 0), defects.attrs["burgers_unit"]
     lengths = np.hypot(defects["core_by"].values, defects["core_bx"].values) if n else np.zeros(0)
     longest = f", the longest {lengths.max():.3g} {burgers}" if n else ""
+    in_scan = ds.assign_attrs(axes="scan", strain_axes_angle_deg=ds.attrs.get("scan_rotation_deg", 0.0))
     draw_header(
-        page, ds,
+        page, in_scan,
         f"Dislocation density from circuits around every four positions, and {n} dislocations with their Burgers\n"
-        f"vectors (arrows, axes of the scan{longest}). Hatched: no circuit within one crystal.",
+        f"vectors (arrows, axes of the scan{longest}). Hatched: no circuit within one crystal.", "arrow",
     )  # fmt: skip
     for index, panel in enumerate(panels):
         _draw_cores(draw_panel(page, grid, index, panel), defects)

@@ -122,7 +122,7 @@ class Panel:
     """Names of the values 0, 1, 2, ... of a categorical map, which then has a legend for a colour bar."""
 
 
-def draw_header(page: Page, ds: xr.Dataset, description: str) -> None:
+def draw_header(page: Page, ds: xr.Dataset, description: str, drawn: str = "strain") -> None:
     """Draw the name of the scan, a description of the figure, and the axes legend.
 
     Parameters
@@ -133,6 +133,8 @@ def draw_header(page: Page, ds: xr.Dataset, description: str) -> None:
         A result.
     description
         Text under the name.
+    drawn
+        What is drawn in those axes.
     """
     page.text(
         MARGIN, 3.5, shorten(str(ds.attrs.get("name", "scan")), int(page.width / 2)), size=TITLE_SIZE, weight="bold"
@@ -142,7 +144,7 @@ def draw_header(page: Page, ds: xr.Dataset, description: str) -> None:
     angle = strain_axes_angle(ds)
     if angle is not None:
         draw_axes_legend(page.axes(Box(page.width - MARGIN - 13.5, 0.5, 13.5, 13.5)), angle)
-    label = f"strain axes:\n{ds.attrs.get('axes', 'detector')}"
+    label = f"{drawn} axes:\n{ds.attrs.get('axes', 'detector')}"
     if ds.attrs.get("axes") == "crystal":
         label += f", x along ({' '.join(str(int(n)) for n in np.atleast_1d(ds.attrs.get('along', [1, 0])))})"
     page.text(page.width - MARGIN - 15, 3.5, label, size=NOTE_SIZE, color=MUTED, ha="right", linespacing=1.3)

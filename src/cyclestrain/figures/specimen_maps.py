@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cyclestrain.figures.fields import SIGMA, Map, scan_step
@@ -65,13 +66,13 @@ def _shown(ds: xr.Dataset, name: str, factor: float, kind: str) -> Map:
     return np.ma.masked_invalid(values)
 
 
-def _arrows(axes: object, ds: xr.Dataset) -> None:
+def _arrows(axes: Axes, ds: xr.Dataset) -> None:
     """Polarization on the detector, every so many positions."""
     step = max(1, -(-max(ds.sizes["ry"], ds.sizes["rx"]) // MOST_ARROWS))
     thin = ds.isel(ry=slice(None, None, step), rx=slice(None, None, step))
     length = np.where(thin["separable"], thin["displacement"], np.nan)
     y, x = np.meshgrid(*(np.arange(0, ds.sizes[dim], step) for dim in ("ry", "rx")), indexing="ij")
-    axes.quiver(  # type: ignore[attr-defined]
+    axes.quiver(
         x, y, length * thin["polar_x"], length * thin["polar_y"], angles="xy", scale_units="xy", scale=1.2 / step,
         pivot="mid", width=0.012, color="black",
     )  # fmt: skip

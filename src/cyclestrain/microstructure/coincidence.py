@@ -14,6 +14,7 @@ from math import gcd
 
 import numpy as np
 
+from cyclestrain.affine import wrap_angle
 from cyclestrain.data import FloatArray
 
 __all__ = ["Coincidence", "coincidence", "shared_row"]
@@ -70,11 +71,10 @@ def coincidence(angle: float, axis: int, period: float) -> Coincidence | None:
         if axis <= 0 or gcd(m, n) > 1 or not 1 < whole <= MOST_SIGMA:
             continue
         exact = 2 * np.arctan2(m * np.sqrt(axis), n)
-        deviation = float(np.abs((np.array([angle - exact, angle + exact]) + period / 2) % period - period / 2).min())
+        deviation = float(np.abs(wrap_angle(np.array([angle - exact, angle + exact]), period)).min())
         ratio = deviation / (BRANDON / np.sqrt(whole))
         if ratio < least:
-            folded = abs((exact + period / 2) % period - period / 2)
-            best, least = Coincidence(whole, float(folded), deviation), ratio
+            best, least = Coincidence(whole, float(abs(wrap_angle(exact, period))), deviation), ratio
     return best
 
 
@@ -94,7 +94,7 @@ def shared_row(angle: float, basis: FloatArray, sigma: float = 0.0) -> tuple[tup
     indices = indices[np.gcd(*indices.T) == 1]
     vectors = indices @ basis.T
     length, way = np.hypot(*vectors.T), np.arctan2(vectors[:, 0], vectors[:, 1])
-    turn = (way[None] + angle - way[:, None] + np.pi) % (2 * np.pi) - np.pi  # second grain's row over the first's
+    turn = wrap_angle(way[None] + angle - way[:, None])  # second grain's row over the first's
     alike = np.abs(length[:, None] / length[None] - 1) < ROW_LENGTH
     shared = alike & (np.abs(turn) < ROW_ANGLE + 3 * sigma)
     if not shared.any():

@@ -11,7 +11,7 @@ from cyclestrain.microstructure.burgers import judge
 from cyclestrain.microstructure.circuits import Circuits, chi_square, circuits, noise_excess
 from cyclestrain.microstructure.lattice_field import LatticeField
 
-__all__ = ["SIDES", "Core", "find_cores"]
+__all__ = ["Core", "find_cores"]
 
 SIDES = (3, 5, 7, 9, 11)
 """Sides of the circuits around a core; the smallest ones find it."""

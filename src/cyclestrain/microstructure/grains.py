@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +132,7 @@ class Grains:
     number: IntArray
     grains: tuple[Grain, ...]
     boundaries: tuple[Boundary, ...]
-    phases: tuple[dict[str, float], ...] = field(default=())
+    phases: tuple[dict[str, float], ...] = ()
 
     def to_csv(self, path: str | os.PathLike[str], force: bool = False) -> tuple[Path, Path]:
         """Write the grains as a table, and the boundaries as another one beside it, ``NAME_boundaries.csv``.

@@ -10,15 +10,16 @@ fitted (the circuits are those of Cloete et al., Proc. R. Soc. A 478, 2022).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from cyclestrain.affine import rotation
-from cyclestrain.data import AffineField, BoolArray, Doubt, FloatArray, IntArray
+from cyclestrain.data import BoolArray, Doubt, FloatArray, IntArray
 from cyclestrain.result import Transforms, stored_pixel
-from cyclestrain.strain import coherent_areas, nearest_labelling
+from cyclestrain.strain import coherent_areas, relabelled
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,9 +61,14 @@ class LatticeField:
     filled: BoolArray
     is_scaled: bool
 
+    @cached_property
+    def _means(self) -> dict[int, FloatArray]:
+        areas = np.unique(self.area[self.area >= 0]).tolist()
+        return {n: np.median(self.vectors[(self.area == n) & ~self.filled], axis=0) for n in areas}
+
     def mean(self, area: int) -> FloatArray:
         """Typical lattice of a crystal, shape ``(2, 2)``."""
-        return np.asarray(np.median(self.vectors[(self.area == area) & ~self.filled], axis=0))
+        return self._means[area]
 
 
 def lattice_field(maps: xr.Dataset) -> LatticeField:
@@ -81,7 +87,7 @@ def lattice_field(maps: xr.Dataset) -> LatticeField:
     transforms = Transforms.stored(maps)
     best, raw = (transforms.on_a_true_detector(one) for one in (transforms.best, transforms.raw))
     near, area = coherent_areas(best, LARGEST_STEP)
-    affine = _labelled(raw, near)
+    affine = relabelled(raw, np.tile(np.eye(2), (len(raw.operators), 1, 1)), near)
     good = best.usable & raw.usable & (raw.label == best.label)
     if "doubt" in maps:
         good &= (maps["doubt"].values & np.uint16(SPOILT)) == 0
@@ -101,16 +107,6 @@ def lattice_field(maps: xr.Dataset) -> LatticeField:
     vectors = np.einsum("...kl,...l->...k", design, affine.reshape(*label.shape, 4))
     spread = design @ covariance @ design.swapaxes(-1, -2)
     return LatticeField(vectors.reshape(*label.shape, 2, 2), spread, area, filled, is_scaled)
-
-
-def _labelled(field: AffineField, near: FloatArray) -> FloatArray:
-    """Affine of every position in the labelling whose rotation is nearest to one, shape ``(ry, rx, 2, 2)``."""
-    affine = field.affine.copy()
-    for k, operators in enumerate(field.operators):
-        here = field.usable & (field.label == k) & np.isfinite(near)
-        if here.any():
-            affine[here] = nearest_labelling(affine[here], operators, np.eye(2), near[here])
-    return affine
 
 
 def _unit_basis(affine: FloatArray, here: BoolArray) -> FloatArray:

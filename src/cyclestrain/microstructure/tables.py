@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cyclestrain.files import check_writable, write_whole
+from cyclestrain.files import check_writable, write_csv
 
 __all__ = ["write_table"]
 
@@ -36,10 +35,7 @@ def write_table(rows: Sequence[Any], kind: type, path: str | os.PathLike[str], f
     target = Path(path)
     check_writable(target, force)
     names = [field.name for field in fields(kind)]
-    with write_whole(target, force) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([[_cell(getattr(row, name)) for name in names] for row in rows])
+    write_csv(target, [names, *([_cell(getattr(row, name)) for name in names] for row in rows)], force)
 
 
 def _cell(value: Any) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import KDTree
 
+from cyclestrain.affine import left_polar
 from cyclestrain.data import FloatArray
 from cyclestrain.microstructure.cores import Core
 from cyclestrain.microstructure.lattice_field import LatticeField
@@ -128,14 +129,13 @@ def _turn(
     place = np.moveaxis(np.indices(field.area.shape), 0, -1) - middle
     t, off = place @ along, place @ across
     area = int(field.area[tuple(np.rint(middle).astype(int).clip(0, np.array(field.area.shape) - 1))])
-    beside = (np.abs(t) <= half / 2) & (field.area == area) & ~field.filled
+    beside = (np.abs(t) <= half / 2) & (field.area == area) & (field.area >= 0) & ~field.filled
     sides = [beside & (side * off > NEAREST * spacing) & (side * off < FURTHEST * spacing) for side in (-1, 1)]
     if min(side.sum() for side in sides) < 8:
         return np.nan, np.nan
     lattice = np.linalg.inv(field.mean(area))
     angles = []
     for side in sides:
-        distortion = np.einsum("ij,njk->nik", lattice, field.vectors[side])  # near one, turned against the mean
-        angles.append(np.arctan2(distortion[:, 0, 1] - distortion[:, 1, 0], distortion[:, 0, 0] + distortion[:, 1, 1]))
+        angles.append(left_polar(lattice @ field.vectors[side])[1])  # turned against the mean
     sigma = np.sqrt(sum(angle.var() / len(angle) for angle in angles))
     return float(np.degrees(angles[1].mean() - angles[0].mean())), float(np.degrees(sigma))

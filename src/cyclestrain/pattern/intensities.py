@@ -27,7 +27,7 @@ from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reflection import blend, load_window, radial
 from cyclestrain.pattern.windows import WindowStack
 
-__all__ = ["Intensities", "disks_touch", "measure_intensities", "overlapping"]
+__all__ = ["Intensities", "disks_touch", "measure_intensities"]
 
 ROUNDS = 2
 """Solutions one after the other, each with the weights of the one before."""
@@ -239,7 +239,7 @@ def _expect(value: Any, level: float, n: int, scratch: Any) -> None:  # pragma: 
 
 @part(fastmath=True)
 def _core(floor: float, scratch: Any) -> Any:  # pragma: no cover
-    """Products of disk, background and counts over the variance, which becomes the weight in `mean`."""
+    """Products of disk, background and counts over the variance; pixels and the sum of their weights."""
     mean, disk, least = scratch.mean, scratch.disk, np.float32(floor)
     values, used, background = scratch.pixels[0], scratch.pixels[1], scratch.pixels[2]
     dd = db = bb = dc = bc = cc = seen = inverse = np.float32(0.0)

@@ -1,8 +1,8 @@
 """The result of a run: a data set of maps with its provenance, as a file, as text, and in formats of other programs."""
 
 from cyclestrain.result.choosing import interpolated, next_positions
-from cyclestrain.result.dataset import MapResult, assemble, dictionary_dataset
-from cyclestrain.result.derived import curvature, principal
+from cyclestrain.result.dataset import MapResult, assemble, dictionary_dataset, maps_beside, with_sigma
+from cyclestrain.result.derived import curvature, principal, strain_covariance
 from cyclestrain.result.description import describe, describe_result
 from cyclestrain.result.exports.export import export_maps
 from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
@@ -32,6 +32,7 @@ __all__ = [
     "interpolated",
     "load_group",
     "load_result",
+    "maps_beside",
     "mixture_variables",
     "next_positions",
     "open_group",
@@ -47,6 +48,8 @@ __all__ = [
     "relative_to",
     "save_result",
     "stored_pixel",
+    "strain_covariance",
     "summarise",
     "virtual_dark_field",
+    "with_sigma",
 ]

@@ -8,12 +8,21 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cyclestrain.data import Doubt, Fields, IntArray, Quantity, Scan, StrainMaps
+from cyclestrain.data import Doubt, Fields, FloatArray, IntArray, Quantity, Scan, StrainMaps
 from cyclestrain.pattern import Dictionary
 from cyclestrain.result.patterns import PAIRS, stacked
 from cyclestrain.strain import Reference
 
-__all__ = ["NAMES", "UNITS", "MapResult", "assemble", "dictionary_dataset", "strain_variables"]
+__all__ = [
+    "NAMES",
+    "UNITS",
+    "MapResult",
+    "assemble",
+    "dictionary_dataset",
+    "maps_beside",
+    "strain_variables",
+    "with_sigma",
+]
 
 UNITS = {"exx": "1", "eyy": "1", "exy": "1", "rotation": "rad"}
 """Unit of each component."""
@@ -53,6 +62,37 @@ class MapResult:
         return {"dictionary": self.dictionary} | {name: one for name, one in others.items() if one is not None}
 
 
+def with_sigma(name: str, value: FloatArray, sigma: FloatArray, unit: str, text: str) -> dict[str, Any]:
+    """Variables of a map and of its uncertainty, ``NAME`` and ``NAME_sigma``.
+
+    Parameters
+    ----------
+    name, unit, text
+        Name, unit and description.
+    value, sigma
+        Shape ``(ry, rx)``.
+    """
+    of_sigma = {"units": unit, "long_name": f"standard uncertainty of {name}"}
+    return {
+        name: (("ry", "rx"), value, {"units": unit, "long_name": text}),
+        f"{name}_sigma": (("ry", "rx"), sigma, of_sigma),
+    }
+
+
+def maps_beside(maps: xr.Dataset, variables: dict[str, Any]) -> xr.Dataset:
+    """Data set of maps that were made from a result: its coordinates, name and step.
+
+    Parameters
+    ----------
+    maps
+        The result.
+    variables
+        What was made, dimensions ``(ry, rx)``.
+    """
+    keep = {name: maps.attrs[name] for name in ("name", "real_step", "real_step_unit") if name in maps.attrs}
+    return xr.Dataset(variables, coords={dim: maps[dim] for dim in ("ry", "rx")}, attrs=keep)
+
+
 def strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
     """Variables of a result for strain and rotation with their uncertainties.
 
@@ -66,10 +106,7 @@ def strain_variables(maps: StrainMaps, suffix: str) -> dict[str, Any]:
     out: dict[str, Any] = {}
     sigma = maps.sigma
     for k, name in enumerate(("eyy", "exx", "exy", "rotation")):
-        attrs = {"units": UNITS[name], "long_name": NAMES[name]}
-        out[f"{name}{suffix}"] = (("ry", "rx"), getattr(maps, name), attrs)
-        attrs = {"units": UNITS[name], "long_name": f"standard uncertainty of {name}{suffix}"}
-        out[f"{name}{suffix}_sigma"] = (("ry", "rx"), sigma[..., k], attrs)
+        out |= with_sigma(f"{name}{suffix}", getattr(maps, name), sigma[..., k], UNITS[name], NAMES[name])
     text = "upper triangle of the covariance of (eyy, exx, exy, rotation), row by row"
     triangle = maps.covariance[..., PAIRS[0], PAIRS[1]].astype(np.float32)
     out[f"strain{suffix}_covariance"] = (("ry", "rx", "pair"), triangle, {"units": "1", "long_name": text})

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cyclestrain.data import FloatArray
+from cyclestrain.result.dataset import with_sigma
 from cyclestrain.result.lines import estimate_suffix, lattice_period
-from cyclestrain.result.patterns import PAIRS
+from cyclestrain.result.patterns import whole_covariance
 from cyclestrain.strain import Estimate, dilation, principal_strains, rotation_gradient
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["curvature", "principal"]
+__all__ = ["curvature", "principal", "strain_covariance"]
 
 _NAMES = {
     "largest": ("1", "largest principal strain"),
@@ -46,7 +47,7 @@ def principal(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset
     """
     suffix = estimate_suffix(estimate)
     strain = np.stack([maps[f"{name}{suffix}"].values for name in ("eyy", "exx", "exy")], -1)
-    covariance = _covariance(maps, suffix)
+    covariance = strain_covariance(maps, suffix)[..., :3, :3]
     found = principal_strains(strain, covariance) | {"dilation": dilation(strain, covariance)}
     return _dataset(maps, {name: (found[name], *words) for name, words in _NAMES.items()})
 
@@ -79,15 +80,21 @@ def curvature(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset
     return _dataset(maps, {name: (found[name], f"rad/{unit}", names[name]) for name in found})
 
 
-def _covariance(maps: xr.Dataset, suffix: str) -> FloatArray:
-    """Covariance of ``(eyy, exx, exy)``, shape ``(ry, rx, 3, 3)``."""
-    sigma = np.stack([maps[f"{name}{suffix}_sigma"].values for name in ("eyy", "exx", "exy")], -1).astype(float)
-    name = f"strain{suffix}_covariance"
-    if name not in maps:
-        return np.asarray(sigma[..., None] ** 2 * np.eye(3))
-    full = np.zeros((*sigma.shape[:2], 4, 4))
-    full[..., PAIRS[0], PAIRS[1]] = full[..., PAIRS[1], PAIRS[0]] = maps[name].values
-    return full[..., :3, :3]
+def strain_covariance(maps: xr.Dataset, suffix: str = "") -> FloatArray:
+    """Covariance of ``(eyy, exx, exy, rotation)``, shape ``(ry, rx, 4, 4)``; independent where a result has none.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    suffix
+        ``""`` for the best estimate, ``_raw`` for each pattern alone.
+    """
+    if f"strain{suffix}_covariance" in maps:
+        return whole_covariance(maps[f"strain{suffix}_covariance"].values)
+    names = ("eyy", "exx", "exy", "rotation")
+    sigma = np.stack([maps[f"{name}{suffix}_sigma"].values for name in names], -1).astype(float)
+    return np.asarray(sigma[..., None] ** 2 * np.eye(4))
 
 
 def _dataset(maps: xr.Dataset, found: dict[str, tuple[Estimate, str, str]]) -> xr.Dataset:
@@ -95,7 +102,5 @@ def _dataset(maps: xr.Dataset, found: dict[str, tuple[Estimate, str, str]]) -> x
 
     out: dict[str, Any] = {}
     for name, (estimate, unit, text) in found.items():
-        out[name] = (("ry", "rx"), estimate.value, {"units": unit, "long_name": text})
-        attrs = {"units": unit, "long_name": f"standard uncertainty of {name}"}
-        out[f"{name}_sigma"] = (("ry", "rx"), estimate.sigma, attrs)
+        out |= with_sigma(name, estimate.value, estimate.sigma, unit, text)
     return xr.Dataset(out, coords=maps[["exx"]].coords, attrs=maps.attrs)

@@ -13,10 +13,8 @@ from cyclestrain.pattern import Dictionary, Intensities
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["GROUP", "intensities_dataset", "virtual_dark_field"]
+__all__ = ["intensities_dataset", "virtual_dark_field"]
 
-GROUP = "intensities"
-"""Name of the group in a result file."""
 TILE, DEEP = 64, 8
 """Positions along each side, and reflections, of the pieces in which intensities are stored.
 

@@ -19,12 +19,27 @@ from cyclestrain.pattern import Dictionary, Entry, Priors, Probe, expected_image
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["expected", "pattern_variables", "pixel_noise", "predicted", "recorded_pattern", "stored_entries"]
+__all__ = [
+    "expected",
+    "pattern_variables",
+    "pixel_noise",
+    "predicted",
+    "recorded_pattern",
+    "stored_entries",
+    "whole_covariance",
+]
 
 PAIRS = np.triu_indices(4)
-"""Elements of a covariance of ``(yy, yx, xy, xx)`` that are stored: its upper triangle, row by row."""
+"""Elements of a covariance of four numbers that are stored: its upper triangle, row by row."""
 LEAST_EXPECTED = 0.05
 """Least expected counts of a pixel for its noise: below, single electrons would stand out like faults."""
+
+
+def whole_covariance(triangle: FloatArray) -> FloatArray:
+    """Covariance of four numbers, shape ``(..., 4, 4)``, from its upper triangle (`PAIRS`), shape ``(..., 10)``."""
+    out = np.zeros((*triangle.shape[:-1], 4, 4))
+    out[..., PAIRS[0], PAIRS[1]] = out[..., PAIRS[1], PAIRS[0]] = triangle
+    return out
 
 
 def stacked(arrays: list[FloatArray], fill: float = np.nan) -> FloatArray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -14,7 +13,7 @@ import numpy as np
 
 from cyclestrain.data import Doubt
 from cyclestrain.errors import OutputError, printable
-from cyclestrain.files import write_whole
+from cyclestrain.files import write_csv
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -156,12 +155,7 @@ def add_to_table(path: Path, summaries: Iterable[Summary]) -> None:
     new = [summary.row for summary in summaries]
     files, results = {row["file"] for row in new}, {row["result"] for row in new}
     kept = [row for row in read_table(path) if _stays(row, files, results, path.parent)]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*kept, *new])
-    with write_whole(path, force=True) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+    write_csv(path, [COLUMNS, *([row[name] for name in COLUMNS] for row in [*kept, *new])], force=True)
 
 
 def _stays(row: dict[str, str], files: set[str], results: set[str], folder: Path) -> bool:

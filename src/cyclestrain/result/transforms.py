@@ -15,16 +15,16 @@ from cyclestrain.boundaries import Mixtures
 from cyclestrain.data import AffineField, BoolArray, Doubt, FloatArray, IntArray, Quantity, StrainMaps
 from cyclestrain.errors import InputError
 from cyclestrain.result.dataset import strain_variables
-from cyclestrain.result.patterns import PAIRS, stored_entries
+from cyclestrain.result.patterns import stored_entries, whole_covariance
 from cyclestrain.strain import (
     Ellipse,
     Reference,
     Wanted,
     grain_rotation,
-    nearest_labelling,
     parse_reference,
     pick_reference,
     pixel_size,
+    relabelled,
     relative_strain,
     stored_lattices,
     strain_in_grains,
@@ -186,13 +186,9 @@ class Transforms:
         keeps its name over a grain.
         """
         square, affine = self.on_a_true_detector(self.best), self.best.affine.copy()
-        reference, usable = strained.reference, self.best.usable
-        for k, operators in enumerate(self.best.operators):
-            here = usable & (self.best.label == k) & np.isfinite(strained.near)
-            if here.any() and reference.classes[k]:
-                old = square.affine[here]
-                new = nearest_labelling(old, operators, reference.gradient[k], strained.near[here])
-                affine[here] = affine[here] @ np.linalg.solve(old, new)
+        new = relabelled(square, strained.reference.gradient, strained.near)
+        changed = self.best.usable & (new != square.affine).any((-2, -1))
+        affine[changed] = affine[changed] @ np.linalg.solve(square.affine[changed], new[changed])
         return replace(self.best, affine=affine)
 
     def _turned(self, maps: StrainMaps, angle: float) -> StrainMaps:
@@ -256,12 +252,10 @@ class Transforms:
 
 def _stored_field(maps: xr.Dataset, suffix: str) -> AffineField:
     affine, triangle = (maps[f"affine{suffix}{part}"].values.astype(float) for part in ("", "_covariance"))
-    covariance = np.zeros((*affine.shape[:2], 4, 4))
-    covariance[..., PAIRS[0], PAIRS[1]] = covariance[..., PAIRS[1], PAIRS[0]] = triangle
     operators = maps["operators"].values
     return AffineField(
         affine,
-        covariance,
+        whole_covariance(triangle),
         maps[f"class{suffix}"].values.astype(int),
         np.isfinite(affine).all((-1, -2)),
         tuple(group[np.isfinite(group).all((-1, -2))] for group in operators),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from cyclestrain.simulation.propagation import Crystal
+from cyclestrain.simulation.propagation import VOLTAGE, Crystal
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -68,8 +68,9 @@ ORIENTATIONS = {
 
 
 def cubic(
-    structure: str, zone: str, symbols: Sequence[str], constant: float, vibration: float, alloy: float | None = None
-) -> Material:
+    structure: str, zone: str, symbols: Sequence[str], constant: float, vibration: float, alloy: float | None = None,
+    *, voltage: float = VOLTAGE,
+) -> Material:  # fmt: skip
     """A cubic crystal along a zone axis.
 
     Parameters
@@ -85,6 +86,8 @@ def cubic(
         Debye-Waller factor `B`, square Angstrom.
     alloy
         Share of the second element of an alloy.
+    voltage
+        Acceleration voltage, volts.
     """
     lattice, turn, first = ORIENTATIONS[structure, zone]
     directions = ZONES[zone]
@@ -95,7 +98,7 @@ def cubic(
     for _, atoms in cells:
         atoms.translate([0.0, 0.0, atoms.cell.lengths()[2] * (5 / 24 if len(depths) == 6 else 0.5 / slices)])
         atoms.wrap()
-    return Material(Crystal.from_alloy(cells, slices, vibration), lattice, turn, first / constant)
+    return Material(Crystal.from_alloy(cells, slices, vibration, voltage), lattice, turn, first / constant)
 
 
 def _cell(structure: str, directions: list[list[int]], symbols: Sequence[str], constant: float) -> Atoms:

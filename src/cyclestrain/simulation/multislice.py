@@ -33,7 +33,7 @@ from cyclestrain.simulation._compiled import compiled
 from cyclestrain.simulation.acquisition import Acquisition
 from cyclestrain.simulation.materials import MATERIALS, Material
 from cyclestrain.simulation.patterns import EDGE
-from cyclestrain.simulation.propagation import VOLTAGE, Crystal, Library, between
+from cyclestrain.simulation.propagation import Crystal, Library, between
 from cyclestrain.simulation.sample import VACUUM, Sample, SimulatedScan, make_truth
 
 if TYPE_CHECKING:
@@ -195,7 +195,9 @@ def simulate(
     with ThreadPoolExecutor() as pool:
         list(pool.map(draw, np.ndindex(acquisition.scan)))
     parameters = dataclasses.asdict(acquisition) | {"spacing": acquisition.ring, "radius": acquisition.disk_radius}
-    truth = make_truth(sample, acquisition.centres(), parameters | {"phantom": name, "voltage": VOLTAGE})
+    truth = make_truth(
+        sample, acquisition.centres(), parameters | {"phantom": name, "voltage": made[0].crystal.voltage}
+    )
     truth["thickness"] = (("ry", "rx"), specimen.thickness, {"unit": "Angstrom"})
     truth["tilt"] = (("ry", "rx", "axis"), specimen.tilt, {"unit": "rad"})
     return SimulatedScan(Scan(patterns, name=name), truth)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["VOLTAGE", "Crystal", "Library", "between", "diffract"]
 
 VOLTAGE = 200e3
-"""Acceleration voltage, volts."""
+"""Acceleration voltage unless another is asked for, volts."""
 
 
 SAMPLING = 0.17
@@ -50,14 +50,14 @@ class Crystal:
         Size of the cell ``(y, x)``, Angstrom.
     step
         Thickness of a slice, Angstrom.
-    wavelength
-        Wavelength of the electrons, Angstrom.
+    voltage
+        Acceleration voltage, volts.
     """
 
     transmission: NDArray[np.complex64]
     cell: FloatArray
     step: float
-    wavelength: float
+    voltage: float
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, slices: int, vibration: float) -> Crystal:
@@ -75,9 +75,11 @@ class Crystal:
         return cls.from_alloy([(1.0, atoms)], slices, vibration)
 
     @classmethod
-    def from_alloy(cls, parts: Sequence[tuple[float, Atoms]], slices: int, vibration: float) -> Crystal:
+    def from_alloy(
+        cls, parts: Sequence[tuple[float, Atoms]], slices: int, vibration: float, voltage: float = VOLTAGE
+    ) -> Crystal:
         """Project the mean of some unit cells of one size, each with its share."""
-        from abtem.core.energy import energy2sigma, energy2wavelength
+        from abtem.core.energy import energy2sigma
 
         x, y, depth = (float(length) for length in parts[0][1].cell.lengths())
         projected = np.sum([share * _project(atoms, slices) for share, atoms in parts], axis=0)
@@ -85,8 +87,15 @@ class Crystal:
         waves = _wave_vectors(projected.shape[1:], cell)
         damping = np.exp(-0.25 * vibration * (waves**2).sum(-1)) * _inside(waves)
         projected = fft.ifft2(fft.fft2(projected) * damping).real
-        transmission = np.exp(1j * energy2sigma(VOLTAGE) * projected).astype(np.complex64)
-        return cls(transmission, cell, depth / slices, float(energy2wavelength(VOLTAGE)))
+        transmission = np.exp(1j * energy2sigma(voltage) * projected).astype(np.complex64)
+        return cls(transmission, cell, depth / slices, voltage)
+
+    @property
+    def wavelength(self) -> float:
+        """Wavelength of the electrons, Angstrom."""
+        from abtem.core.energy import energy2wavelength
+
+        return float(energy2wavelength(self.voltage))
 
     @property
     def waves(self) -> FloatArray:

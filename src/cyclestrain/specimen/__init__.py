@@ -5,12 +5,10 @@ library of a known crystal is computed from Bloch waves, so that the simulator (
 """
 
 from cyclestrain.specimen.asymmetry import dipole, friedel_asymmetry
-from cyclestrain.specimen.crystal import lay_library
-from cyclestrain.specimen.fitting import Measured, fit_library, library_misfit
+from cyclestrain.specimen.fitting import Measured, fit_library
 from cyclestrain.specimen.library import Axes, Library
 from cyclestrain.specimen.measure import measure_specimen
 from cyclestrain.specimen.membrane_maps import membrane_maps
-from cyclestrain.specimen.ripples import apparent_strain, fit_membrane, slope_bound
 from cyclestrain.specimen.structure import Zone, wavelength
 from cyclestrain.specimen.verdict import Caution
 
@@ -20,15 +18,10 @@ __all__ = [
     "Library",
     "Measured",
     "Zone",
-    "apparent_strain",
     "dipole",
     "fit_library",
-    "fit_membrane",
     "friedel_asymmetry",
-    "lay_library",
-    "library_misfit",
     "measure_specimen",
     "membrane_maps",
-    "slope_bound",
     "wavelength",
 ]

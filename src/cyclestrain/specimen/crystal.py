@@ -12,7 +12,7 @@ from scipy import optimize
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.errors import InputError
 from cyclestrain.specimen.bloch import REACH
-from cyclestrain.specimen.fitting import SAMPLE, Found, Measured, fit_library, library_misfit
+from cyclestrain.specimen.fitting import Found, Measured, fit_library, library_misfit
 from cyclestrain.specimen.library import Axes, Library
 from cyclestrain.specimen.matching import SHAPE, Match, find_matches
 from cyclestrain.specimen.structure import Zone, wavelength
@@ -21,6 +21,8 @@ __all__ = ["NotThisCrystalError", "ScanLibrary", "lay_library"]
 
 VIBRATIONS = (0.3, 0.7, 1.2)
 """Debye-Waller factors, square angstrom, between and a little beyond which that of a scan is looked for."""
+SAMPLE = 96
+"""Positions that are looked at to decide what is the same for all."""
 SAME_TILT = 1e-4
 """Radians within which two ways to lay a crystal say the same."""
 SURE = 20.0
@@ -94,10 +96,9 @@ def lay_library(
     NotThisCrystalError
         If the entry is not this crystal.
     """
-    polar = len(axes.displacement) > 1
     _, vectors = zone.beams(0.9 * REACH)
     vectors = 10.0 * vectors[1:]
-    matches = find_matches(vectors, entry, pixel, 2 * SHAPE if polar else SHAPE)
+    matches = find_matches(vectors, entry, pixel, 2 * SHAPE if axes.is_polar else SHAPE)
     if not matches:
         raise NotThisCrystalError(f"the reflections of the scan are not those of {zone.cell.name}; check --known")
     scale = float(np.median([one.scale for one in matches]))
@@ -111,13 +112,13 @@ def lay_library(
     match, rival = _best_match(sample, made[len(made) // 2], matches)
     inside = match.reflections >= 0
     made = [one.only(match.reflections[inside]) for one in made]
-    sample = Measured(sample.value[:, inside], sample.sigma[:, inside])
+    sample = sample.only(inside)
     found, library = _vibration(sample, made, values)
     return ScanLibrary(library, match, found, library_misfit(sample, library), aperture, rival)
 
 
 def _sample(data: Measured) -> Measured:
-    """Positions with intensities, as many as are looked at to decide what is the same for all."""
+    """Some positions with intensities."""
     there = np.flatnonzero(data.weight.sum(1) >= 6)
     chosen = np.sort(np.random.default_rng(0).permutation(there)[:SAMPLE])
     if not len(chosen):
@@ -132,8 +133,7 @@ def _best_match(sample: Measured, library: Library, matches: list[Match]) -> tup
     for match in matches:
         inside = (match.reflections >= 0) & (match.reflections < len(library.hkl))
         match = dataclasses.replace(match, reflections=np.where(inside, match.reflections, -1))
-        part = Measured(few.value[:, inside], few.sigma[:, inside])
-        found = fit_library(part, library.only(match.reflections[inside]), 0.05)
+        found = fit_library(few.only(inside), library.only(match.reflections[inside]), 0.05)
         tried.append((float(found.deviance[:, 0].sum()), match, found))
     tried.sort(key=lambda one: one[0])
     best, mine = tried[0], _said(tried[0][1], tried[0][2], library)

@@ -32,8 +32,6 @@ TOGETHER = 24
 """Positions whose deviance is computed at all nodes at a time."""
 FIRST_MISFIT = 0.05
 """Error of the library, relative, that is assumed before it is measured."""
-SAMPLE = 96
-"""Positions from which it is measured."""
 UNKNOWN = 1e-6
 """Information, per square step of the library, of a parameter of which the intensities say nothing."""
 SAME = 0.5
@@ -52,9 +50,18 @@ class Measured(NamedTuple):
         """1 where there is an intensity, else 0."""
         return (np.isfinite(self.value) & (self.sigma > 0)).astype(float)
 
+    @property
+    def variance(self) -> FloatArray:
+        """Squared standard deviation; 1 where there is no intensity."""
+        return np.where(self.weight > 0, np.nan_to_num(self.sigma, nan=1.0), 1.0) ** 2
+
     def part(self, positions: NDArray[np.intp]) -> Measured:
         """The same of some positions."""
         return Measured(self.value[positions], self.sigma[positions])
+
+    def only(self, reflections: NDArray[np.bool_]) -> Measured:
+        """The same of some reflections."""
+        return Measured(self.value[:, reflections], self.sigma[:, reflections])
 
 
 @dataclass(frozen=True)
@@ -83,37 +90,29 @@ class Found:
 
 
 class _State(NamedTuple):
-    """A fit at some parameters: scale, expected intensities, their slopes, variance and deviance."""
+    """A fit at some parameters: expected intensities, their slopes, variance and deviance."""
 
-    scale: FloatArray
     mean: FloatArray
     slope: FloatArray
     variance: FloatArray
     deviance: FloatArray
 
 
-def library_misfit(data: Measured, library: Library, seed: int = 0) -> float:
+def library_misfit(data: Measured, library: Library) -> float:
     """Relative error `f` of a library that makes its deviations from a scan as large as they are expected to be.
 
     Parameters
     ----------
     data, library
-        Intensities and the library of the same reflections.
-    seed
-        Draws the positions that are looked at.
+        Intensities of some positions and the library of the same reflections.
     """
-    n = len(data.value)
-    chosen = np.sort(np.random.default_rng(seed).permutation(n)[:SAMPLE])
-    some, misfit = data.part(chosen), FIRST_MISFIT
+    there, value, misfit = data.weight, np.nan_to_num(data.value), FIRST_MISFIT
+    free = max(1.0 - (len(library.grid) + 1) / max(float(there.sum(1).mean()), 1.0), 0.1)
     for _ in range(3):
-        found = fit_library(some, library, misfit)
-        state = _evaluate(some, library, found.parameters[:, 0], misfit)
-        there, value, unit = some.weight, np.nan_to_num(some.value), _unit_misfit(state.mean)
-        free = max(1.0 - (len(library.grid) + 1) / max(float(there.sum(1).mean()), 1.0), 0.1)
-        square = (value - state.mean) ** 2 / free
-        noise = np.where(there > 0, np.nan_to_num(some.sigma, nan=1.0), 1.0) ** 2
-
-        before, misfit = misfit, _most_likely_misfit(there, square, noise, unit)
+        found = fit_library(data, library, misfit)
+        mean = _evaluate(data, library, found.parameters[:, 0], misfit).mean
+        square = (value - mean) ** 2 / free
+        before, misfit = misfit, _most_likely_misfit(there, square, data.variance, _unit_misfit(mean))
         if abs(misfit - before) < 0.05 * before:
             break
     return misfit
@@ -143,25 +142,23 @@ def fit_library(data: Measured, library: Library, misfit: float) -> Found:
     n, minima, dims = starts.shape
     repeated = Measured(*(np.repeat(values, minima, axis=0) for values in data))
     points, state = _descend(repeated, library, starts.reshape(-1, dims), misfit)
-    deviance = state.deviance.reshape(n, minima)
-    points = points.reshape(n, minima, dims)
-    order = np.argsort(deviance, axis=1, kind="stable")
-    points = np.take_along_axis(points, order[..., None], 1)
-    deviance = np.take_along_axis(deviance, order, 1)
-    steps = _units(library)
+    points, deviance = _lowest_first(points.reshape(n, minima, dims), state.deviance.reshape(n, minima))
     for k in range(1, minima):  # two starts may lead to one minimum
-        apart = np.abs(points[:, k, None] - points[:, :k]) / steps
+        apart = np.abs(points[:, k, None] - points[:, :k]) / library.steps
         deviance[np.any(np.all(apart < SAME, axis=-1), axis=1), k] = np.inf
-    order = np.argsort(deviance, axis=1, kind="stable")
-    points = np.take_along_axis(points, order[..., None], 1)
-    deviance = np.take_along_axis(deviance, order, 1)
+    points, deviance = _lowest_first(points, deviance)
     best = _evaluate(data, library, points[:, 0], misfit)
     covariance, chi_square = _uncertainty(data, best, library, misfit)
     covariance = covariance + _between_minima(points, deviance)
-    lower = np.array([nodes[0] for nodes in library.grid])
-    upper = np.array([nodes[-1] for nodes in library.grid])
+    lower, upper = library.bounds
     inside = np.all((points[:, 0] > lower) & (points[:, 0] < upper), axis=1)
     return Found(points, deviance, covariance, chi_square, inside)
+
+
+def _lowest_first(points: FloatArray, deviance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Minima of every position in the order of their deviance."""
+    order = np.argsort(deviance, axis=1, kind="stable")
+    return np.take_along_axis(points, order[..., None], 1), np.take_along_axis(deviance, order, 1)
 
 
 def _between_minima(points: FloatArray, deviance: FloatArray) -> FloatArray:
@@ -180,8 +177,7 @@ def _unit_misfit(mean: FloatArray) -> FloatArray:
 
 def _evaluate(data: Measured, library: Library, points: FloatArray, misfit: float) -> _State:
     value, slope = library.at(points)
-    there, counts = data.weight, np.nan_to_num(data.value)
-    noise = np.where(there > 0, np.nan_to_num(data.sigma, nan=1.0), 1.0) ** 2
+    there, counts, noise = data.weight, np.nan_to_num(data.value), data.variance
     variance = noise + misfit**2 * np.maximum(counts, 0.0).max(1, keepdims=True) * np.maximum(counts, 0.0)
     for _ in range(3):  # scale and variance depend on each other
         weight = there / variance
@@ -190,7 +186,7 @@ def _evaluate(data: Measured, library: Library, points: FloatArray, misfit: floa
         mean = scale[:, None] * value
         variance = noise + misfit**2 * _unit_misfit(mean * there)
     deviance = (there * ((counts - mean) ** 2 / variance + np.log(variance))).sum(1)
-    return _State(scale, mean, scale[:, None, None] * slope, variance, deviance)
+    return _State(mean, scale[:, None, None] * slope, variance, deviance)
 
 
 def _starts(data: Measured, library: Library, misfit: float) -> FloatArray:
@@ -200,10 +196,9 @@ def _starts(data: Measured, library: Library, misfit: float) -> FloatArray:
     square = nodes**2
     there, counts = data.weight, np.nan_to_num(data.value)
     bright = np.maximum(counts, 0.0)
-    noise = np.where(there > 0, np.nan_to_num(data.sigma, nan=1.0), 1.0) ** 2
     some = max(misfit, 0.02) ** 2  # weights follow the counts here: those of faint reflections must not be blown up
     top = (bright**2).sum(1, keepdims=True) / np.maximum(bright.sum(1, keepdims=True), 1e-30)
-    weight = there / (noise + some * (bright + 0.05 * top) * top)
+    weight = there / (data.variance + some * (bright + 0.05 * top) * top)
     out = np.empty((len(counts), MINIMA, len(shape)))
     for start in range(0, len(counts), TOGETHER):
         part = slice(start, start + TOGETHER)
@@ -225,9 +220,7 @@ def _lowest(chi: NDArray[np.float32], library: Library) -> FloatArray:
 
 def _descend(data: Measured, library: Library, points: FloatArray, misfit: float) -> tuple[FloatArray, _State]:
     """Follow the deviance to its minimum (Levenberg and Marquardt), all positions at once."""
-    lower = np.array([nodes[0] for nodes in library.grid])
-    upper = np.array([nodes[-1] for nodes in library.grid])
-    units = _units(library)
+    (lower, upper), units = library.bounds, library.steps
     damping = np.full(len(points), 1e-2)
     state = _evaluate(data, library, points, misfit)
     for _ in range(STEPS):
@@ -247,20 +240,18 @@ def _descend(data: Measured, library: Library, points: FloatArray, misfit: float
     return points, state
 
 
-def _units(library: Library) -> FloatArray:
-    """Step of the library along every axis; equations are in these."""
-    return np.array([nodes[1] - nodes[0] for nodes in library.grid])
+def _scale_free(data: Measured, state: _State, units: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weights ``(n, g)``, and slopes per step of the library with the scale eliminated, ``(n, p, g)``."""
+    weight, slope = data.weight / state.variance, state.slope * units[:, None]
+    own = np.maximum((weight * state.mean**2).sum(1), 1e-300)
+    cross = np.einsum("ng,npg->np", weight * state.mean, slope) / own[:, None]
+    return weight, slope - cross[..., None] * state.mean[:, None]
 
 
 def _equations(data: Measured, state: _State, units: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Normal equations of the parameters, the scale eliminated: gradient ``(n, p)`` and matrix ``(n, p, p)``."""
-    weight = data.weight / state.variance
-    slope = state.slope * units[:, None]
-    residual = np.nan_to_num(data.value) - state.mean
-    own = (weight * state.mean**2).sum(1)
-    cross = np.einsum("ng,npg->np", weight * state.mean, slope) / np.maximum(own, 1e-300)[:, None]
-    slope = slope - cross[..., None] * state.mean[:, None]
-    gradient = np.einsum("ng,npg->np", weight * residual, slope)
+    """Normal equations of the parameters per step of the library: gradient ``(n, p)`` and matrix ``(n, p, p)``."""
+    weight, slope = _scale_free(data, state, units)
+    gradient = np.einsum("ng,npg->np", weight * (np.nan_to_num(data.value) - state.mean), slope)
     return gradient, np.einsum("npg,ng,nqg->npq", slope, weight, slope, optimize=True)
 
 
@@ -270,17 +261,13 @@ def _uncertainty(data: Measured, best: _State, library: Library, misfit: float) 
     The error of a library is not independent between reflections: those of one length have the same scattering factor
     and vibration. What they share is propagated besides, which widens thickness much and tilt little.
     """
-    there, units = data.weight, _units(library)
+    there, units = data.weight, library.steps
     chi = (there * (np.nan_to_num(data.value) - best.mean) ** 2 / best.variance).sum(1)
     reduced = chi / np.maximum(there.sum(1) - len(units) - 1, 1.0)
     _, normal = _equations(data, best, units)
     inverse = np.linalg.inv(normal + UNKNOWN * np.eye(len(units)))
-    weight = there / best.variance
-    slope = best.slope * units[:, None]
-    own = np.maximum((weight * best.mean**2).sum(1), 1e-300)
-    cross = np.einsum("ng,npg->np", weight * best.mean, slope) / own[:, None]
-    slope = (slope - cross[..., None] * best.mean[:, None]) * weight[:, None]
-    slope *= misfit * np.sqrt(_unit_misfit(best.mean * there))[:, None]
+    weight, slope = _scale_free(data, best, units)
+    slope = slope * (weight * misfit * np.sqrt(_unit_misfit(best.mean * there)))[:, None]
     _, ring = np.unique(np.hypot(*library.vectors.T).round(2), return_inverse=True)
     shared = slope @ np.eye(ring.max() + 1)[ring]
     shared = inverse @ (shared @ shared.swapaxes(1, 2)) @ inverse

@@ -55,6 +55,11 @@ class Axes:
     displacement: tuple[float, ...] = (0.0,)
 
     @property
+    def is_polar(self) -> bool:
+        """Whether displacements are one of the axes."""
+        return len(self.displacement) > 1
+
+    @property
     def thicknesses(self) -> FloatArray:
         """All thicknesses, nm."""
         least, largest, step = self.thickness
@@ -116,7 +121,7 @@ class Library:
         largest
             Length of the longest reflection that is wanted, 1/nm.
         advance
-            Called with the number of plane waves computed, of `size`.
+            Called with the number of plane waves computed.
         """
         hkl, vectors = taking_part(zone)
         length = np.hypot(*vectors.T)
@@ -124,14 +129,13 @@ class Library:
         file = cache_folder() / f"library-{_key(zone, axes, aperture, shown)}.npz"
         disks = _read(file)
         if disks is None:
-            disks = np.stack(
-                [_averaged(zone.displaced(s) if s else _parent(zone, axes), axes, aperture, shown, advance)
-                 for s in axes.displacement], 3,
-            )[..., 1:]  # without the direct beam  # fmt: skip
+            zones = [zone.displaced(amount) for amount in axes.displacement] if axes.is_polar else [zone]
+            each = [_averaged(one, axes, aperture, shown, advance) for one in zones]
+            disks = np.stack(each, 3)[..., 1:]  # without the direct beam
             _keep(file, disks)
         grid: tuple[FloatArray, ...] = (axes.thicknesses, axes.tilts(), axes.tilts())
         direction = None
-        if len(axes.displacement) > 1:
+        if axes.is_polar:
             grid, direction = (*grid, np.array(axes.displacement)), zone.polar_direction
         else:
             disks = disks[:, :, :, 0]
@@ -147,6 +151,16 @@ class Library:
         for axis in range(len(grid)):
             coefficients = ndimage.spline_filter1d(coefficients, 3, axis=axis, mode="mirror")
         return cls(hkl, vectors, grid, intensity, coefficients.astype(np.float32), polar_direction)
+
+    @property
+    def steps(self) -> FloatArray:
+        """Distance of neighbouring nodes along every axis."""
+        return np.array([nodes[1] - nodes[0] for nodes in self.grid])
+
+    @property
+    def bounds(self) -> tuple[FloatArray, FloatArray]:
+        """First and last node along every axis."""
+        return np.array([nodes[0] for nodes in self.grid]), np.array([nodes[-1] for nodes in self.grid])
 
     def only(self, reflections: IntArray) -> Library:
         """The same for some reflections, which may repeat."""
@@ -179,8 +193,7 @@ class Library:
         """
         n, dims = points.shape
         first, weights, slopes = [], [], []
-        for axis, nodes in enumerate(self.grid):
-            step = nodes[1] - nodes[0]
+        for axis, (nodes, step) in enumerate(zip(self.grid, self.steps, strict=True)):
             place = np.clip((points[:, axis] - nodes[0]) / step, 0.0, len(nodes) - 1.0)
             cell = np.minimum(place.astype(int), len(nodes) - 2)
             weight, slope = _spline(place - cell)
@@ -217,11 +230,6 @@ def _mirrored(index: IntArray, n: int) -> IntArray:
     return np.where(index > n - 1, 2 * (n - 1) - index, index)
 
 
-def _parent(zone: Zone, axes: Axes) -> Zone:
-    """The crystal without displacement; the crystal itself where a library has no axis of displacements."""
-    return zone if len(axes.displacement) == 1 else zone.displaced(0.0)
-
-
 def _averaged(
     zone: Zone, axes: Axes, aperture: float, shown: int, advance: Callable[[int], object]
 ) -> NDArray[np.float32]:
@@ -238,7 +246,7 @@ def _averaged(
     for node in nodes:
         place = aperture * node / step
         cell = np.floor(place).astype(int)
-        wy, wx = _spline(place[:, None][:1] - cell[0])[0][0], _spline(place[1:, None] - cell[1])[0][0]
+        wy, wx = _spline(place - cell)[0]
         for j, i in np.ndindex(4, 4):
             y, x = margin + cell[0] + j - 1, margin + cell[1] + i - 1
             total += wy[j] * wx[i] * smooth[:, y : y + len(wanted), x : x + len(wanted)]

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cyclestrain.affine import left_polar, rotation
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.errors import InputError
+from cyclestrain.result import maps_beside, with_sigma
 from cyclestrain.specimen.asymmetry import dipole, friedel_asymmetry
 from cyclestrain.specimen.crystal import NotThisCrystalError, ScanLibrary, lay_library
 from cyclestrain.specimen.fitting import Found, Measured, fit_library
@@ -84,7 +86,7 @@ def measure_specimen(
     radius
         Radius of the disks, pixels.
     vibration, pixel, advance
-        As for `cyclestrain.specimen.lay_library`.
+        As for `cyclestrain.specimen.crystal.lay_library`.
 
     Returns
     -------
@@ -103,7 +105,7 @@ def measure_specimen(
     vectors = np.stack([intensities["g_y"].values, intensities["g_x"].values], 1)
     friedel, label = intensities["g_friedel"].values, intensities["g_class"].values
     everything = Measured(values, sigmas)
-    turn = _turns(intensities["labelled_affine"].values.reshape(-1, 2, 2))
+    turn = rotation(left_polar(intensities["labelled_affine"].values.reshape(-1, 2, 2))[1])  # from the entry
     plain = {
         name: _turned(turn, *function(everything, vectors, friedel))
         for name, function in (("dipole", dipole), ("asymmetry", friedel_asymmetry))
@@ -116,7 +118,7 @@ def measure_specimen(
         at = np.flatnonzero((everything.weight[:, own].sum(1) >= FEWEST) & np.all(np.isfinite(turn), axis=(1, 2)))
         if not len(at):
             continue
-        data = Measured(values[np.ix_(at, own)], sigmas[np.ix_(at, own)])
+        data = everything.part(at).only(own)
         try:
             laid = lay_library(
                 data, vectors[own], zone, axes, radius, vibration=vibration, pixel=pixel, advance=advance
@@ -125,8 +127,7 @@ def measure_specimen(
             others.append(error)
             found.caution[at] = int(Caution.MISFIT)
             continue
-        used = laid.used
-        fit = fit_library(Measured(data.value[:, used], data.sigma[:, used]), laid.library, laid.misfit)
+        fit = fit_library(data.only(laid.used), laid.library, laid.misfit)
         _fill(found, at, fit, laid, turn[at])
         facts[f"class_{k}"] = (
             f"vibration {laid.vibration:.2f} square angstrom, error of the library {100 * laid.misfit:.1f} %, "
@@ -134,14 +135,7 @@ def measure_specimen(
         )
     if others and not facts:
         raise others[0]
-    return _dataset(maps, found, plain, zone is not None, len(axes.displacement) > 1).assign_attrs(facts)
-
-
-def _turns(affine: FloatArray) -> FloatArray:
-    """Rotation of every position from its entry, shape ``(n, 2, 2)``; NaN where there is none."""
-    good = np.all(np.isfinite(affine), axis=(1, 2))
-    left, _, right = np.linalg.svd(np.where(good[:, None, None], affine, np.eye(2)))
-    return np.where(good[:, None, None], left @ right, np.nan)
+    return _dataset(maps, found, plain, zone is not None, axes.is_polar).assign_attrs(facts)
 
 
 def _turned(turn: FloatArray, value: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -207,17 +201,15 @@ _TEXTS = {
 
 
 def _dataset(maps: xr.Dataset, found: _Maps, plain: dict[str, Any], known: bool, polar: bool) -> xr.Dataset:
-    import xarray as xr
-
     shape = (maps.sizes["ry"], maps.sizes["rx"])
     out: dict[str, Any] = {}
 
     def put(name: str, value: FloatArray, sigma: FloatArray | None = None) -> None:
         unit, text = _TEXTS[name]
-        out[name] = (("ry", "rx"), value.reshape(shape), {"units": unit, "long_name": text})
-        if sigma is not None:
-            attrs = {"units": unit, "long_name": f"standard uncertainty of {name}"}
-            out[f"{name}_sigma"] = (("ry", "rx"), sigma.reshape(shape), attrs)
+        if sigma is None:
+            out[name] = (("ry", "rx"), value.reshape(shape), {"units": unit, "long_name": text})
+        else:
+            out.update(with_sigma(name, value.reshape(shape), sigma.reshape(shape), unit, text))
 
     for name, (value, sigma) in plain.items():
         for axis, letter in enumerate("yx"):
@@ -246,5 +238,4 @@ def _dataset(maps: xr.Dataset, found: _Maps, plain: dict[str, Any], known: bool,
         if polar:
             attrs = {"long_name": "the sign of the polarization is told apart from a tilt"}
             out["separable"] = (("ry", "rx"), (found.caution == 0).reshape(shape), attrs)
-    keep = {name: maps.attrs[name] for name in ("name", "real_step", "real_step_unit") if name in maps.attrs}
-    return xr.Dataset(out, coords={dim: maps[dim] for dim in ("ry", "rx")}, attrs=keep)
+    return maps_beside(maps, out)

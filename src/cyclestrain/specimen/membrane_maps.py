@@ -9,6 +9,7 @@ import numpy as np
 
 from cyclestrain.data import FloatArray
 from cyclestrain.errors import InputError
+from cyclestrain.result import maps_beside, strain_covariance, with_sigma
 from cyclestrain.specimen.ripples import fit_membrane, slope_bound
 
 if TYPE_CHECKING:
@@ -65,16 +66,8 @@ def _check(maps: Sequence[xr.Dataset], tilts: Sequence[float]) -> None:
 def _measured(maps: xr.Dataset) -> tuple[FloatArray, FloatArray]:
     """``(eyy, exx, exy, rotation)`` of all positions and its covariance; NaN where it is not valid."""
     value = np.stack([maps[name].values for name in _COMPONENTS], -1).reshape(-1, 4).astype(float)
-    covariance = np.zeros((len(value), 4, 4))
-    upper = np.triu_indices(4)
-    if "strain_covariance" in maps:
-        pairs = maps["strain_covariance"].values.reshape(-1, 10)
-        covariance[:, upper[0], upper[1]] = covariance[:, upper[1], upper[0]] = pairs
-    else:
-        sigma = np.stack([maps[f"{name}_sigma"].values for name in _COMPONENTS], -1).reshape(-1, 4)
-        covariance[:] = sigma[..., None] ** 2 * np.eye(4)
     value[~maps["valid"].values.ravel().astype(bool)] = np.nan
-    return value, covariance
+    return value, strain_covariance(maps).reshape(-1, 4, 4)
 
 
 def _one(maps: xr.Dataset) -> xr.Dataset:
@@ -105,13 +98,8 @@ def _several(maps: Sequence[xr.Dataset], tilts: Sequence[float], axis: float) ->
 
 
 def _dataset(maps: xr.Dataset, found: dict[str, tuple[FloatArray, FloatArray, str, str]]) -> xr.Dataset:
-    import xarray as xr
-
     shape = (maps.sizes["ry"], maps.sizes["rx"])
     out: dict[str, Any] = {}
-    for name, (value, sigma, unit, text) in found.items():
-        out[name] = (("ry", "rx"), value.reshape(shape), {"units": unit, "long_name": text})
-        attrs = {"units": unit, "long_name": f"standard uncertainty of {name}"}
-        out[f"{name}_sigma"] = (("ry", "rx"), sigma.reshape(shape), attrs)
-    keep = {name: maps.attrs[name] for name in ("name", "real_step", "real_step_unit") if name in maps.attrs}
-    return xr.Dataset(out, coords={dim: maps[dim] for dim in ("ry", "rx")}, attrs=keep)
+    for name, (value, sigma, *words) in found.items():
+        out |= with_sigma(name, value.reshape(shape), sigma.reshape(shape), *words)
+    return maps_beside(maps, out)

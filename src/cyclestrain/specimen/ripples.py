@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cyclestrain.affine import left_polar, rotation, symmetric
 from cyclestrain.data import BoolArray, FloatArray
 
 __all__ = ["Bound", "Membrane", "apparent_strain", "fit_membrane", "slope_bound"]
@@ -81,7 +82,7 @@ def slope_bound(strain: FloatArray, covariance: FloatArray) -> Bound:
     >>> bool(bound.foreshortened[0]), float(np.rad2deg(bound.slope[0]).round(1)), float(bound.sigma[0, 1].round(4))
     (True, 5.1, 0.004)
     """
-    tensor = np.stack([strain[:, 0], strain[:, 2], strain[:, 2], strain[:, 1]], -1).reshape(-1, 2, 2)
+    tensor = symmetric(*strain.T)
     good = np.isfinite(tensor).all((1, 2))
     values, vectors = np.linalg.eigh(np.where(good[:, None, None], tensor, 0.0))
     lever = np.stack([vectors[:, 0] ** 2, vectors[:, 1] ** 2, 2 * vectors[:, 0] * vectors[:, 1]], 1)
@@ -117,16 +118,10 @@ def apparent_strain(membrane: FloatArray, tilt: FloatArray) -> FloatArray:
     """
     stage = _leaning(tilt[None])[0]
     yy, xx, yx, angle = membrane[:, 2:].T
-    cosine, sine = np.cos(angle), np.sin(angle)
-    turn = np.stack([cosine, sine, -sine, cosine], -1).reshape(-1, 2, 2)
-    stretch = np.stack([1 + yy, yx, yx, 1 + xx], -1).reshape(-1, 2, 2)
-    lattice = stage[:2] @ _leaning(membrane[:, :2])[..., :2] @ stretch @ turn
-    deformation = lattice @ np.linalg.inv(stage[:2, :2])
-    left, sizes, right = np.linalg.svd(deformation)
-    found = (left * sizes[:, None]) @ left.swapaxes(1, 2)
-    rotated = left @ right
-    theta = np.arctan2(rotated[:, 0, 1], rotated[:, 1, 1])
-    return np.stack([found[:, 0, 0] - 1, found[:, 1, 1] - 1, found[:, 0, 1], theta], 1)
+    own = symmetric(1 + yy, 1 + xx, yx) @ rotation(angle)
+    lattice = stage[:2] @ _leaning(membrane[:, :2])[..., :2] @ own
+    stretch, theta = left_polar(lattice @ np.linalg.inv(stage[:2, :2]))
+    return np.stack([stretch[:, 0, 0] - 1, stretch[:, 1, 1] - 1, stretch[:, 0, 1], theta], 1)
 
 
 def _leaning(slope: FloatArray) -> FloatArray:

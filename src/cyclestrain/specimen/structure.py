@@ -73,8 +73,7 @@ class Zone:
     @property
     def across(self) -> FloatArray:
         """Unit vectors ``y, x`` perpendicular to the beam as rows; x, y and the beam are right-handed, ``(2, 3)``."""
-        beam = self.cell.zone @ self.cell.cell
-        y, x = np.linalg.svd(beam[None])[2][1:]
+        beam, (y, x) = self.cell.zone @ self.cell.cell, self.cell.across
         return np.stack([y if np.cross(x, y) @ beam > 0 else -y, x])
 
     def beams(self, reach: float) -> tuple[IntArray, FloatArray]:
@@ -95,10 +94,7 @@ class Zone:
 
     def _basis(self) -> FloatArray:
         """Lattice of the beams that are present, 1/angstrom, turned as `across` has it."""
-        basis = 0.1 * self.cell.lattice.basis
-        beam = self.cell.zone @ self.cell.cell
-        theirs = np.linalg.svd(beam[None])[2][1:]  # the directions that `KnownCell.lattice` took
-        return self.across @ theirs.T @ basis
+        return 0.1 * self.across @ self.cell.across.T @ self.cell.lattice.basis
 
     @property
     def displacement(self) -> FloatArray:

@@ -22,7 +22,7 @@ from cyclestrain.strain.maps import relative_strain, turn_axes
 from cyclestrain.strain.matching import pixel_size, rank_known
 from cyclestrain.strain.reference import Reference
 from cyclestrain.strain.same_crystal import Lattices, is_same_crystal, is_same_lattice, same_crystal
-from cyclestrain.strain.variants import nearest_labelling
+from cyclestrain.strain.variants import relabelled
 
 __all__ = [
     "Ellipse",
@@ -43,7 +43,6 @@ __all__ = [
     "known_cells",
     "lattices_text",
     "measure_ellipse",
-    "nearest_labelling",
     "parse_known",
     "parse_reference",
     "pick_reference",
@@ -51,6 +50,7 @@ __all__ = [
     "principal_strains",
     "rank_known",
     "reduced",
+    "relabelled",
     "relative_strain",
     "rotation_gradient",
     "same_crystal",

@@ -103,10 +103,14 @@ class KnownCell:
     @property
     def lattice(self) -> KnownLattice:
         """Its reflections."""
-        basis = _seen_along(self.cell, self.places, self.weight, self.zone)
         return KnownLattice(
-            self.name, float(np.linalg.norm(self.cell[0])), basis, _coincidence_axis(self.cell, self.zone)
+            self.name, float(np.linalg.norm(self.cell[0])), _seen_along(self), _coincidence_axis(self.cell, self.zone)
         )
+
+    @property
+    def across(self) -> FloatArray:
+        """Unit vectors perpendicular to the beam as rows, in which `lattice` is given, shape ``(2, 3)``."""
+        return np.asarray(np.linalg.svd((self.zone @ self.cell)[None])[2][1:])
 
 
 def lattices_text(lattices: Sequence[KnownLattice]) -> str:
@@ -278,27 +282,16 @@ def _coincidence_axis(cell: FloatArray, zone: IntArray) -> int:
     return 3 if hexagonal and abs(abs(cosines[0]) - 0.5) < 1e-3 and not zone[:2].any() else 0
 
 
-def _seen_along(cell: FloatArray, places: FloatArray, weight: FloatArray, zone: IntArray) -> FloatArray:
-    """Reduced basis, columns ``(y, x)`` in 1/nm, of the lattice spanned by the reflections of a zone that are present.
-
-    Parameters
-    ----------
-    cell
-        Vectors of the unit cell as rows, angstrom, shape ``(3, 3)``.
-    places, weight
-        Fractional coordinates of the atoms and how strongly each scatters.
-    zone
-        Direction ``uvw`` of the beam.
-    """
+def _seen_along(crystal: KnownCell) -> FloatArray:
+    """Reduced basis, columns ``(y, x)`` in 1/nm, of the lattice that the present reflections of a zone span."""
     grid = np.arange(-REACH, REACH + 1)
     hkl = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), -1).reshape(-1, 3)
-    hkl = hkl[(hkl @ zone == 0) & hkl.any(1)]
-    beam = zone @ cell
-    across = np.linalg.svd(beam[None])[2][1:]  # two directions perpendicular to the beam
-    vectors = 10.0 * hkl @ np.linalg.inv(cell).T @ across.T
+    hkl = hkl[(hkl @ crystal.zone == 0) & hkl.any(1)]
+    vectors = 10.0 * hkl @ np.linalg.inv(crystal.cell).T @ crystal.across.T
     order = np.argsort(np.hypot(*vectors.T), kind="stable")
     hkl, vectors = hkl[order], vectors[order]
-    present = np.abs(np.exp(2j * np.pi * hkl @ places.T) @ weight) > ABSENT * weight.sum()
+    scattered = np.abs(np.exp(2j * np.pi * hkl @ crystal.places.T) @ crystal.weight)
+    present = scattered > ABSENT * crystal.weight.sum()
     areas = np.abs(vectors[0, 0] * vectors[:, 1] - vectors[0, 1] * vectors[:, 0])
     least = areas[areas > 1e-6 * areas.max()].min()
     primitive = np.stack([vectors[0], vectors[np.flatnonzero(np.isclose(areas, least))[0]]], 1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from cyclestrain.affine import deformation, left_polar, wrap_angle
-from cyclestrain.data import FloatArray
+from cyclestrain.data import AffineField, FloatArray
 
-__all__ = ["ideal_shape", "nearest_labelling", "nearest_variant"]
+__all__ = ["ideal_shape", "nearest_labelling", "nearest_variant", "relabelled"]
 
 
 def nearest_variant(
@@ -37,6 +37,26 @@ def nearest_labelling(
     _, theta = left_polar(deformation(variants) @ np.linalg.inv(gradient_ref))
     best = np.argmin(np.abs(wrap_angle(theta - np.asarray(rotation_near)[..., None])), axis=-1)
     return np.take_along_axis(variants, best[..., None, None, None], axis=-3)[..., 0, :, :]
+
+
+def relabelled(field: AffineField, gradients: FloatArray, near: FloatArray) -> FloatArray:
+    """Affine of every position in the labelling whose rotation is nearest to one, shape ``(ry, rx, 2, 2)``.
+
+    Parameters
+    ----------
+    field
+        Affine of every position.
+    gradients
+        Deformation gradient of the reference of every entry, shape ``(entry, 2, 2)``; where it is NaN nothing changes.
+    near
+        The rotation asked for, radians, shape ``(ry, rx)``; where it is NaN nothing changes.
+    """
+    affine = field.affine.copy()
+    for k, operators in enumerate(field.operators):
+        here = field.usable & (field.label == k) & np.isfinite(near)
+        if here.any() and np.isfinite(gradients[k]).all():
+            affine[here] = nearest_labelling(affine[here], operators, gradients[k], near[here])
+    return affine
 
 
 def ideal_shape(operators: FloatArray) -> FloatArray:

@@ -1,0 +1,178 @@
+"""Laws of the maps: tilt in the axes of the detector, what is open is told, and a scan at known tilts of the stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import cyclestrain as cs
+from cyclestrain.affine import rotation
+from cyclestrain.data import FloatArray
+from cyclestrain.specimen import Axes, Caution, Library, Measured, Zone, fit_library, measure_specimen
+from cyclestrain.specimen.bloch import intensities
+from cyclestrain.specimen.crystal import ScanLibrary, _best_match
+from cyclestrain.specimen.fitting import Found
+from cyclestrain.specimen.matching import Match
+from cyclestrain.specimen.measure import _fill, _Maps, _open_sign
+from cyclestrain.strain import known_cells
+
+AXES = Axes((15.0, 25.0, 1.0), (3e-3, 1e-3))
+SCALE, RADIUS, TURN = 12.0, 4.0, 0.4
+"""Pixels of 1/nm, radius of the disks in pixels, and angle from the crystal's axes to those of the detector."""
+APERTURE = 0.00084
+
+
+def silicon(vibration: float) -> Zone:
+    (cell,) = known_cells("a=5.431,structure=diamond,zone=110,elements=Si")
+    return Zone(cell, vibration, 200e3)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _keep_libraries_apart(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+def scan(points: FloatArray, angles: FloatArray, vibration: float) -> tuple[xr.Dataset, xr.Dataset]:
+    """A result of silicon and its intensities, 1 % noise, at thickness and tilt in the crystal and turned by angles."""
+    pytest.importorskip("abtem")
+    library = Library.computed(silicon(vibration), Axes(AXES.thickness, (4e-3, 1e-3)), APERTURE, 9.0)
+    bright = library.at(points)[0] * 1e5
+    sigma = 0.01 * bright + 5.0
+    value = bright + sigma * np.random.default_rng(0).normal(size=bright.shape)
+    shape, n_g = (len(points) // 4, 4), value.shape[1]
+    vectors = SCALE * library.vectors @ rotation(TURN).T
+    opposite = np.linalg.norm(vectors[:, None] + vectors[None], axis=-1).argmin(1)
+    found = xr.Dataset(
+        {
+            "intensity": (("ry", "rx", "g"), value.reshape(*shape, n_g)),
+            "intensity_sigma": (("ry", "rx", "g"), sigma.reshape(*shape, n_g)),
+            "labelled_affine": (("ry", "rx", "row", "column"), rotation(angles).reshape(*shape, 2, 2)),
+        },
+        coords={
+            "g_class": ("g", np.zeros(n_g, int)), "g_y": ("g", vectors[:, 0]), "g_x": ("g", vectors[:, 1]),
+            "g_friedel": ("g", opposite),
+        },
+    )  # fmt: skip
+    return xr.Dataset(coords={"ry": np.arange(shape[0]), "rx": np.arange(4)}), found
+
+
+def test_tilt_is_in_the_axes_of_the_detector_and_what_is_beyond_the_library_is_told() -> None:
+    rng, n = np.random.default_rng(1), 40
+    points = np.stack([rng.uniform(17, 23, n), *rng.uniform(-2e-3, 2e-3, (2, n))], 1)
+    points[-4:, 1] = 3.8e-3
+    angles = rng.uniform(-0.1, 0.1, n)
+    maps, data = scan(points, angles, vibration=0.5)
+    found = measure_specimen(maps, data, silicon(0.5), AXES, RADIUS, vibration=0.5)
+    expected = np.einsum("nij,nj->ni", rotation(angles + TURN), points[:, 1:])
+    tilt = np.stack([found["tilt_y"].values.ravel(), found["tilt_x"].values.ravel()], 1)
+    sigma = np.stack([found["tilt_y_sigma"].values.ravel(), found["tilt_x_sigma"].values.ravel()], 1)
+    good = found["valid"].values.ravel()
+    assert good[:-4].mean() > 0.9
+    assert np.abs((tilt - expected) / sigma)[good].max() < 4.5
+    assert np.abs(tilt - expected)[good].max() < 2e-4
+    error = (found["thickness"].values.ravel() - points[:, 0]) / found["thickness_sigma"].values.ravel()
+    assert np.abs(error[good]).max() < 4.5
+    assert not good[-4:].any()
+    assert (found["caution"].values.ravel()[-4:] & int(Caution.EDGE)).any()
+
+
+def test_vibration_is_found_from_the_scan() -> None:
+    rng, n = np.random.default_rng(2), 24
+    points = np.stack([rng.uniform(17, 23, n), *rng.uniform(-2e-3, 2e-3, (2, n))], 1)
+    maps, data = scan(points, np.zeros(n), vibration=0.9)
+    found = measure_specimen(maps, data, silicon(0.5), AXES, RADIUS)
+    assert float(found.attrs["class_0"].split()[1]) == pytest.approx(0.9, abs=0.15)
+
+
+def test_a_library_is_the_mean_over_the_aperture() -> None:
+    pytest.importorskip("abtem")
+    zone, wide = silicon(0.5), 2e-3
+    made = Library.computed(zone, Axes((20.0, 21.0, 1.0), (1e-3, 5e-4)), wide, 9.0)
+    radius, angle = np.meshgrid(wide * np.sqrt((np.arange(10) + 0.5) / 10), 2 * np.pi * np.arange(24) / 24)
+    inside = np.stack([radius * np.sin(angle), radius * np.cos(angle)], -1).reshape(-1, 2)
+    waves, alone = (
+        intensities(zone, np.array([200.0]), directions, len(made.hkl) + 1)[0, :, 1:].mean(0)
+        for directions in (inside, np.zeros((1, 2)))
+    )
+    found = made.at(np.array([[20.0, 0.0, 0.0]]))[0][0]
+    np.testing.assert_allclose(found, waves, rtol=0.15)
+    assert np.abs(alone - waves).max() > 3 * np.abs(found - waves).max()
+
+
+def symmetric_library() -> Library:
+    """Brightness does not tell the sign of the first tilt."""
+    t, y, x = np.meshgrid(np.arange(10.0, 21.0), 5e-4 * np.arange(-6, 7), 5e-4 * np.arange(-6, 7), indexing="ij")
+    each = [1 + 0.1 * t, 2 + (y / 1e-3) ** 2, 2 + x / 2e-3, 3 - x / 2e-3 + 0.05 * t, 1 + 0.5 * (y / 1e-3) ** 2 + 0 * x]
+    value = np.stack(each, -1).astype(np.float32)
+    grid = (t[:, 0, 0], y[0, :, 0], x[0, 0])
+    return Library.tabulated(np.zeros((5, 3), int), np.eye(5)[:, :2] + 1.0, grid, value)
+
+
+def test_two_explanations_that_are_as_good_are_in_sigma() -> None:
+    library = symmetric_library()
+    mean = 1e4 * library.at(np.array([[15.0, 1e-3, 5e-4]]))[0]
+    found = fit_library(Measured(mean, np.full(mean.shape, 20.0)), library, 0.0)
+    np.testing.assert_allclose(np.sort(found.parameters[0, :2, 1]), [-1e-3, 1e-3], atol=2e-5)
+    assert np.sqrt(found.covariance[0, 1, 1]) == pytest.approx(np.sqrt(0.5) * 2e-3, rel=0.05)
+    assert np.sqrt(found.covariance[0, 2, 2]) < 1e-4
+
+
+def test_another_tilt_that_explains_it_as_well_is_a_caution() -> None:
+    library = symmetric_library()
+    mean = 1e4 * library.at(np.array([[15.0, 1e-3, 5e-4], [15.0, 0.0, 5e-4]]))[0]
+    found = fit_library(Measured(mean, np.full(mean.shape, 20.0)), library, 0.0)
+    laid = ScanLibrary(library, Match(np.eye(2), 1.0, np.arange(5)), 0.5, 0.01, 1e-3, None)
+    maps = _Maps.blank(2)
+    _fill(maps, np.arange(2), found, laid, np.tile(np.eye(2), (2, 1, 1)))
+    assert maps.caution[0] & Caution.COMPETING
+    np.testing.assert_allclose(maps.tilt[0] + maps.rival_tilt[0], [0.0, 1e-3], atol=5e-5)
+    assert not maps.caution[1] & Caution.COMPETING
+
+
+def test_a_sign_is_open_near_zero_and_where_the_other_one_explains_it_as_well() -> None:
+    amounts = np.array([[1.0, -1.0], [1.0, -1.0], [1.0, 0.9], [0.05, 0.9]])
+    parameters = np.zeros((4, 2, 4))
+    parameters[..., 3] = amounts
+    deviance = np.array([[0.0, 1.0], [0.0, 90.0], [0.0, 1.0], [0.0, 90.0]])
+    found = Found(parameters, deviance, np.zeros((4, 4, 4)), np.ones(4), np.ones(4, bool))
+    assert _open_sign(found, np.full(4, 0.05)).tolist() == [True, False, False, True]
+
+
+def test_another_way_to_lay_the_crystal_is_told_if_it_says_another_tilt() -> None:
+    library = symmetric_library()
+    points = np.array([[15.0, 0.0, 5e-4], [14.0, 0.0, 1e-3], [16.0, 0.0, 1.2e-3]])
+    mean = 1e4 * library.at(points)[0]
+    data = Measured(mean, np.full(mean.shape, 20.0))
+    one, same, other = (Match(turn, 1.0, np.arange(5)) for turn in (np.eye(2), np.diag([-1.0, 1.0]), -np.eye(2)))
+    _, rival = _best_match(data, library, [one, other])
+    assert rival is not None
+    assert _best_match(data, library, [one, same])[1] is None
+
+
+@pytest.mark.parametrize(("axis", "lifted"), [(0.0, (1.0, 0.0)), (90.0, (0.0, -1.0))])
+def test_a_slope_has_the_sign_that_the_tilts_of_the_stage_give_it(axis: float, lifted: tuple[float, float]) -> None:
+    """Lengths along the lifted direction shrink with the cosine of stage and slope together, which lie in one plane."""
+    slope, results, way = np.deg2rad(4.0), [], np.array(lifted)
+    for stage in np.deg2rad([-12.0, 0.0, 12.0]):
+        strain = np.outer(way, way) * (np.cos(slope + stage) / np.cos(stage) - 1)
+        names = {"eyy": strain[0, 0], "exx": strain[1, 1], "exy": strain[0, 1], "rotation": 0.0}
+        variables = {name: (("ry", "rx"), np.full((2, 3), value)) for name, value in names.items()}
+        variables |= {f"{name}_sigma": (("ry", "rx"), np.full((2, 3), 1e-4)) for name in names}
+        variables["valid"] = (("ry", "rx"), np.ones((2, 3), bool))
+        results.append(xr.Dataset(variables, coords={"ry": np.arange(2), "rx": np.arange(3)}))
+    found = cs.tilt_series(results, tilts=[-12.0, 0.0, 12.0], tilt_axis=axis)
+    for name, part in zip(("slope_y", "slope_x"), lifted, strict=True):
+        np.testing.assert_allclose(found[name], part * np.tan(slope), atol=1e-3)
+    np.testing.assert_allclose(found["exx"], 0.0, atol=1e-4)
+    assert found["valid"].all()
+    alone = cs.tilt_series(results[1:2], tilts=[0.0])
+    assert alone["foreshortened"].all()
+    np.testing.assert_allclose(alone["slope_bound"], np.tan(slope), rtol=0.1)
