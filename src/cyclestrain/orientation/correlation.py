@@ -63,6 +63,32 @@ class Alignment:
     thetas: FloatArray
 
 
+@nb.njit(parallel=True, cache=True, fastmath=True)
+def _whiten(polar: Any, scale: Any, clip: Any, out: Any) -> None:  # pragma: no cover - compiled
+    """What each ring is off its mean, in units of its noise, clipped."""
+    for n in nb.prange(polar.shape[0]):
+        for i in range(polar.shape[1]):
+            ring, own = polar[n, i], out[n, i]
+            total = np.float32(0.0)
+            for j in range(ring.shape[0]):
+                total += ring[j]
+            mean = total / np.float32(ring.shape[0])
+            for j in range(ring.shape[0]):
+                own[j] = min(max((ring[j] - mean) * scale[i], -clip), clip)
+
+
+@nb.njit(parallel=True, cache=True)
+def _multiply(spectra: Any, templates: Any, out: Any) -> None:  # pragma: no cover - compiled
+    """Products with every template, summed radius by radius: no bit depends on how many patterns there are."""
+    for n in nb.prange(spectra.shape[0]):
+        for c in range(templates.shape[0]):
+            total = out[n, c]
+            for i in range(spectra.shape[1]):
+                one, two = spectra[n, i], templates[c, i]
+                for f in range(total.shape[0]):
+                    total[f] += one[f] * two[f]
+
+
 def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArray[np.complex64]:
     """Whitened and clipped polar patterns, Fourier transformed along the angle, shape ``(n, radius, frequency)``.
 
@@ -77,9 +103,8 @@ def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArr
     box
         Width of the blur that the patterns were sampled with, pixels, see `PolarGrid`.
     """
-    white = polar - polar.mean(-1, keepdims=True)
-    white /= counting_noise(level).astype(np.float32)[:, None] / box
-    np.clip(white, -CLIP, CLIP, out=white)
+    white = np.empty_like(polar)
+    _whiten(polar, (box / counting_noise(level)).astype(np.float32), np.float32(CLIP), white)
     spectra = scipy.fft.rfft(white, axis=-1, workers=nb.get_num_threads())
     spectra[..., : SHADE + 1] = 0
     return spectra
@@ -99,8 +124,8 @@ def correlate(
     frequency
         Frequencies that the spectra have, shape ``(frequency,)``; by default all from 0.
     """
-    # Summed radius by radius, so that no bit depends on how many patterns there are.
-    product = np.stack([(spectra * template).sum(1) for template in templates.conj()], 1)
+    product = np.zeros((len(spectra), len(templates), spectra.shape[-1]), spectra.dtype)
+    _multiply(spectra, templates.conj().astype(spectra.dtype), product)
     if frequency is not None:
         product, some = np.zeros((*product.shape[:2], n_angles // 2 + 1), product.dtype), product
         product[..., frequency] = some

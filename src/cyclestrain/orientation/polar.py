@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from cyclestrain.data import BoolArray, Calibration, FloatArray
 
-__all__ = ["LEAST_SHARE", "PolarGrid", "to_polar"]
+__all__ = ["LEAST_SHARE", "Pixels", "PolarGrid", "to_polar"]
 
 LEAST_SHARE = 0.3
 """Least share of good pixels in the box around a polar sample."""
@@ -40,75 +40,128 @@ class PolarGrid:
         return cls(radii, scipy.fft.next_fast_len(n_angles, real=True), box)
 
 
-class _Pixels(NamedTuple):
-    """Pixels of the detector."""
+class Pixels(NamedTuple):
+    """Pixels of the detector, for a box around each of them."""
 
     good: BoolArray  # (qy, qx)
-    norm: NDArray[np.float32]  # one over the number of good ones in the box around each, 0 where too few are
+    norm: NDArray[np.float32]  # one over the number of good ones in the box, 0 where too few are
     known: BoolArray  # where the four from here on have a `norm`, (qy - 1, qx - 1)
+    all_known: bool
     box: int
+
+    @classmethod
+    def of(cls, good: BoolArray, box: int) -> Pixels:
+        """Pixels of a detector.
+
+        Parameters
+        ----------
+        good
+            Detector pixels that can be trusted.
+        box
+            Width of the box, an odd number of pixels.
+        """
+        count = ndimage.uniform_filter(good.astype(float), box, mode="constant") * box**2
+        norm = np.where(count > LEAST_SHARE * box**2, 1.0 / np.maximum(count, 1.0), 0.0).astype(np.float32)
+        known = (norm[:-1, :-1] > 0) & (norm[:-1, 1:] > 0) & (norm[1:, :-1] > 0) & (norm[1:, 1:] > 0)
+        return cls(np.ascontiguousarray(good), norm, known, bool(known.all()), box)
+
+
+class _Places(NamedTuple):
+    """Scratch space of a ring: the upper left pixel of every sample, and how far it is off that."""
+
+    pixel: Any
+    off_y: Any
+    off_x: Any
 
 
 @nb.njit(forceinline=True, fastmath=True, error_model="numpy")
-def _blur(pattern: Any, good: Any, norm: Any, box: int, column: Any, out: Any) -> None:  # pragma: no cover
-    """Mean of the good pixels of the box around each pixel, see `_Pixels`."""
+def _blur(pattern: Any, good: Any, norm: Any, box: int, rows: Any, column: Any, out: Any) -> None:  # pragma: no cover
+    """Mean of the good pixels of the box around each pixel, see `Pixels`; `rows` keeps those that are in the box."""
     n_y, n_x = good.shape
     half = box // 2
     inner = column[half : half + n_x]
     column[:] = 0.0
+    rows[:] = 0.0
     for y in range(-half, n_y):
-        enters, leaves = y + half, y - half - 1
+        enters = y + half
+        old = rows[enters % box]
         if enters < n_y:
+            counts, usable = pattern[enters], good[enters]
             for x in range(n_x):
-                inner[x] += np.float32(pattern[enters, x]) if good[enters, x] else np.float32(0.0)
-        if leaves >= 0:
+                new = np.float32(counts[x]) if usable[x] else np.float32(0.0)
+                inner[x] += new - old[x]
+                old[x] = new
+        else:
             for x in range(n_x):
-                inner[x] -= np.float32(pattern[leaves, x]) if good[leaves, x] else np.float32(0.0)
+                inner[x] -= old[x]
         if y >= 0:
-            row = out[y]
+            row, share = out[y], norm[y]
             row[:] = column[:n_x]
-            for shift in range(1, box):  # a running sum would wait for each pixel before the next
-                shifted = column[shift : shift + n_x]
+            for shift in range(1, box, 2):  # a running sum would wait for each pixel before the next
+                one, two = column[shift : shift + n_x], column[shift + 1 : shift + 1 + n_x]
                 for x in range(n_x):
-                    row[x] += shifted[x]
+                    row[x] += one[x] + two[x]
             for x in range(n_x):
-                row[x] *= norm[y, x]
+                row[x] *= share[x]
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def _place(shape: Any, cy: float, cx: float, turns: Any, radius: float, places: Any) -> None:  # pragma: no cover
+    """Find the samples of a ring among the pixels; a loop without look-ups is vectorised."""
+    pixel, off_y, off_x = places
+    n_y, n_x = shape
+    zero, last_y, last_x = np.float32(0.0), np.float32(n_y - 1.001), np.float32(n_x - 1.001)
+    middle_y, middle_x, r = np.float32(cy), np.float32(cx), np.float32(radius)
+    for j in range(pixel.shape[0]):
+        y = min(max(middle_y + r * turns[0, j], zero), last_y)
+        x = min(max(middle_x + r * turns[1, j], zero), last_x)
+        iy, ix = np.int32(y), np.int32(x)
+        pixel[j] = iy * n_x + ix
+        off_y[j], off_x[j] = y - np.float32(iy), x - np.float32(ix)
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def _fill_unseen(known: Any, n_x: int, places: Any, ring: Any) -> None:  # pragma: no cover
+    """What no pixel shows says nothing: it is made as bright as the rest of its ring."""
+    seen, total = 0, np.float32(0.0)
+    for j in range(ring.shape[0]):
+        iy, ix = places.pixel[j] // n_x, places.pixel[j] % n_x
+        if known[iy, ix]:
+            seen += 1
+            total += ring[j]
+        else:
+            ring[j] = _UNSEEN
+    for j in range(ring.shape[0]):
+        if ring[j] == _UNSEEN:
+            ring[j] = total / max(seen, 1)
 
 
 @nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
 def _polar(patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out: Any) -> None:  # pragma: no cover
     """Sample blurred patterns at `radii` in the directions `turns`, shape ``(2, angle)``."""
-    good, norm, known, box = pixels
-    n_y, n_x = good.shape
+    n_y, n_x = pixels.good.shape
     n_angles = turns.shape[1]
     for n in nb.prange(patterns.shape[0]):
-        blurred = np.empty((n_y, n_x), np.float32)
-        _blur(patterns[n], good, norm, box, np.empty(n_x + box - 1, np.float32), blurred)
+        blurred, rows = np.empty((n_y, n_x), np.float32), np.empty((pixels.box, n_x), np.float32)
+        places = _Places(np.empty(n_angles, np.int32), np.empty(n_angles, np.float32), np.empty(n_angles, np.float32))
+        column = np.empty(n_x + pixels.box - 1, np.float32)
+        _blur(patterns[n], pixels.good, pixels.norm, pixels.box, rows, column, blurred)
         flat = blurred.reshape(-1)
         for i in range(radii.shape[0]):
+            _place((n_y, n_x), centres[n, 0], centres[n, 1], turns, radii[i], places)
             ring = out[n, i]
-            seen, total = 0, np.float32(0.0)
             for j in range(n_angles):
-                y = min(max(centres[n, 0] + radii[i] * turns[0, j], 0.0), n_y - 1.001)
-                x = min(max(centres[n, 1] + radii[i] * turns[1, j], 0.0), n_x - 1.001)
-                iy, ix = np.uint32(y), np.uint32(x)
-                k = iy * np.uint32(n_x) + ix
-                fy, fx = np.float32(y - iy), np.float32(x - ix)
+                k, fy, fx = np.uint32(places.pixel[j]), places.off_y[j], places.off_x[j]
                 low = flat[k] + fx * (flat[k + 1] - flat[k])
                 high = flat[k + n_x] + fx * (flat[k + n_x + 1] - flat[k + n_x])
-                if known[iy, ix]:
-                    ring[j] = low + fy * (high - low)
-                    seen += 1
-                    total += ring[j]
-                else:
-                    ring[j] = _UNSEEN
-            if seen < n_angles:  # what no pixel shows says nothing: it is as bright as the rest of its ring
-                for j in range(n_angles):
-                    if ring[j] == _UNSEEN:
-                        ring[j] = total / max(seen, 1)
+                ring[j] = low + fy * (high - low)
+            if not pixels.all_known:
+                _fill_unseen(pixels.known, n_x, places, ring)
 
 
-def to_polar(patterns: NDArray[Any], good: BoolArray, centres: FloatArray, grid: PolarGrid) -> NDArray[np.float32]:
+def to_polar(
+    patterns: NDArray[Any], good: BoolArray | Pixels, centres: FloatArray, grid: PolarGrid
+) -> NDArray[np.float32]:
     """Patterns in polar coordinates about their beam centres, shape ``(n, radius, angle)``.
 
     Parameters
@@ -116,18 +169,15 @@ def to_polar(patterns: NDArray[Any], good: BoolArray, centres: FloatArray, grid:
     patterns
         Shape ``(n, qy, qx)``.
     good
-        Detector pixels that can be trusted.
+        Detector pixels that can be trusted, or `Pixels` that were made of them for the box of the grid.
     centres
         Shape ``(n, 2)``.
     grid
         Where they are sampled.
     """
+    pixels = good if isinstance(good, Pixels) else Pixels.of(good, grid.box)
     out = np.empty((len(patterns), len(grid.radii), grid.n_angles), np.float32)
-    count = ndimage.uniform_filter(good.astype(float), grid.box, mode="constant") * grid.box**2
-    norm = np.where(count > LEAST_SHARE * grid.box**2, 1.0 / np.maximum(count, 1.0), 0.0).astype(np.float32)
-    known = (norm[:-1, :-1] > 0) & (norm[:-1, 1:] > 0) & (norm[1:, :-1] > 0) & (norm[1:, 1:] > 0)
     angles = 2.0 * np.pi * np.arange(grid.n_angles) / grid.n_angles
-    turns = np.stack([np.sin(angles), np.cos(angles)])
-    pixels = _Pixels(good, norm, known, grid.box)
+    turns = np.stack([np.sin(angles), np.cos(angles)]).astype(np.float32)
     _polar(patterns, pixels, np.ascontiguousarray(centres), grid.radii, turns, out)
     return out
