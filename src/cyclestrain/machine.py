@@ -9,7 +9,12 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["available_memory", "usable_cores"]
+__all__ = ["available_memory", "batch", "usable_cores"]
+
+CACHE_BYTES = 16 * 2**20
+"""What one step after the other may look at before it has to come from memory again: a part of the last cache."""
+LARGEST_BATCH, LEAST_OF_A_THREAD = 512, 16
+"""Most items of a batch, and items for each thread, so that none waits long for the others."""
 
 
 def available_memory(root: Path = Path("/")) -> int:
@@ -26,6 +31,19 @@ def available_memory(root: Path = Path("/")) -> int:
 def usable_cores() -> int:
     """Cores that this process may use, at least one."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def batch(item_bytes: int, threads: int) -> int:
+    """How many items to work on at a time, so that they stay in the processor's cache from one step to the next.
+
+    Parameters
+    ----------
+    item_bytes
+        Size of one.
+    threads
+        Threads that work on them.
+    """
+    return min(max(CACHE_BYTES // max(item_bytes, 1), LEAST_OF_A_THREAD * threads), LARGEST_BATCH)
 
 
 def _machine() -> Iterator[int]:

@@ -10,18 +10,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.learning import Knowledge, centre_prior
+from cyclestrain.machine import batch
 from cyclestrain.pattern import (
     Entry,
     PatternFit,
     Start,
     approach,
     approach_by_shells,
-    gather,
+    in_place,
     predicted_positions,
     refine,
 )
@@ -37,8 +39,6 @@ __all__ = [
     "is_faint",
 ]
 
-CHUNK = 512
-"""Patterns fitted at a time: their windows stay in the processor's cache and memory stays small."""
 SETTLING = (4, 4, 12)
 """Steps before windows are cut again around where the reflections are now, where a start may be off by their size.
 
@@ -188,10 +188,11 @@ class BlockFit:
         return replace(self, **changed)
 
 
-def chunks(index: IntArray) -> Iterator[IntArray]:
-    """Parts of at most `CHUNK` of an index, in order."""
-    for first in range(0, len(index), CHUNK):
-        yield index[first : first + CHUNK]
+def chunks(index: IntArray, patterns: NDArray[Any]) -> Iterator[IntArray]:
+    """Parts of an index into patterns, in order, small enough for the processor's cache."""
+    size = batch(patterns[:1].nbytes, nb.get_num_threads())
+    for first in range(0, len(index), size):
+        yield index[first : first + size]
 
 
 def fit_from_rotation(
@@ -269,7 +270,7 @@ def fit_from_start(
     calibration = knowledge.calibration
     positions = predicted_positions(start, entry.reflections)
     return refine(
-        gather(patterns, positions, entry.probe.half + 1, calibration.good, members),
+        in_place(patterns, positions, entry.probe.half + 1, calibration.good, members),
         entry,
         start,
         centre=centre,

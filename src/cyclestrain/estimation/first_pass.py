@@ -143,7 +143,7 @@ def fit_alone(block: Block, seen: Look, knowledge: Knowledge) -> BlockFit:
     fit = BlockFit.unknown(block.positions)
     fit = fit.with_values(everywhere, beam=seen.centre, label=alone.label, confidence=confidence)
     for k, entry in enumerate(knowledge.dictionary.entries):
-        for part in chunks(np.flatnonzero(alone.label == k)):
+        for part in chunks(np.flatnonzero(alone.label == k), block.patterns):
             start = Start.turned(alone.theta[part], seen.centre[part])
             found = fit_from_rotation(block.patterns, start, entry, knowledge, part[:, None])
             fit = fit.with_fits(part, found, k)
@@ -170,7 +170,7 @@ def fit_sums(block: Block, seen: Look, fit: BlockFit, knowledge: Knowledge, shap
     rows, columns = np.divmod(block.positions, shape[1])
     faint = np.flatnonzero(is_faint(fit))
     for reach in SUMS:
-        for part in chunks(faint):
+        for part in chunks(faint, block.patterns):
             own = np.searchsorted(block.positions, fit.positions[part])
             members = neighbour_members(rows, columns, own, reach, seen.centre)
             together = align(mean_of_members(seen.correlation, members))

@@ -53,7 +53,7 @@ def scan_intensities(
     label, affine = np.where(there, field.label.ravel(), -1), field.affine.reshape(-1, 2, 2)
     for block in scan.blocks():
         for k, entry in enumerate(entries):
-            for part in chunks(np.flatnonzero(label[block.positions] == k)):
+            for part in chunks(np.flatnonzero(label[block.positions] == k), block.patterns):
                 at = block.positions[part]
                 beam, bright = centre.reshape(-1, 2)[at], gain.ravel()[at]
                 places = predicted_positions(Start(affine[at], beam, bright, bright), entry.reflections)

@@ -204,10 +204,10 @@ def fit_again(block: Block, fit: BlockFit, starts: Starts, knowledge: Knowledge)
     always = np.ones(len(block.positions), bool)
     for k in range(len(knowledge.dictionary.entries)):
         own = np.flatnonzero((starts.label == k) & starts.wanted)
-        for part in chunks(own):
+        for part in chunks(own, block.patterns):
             fit = _one_step(block, part, starts.affine[part], starts.gain[part], k, fit, always[part], knowledge)
         donated = np.flatnonzero((starts.donor_label == k) & starts.from_donor)
-        for part in chunks(donated):
+        for part in chunks(donated, block.patterns):
             affine, kept = starts.donor_affine[part], starts.lost[part]
             fit = _one_step(block, part, affine, starts.gain[part], k, fit, kept, knowledge)
     return fit

@@ -152,7 +152,7 @@ def encode_block(block: Block, knowledge: Knowledge, network: Autoencoder) -> Bl
     everywhere = np.arange(len(block.positions))
     fit = BlockFit.unknown(block.positions).with_values(everywhere, beam=seen.centre, confidence=inferred.confidence)
     for k, entry in enumerate(knowledge.dictionary.entries):
-        for part in chunks(np.flatnonzero(inferred.label == k)):
+        for part in chunks(np.flatnonzero(inferred.label == k), block.patterns):
             start = inferred.start.only(part)
             explained = fit_from_start(block.patterns[part], seen.centre[part], start, entry, knowledge, iterations=0)
             covariance = inferred.affine_covariance[part] * explained.inflation[:, None, None]

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.calibration import locate_beam
 from cyclestrain.data import Calibration, FloatArray
+from cyclestrain.machine import batch
 from cyclestrain.orientation.correlation import Alignment, align, correlations
-from cyclestrain.orientation.polar import to_polar
+from cyclestrain.orientation.polar import Pixels, to_polar
 from cyclestrain.orientation.templates import Templates
 
 __all__ = ["Look", "look"]
-
-CHUNK = 512
-"""Patterns that are brought into polar coordinates at a time, which takes several times the memory of what is kept."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ def look(patterns: NDArray[Any], calibration: Calibration, smooth: FloatArray, t
         Polar templates of the classes.
     """
     centre = locate_beam(patterns, calibration, smooth)
-    parts = [slice(first, first + CHUNK) for first in range(0, max(len(patterns), 1), CHUNK)]
-    polar = (to_polar(patterns[part], calibration.good, centre[part], templates.grid) for part in parts)
+    size = batch(patterns[:1].nbytes, nb.get_num_threads())
+    parts = [slice(first, first + size) for first in range(0, max(len(patterns), 1), size)]
+    pixels = Pixels.of(calibration.good, templates.grid.box)
+    polar = (to_polar(patterns[part], pixels, centre[part], templates.grid) for part in parts)
     return Look(centre, np.concatenate([correlations(each, templates) for each in polar]))

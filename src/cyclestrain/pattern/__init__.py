@@ -13,7 +13,7 @@ from cyclestrain.pattern.intensities import Intensities, disks_touch, measure_in
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
 from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine, shift_design
-from cyclestrain.pattern.windows import WindowStack, gather
+from cyclestrain.pattern.windows import Windows, WindowStack, gather, in_place
 
 __all__ = [
     "Candidates",
@@ -27,6 +27,7 @@ __all__ = [
     "Probe",
     "Start",
     "WindowStack",
+    "Windows",
     "approach",
     "approach_by_shells",
     "decompose",
@@ -34,6 +35,7 @@ __all__ = [
     "disks_touch",
     "expected_image",
     "gather",
+    "in_place",
     "measure_intensities",
     "pixelated_disk",
     "predicted_positions",

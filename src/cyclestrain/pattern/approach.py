@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from cyclestrain.data import BoolArray, IntArray
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.refine import Start, predicted_positions, refine
-from cyclestrain.pattern.windows import gather
+from cyclestrain.pattern.windows import in_place
 
 __all__ = ["approach", "approach_by_shells"]
 
-SETTLED = 0.003
-"""Largest move of a reflection at which an approach ends, pixels.
+SETTLED = (0.2, 0.05)
+"""Largest move of a reflection at which each part of an approach ends, pixels.
 
-`refine` reduces what is left to less than 1e-7 of strain.
+Each step reduces what is left to a fifth, and what follows starts nearer to its own maximum than the two are apart.
 """
 SHELLS = (1.2, 2.1, np.inf)
 """Lengths, in units of the shortest reflection, up to which reflections are fitted, one after the other."""
@@ -65,13 +65,15 @@ def approach(
     blur = max(1.0, 0.4 * entry.probe.radius)
     inner = length <= max(1.8 * length.min(), (entry.probe.radius + blur) / relative_error)
     centre = start.centre
-    for chosen, sigma, steps in ((inner, blur, 4), (np.ones(len(length), bool), 0.6 * blur, 3)):
+    wide = int(np.ceil(blur))  # the disks of a better start lie in the middle of their windows
+    parts = ((inner, blur, wide, 4), (np.ones(len(length), bool), 0.6 * blur, 0, 3))
+    for (chosen, sigma, wider, steps), settled in zip(parts, SETTLED, strict=True):
         part = entry.only(chosen).without_contrast
-        probe = entry.probe.blurred(sigma, entry.probe.half + int(np.ceil(sigma)))
-        stack = gather(patterns, predicted_positions(start, part.reflections), probe.half + 4, good, members)
+        probe = entry.probe.blurred(sigma, entry.probe.half + wider)
+        windows = in_place(patterns, predicted_positions(start, part.reflections), probe.half + 4, good, members)
         fit = refine(
-            stack, part, start, centre=centre, centre_sigma=centre_sigma, iterations=steps, probe=probe,
-            max_shift=2.0, robust=False, tolerance=SETTLED,
+            windows, part, start, centre=centre, centre_sigma=centre_sigma, iterations=steps, probe=probe,
+            max_shift=2.0, robust=False, tolerance=settled,
         )  # fmt: skip
         start = fit.start
     return start
@@ -99,9 +101,9 @@ def approach_by_shells(
     length, centre = np.hypot(*entry.reflections.T), start.centre
     for reach in SHELLS:
         part = entry.only(length <= reach * length.min())
-        stack = gather(patterns, predicted_positions(start, part.reflections), part.probe.half + 4, good, members)
+        windows = in_place(patterns, predicted_positions(start, part.reflections), part.probe.half + 4, good, members)
         fit = refine(
-            stack, part, start, centre=centre, centre_sigma=centre_sigma, iterations=4, noise_scale=noise_scale
+            windows, part, start, centre=centre, centre_sigma=centre_sigma, iterations=4, noise_scale=noise_scale
         )
         start = fit.start
     return start

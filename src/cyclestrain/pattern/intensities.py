@@ -25,7 +25,8 @@ from cyclestrain.pattern.cholesky import cholesky_solve
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reflection import blend, load_window, radial
-from cyclestrain.pattern.windows import WindowStack
+from cyclestrain.pattern.scratch import find_runs
+from cyclestrain.pattern.windows import Windows, WindowStack
 
 __all__ = ["Intensities", "disks_touch", "measure_intensities"]
 
@@ -77,18 +78,20 @@ class _Model(NamedTuple):
 
 
 class _Windows(NamedTuple):
-    """A `WindowStack` and where disks and beam are in it; of many patterns, or without the first axis of one."""
+    """Windows of all patterns, and where they, the disks and the beam are in one of them (or in all: a first axis)."""
 
-    counts: NDArray[np.float32]  # (n, reflection, size * size)
-    origin: NDArray[np.int32]  # (n, reflection, 2)
-    place: FloatArray  # (n, reflection, 2)
-    centre: FloatArray  # (n, 2)
+    all: Windows
+    n: int  # the pattern
+    origin: NDArray[np.int32]  # (reflection, 2)
+    place: FloatArray  # (reflection, 2)
+    centre: FloatArray  # (2,)
 
 
 class _Scratch(NamedTuple):
     """What a thread works on; the last unknown is the level of the background."""
 
     pixels: Any  # counts, use and background of the pixels of a window
+    row: Any  # the same in one row
     disk: Any  # the disk and, in the last two rows, its unused derivatives
     others: Any  # disks of the reflections around, (most, pixel)
     mean: Any  # expected counts
@@ -150,7 +153,6 @@ def measure_intensities(
     noise_scale
         Variance of a pixel over its mean.
     """
-    n, n_reflections = stack.counts.shape[:2]
     tables, grid = entry.probe.compared
     model = _Model(
         tables, grid, entry.probe.values.astype(np.float32), entry.probe.oversampling,
@@ -158,12 +160,11 @@ def measure_intensities(
         float(entry.variance_floor), entry.probe.half, float(noise_scale),
     )  # fmt: skip
     windows = _Windows(
-        stack.counts.reshape(n, n_reflections, -1), stack.origin, np.ascontiguousarray(places, float),
-        np.ascontiguousarray(centre, float),
-    )  # fmt: skip
+        stack.windows, 0, stack.origin, np.ascontiguousarray(places, float), np.ascontiguousarray(centre, float)
+    )
     value = np.maximum(np.nan_to_num(gain, nan=1.0), 0.0)[:, None] * entry.intensity
     sigma = np.full_like(value, np.nan)
-    _solve_all(windows, model, int(stack.counts.shape[-1]), value, sigma)
+    _solve_all(windows, model, value, sigma)
     return Intensities(np.where(np.isfinite(sigma), value, np.nan), sigma)
 
 
@@ -195,14 +196,14 @@ def _own_pixels(place: Any, g: int, h: int, origin: Any, grid: Any, used: Any) -
 
 
 @part()
-def _load(g: int, windows: Any, model: Any, offsets: Any, scratch: Any) -> Any:  # pragma: no cover
+def _load(g: int, windows: Any, model: Any, runs: Any, scratch: Any) -> Any:  # pragma: no cover
     """Pixels of the window of `g`, its disk and those around; how many columns, 0 where too little is seen."""
-    counts, origin, place, centre = windows
+    stacked, n, origin, place, centre = windows
     pixels, grid = scratch.pixels, model.grid
     fy, fx = place[g, 0] - origin[g, 0], place[g, 1] - origin[g, 1]
     if not (abs(fy) < 1.0 and abs(fx) < 1.0):
         return 0
-    load_window(counts[g], 0, offsets, grid[4], pixels[0], pixels[1])
+    load_window(stacked, n, g, 0, 0, runs, grid[4], scratch.row)
     seen, size = 0.0, 2 * model.half + 1
     for k in range(grid.shape[1]):
         seen += pixels[1, k]
@@ -210,7 +211,7 @@ def _load(g: int, windows: Any, model: Any, offsets: Any, scratch: Any) -> Any: 
         return 0
     radial(model.background, origin[g, 0] - centre[0], origin[g, 1] - centre[1], grid, pixels[2])
     blend(model.tables, fy, fx, scratch.disk)
-    scratch.member[0], n = g, 1
+    scratch.member[0], m = g, 1
     for j in range(model.around.shape[1]):
         h = model.around[g, j]
         if h < 0:
@@ -218,10 +219,10 @@ def _load(g: int, windows: Any, model: Any, offsets: Any, scratch: Any) -> Any: 
         oy, ox = place[h, 0] - origin[g, 0], place[h, 1] - origin[g, 1]
         _spread_disk(model.probe, model.oversampling, oy, ox, grid, scratch.others[j])
         _own_pixels(place, g, h, origin[g], grid, pixels[1])
-        scratch.member[n] = h
-        n += 1
-    scratch.member[n] = place.shape[0]
-    return n + 1
+        scratch.member[m] = h
+        m += 1
+    scratch.member[m] = place.shape[0]
+    return m + 1
 
 
 @part(fastmath=True)
@@ -364,13 +365,13 @@ def _invert(overlaps: bool, scratch: Any) -> bool:  # pragma: no cover
 
 @part()
 def _round(
-    windows: Any, model: Any, offsets: Any, value: Any, level: float, excess: Any, scratch: Any
+    windows: Any, model: Any, runs: Any, value: Any, level: float, excess: Any, scratch: Any
 ) -> float:  # pragma: no cover
     """One solution from the weights of the one before; the new level, NaN where there is none."""
     normal, solution, local = scratch.normal, scratch.solution, scratch.local
     normal[:], solution[:] = 0.0, 0.0
     for g in range(value.shape[0]):
-        n = _load(g, windows, model, offsets, scratch)
+        n = _load(g, windows, model, runs, scratch)
         excess[g] = np.nan
         if n == 0:
             continue
@@ -392,14 +393,12 @@ def _round(
 
 
 @nb.njit(cache=True, error_model="numpy")
-def _solve_all(windows: Any, model: Any, size: int, value: Any, sigma: Any) -> None:  # pragma: no cover - compiled
+def _solve_all(windows: Any, model: Any, value: Any, sigma: Any) -> None:  # pragma: no cover - compiled
     """Solve all patterns; `value` holds the intensities from which weights are made at first."""
     n_reflections, n_pixels, most = value.shape[1], model.grid.shape[1], model.around.shape[1]
-    offsets, corner = np.empty(n_pixels, np.int64), size // 2
-    for k in range(n_pixels):
-        offsets[k] = (corner + int(model.grid[0, k])) * size + corner + int(model.grid[1, k])
+    runs, pixels = find_runs(model.grid, model.half), np.zeros((3, n_pixels), np.float32)
     scratch = _Scratch(
-        np.empty((3, n_pixels), np.float32), np.empty(3 * n_pixels, np.float32),
+        pixels, pixels.reshape(-1), np.empty(3 * n_pixels, np.float32),
         np.empty((most, n_pixels), np.float32), np.empty(n_pixels, np.float32), np.empty(most + 2, np.int64),
         np.zeros((most + 3, most + 3)), np.empty((n_reflections + 1, n_reflections + 1)),
         np.empty(n_reflections + 1), np.empty((n_reflections + 1, n_reflections + 2)),
@@ -407,9 +406,9 @@ def _solve_all(windows: Any, model: Any, size: int, value: Any, sigma: Any) -> N
     excess = np.empty(n_reflections)
     for i in range(value.shape[0]):
         level = 1.0
-        one = _Windows(windows.counts[i], windows.origin[i], windows.place[i], windows.centre[i])
+        one = _Windows(windows.all, i, windows.origin[i], windows.place[i], windows.centre[i])
         for _ in range(ROUNDS):
-            level = _round(one, model, offsets, value[i], level, excess, scratch)
+            level = _round(one, model, runs, value[i], level, excess, scratch)
             if not np.isfinite(level):
                 break
         if np.isfinite(level):

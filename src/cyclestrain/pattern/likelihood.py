@@ -56,23 +56,16 @@ from cyclestrain.pattern.reflection import (
     other_products,
     radial,
     scale_sums,
+    touch_images,
 )
 from cyclestrain.pattern.scratch import make_plan, make_scratch
 
-__all__ = ["Model", "Outcome", "Steps", "Windows", "fit_patterns"]
+__all__ = ["Model", "Outcome", "Steps", "fit_patterns"]
 
 _TOGETHER = 8
 """Patterns that one thread fits before it takes others: they share its scratch space."""
 _LEAST_SHARE = 0.4
 """Least share of the pixels of a round window that must be good for a reflection to count."""
-
-
-class Windows(NamedTuple):
-    """A `cyclestrain.pattern.WindowStack`, as the compiled loop reads it."""
-
-    counts: NDArray[np.float32]  # (n, reflection, size * size)
-    origin: NDArray[np.int32]  # (n, reflection, 2)
-    size: int
 
 
 class Model(NamedTuple):
@@ -122,23 +115,22 @@ class Outcome(NamedTuple):
 
 @part()
 def _place_window(
-    g: int, counts: Any, origin: Any, model: Any, theta: Any, plan: Any, scratch: Any
+    n: int, g: int, windows: Any, model: Any, theta: Any, plan: Any, scratch: Any
 ) -> Any:  # pragma: no cover - compiled
     """Copy the pixels around reflection `g` unless they lie there already; how far the disk is off the middle one."""
     gy, gx = model.reflections[g, 0], model.reflections[g, 1]
     py = theta[4] + theta[0] * gy + theta[1] * gx
     px = theta[5] + theta[2] * gy + theta[3] * gx
-    stack, margin, place, pixels = plan.stack, plan.margin, scratch.place, scratch.pixels
-    ry, rx = round(py) - origin[g, 0], round(px) - origin[g, 1]
+    origin, margin, place = windows.origin[n, g], plan.margin, scratch.place
+    ry, rx = round(py) - origin[0], round(px) - origin[1]
     ry, rx = min(max(ry, -margin), margin), min(max(rx, -margin), margin)
-    fy, fx = py - (origin[g, 0] + ry), px - (origin[g, 1] + rx)
+    fy, fx = py - (origin[0] + ry), px - (origin[1] + rx)
     near = abs(fy) < 1.0 and abs(fx) < 1.0
     if near and (place[g, 0] != ry or place[g, 1] != rx):
         place[g, 0], place[g, 1] = ry, rx
-        corner = (margin + ry) * stack + margin + rx
-        load_window(counts[g], corner, plan.places, model.grid[4], pixels[g, 0], pixels[g, 1])
-        middle_y, middle_x = origin[g, 0] + ry - theta[4], origin[g, 1] + rx - theta[5]
-        radial(model.background, middle_y, middle_x, model.grid, pixels[g, 2])
+        load_window(windows, n, g, ry, rx, plan.runs, model.grid[4], scratch.rows[g])
+        middle_y, middle_x = origin[0] + ry - theta[4], origin[1] + rx - theta[5]
+        radial(model.background, middle_y, middle_x, model.grid, scratch.pixels[g, 2])
     return near, fy, fx
 
 
@@ -170,12 +162,12 @@ def _isolate(
 
 @part()
 def _report(
-    g: int, counts: Any, origin: Any, model: Any, steps: Any, outcome: Any, plan: Any, scratch: Any
+    n: int, g: int, windows: Any, model: Any, steps: Any, outcome: Any, plan: Any, scratch: Any
 ) -> bool:  # pragma: no cover - compiled
     """What reflection `g` says into `normal` and `score`; False where too little of it is seen."""
     theta, local, misfit = outcome.parameters, outcome.local[g], outcome.misfit[g]
     misfit[:] = 0.0
-    near, fy, fx = _place_window(g, counts, origin, model, theta, plan, scratch)
+    near, fy, fx = _place_window(n, g, windows, model, theta, plan, scratch)
     if not near:
         return False
     window = Window(scratch.pixels[g], scratch.shape, scratch.extra, scratch.polynomial, model.grid)
@@ -260,7 +252,7 @@ def _advance(model: Any, steps: Any, outcome: Any, plan: Any, scratch: Any) -> f
     theta, step, reflections = outcome.parameters, scratch.step[:, 0], model.reflections
     largest = max(abs(step[4]), abs(step[5]))
     for i in range(4):
-        largest = max(largest, abs(step[i]) * plan.reach)
+        largest = max(largest, abs(step[i]) * plan.longest)
     damping = min(1.0, steps.max_shift / largest) if largest > 0 else 1.0
     for g in range(reflections.shape[0]):
         if scratch.seen[g] and plan.free[g]:
@@ -277,10 +269,11 @@ def _advance(model: Any, steps: Any, outcome: Any, plan: Any, scratch: Any) -> f
 
 @part()
 def _fit_one(
-    counts: Any, origin: Any, model: Any, steps: Any, centre: Any, outcome: Any, plan: Any, scratch: Any
+    n: int, windows: Any, model: Any, steps: Any, centre: Any, outcome: Any, plan: Any, scratch: Any
 ) -> None:  # pragma: no cover - compiled
-    """Fit one pattern: its windows, its centre beforehand, its part of the outcome."""
+    """Fit one pattern: its number, its centre beforehand, its part of the outcome."""
     scratch.place[:] = -(10**6)
+    scratch.step[0, 0] = touch_images(windows, n)
     scratch.pooled_scatter[:] = 0.0
     for iteration in range(steps.iterations + 1):
         last = iteration == steps.iterations
@@ -288,8 +281,8 @@ def _fit_one(
             break
         scratch.pooled[:] = 0.0
         scratch.pooled_score[:] = 0.0
-        for g in range(counts.shape[0]):
-            scratch.seen[g] = _report(g, counts, origin, model, steps, outcome, plan, scratch)
+        for g in range(windows.origin.shape[1]):
+            scratch.seen[g] = _report(n, g, windows, model, steps, outcome, plan, scratch)
             if scratch.seen[g]:
                 _add_report(g, last, model, outcome, plan, scratch)
         _assemble(outcome.parameters, steps, centre, scratch)
@@ -307,14 +300,14 @@ def _fit_some(
     first: int, last: int, windows: Any, model: Any, steps: Any, centre: Any, outcome: Any
 ) -> None:  # pragma: no cover - compiled
     """Fit patterns `first` to `last`, see `fit_patterns`, one after another in the same scratch space."""
-    plan = make_plan(model, windows.size)
+    plan = make_plan(model, windows.half)
     scratch = make_scratch(model.reflections.shape[0], model.grid.shape[1], plan.n_local)
     for n in range(first, last):
         own = Outcome(
             outcome.parameters[n], outcome.local[n], outcome.covariance[n], outcome.misfit[n], outcome.shift_score[n],
             outcome.shift_information[n], outcome.prior[n],
         )  # fmt: skip
-        _fit_one(windows.counts[n], windows.origin[n], model, steps, centre[n], own, plan, scratch)
+        _fit_one(n, windows, model, steps, centre[n], own, plan, scratch)
 
 
 @nb.njit(parallel=True, cache=True)
@@ -324,12 +317,12 @@ def fit_patterns(windows: Any, model: Any, steps: Any, centre: Any, outcome: Any
     Parameters
     ----------
     windows, model, steps
-        `Windows`, `Model` and `Steps`.
+        `cyclestrain.pattern.windows.Windows`, `Model` and `Steps`.
     centre
         Beam centre known beforehand, shape ``(n, 2)``.
     outcome
         `Outcome`: where the fits start, and what they write.
     """
-    n = len(windows.counts)
+    n = len(windows.origin)
     for block in nb.prange((n + _TOGETHER - 1) // _TOGETHER):
         _fit_some(block * _TOGETHER, min((block + 1) * _TOGETHER, n), windows, model, steps, centre, outcome)

@@ -19,6 +19,8 @@ __all__ = ["Probe", "disk_profile"]
 
 VECTOR = 16
 """Float32 values that the widest vector registers hold; the compared pixels are padded to a multiple of it."""
+THINNING = 4
+"""Of so many nodes one is kept of a probe that is blurred by at least a pixel."""
 PLATEAU = 0.75
 """Part of the radius within which a disk is flat: a Gaussian spot falls to 0.68 of its height there."""
 DEEPEST = 0.5
@@ -141,7 +143,9 @@ class Probe:
         return {}
 
     def blurred(self, sigma: float, half: int) -> Probe:
-        """The probe after a Gaussian blur, for windows of another size.
+        """The probe after a Gaussian blur, for windows of another size, on a grid that is as coarse as it allows.
+
+        Fine tables of large windows do not stay in the processor's cache, which takes longer than the fit itself.
 
         Parameters
         ----------
@@ -161,8 +165,9 @@ class Probe:
         values = np.pad(self.values, max(0, wanted - m))
         values = gaussian_filter(values, sigma * self.oversampling, mode="constant")
         crop = values.shape[0] // 2 - wanted
-        values = values[crop : crop + 2 * wanted + 1, crop : crop + 2 * wanted + 1]
-        return replace(self, values=values, half=half)
+        coarse = THINNING if sigma >= 1.0 and self.oversampling % (2 * THINNING) == 0 else 1
+        values = values[crop : crop + 2 * wanted + 1 : coarse, crop : crop + 2 * wanted + 1 : coarse]
+        return replace(self, values=values, half=half, oversampling=self.oversampling // coarse)
 
     @cached_property
     def tables(self) -> NDArray[np.float32]:

@@ -11,10 +11,10 @@ from cyclestrain.affine import rotation
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.elimination import N_PARAMETERS
-from cyclestrain.pattern.likelihood import Model, Outcome, Steps, Windows, fit_patterns
+from cyclestrain.pattern.likelihood import Model, Outcome, Steps, fit_patterns
 from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
-from cyclestrain.pattern.windows import WindowStack
+from cyclestrain.pattern.windows import Windows, WindowStack, count_from
 
 __all__ = ["PatternFit", "Start", "predicted_positions", "refine"]
 
@@ -179,7 +179,7 @@ def predicted_positions(start: Start, reflections: FloatArray) -> FloatArray:
 
 
 def refine(
-    stack: WindowStack,
+    windows: Windows | WindowStack,
     entry: Entry,
     start: Start,
     *,
@@ -197,7 +197,7 @@ def refine(
 
     Parameters
     ----------
-    stack
+    windows
         Windows around the entry's reflections.
     entry
         Dictionary entry to fit.
@@ -221,7 +221,8 @@ def refine(
         Value at which pixels stop counting.
     """
     probe = probe or entry.probe
-    n, n_reflections = stack.counts.shape[:2]
+    windows = windows.windows if isinstance(windows, WindowStack) else windows
+    n, n_reflections = windows.origin.shape[:2]
     parameters = np.concatenate(
         [start.affine.reshape(n, 4), start.centre, start.gain[:, None], start.level[:, None]], 1
     ).astype(float)
@@ -239,7 +240,6 @@ def refine(
     steps = Steps(
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), robust, float(max_shift), iterations, float(tolerance)
     )
-    windows = Windows(stack.counts.reshape(n, n_reflections, -1), stack.origin, stack.counts.shape[-1])
     fit_patterns(windows, model, steps, np.ascontiguousarray(centre, float), outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
@@ -247,7 +247,7 @@ def refine(
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior,
-        scatter, _saturated(stack, probe.radius, ceiling),
+        scatter, _saturated(windows, probe.radius, ceiling),
     )  # fmt: skip
 
 
@@ -283,10 +283,10 @@ def _scatter(entry: Entry, outcome: Outcome) -> FloatArray:
     return np.maximum(ratio, 1.0)
 
 
-def _saturated(stack: WindowStack, radius: float, ceiling: float) -> FloatArray:
+def _saturated(windows: Windows, radius: float, ceiling: float) -> FloatArray:
     """Share of the pixels at the end of the scale in the disk of each pattern that has most of them, ``(n,)``."""
     if not np.isfinite(ceiling):
-        return np.zeros(len(stack.counts))
-    y, x = np.mgrid[-stack.half : stack.half + 1, -stack.half : stack.half + 1]
-    inside = np.hypot(y, x) <= radius
-    return np.asarray((stack.counts[..., inside] >= ceiling).mean(-1).max(-1, initial=0.0))
+        return np.zeros(len(windows.origin))
+    y, x = np.mgrid[-windows.half : windows.half + 1, -windows.half : windows.half + 1]
+    inside = np.stack([y, x], -1)[np.hypot(y, x) <= radius]
+    return np.asarray((count_from(windows, inside, ceiling) / len(inside)).max(-1, initial=0.0))

@@ -10,26 +10,26 @@ import numpy as np
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.reflection import N_COLUMNS, N_LOCAL, N_PLAIN, N_SMOOTH
 
-__all__ = ["make_plan", "make_scratch"]
+__all__ = ["find_runs", "make_plan", "make_scratch"]
 
 
 class Plan(NamedTuple):
     """What follows from the model before any pattern is looked at."""
 
-    places: Any  # pixels that are compared, in a flat window of the stack whose first pixel is that of the window
-    stack: int  # size of the windows of the stack
-    margin: int  # how far a window can be off the middle of that of the stack
+    runs: Any  # pixels that are compared, row by row: offset x of the first one and how many, (row, 2)
+    margin: int  # how far a window can be off its predicted place
     free: Any  # reflections that have deviations, (reflection,)
     n_local: int  # deviations that are fitted: `N_LOCAL`, `N_SMOOTH`, `N_PLAIN` or 2
-    reach: float  # length of the longest reflection
+    longest: float  # length of the longest reflection
 
 
 class Scratch(NamedTuple):
     """What one thread works on, used again for every pattern, and for every reflection where it has no such axis."""
 
     seen: Any  # reflections that take part, (reflection,)
-    place: Any  # where their pixels were copied from, relative to the middle of the stack's window, (reflection, 2)
+    place: Any  # where their pixels were copied from, relative to the predicted place, (reflection, 2)
     pixels: Any  # those of `Window`, (reflection, 3, pixel)
+    rows: Any  # the same with all of a reflection in one row
     shape: Any
     blended: Any  # shape in one row
     extra: Any
@@ -51,30 +51,48 @@ class Scratch(NamedTuple):
 
 
 @nb.njit(forceinline=True, error_model="numpy")
-def make_plan(model: Any, stack: int) -> Any:  # pragma: no cover - compiled
+def find_runs(grid: Any, half: int) -> Any:  # pragma: no cover - compiled
+    """Offset x of the first pixel of each row that is compared, and how many there are, shape ``(row, 2)``.
+
+    Parameters
+    ----------
+    grid
+        Of `cyclestrain.pattern.Probe.compared`.
+    half
+        Reach of the windows, pixels.
+    """
+    runs = np.zeros((2 * half + 1, 2), np.int64)
+    for k in range(grid.shape[1]):
+        if grid[4, k] > 0:
+            row = half + int(grid[0, k])
+            if runs[row, 1] == 0:
+                runs[row, 0] = int(grid[1, k])
+            runs[row, 1] += 1
+    return runs
+
+
+@nb.njit(forceinline=True, error_model="numpy")
+def make_plan(model: Any, reach: int) -> Any:  # pragma: no cover - compiled
     """Prepare to fit patterns.
 
     Parameters
     ----------
     model
         `cyclestrain.pattern.likelihood.Model`.
-    stack
-        Size of the windows of the stack.
+    reach
+        How far from the predicted place pixels may be read.
     """
     grid, reflections, spread, half = model.grid, model.reflections, model.spread, model.half
-    n_reflections, n_pixels = reflections.shape[0], grid.shape[1]
-    places = np.empty(n_pixels, np.int64)
-    for k in range(n_pixels):
-        places[k] = (half + int(grid[0, k])) * stack + half + int(grid[1, k])
+    n_reflections = reflections.shape[0]
     textured, sloped = spread[:, 5:].max() > 0, spread[:, 2:4].max() > 0
     n_local = N_SMOOTH if textured else (N_PLAIN if sloped else 2)
     if spread[:, 8].max() > 0:
         n_local = N_LOCAL
-    free, reach = np.empty(n_reflections, np.bool_), 1.0
+    free, longest = np.empty(n_reflections, np.bool_), 1.0
     for g in range(n_reflections):
-        reach = max(reach, np.hypot(reflections[g, 0], reflections[g, 1]))
+        longest = max(longest, np.hypot(reflections[g, 0], reflections[g, 1]))
         free[g] = spread[g, :4].max() > 0 or spread[g, 5:].max() > 0
-    return Plan(places, stack, (stack - (2 * half + 1)) // 2, free, n_local, reach)
+    return Plan(find_runs(grid, half), reach - half, free, n_local, longest)
 
 
 @nb.njit(forceinline=True, error_model="numpy")
@@ -88,10 +106,10 @@ def make_scratch(n_reflections: int, n_pixels: int, n_local: int) -> Any:  # pra
     n_local
         Deviations that are fitted.
     """
-    shape = np.empty((3, n_pixels), np.float32)
+    shape, pixels = np.empty((3, n_pixels), np.float32), np.zeros((n_reflections, 3, n_pixels), np.float32)
     return Scratch(
         np.zeros(n_reflections, np.bool_), np.empty((n_reflections, 2), np.int64),
-        np.empty((n_reflections, 3, n_pixels), np.float32), shape, shape.reshape(-1),
+        pixels, pixels.reshape(n_reflections, -1), shape, shape.reshape(-1),
         np.zeros((13, n_pixels), np.float32), np.zeros(10, np.float32),
         np.zeros((N_COLUMNS, N_COLUMNS + 1), np.float32),
         np.zeros((N_COLUMNS, N_COLUMNS)), np.zeros(N_COLUMNS), np.empty(N_LOCAL), np.empty((n_local, n_local)),
