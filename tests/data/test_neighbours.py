@@ -11,6 +11,7 @@ from cyclestrain.data import (
     local_means,
     mean_of_members,
     neighbour_members,
+    upper_quartile,
     values_around,
 )
 
@@ -65,3 +66,13 @@ def test_beyond_the_border_is_what_was_said() -> None:
     assert around.shape == (8, *SHAPE)
     assert np.isnan(around[:, 0, 0]).sum() == 5
     assert not np.isnan(around[:, 2, 3]).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 7), (2, 2), (6, 9)])
+def test_upper_quartiles_are_those_of_numpy(shape: tuple[int, int]) -> None:
+    around = values_around(np.random.default_rng(3).normal(size=shape), np.nan)
+    np.testing.assert_array_equal(upper_quartile(around), np.nanquantile(around, 0.75, axis=0))
+
+
+def test_the_quartile_of_no_neighbours_is_unknown() -> None:
+    assert np.isnan(upper_quartile(values_around(np.ones((1, 1)), np.nan))).all()

@@ -80,7 +80,7 @@ def _centroids(patterns: Any, good: Any, start: Any, radii: Any, out: Any) -> No
                         continue
                     w = float(patterns[n, y, x]) - 0.15 * peak
                     # The circle fades over a pixel so that the centroid does not depend on the pixel grid.
-                    w *= min(1.0, max(0.0, radius + 0.5 - np.hypot(y - cy, x - cx)))
+                    w *= min(1.0, max(0.0, radius + 0.5 - np.sqrt((y - cy) ** 2 + (x - cx) ** 2)))
                     if w > 0:
                         s += w
                         sy += w * y

@@ -259,7 +259,7 @@ def _robust(differences: _Differences, inflation: float) -> _Measured | None:
     total = np.eye(4) * max(float(np.median((value**2).sum(1))) / MEDIAN, RIDGE)
     far = np.zeros(len(value), bool)
     for step in range(ROUNDS):
-        distance = np.einsum("ni,ij,nj->n", value, np.linalg.inv(total), value)
+        distance = ((value @ np.linalg.inv(total)) * value).sum(1)
         if step == ROUNDS // 2:
             far = differences.beside(distance > OUTLIER)  # the windows around hold the outlier as well
             far &= far.mean() < 0.5

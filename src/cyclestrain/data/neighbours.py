@@ -18,6 +18,7 @@ __all__ = [
     "mean_of_members",
     "neighbour_members",
     "neighbour_weights",
+    "upper_quartile",
     "values_around",
     "weighted_means",
 ]
@@ -143,6 +144,27 @@ def values_around(values: NDArray[Any], outside: float, reach: int = 1) -> NDArr
     around = range(2 * reach + 1)
     shifts = [(y, x) for y in around for x in around if (y, x) != (reach, reach)]
     return np.stack([padded[y : y + rows, x : x + columns] for y, x in shifts])
+
+
+def upper_quartile(around: FloatArray) -> FloatArray:
+    """Upper quartile of the values around every position, as `numpy.nanquantile` gives it, one position at a time.
+
+    Parameters
+    ----------
+    around
+        Values of `values_around`, NaN outside of the scan, shape ``(8, ry, rx)``.
+
+    Returns
+    -------
+    quartile
+        NaN where nothing is around, shape ``(ry, rx)``.
+    """
+    ranked = np.sort(around, axis=0)  # NaN last
+    at = 0.75 * np.maximum(np.isfinite(around).sum(0) - 1, 0)
+    low = np.floor(at).astype(int)
+    below, above = (np.take_along_axis(ranked, each[None], 0)[0] for each in (low, np.ceil(at).astype(int)))
+    share, step = at - low, above - below
+    return np.asarray(np.where(share < 0.5, below + share * step, above - (1.0 - share) * step))
 
 
 def count_around(there: BoolArray, reach: int) -> tuple[IntArray, IntArray]:

@@ -185,10 +185,10 @@ class Scan:
     def block_bytes(self) -> int:
         """Size of a block, bytes.
 
-        A sixteenth of `memory_bytes`, since what is computed from a block takes several times its size, and at most 128
-        MiB, beyond which reading is not faster.
+        A sixteenth of `memory_bytes`, since what is computed from a block takes several times its size, and at most 64
+        MiB: reading is not faster beyond, and the system takes longer to find memory for larger arrays.
         """
-        return min(128 * 2**20, self.memory_bytes // 16)
+        return min(64 * 2**20, self.memory_bytes // 16)
 
     def blocks(self, max_bytes: int | None = None, done: BoolArray | None = None) -> Iterator[Block]:
         """Read the whole scan in order, in blocks of positions.

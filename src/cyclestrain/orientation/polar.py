@@ -17,6 +17,8 @@ __all__ = ["LEAST_SHARE", "Pixels", "PolarGrid", "to_polar"]
 
 LEAST_SHARE = 0.3
 """Least share of good pixels in the box around a polar sample."""
+_TOGETHER = 8
+"""Patterns that one thread samples before it takes others: they share its scratch space."""
 _UNSEEN = np.float32(-1e30)
 """Marks samples that no pixel shows."""
 
@@ -75,6 +77,39 @@ class _Places(NamedTuple):
 
 
 @nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def _enter(counts: Any, usable: Any, old: Any, inner: Any) -> None:  # pragma: no cover
+    """Let a row take the place of the `old` one in the sums over columns; loops with one store each are vectorised."""
+    for x in range(old.shape[0]):
+        inner[x] -= old[x]
+    for x in range(old.shape[0]):
+        old[x] = np.float32(counts[x])
+    for x in range(old.shape[0]):
+        old[x] = old[x] if usable[x] else np.float32(0.0)
+    for x in range(old.shape[0]):
+        inner[x] += old[x]
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def _sum_along(column: Any, box: int, share: Any, row: Any) -> None:  # pragma: no cover
+    """Sums of `box` columns times `share`, several at a time; a running sum would wait for each before the next."""
+    n_x, shift = row.shape[0], 1
+    for x in range(n_x):
+        row[x] = column[x]
+    while shift + 3 < box:
+        a, b, c, d = column[shift:], column[shift + 1 :], column[shift + 2 :], column[shift + 3 :]
+        for x in range(n_x):
+            row[x] += (a[x] + b[x]) + (c[x] + d[x])
+        shift += 4
+    while shift < box:
+        a = column[shift:]
+        for x in range(n_x):
+            row[x] += a[x]
+        shift += 1
+    for x in range(n_x):
+        row[x] *= share[x]
+
+
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
 def _blur(pattern: Any, good: Any, norm: Any, box: int, rows: Any, column: Any, out: Any) -> None:  # pragma: no cover
     """Mean of the good pixels of the box around each pixel, see `Pixels`; `rows` keeps those that are in the box."""
     n_y, n_x = good.shape
@@ -86,23 +121,12 @@ def _blur(pattern: Any, good: Any, norm: Any, box: int, rows: Any, column: Any, 
         enters = y + half
         old = rows[enters % box]
         if enters < n_y:
-            counts, usable = pattern[enters], good[enters]
-            for x in range(n_x):
-                new = np.float32(counts[x]) if usable[x] else np.float32(0.0)
-                inner[x] += new - old[x]
-                old[x] = new
+            _enter(pattern[enters], good[enters], old, inner)
         else:
             for x in range(n_x):
                 inner[x] -= old[x]
         if y >= 0:
-            row, share = out[y], norm[y]
-            row[:] = column[:n_x]
-            for shift in range(1, box, 2):  # a running sum would wait for each pixel before the next
-                one, two = column[shift : shift + n_x], column[shift + 1 : shift + 1 + n_x]
-                for x in range(n_x):
-                    row[x] += one[x] + two[x]
-            for x in range(n_x):
-                row[x] *= share[x]
+            _sum_along(column, box, norm[y], out[y])
 
 
 @nb.njit(forceinline=True, fastmath=True, error_model="numpy")
@@ -136,17 +160,18 @@ def _fill_unseen(known: Any, n_x: int, places: Any, ring: Any) -> None:  # pragm
             ring[j] = total / max(seen, 1)
 
 
-@nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
-def _polar(patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out: Any) -> None:  # pragma: no cover
-    """Sample blurred patterns at `radii` in the directions `turns`, shape ``(2, angle)``."""
+@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+def _some_polar(
+    first: int, last: int, patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out: Any
+) -> None:  # pragma: no cover
+    """Sample patterns `first` to `last`, see `_polar`, one after another in the same scratch space."""
     n_y, n_x = pixels.good.shape
     n_angles = turns.shape[1]
-    for n in nb.prange(patterns.shape[0]):
-        blurred, rows = np.empty((n_y, n_x), np.float32), np.empty((pixels.box, n_x), np.float32)
-        places = _Places(np.empty(n_angles, np.int32), np.empty(n_angles, np.float32), np.empty(n_angles, np.float32))
-        column = np.empty(n_x + pixels.box - 1, np.float32)
+    blurred, rows = np.empty((n_y, n_x), np.float32), np.empty((pixels.box, n_x), np.float32)
+    places = _Places(np.empty(n_angles, np.int32), np.empty(n_angles, np.float32), np.empty(n_angles, np.float32))
+    column, flat = np.empty(n_x + pixels.box - 1, np.float32), blurred.reshape(-1)
+    for n in range(first, last):
         _blur(patterns[n], pixels.good, pixels.norm, pixels.box, rows, column, blurred)
-        flat = blurred.reshape(-1)
         for i in range(radii.shape[0]):
             _place((n_y, n_x), centres[n, 0], centres[n, 1], turns, radii[i], places)
             ring = out[n, i]
@@ -157,6 +182,14 @@ def _polar(patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out
                 ring[j] = low + fy * (high - low)
             if not pixels.all_known:
                 _fill_unseen(pixels.known, n_x, places, ring)
+
+
+@nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
+def _polar(patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out: Any) -> None:  # pragma: no cover
+    """Sample blurred patterns at `radii` in the directions `turns`, shape ``(2, angle)``."""
+    for block in nb.prange((patterns.shape[0] + _TOGETHER - 1) // _TOGETHER):
+        last = min((block + 1) * _TOGETHER, patterns.shape[0])
+        _some_polar(block * _TOGETHER, last, patterns, pixels, centres, radii, turns, out)
 
 
 def to_polar(
