@@ -115,7 +115,7 @@ def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_pat
     reading = (
         "--shape 4 4 64 64 --dtype >u2 --offset 8 --order F --flyback 1 --scan-roi 0:2,: --detector-roi :,0:9".split()
     )
-    reading += "--bin 2 --memory 1.5 --config old.nc --model m.safetensors".split()
+    reading += "--bin 2 --memory 1.5 --jobs 2 --config old.nc --model m.safetensors".split()
     code = cli.main(
         [*line.split(), *"--classes 2 --dataset /x --scan 64 32 --seed 1 --device cpu --force".split(), *reading]
     )
@@ -143,6 +143,7 @@ def test_options_arrive_at_the_function(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "detector_roi": ":,0:9",
         "bin": 2,
         "memory": 1.5,
+        "jobs": 2,
         "config": "old.nc",
         "model": "m.safetensors",
         "seed": 1,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numba
 import pytest
 
-from cyclestrain.machine import available_memory, usable_cores
+from cyclestrain.errors import InputError
+from cyclestrain.machine import available_memory, batch, threads, usable_cores
 
 MACHINE = available_memory(Path("/nowhere"))
 
@@ -58,3 +60,26 @@ def test_cores_that_a_process_is_bound_to() -> None:
         assert usable_cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 10_000])
+def test_no_more_threads_than_jobs_or_cores(jobs: int) -> None:
+    before, most = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
+    with threads(jobs):
+        assert numba.get_num_threads() == min(jobs, most)
+    with pytest.raises(ZeroDivisionError), threads(jobs):
+        raise ZeroDivisionError
+    assert numba.get_num_threads() == before
+
+
+def test_at_least_one_thread() -> None:
+    with pytest.raises(InputError, match="--jobs is the number of threads and at least 1, not 0"), threads(0):
+        pass
+
+
+@pytest.mark.parametrize("item_bytes", [1, 2**17, 2**40])
+@pytest.mark.parametrize("n_threads", [1, 8, 1000])
+def test_batches_give_all_threads_something_and_stay_small(item_bytes: int, n_threads: int) -> None:
+    n = batch(item_bytes, n_threads)
+    assert min(n_threads, 512) <= n <= 512
+    assert n * item_bytes <= 16 * 2**20 or n <= 16 * n_threads

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         simulate,
         tilt,
         tilt_series,
+        warm_up,
     )
     from cyclestrain.data import Quantity, Scan
     from cyclestrain.errors import CyclestrainError, InputError, OutputError
@@ -81,6 +82,7 @@ __all__ = [
     "simulate",
     "tilt",
     "tilt_series",
+    "warm_up",
 ]
 
 _HOME = {
@@ -104,6 +106,7 @@ _HOME = {
     "grains": "api",
     "tilt": "api",
     "tilt_series": "api",
+    "warm_up": "api",
     "info": "api",
     "intensities": "api",
     "load": "api",

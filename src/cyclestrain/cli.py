@@ -48,7 +48,8 @@ MEANT = {
     "--out": "--output",
     "--overwrite": "--force",
     "--ref": "--reference",
-    "--threads": "the environment variable NUMBA_NUM_THREADS",
+    "--threads": "--jobs",
+    "--workers": "--jobs, or --cluster local:N",
 }
 """What people type, and what it is called here; for options that the command does not have."""
 _Flag = Annotated[bool, Parameter(show_default=False, group=ALWAYS)]
@@ -276,6 +277,12 @@ def _tilt_series(results: list[str], **options: Any) -> None:
 @_command(api.explore)
 def _explore(*arguments: Any, **options: Any) -> None:
     api.explore(*arguments, **options)
+
+
+@_command(api.warm_up)
+def _warm_up(**options: Any) -> None:
+    done = api.warm_up(**options, progress=voice.progress)
+    voice.say(str(done), folder=done.folder, seconds=done.seconds)
 
 
 @_command(api.info)

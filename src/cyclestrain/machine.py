@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-__all__ = ["available_memory", "batch", "usable_cores"]
+from cyclestrain.errors import InputError
+
+__all__ = ["available_memory", "batch", "threads", "usable_cores"]
 
 CACHE_BYTES = 16 * 2**20
 """What one step after the other may look at before it has to come from memory again: a part of the last cache."""
@@ -44,6 +46,37 @@ def batch(item_bytes: int, threads: int) -> int:
         Threads that work on them.
     """
     return min(max(CACHE_BYTES // max(item_bytes, 1), LEAST_OF_A_THREAD * threads), LARGEST_BATCH)
+
+
+@contextmanager
+def threads(jobs: int | None) -> Iterator[None]:
+    """Work with so many threads until the ``with`` block ends.
+
+    Parameters
+    ----------
+    jobs
+        Number of threads, of which no more are used than there are cores; None for one on every core.
+
+    Raises
+    ------
+    InputError
+        If it is less than one.
+    """
+    if jobs is None:
+        yield
+        return
+    if jobs < 1:
+        raise InputError(f"--jobs is the number of threads and at least 1, not {jobs}")
+    import numba
+    from threadpoolctl import threadpool_limits
+
+    before, most = numba.get_num_threads(), int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    with threadpool_limits(jobs):
+        numba.set_num_threads(min(jobs, most))
+        try:
+            yield
+        finally:
+            numba.set_num_threads(before)
 
 
 def _machine() -> Iterator[int]:

@@ -30,8 +30,8 @@ EXPERT, ALWAYS = Group("Expert", sort_key=3), Group("Every command", sort_key=4)
 """Headings in the help."""
 RESUME = "Insist on going on with an interrupted fit: an error where there is none."
 EXPERTS = (
-    "centre", "ring", "ellipse", "classes", "memory", "seed", "device", "along", "epochs", "init_from", "resume",
-    "trials", "study",
+    "centre", "ring", "ellipse", "classes", "memory", "jobs", "seed", "device", "along", "epochs", "init_from",
+    "resume", "trials", "study",
 )  # fmt: skip
 """Options that are measured, or right, unless a person knows better."""
 # What a person types for the types of api.py.
@@ -53,6 +53,7 @@ _RETURNED: dict[str, Any] = {
     "Grains": object,
     "Model": object,
     "SimulatedScan": object,
+    "WarmUp": object,
     "xr": SimpleNamespace(Dataset=str),
 }
 GROUPS: dict[Any, type[BaseModel]] = {LiveOptions: LiveSettings, ReadOptions: ReadSettings, ShowOptions: ShowSettings}

@@ -26,10 +26,12 @@ from cyclestrain.context import smooth
 from cyclestrain.data import AffineField, Block, BoolArray, Calibration, Doubt, Fields, FloatArray, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.estimation import (
+    COMPILING,
     HERE,
     BlockFit,
     Runner,
     first_pass,
+    is_compiled,
     scan_intensities,
     second_pass,
     to_fields,
@@ -217,6 +219,8 @@ def prepare(
     InputError
         If the scan cannot be a 4D-STEM scan of a crystal, or the material does not fit it.
     """
+    if not is_compiled():
+        progress.note(COMPILING)
     knowledge: Knowledge | None = run.load("knowledge", KEPT) if run else None
     if knowledge is not None:
         progress.note("going on with the run that was interrupted")

@@ -353,8 +353,10 @@ class TestResult:
         assert float(np.median(usual.maps["log_likelihood"].values[inside])) == pytest.approx(-0.5, abs=0.03)
         assert float(np.median(usual.maps["gain"].values[inside])) == pytest.approx(1.0, abs=0.03)
 
-    def test_same_seed_same_result_bit_for_bit(self, small: Mapped) -> None:
-        again = cs.map(small.made.scan, reference=str(small.reference), ellipse=ROUND)
+    @pytest.mark.parametrize("jobs", [None, 1])
+    def test_same_seed_same_result_bit_for_bit(self, jobs: int | None, small: Mapped) -> None:
+        """With any number of threads."""
+        again = cs.map(small.made.scan, reference=str(small.reference), ellipse=ROUND, jobs=jobs)
         xr.testing.assert_equal(again, small.maps)
 
     def test_it_does_not_depend_on_how_the_scan_is_read(self, small: Mapped, tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from cyclestrain.api.probing import probe
 from cyclestrain.api.reporting import report
 from cyclestrain.api.simulation import simulate
 from cyclestrain.api.specimen import tilt
+from cyclestrain.api.warming import WarmUp, warm_up
 
 __all__ = [
     "Batch",
     "Demo",
+    "WarmUp",
     "benchmark",
     "defects",
     "demo",
@@ -40,4 +42,5 @@ __all__ = [
     "simulate",
     "tilt",
     "tilt_series",
+    "warm_up",
 ]

@@ -18,6 +18,7 @@ from cyclestrain.api.failures import in_words
 from cyclestrain.api.mapping import Job, asked, carry_out, map
 from cyclestrain.api.scans import find_scans, result_names
 from cyclestrain.errors import OutputError
+from cyclestrain.machine import threads
 from cyclestrain.progress import Progress, shown
 
 if TYPE_CHECKING:
@@ -125,15 +126,12 @@ def map_many(
     from cyclestrain.result import add_to_table, read_table
 
     files, folder, telling = find_scans(scans), Path(output), shown(progress)
-    bound = inspect.signature(map).bind(files[0], **options)
-    bound.apply_defaults()
-    job = _for_any_scan(asked(bound.arguments))
+    job = _for_any_scan(files[0], options)
     names = result_names(files)
     _make_folder(folder)
     took = {row["result"]: float(row["seconds"] or math.nan) for row in read_table(folder / TABLE)}
-    summaries: list[Summary] = []
-    clock = _Clock(len(files))
-    with connection(cluster, client) as workers:
+    clock, summaries = _Clock(len(files)), list[Summary]()
+    with connection(cluster, client) as workers, threads(options.get("jobs")):
         for file, name in zip(files, names, strict=True):
             telling.note(f"scan {len(summaries) + 1} of {len(files)}: {file}{clock.left}")
             one = _One(replace(job, scan=file), folder / name, memory, force, workers)
@@ -180,8 +178,11 @@ def _told(done: int, n: int) -> Iterator[None]:
         raise
 
 
-def _for_any_scan(job: Job) -> Job:
-    """A job whose settings may come from a result, but which need not be for the scan of that."""
+def _for_any_scan(file: PathLike, options: dict[str, Any]) -> Job:
+    """A job with these options of `map`, whose settings may come from a result but which need not be for its scan."""
+    bound = inspect.signature(map).bind(file, **options)
+    bound.apply_defaults()
+    job = asked(bound.arguments)
     return replace(job, before=replace(job.before, fingerprint="", contents="")) if job.before else job
 
 

@@ -24,6 +24,7 @@ from cyclestrain.api.arguments import (
 from cyclestrain.api.clusters import cluster_for, connection
 from cyclestrain.api.words import Known, Mask, Reference, settings_words
 from cyclestrain.errors import InputError, OutputError
+from cyclestrain.machine import threads
 from cyclestrain.progress import Progress, shown
 from cyclestrain.settings import MapSettings, ReadOptions, ReadSettings, reading_given, validated
 
@@ -61,6 +62,7 @@ def map(
     ellipse: tuple[float, float] | None = None,
     classes: int | None = None,
     memory: float | None = None,
+    jobs: int | None = None,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     cluster: str | None = None,
@@ -80,8 +82,7 @@ def map(
     output
         File to write, usually ``.nc``; by default nothing is written.
     config
-        A result whose run is repeated: its settings hold wherever the arguments here are at their defaults, and its
-        scan is mapped unless another one is given.
+        A result whose run is repeated, with its scan and its settings wherever the arguments here do not say otherwise.
     reference
         What strain is relative to, see `cyclestrain.MapSettings`; in Python also a mask of shape ``(ry, rx)``.
     axes, along, scan_rotation, until, intensities, model
@@ -93,9 +94,11 @@ def map(
         What is measured unless it is given here, see `cyclestrain.MapSettings`; masks and probe also as arrays.
     memory
         Memory in GB that the run may take; by default a quarter of the machine or container, at least 1.
+    jobs
+        Threads that the run may use; by default one on every core. No number depends on it.
     cluster
-        Where patterns are fitted: ``local:N`` for N workers on this machine, ``tcp://HOST:PORT`` of a scheduler of
-        dask.distributed, or its file ``NAME.json``; in Python its ``client`` instead. Every worker reads the file.
+        Where patterns are fitted: by ``local:N`` workers here, or those of a scheduler of dask.distributed,
+        ``tcp://HOST:PORT`` or its file ``NAME.json``; in Python its ``client`` instead. Every worker reads the file.
     force
         Whether an existing output file is replaced.
     reading, **options
@@ -110,15 +113,13 @@ def map(
 
     Raises
     ------
-    InputError, OutputError
-        If the scan cannot be read or mapped as asked, or the output cannot be written.
-    ClusterError
-        If a worker cannot read the scan, or the scheduler is gone; what was done is kept.
+    InputError, OutputError, ClusterError
+        If the scan cannot be read or mapped as asked, the output not be written, or a worker not read the scan.
     """
     job = asked(locals())
     check_result_name(output)
     opened = open_large(job.scan, job.reading, memory=memory, output=output, force=force)
-    with connection(cluster, client) as workers:
+    with connection(cluster, client) as workers, threads(jobs):
         return carry_out(opened, job, output, force, shown(progress), workers)
 
 

@@ -34,10 +34,11 @@ def find_ceiling(patterns: NDArray[Any], good: BoolArray, pedestal: float = 0.0)
     pedestal
         Value of the file that was subtracted: scales end at a whole number.
     """
-    largest = float(patterns[:, good].max(initial=0))
-    at_end = ((patterns == largest) & good).sum(0)
+    highest = np.where(good, patterns.max(0, initial=0), 0)
+    largest = float(highest.max(initial=0))
+    at_end = int((patterns[:, (highest == largest) & good] == largest).sum())
     whole = abs(largest + pedestal - round(largest + pedestal)) < 1e-3
-    if largest <= 0 or not whole or at_end.sum() < LEAST_PIXELS:
+    if largest <= 0 or not whole or at_end < LEAST_PIXELS:
         return float("inf")
     if largest == 1.0:
         lit = patterns.mean(0, dtype=np.float64)[good]
@@ -46,4 +47,4 @@ def find_ceiling(patterns: NDArray[Any], good: BoolArray, pedestal: float = 0.0)
     lowest = (1.0 - BELOW) * largest
     below = int(((patterns >= lowest) & (patterns < largest) & good).sum())
     values = max(largest - np.ceil(lowest), 1.0)
-    return largest if at_end.sum() > PILED * max(below / values, 1.0) else float("inf")
+    return largest if at_end > PILED * max(below / values, 1.0) else float("inf")

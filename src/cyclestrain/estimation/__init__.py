@@ -5,6 +5,7 @@ of the scan. What is done to a block is a pure function, so that threads, a clus
 """
 
 from cyclestrain.estimation.block import BlockFit, chunks, fit_from_start
+from cyclestrain.estimation.compiling import COMPILING, cache_folder, is_compiled
 from cyclestrain.estimation.crystals import to_fields
 from cyclestrain.estimation.doubts import unexplained, with_doubts
 from cyclestrain.estimation.first_pass import first_look, first_pass, fit_alone, fit_sums
@@ -13,6 +14,7 @@ from cyclestrain.estimation.running import HERE, Here, Part, Runner, Work
 from cyclestrain.estimation.second_pass import Starts, explain_boundaries, find_starts, fit_again, second_pass
 
 __all__ = [
+    "COMPILING",
     "HERE",
     "BlockFit",
     "Here",
@@ -20,6 +22,7 @@ __all__ = [
     "Runner",
     "Starts",
     "Work",
+    "cache_folder",
     "chunks",
     "explain_boundaries",
     "find_starts",
@@ -29,6 +32,7 @@ __all__ = [
     "fit_alone",
     "fit_from_start",
     "fit_sums",
+    "is_compiled",
     "scan_intensities",
     "second_pass",
     "to_fields",

@@ -18,7 +18,7 @@ from cyclestrain.estimation.block import (
     is_faint,
 )
 from cyclestrain.estimation.running import HERE, Runner
-from cyclestrain.io import check_patterns
+from cyclestrain.io import can_be_wrong, check_patterns
 from cyclestrain.learning import Knowledge
 from cyclestrain.orientation import Look, align, class_confidence, look
 from cyclestrain.pattern import Start
@@ -84,7 +84,8 @@ def _nothing(positions: IntArray) -> None:
 def _first_fit(scan: Scan, block: Block, shared: tuple[Any, ...], _: None) -> BlockFit:
     """Fit a block of patterns of which nothing is known, see `cyclestrain.estimation.running.Work`."""
     knowledge, fit_block = shared
-    check_patterns(block.patterns, int(block.positions[0]))
+    if can_be_wrong(block.patterns.dtype):
+        check_patterns(block.patterns, int(block.positions[0]))
     fit: BlockFit = fit_block(block, knowledge) if fit_block else _fit_with_neighbours(scan, block, knowledge)
     return fit
 

@@ -4,7 +4,7 @@ The functions take a path and the way to read it, and return a `cyclestrain.data
 meaning of the patterns.
 """
 
-from cyclestrain.io.check import ValueRange, check_patterns, check_range
+from cyclestrain.io.check import ValueRange, can_be_wrong, check_patterns, check_range
 from cyclestrain.io.contents import Contents, contents_of, file_state, watched
 from cyclestrain.io.masks import image_of_text, image_text, is_mask, mask_text, parse_mask, sample_mask
 from cyclestrain.io.numpy_files import ArrayHeader, load_npy
@@ -16,6 +16,7 @@ __all__ = [
     "ArrayHeader",
     "Contents",
     "ValueRange",
+    "can_be_wrong",
     "check_patterns",
     "check_range",
     "contents_of",

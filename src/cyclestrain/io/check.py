@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.errors import InputError
 
-__all__ = ["ValueRange", "check_patterns", "check_range"]
+__all__ = ["ValueRange", "can_be_wrong", "check_patterns", "check_range"]
 
 NEGATIVE_SHARE = 0.5
 """Most negative value allowed, as a share of the largest: read noise stays far below it, an offset does not."""
@@ -68,6 +68,17 @@ def check_patterns(patterns: NDArray[Any], first_position: int = 0) -> ValueRang
             "check the type of the numbers and the file"
         )
     return ValueRange(lowest, highest)
+
+
+def can_be_wrong(dtype: np.dtype[Any]) -> bool:
+    """Whether values of a type may be such that `check_patterns` refuses them: small whole numbers cannot.
+
+    Parameters
+    ----------
+    dtype
+        Type of the values.
+    """
+    return dtype.kind not in "iu" or np.iinfo(dtype).max > LARGEST_VALUE
 
 
 def check_range(values: ValueRange, name: str) -> None:

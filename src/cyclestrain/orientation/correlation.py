@@ -124,7 +124,7 @@ def correlate(
     frequency
         Frequencies that the spectra have, shape ``(frequency,)``; by default all from 0.
     """
-    product = np.zeros((len(spectra), len(templates), spectra.shape[-1]), spectra.dtype)
+    product: NDArray[Any] = np.zeros((len(spectra), len(templates), spectra.shape[-1]), spectra.dtype)
     _multiply(spectra, templates.conj().astype(spectra.dtype), product)
     if frequency is not None:
         product, some = np.zeros((*product.shape[:2], n_angles // 2 + 1), product.dtype), product

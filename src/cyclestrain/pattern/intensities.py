@@ -24,7 +24,8 @@ from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.pattern.cholesky import cholesky_solve
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.parts import part
-from cyclestrain.pattern.reflection import blend, load_window, radial
+from cyclestrain.pattern.reading import load_window
+from cyclestrain.pattern.reflection import blend, radial
 from cyclestrain.pattern.scratch import find_runs
 from cyclestrain.pattern.windows import Windows, WindowStack
 

@@ -43,6 +43,7 @@ from cyclestrain.pattern.elimination import (
     soften,
 )
 from cyclestrain.pattern.parts import part
+from cyclestrain.pattern.reading import load_window, touch_images
 from cyclestrain.pattern.reflection import (
     N_LOCAL,
     N_PLAIN,
@@ -52,11 +53,9 @@ from cyclestrain.pattern.reflection import (
     add_contrast,
     blend,
     core_products,
-    load_window,
     other_products,
     radial,
     scale_sums,
-    touch_images,
 )
 from cyclestrain.pattern.scratch import make_plan, make_scratch
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from cyclestrain.data import FloatArray
 from cyclestrain.pattern.parts import part
-from cyclestrain.pattern.windows import LEAST_VALUE, MASKED
 
 __all__ = [
     "N_COLUMNS",
@@ -24,11 +23,9 @@ __all__ = [
     "blend",
     "contrast_modes",
     "core_products",
-    "load_window",
     "other_products",
     "radial",
     "scale_sums",
-    "touch_images",
 ]
 
 N_LOCAL = 13
@@ -37,10 +34,6 @@ N_SMOOTH = 9
 """Those that are fitted where contrast is of second order."""
 N_PLAIN = 4
 """Those that are fitted where disks are flat inside."""
-STRIDE = 16
-"""Pixels of a row that are copied at a time: those of the widest vector registers."""
-CACHE_LINE = 64
-"""Bytes that the processor reads at a time."""
 N_COLUMNS = 2 + N_LOCAL
 """Shift y, x, and the deviations."""
 _MODES = np.array(
@@ -90,108 +83,6 @@ class Expected(NamedTuple):
     amplitude: float  # counts in the disk
     level: float  # of the background
     floor: float  # least variance of a pixel
-
-
-@part(fastmath=True)
-def touch_images(windows: Any, n: int) -> float:  # pragma: no cover
-    """Read the part of a pattern's images that holds its windows, one pixel of every cache line, in order.
-
-    Memory is fast in order only: the rows of windows, each far from the last, would wait for it eight times as long.
-
-    Parameters
-    ----------
-    windows
-        `cyclestrain.pattern.windows.Windows`.
-    n
-        Pattern.
-
-    Returns
-    -------
-    total
-        The sum of these pixels, since what is not used is not read.
-    """
-    images, place, half, members = windows.images, windows.place[n], windows.half, windows.members[n]
-    total, line = np.float32(0.0), max(1, CACHE_LINE // images.itemsize)
-    if images.shape[1] > 1:  # stacks lie in memory as they are read
-        return total
-    y0 = x0 = 2**31
-    y1 = x1 = 0
-    for g in range(place.shape[0]):
-        y0, y1 = min(y0, place[g, 0] - half), max(y1, place[g, 0] + half + 1)
-        x0, x1 = min(x0, place[g, 1] - half), max(x1, place[g, 1] + half + 1)
-    for m in range(members.shape[0]):
-        if members[m] >= 0:
-            for y in range(max(y0, 0), min(y1, images.shape[2])):
-                for x in range(max(x0, 0), min(x1, images.shape[3]), line):
-                    total += np.float32(images[members[m], 0, y, x])
-    return total
-
-
-@part(fastmath=True)
-def load_window(
-    windows: Any, n: int, g: int, shift_y: int, shift_x: int, runs: Any, support: Any, pixels: Any
-) -> None:  # pragma: no cover
-    """Copy the pixels of a window that are compared; masked pixels get no weight.
-
-    Parameters
-    ----------
-    windows
-        `cyclestrain.pattern.windows.Windows`.
-    n, g
-        Pattern and reflection.
-    shift_y, shift_x
-        How far the window is moved from where it was predicted, pixels.
-    runs
-        First offset x and number of pixels of each row, see `cyclestrain.pattern.scratch.Plan`.
-    support
-        1 for a pixel, 0 for padding.
-    pixels
-        Receives counts and weights, in one row each; all are written.
-    """
-    layer = min(g, windows.images.shape[1] - 1)
-    first, size, half = 0, support.shape[0], runs.shape[0] // 2
-    for i in range(runs.shape[0]):
-        y = windows.place[n, g, 0] + shift_y + i - half
-        x = windows.place[n, g, 1] + shift_x + runs[i, 0]
-        _load_row(windows, n, layer, y, x, runs[i, 1], pixels[first:])
-        first += runs[i, 1]
-    values, used = pixels[:size], pixels[size : 2 * size]
-    for k in range(size):
-        used[k] = support[k] if values[k] > LEAST_VALUE else np.float32(0.0)
-    for k in range(size):  # of padding, which nothing was written to, any value may have been left
-        values[k] = max(values[k], LEAST_VALUE) * used[k]
-
-
-@part(fastmath=True)
-def _load_row(windows: Any, n: int, layer: int, y: int, x: int, count: int, out: Any) -> None:  # pragma: no cover
-    """Copy pixels of a row, and whatever follows them up to a multiple of `STRIDE`: later rows overwrite that.
-
-    Rows of whole vector registers take a few instructions.
-    """
-    n_y, n_x = windows.good.shape
-    padded = (count + STRIDE - 1) // STRIDE * STRIDE
-    if y < 0 or y >= n_y or x < 0 or x + count > n_x or y * n_x + x + padded > n_y * n_x:
-        for j in range(count):
-            out[j] = MASKED
-            if 0 <= y < n_y and 0 <= x + j < n_x and windows.good[y, x + j]:
-                out[j] = 0.0
-                for m in range(windows.members.shape[1]):
-                    if windows.members[n, m] >= 0:
-                        out[j] += np.float32(windows.images[windows.members[n, m], layer, y, x + j])
-        return
-    good, members = windows.good[y, x:], windows.members[n]
-    if members[0] >= 0:
-        row = windows.images[members[0], layer, y, x:]
-        for j in range(padded):
-            out[j] = np.float32(row[j]) if good[j] else MASKED
-    else:
-        for j in range(padded):
-            out[j] = np.float32(0.0) if good[j] else MASKED
-    for m in range(1, members.shape[0]):
-        if members[m] >= 0:
-            row = windows.images[members[m], layer, y, x:]
-            for j in range(padded):
-                out[j] += np.float32(row[j])
 
 
 @part(fastmath=True)
