@@ -19,6 +19,7 @@ from cyclestrain.pattern import (
     approach,
     disk_profile,
     gather,
+    in_place,
     predicted_positions,
     refine,
 )
@@ -157,6 +158,29 @@ def test_deviations_that_are_hardly_free_change_nothing(free: list[int]) -> None
     sigma = np.sqrt(np.einsum("nii->ni", flat.affine_covariance)).reshape(-1, 2, 2)
     assert (np.abs(freed.start.affine - flat.start.affine) / sigma).max() < 1e-3
     np.testing.assert_allclose(freed.chi_square, flat.chi_square, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("summed", [False, True])
+def test_windows_that_are_read_in_place_give_the_same_bits(dtype: type, summed: bool) -> None:
+    """Also where pixels are bad and where windows reach beyond the detector."""
+    entry, rng = made_up_entry(ring_of_reflections()), np.random.default_rng(0)
+    centre, n = np.array([36.0, 38.0]), 12
+    draws = rng.poisson(expected_counts(entry, np.eye(2), centre, 1, 1, (72, 76)), (n, 72, 76))[:, :58, 5:62]
+    good = rng.random(draws.shape[1:]) > 0.05
+    members = np.stack([np.arange(n), (np.arange(n) + 1) % n, np.where(np.arange(n) % 2, 3, -1)], 1) if summed else None
+    start = start_of(np.eye(2), centre - [0.0, 5.0] + 0.3, n)
+    places, half = predicted_positions(start, entry.reflections), entry.probe.half + 2
+    given = {"centre": start.centre, "centre_sigma": 1.0, "ceiling": float(np.quantile(draws, 0.99))}
+    cut, read = (
+        refine(find(draws.astype(dtype), places, half, good, members), entry, start, **given)  # type: ignore[operator]
+        for find in (gather, in_place)
+    )
+    assert read.n_pixels.min() < read.n_pixels.max()
+    assert read.saturated.max() > 0
+    for name in ("covariance", "chi_square", "n_pixels", "saturated", "shift_score"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(cut, name))
+    np.testing.assert_array_equal(read.start.affine, cut.start.affine)
 
 
 def test_a_pattern_does_not_depend_on_those_fitted_with_it() -> None:

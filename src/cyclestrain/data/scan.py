@@ -53,7 +53,7 @@ class Block:
     positions
         Flat (row-major) indices into the scan, ascending, shape ``(n,)``.
     patterns
-        Diffraction patterns, shape ``(n, qy, qx)``, in the type of the file.
+        Diffraction patterns, shape ``(n, qy, qx)``, in the type of the file, contiguous.
     """
 
     positions: IntArray
@@ -236,7 +236,7 @@ class Scan:
         key = slice(row, stop // n_columns) if whole else (row, slice(column, column + stop - first))
         with self._reading:  # storage need not bear two readers at once
             patterns = np.asarray(self.source[key])
-        return Block(np.arange(first, stop), patterns.reshape(-1, *self.detector_shape))
+        return Block(np.arange(first, stop), np.ascontiguousarray(patterns.reshape(-1, *self.detector_shape)))
 
     def part(self, rows: slice, columns: slice) -> Block:
         """Read the positions of a rectangle, row by row.
@@ -249,7 +249,7 @@ class Scan:
         positions = np.arange(self.n_positions).reshape(self.scan_shape)[rows, columns].ravel()
         with self._reading:
             patterns = np.asarray(self.source[rows, columns])
-        return Block(positions, patterns.reshape(-1, *self.detector_shape))
+        return Block(positions, np.ascontiguousarray(patterns.reshape(-1, *self.detector_shape)))
 
     def around(self, block: Block, wanted: IntArray, reach: int) -> Block | None:
         """Read the positions outside a block, within `reach` rows and columns of it, that some of its positions need.
