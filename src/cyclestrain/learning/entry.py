@@ -146,6 +146,7 @@ def approached(lesson: Lesson, entry: Entry) -> Start:
         lesson.start,
         centre_sigma=lesson.centre_sigma,
         members=lesson.members,
+        thorough=True,
     )
 
 

@@ -25,6 +25,8 @@ SETTLED = (0.2, 0.05)
 
 Each step reduces what is left to a fifth, and what follows starts nearer to its own maximum than the two are apart.
 """
+THOROUGH = (0.003, 0.003)
+"""The same where an entry is learned: what it comes to may hang on little."""
 SHELLS = (1.2, 2.1, np.inf)
 """Lengths, in units of the shortest reflection, up to which reflections are fitted, one after the other."""
 
@@ -38,6 +40,7 @@ def approach(
     centre_sigma: float,
     relative_error: float = 0.03,
     members: IntArray | None = None,
+    thorough: bool = False,
 ) -> Start:
     """Bring a coarse start (a rotation, no strain) to within a fraction of a pixel of the fit.
 
@@ -60,6 +63,8 @@ def approach(
         Largest distance of a reflection from its predicted place, relative to its length.
     members
         Which patterns are summed for each fit, see `cyclestrain.pattern.windows.gather`.
+    thorough
+        Whether to climb to the maximum itself, as learning does.
     """
     length = np.hypot(*entry.reflections.T)
     blur = max(1.0, 0.4 * entry.probe.radius)
@@ -67,7 +72,7 @@ def approach(
     centre = start.centre
     wide = int(np.ceil(blur))  # the disks of a better start lie in the middle of their windows
     parts = ((inner, blur, wide, 4), (np.ones(len(length), bool), 0.6 * blur, 0, 3))
-    for (chosen, sigma, wider, steps), settled in zip(parts, SETTLED, strict=True):
+    for (chosen, sigma, wider, steps), settled in zip(parts, THOROUGH if thorough else SETTLED, strict=True):
         part = entry.only(chosen).without_contrast
         probe = entry.probe.blurred(sigma, entry.probe.half + wider)
         windows = in_place(patterns, predicted_positions(start, part.reflections), probe.half + 4, good, members)
