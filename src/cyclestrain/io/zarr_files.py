@@ -159,6 +159,9 @@ def load_zarr(path: Path, dataset: str | None) -> Loaded:
         if isinstance(root, zarr.Array):
             return Loaded(root, metadata={"dataset": root.path, **_check_chunks(root, path, "")})
         arrays: dict[str, Any] = {name: root[name] for name in _arrays(path)}
+        for name, item in arrays.items():
+            if not isinstance(item, zarr.Array):
+                raise ValueError(f"{name} is described as an array, but without its shape")
     except InputError:
         raise
     except Exception as error:  # Zarr raises whatever its store, codec or JSON raised
