@@ -236,6 +236,17 @@ def test_zarr_array_without_a_shape(tmp_path):
     refused(tmp_path / "scan.zarr", "is not a readable Zarr store")
 
 
+def test_zarr_chunk_without_size(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    root = zarr.open_group(tmp_path / "scan.zarr", mode="w", zarr_format=3)
+    root.create_array("data", shape=(3, 4, 16, 16), chunks=(1, 4, 16, 16), dtype="u2")[:] = 1
+    described = tmp_path / "scan.zarr/data/zarr.json"
+    changed = json.loads(described.read_text())
+    changed["chunk_grid"]["configuration"]["chunk_shape"][0] = 0
+    described.write_text(json.dumps(changed))
+    refused(tmp_path / "scan.zarr", "a side of 0 values|not a readable Zarr store")
+
+
 def test_annotations_of_a_vendor_that_never_end(tmp_path, monkeypatch):
     """Velox keeps its metadata as text in the heaps of HDF5, where damage can hang the library."""
     with h5py.File(tmp_path / "scan.emd", "w") as file:
