@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 MOST_OBJECTS = 50_000
-"""Largest number of objects that are looked at."""
+"""Largest number of names that are looked at."""
 SMALL = 4096
 """Values of a data set up to which it is read, as readers of calibrations do."""
 
@@ -29,29 +29,31 @@ def look(item: Any) -> None:
         item[()]
 
 
-def walk(file: Any, seconds: float) -> None:
-    """Look at all objects of a file that are reached through hard links."""
+def walk(file: Any, seconds: float) -> bool:
+    """Look at all objects of a file that are reached through hard links; whether its groups name each object once."""
     import h5py
 
     todo, seen, left = [file["/"]], set(), MOST_OBJECTS
-    while todo and left:
+    while todo and left > 0:
         item = todo.pop()
         faulthandler.dump_traceback_later(seconds, exit=True)
+        names: list[str] = []
         with suppress(Exception):
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
                 continue
             seen.add(address)
-            left -= 1
             look(item)
-        if not isinstance(item, h5py.Group):
-            continue
-        with suppress(Exception):
-            for key in item:
-                faulthandler.dump_traceback_later(seconds, exit=True)
-                with suppress(Exception):
-                    if isinstance(item.get(key, getlink=True), h5py.HardLink):
-                        todo.append(item[key])
+            names = list(item) if isinstance(item, h5py.Group) else []
+        if len(set(names)) < len(names):  # read in circles
+            return False
+        for name in names[:left]:
+            left -= 1
+            faulthandler.dump_traceback_later(seconds, exit=True)
+            with suppress(Exception):
+                if isinstance(item.get(name, getlink=True), h5py.HardLink):
+                    todo.append(item[name])
+    return True
 
 
 def main(seconds: float, paths: list[str]) -> None:
@@ -64,7 +66,8 @@ def main(seconds: float, paths: list[str]) -> None:
     for path in paths:
         faulthandler.dump_traceback_later(seconds, exit=True)
         with suppress(Exception), h5py.File(path, "r") as file:
-            walk(file, seconds)
+            if not walk(file, seconds):
+                return
         print("ended", flush=True)
 
 

@@ -16,7 +16,7 @@ from cyclestrain.errors import InputError
 
 __all__ = ["ensure_sound"]
 
-SECONDS = 8.0
+SECONDS = 5.0
 """Longest time for one object; it takes much less than a millisecond, on a slow network drive some more."""
 PROGRAM = Path(__file__).with_name("hdf5_probe.py")
 
