@@ -320,7 +320,6 @@ def test_the_edge_of_a_cut_beam_is_not_looked_for(wide: Learned) -> None:
     """Cut at a quarter of its height, a disk is wider, and its edge sharper."""
     lesson = with_beam(wide.lesson, 5.0, 0.6)
     entry = with_edge(wide.entry, 5.0, 0.5)
-    cut = replace(lesson, patterns=np.minimum(lesson.patterns, 25))
-    calibration = replace(wide.calibration, ceiling=25.0)
+    cut = replace(lesson, patterns=np.minimum(lesson.patterns, 25), ceiling=25.0)
     start = approached(cut, entry)
-    assert _sharper(cut, calibration, entry, start, rounds=1, noise_scale=1.0)[0] is entry
+    assert _sharper(cut, wide.calibration, entry, start, rounds=1, noise_scale=1.0)[0] is entry

@@ -43,7 +43,7 @@ OVERSAMPLING = 8
 """Nodes per pixel of the disk that is compared."""
 
 
-def edge_of_beam(lesson: Lesson, radius: float, ceiling: float = np.inf) -> tuple[float, float] | None:
+def edge_of_beam(lesson: Lesson, radius: float) -> tuple[float, float] | None:
     """Radius of the direct beam's disk and standard deviation of its edge, pixels; None where it shows no clear edge.
 
     The average pattern is compared with a disk on square pixels, with contrast of second order, on a background that
@@ -52,11 +52,9 @@ def edge_of_beam(lesson: Lesson, radius: float, ceiling: float = np.inf) -> tupl
     Parameters
     ----------
     lesson
-        Patterns with their beam centres.
+        Patterns with their beam centres; a disk that is cut at their ceiling would look wider and sharper than it is.
     radius
         Radius of the disk so far, pixels.
-    ceiling
-        Value at which pixels stop counting: a disk that is cut there is wider, and its edge sharper, than it is.
     """
     some = np.linspace(0, len(lesson.theta) - 1, min(MOST, len(lesson.theta))).astype(int)
     if lesson.centre[some].std(0).max() > MOST_MOVED:
@@ -70,7 +68,7 @@ def edge_of_beam(lesson: Lesson, radius: float, ceiling: float = np.inf) -> tupl
     if (near & ~lesson.good).sum() > MOST_MISSING * near.sum():
         return None
     used = near & lesson.good
-    if (patterns[:, used] >= ceiling).mean() > MOST_CUT:
+    if (patterns[:, used] >= lesson.ceiling).mean() > MOST_CUT:
         return None
     values, offset = mean[used], offset[used]
     error = np.sqrt(np.maximum(values, 0) / len(some) + (MODEL_ERROR * values.max()) ** 2 + 1e-12)

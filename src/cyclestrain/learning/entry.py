@@ -205,7 +205,7 @@ def _sharper(
     patterns or by much in a few, where contrast keeps fits from their best; but an edge of another radius is worse in
     nearly all of them.
     """
-    edge = edge_of_beam(lesson, calibration.disk_radius, calibration.ceiling)
+    edge = edge_of_beam(lesson, calibration.disk_radius)
     if edge is None or edge[0] + 1.0 > entry.probe.half:
         return entry, start, noise_scale
     if edge[1] > fit_edge(entry.probe.profile, entry.probe.oversampling)[1] + BLURRIER:
