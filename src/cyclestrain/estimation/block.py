@@ -269,7 +269,7 @@ def fit_from_start(
     calibration = knowledge.calibration
     positions = predicted_positions(start, entry.reflections)
     return refine(
-        gather(patterns, positions, entry.probe.half + 1, calibration.good, members),
+        gather(patterns, positions, entry.probe.half + 1, calibration.good, members, ceiling=calibration.ceiling),
         entry,
         start,
         centre=centre,

@@ -247,7 +247,7 @@ def refine(
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior,
-        scatter, _saturated(stack, probe.radius, ceiling),
+        scatter, stack.cut_share(probe.radius, ceiling),
     )  # fmt: skip
 
 
@@ -281,12 +281,3 @@ def _scatter(entry: Entry, outcome: Outcome) -> FloatArray:
     freedom = 2.0 - np.einsum("ngij,ngji->ng", precision, predicted)
     ratio = (square * seen).sum(1) / np.maximum((np.maximum(freedom, 0.0) * seen).sum(1), 1.0)
     return np.maximum(ratio, 1.0)
-
-
-def _saturated(stack: WindowStack, radius: float, ceiling: float) -> FloatArray:
-    """Share of the pixels at the end of the scale in the disk of each pattern that has most of them, ``(n,)``."""
-    if not np.isfinite(ceiling):
-        return np.zeros(len(stack.counts))
-    y, x = np.mgrid[-stack.half : stack.half + 1, -stack.half : stack.half + 1]
-    inside = np.hypot(y, x) <= radius
-    return np.asarray((stack.counts[..., inside] >= ceiling).mean(-1).max(-1, initial=0.0))
