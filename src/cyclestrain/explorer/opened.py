@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from cyclestrain.data import FloatArray, Quantity, Scan
+from cyclestrain.data import BoolArray, FloatArray, Quantity, Scan
 from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.explorer.brightness import reach_of
 from cyclestrain.explorer.detectors import Disk, Ring, VirtualImages
@@ -58,6 +58,14 @@ class Opened:
         Of its file, or what it is called where it is of no file.
     in_file
         Whether it is of a file.
+    growing
+        Whether the scan is being recorded.
+    came
+        Positions whose patterns have come, shape ``(ry, rx)``; None for all.
+    words
+        While the scan is recorded, where it stands, in one line.
+    version
+        Counts how often the result has become another.
     groups
         Reads the data sets stored beside the maps, such as the dictionary.
     scan
@@ -76,12 +84,53 @@ class Opened:
     other: xr.Dataset | None = None
     other_name: str = ""
     in_file: bool = True
+    growing: bool = False
+    came: BoolArray | None = None
+    words: str = ""
+    version: int = field(default=0, init=False)
     _kept: OrderedDict[tuple[str, tuple[int, int]], Any] = field(default_factory=OrderedDict, init=False, repr=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check(self)
-        self.virtual = None if self.scan is None else VirtualImages(self.scan, self.centre, self._places)
+        self.virtual = None if self.scan is None else VirtualImages(self.scan, self.centre, self._places, self.came)
+
+    def grow(self, maps: xr.Dataset, came: BoolArray) -> None:
+        """Take the result of more of the scan; who looks at it sees that by its `version`.
+
+        Parameters
+        ----------
+        maps
+            The result of what has come.
+        came
+            Positions whose patterns have come, shape ``(ry, rx)``.
+        """
+        self.maps, self.came = maps, came
+        if self.virtual is not None:
+            self.virtual.centre, self.virtual.came = self.centre, came
+        self._fits_changed()
+
+    def end(self, maps: xr.Dataset, groups: dict[str, xr.Dataset], scan: Scan | None) -> None:
+        """Take the last result, which is looked at like any other from here on.
+
+        Parameters
+        ----------
+        maps, groups
+            The result, and the data sets beside the maps.
+        scan
+            What can be read of the scan.
+        """
+        self.growing, self.words, self.groups = False, "", lambda: groups
+        self.maps, self.scan, self.came = maps, scan, None if self.came is None or self.came.all() else self.came
+        self.virtual = None if scan is None else VirtualImages(scan, self.centre, self._places, self.came)
+        self._fits_changed()
+
+    def _fits_changed(self) -> None:
+        """Forget what followed from the result before; the patterns stay."""
+        with self._lock:
+            for key in [key for key in self._kept if key[0] != "counts"]:
+                del self._kept[key]
+        self.version += 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -132,6 +181,8 @@ class Opened:
         troubles, counts, reflections = [], None, None
         if self.scan is None:
             troubles.append(self.trouble)
+        elif not self._is_there(at):
+            troubles.append(f"the pattern of row {at[0]}, column {at[1]} has not come yet")
         else:
             try:
                 counts = self._once("counts", at, self._read)
@@ -175,7 +226,13 @@ class Opened:
         """
         if self.scan is None:
             raise InputError(self.trouble or "there is no scan to compare with; give it after the result")
+        if not self._is_there(at):
+            raise InputError(f"the pattern of row {at[0]}, column {at[1]} has not come yet")
         return self._once("residual", at, self._residual)
+
+    def _is_there(self, at: tuple[int, int]) -> bool:
+        """Whether the pattern of a position has come."""
+        return self.came is None or bool(self.came[at])
 
     def _residual(self, at: tuple[int, int]) -> FloatArray:
         assert self.scan is not None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.data import BoolArray, IntArray
 from cyclestrain.errors import InputError
 from cyclestrain.explorer.opened import Opened
 from cyclestrain.explorer.position import Number, Positions, worst_first
@@ -18,7 +18,7 @@ from cyclestrain.explorer.quantities import Shown, available, in_range, shown
 from cyclestrain.explorer.regions import Region
 from cyclestrain.explorer.state import View
 from cyclestrain.figures.fields import period_map, reference_mask
-from cyclestrain.figures.ranges import ColourScale, sequential_scale
+from cyclestrain.figures.ranges import ColourScale, sequential_scale, steady
 from cyclestrain.io import mask_text
 from cyclestrain.result import relative_to
 
@@ -59,7 +59,7 @@ class Session:
     def __init__(self, opened: Opened, view: View | None = None) -> None:
         self.opened, self.view = opened, View()
         self.maps, self.other = opened.maps, opened.other
-        self.unfinished: FloatArray | None = None
+        self._held: dict[tuple[str, str], ColourScale] = {}
         self._worst: IntArray | None = None
         self._gathered: dict[tuple[str, bool], Positions] = {}
         self._rank = -1
@@ -146,6 +146,9 @@ class Session:
             found = shown(self.other, name.removeprefix(OTHER), self.view.estimate)
         else:
             found = shown(self.maps, name, self.view.estimate)
+        if self.opened.growing and not found.categories:
+            scale = steady(found.scale, self._held.get((name, self.view.estimate)))
+            self._held[name, self.view.estimate], found = scale, replace(found, scale=scale)
         same = name.removeprefix(OTHER) == self.view.map.removeprefix(OTHER)
         if same and self.view.limits is not None and not found.categories:
             found = replace(found, scale=ColourScale(*self.view.limits))
@@ -153,12 +156,21 @@ class Session:
             found = replace(found, scale=self.shown().scale)
         return found
 
+    def grown(self) -> str:
+        """Look at what the result has become; gives why the drawn reference does not hold in it, empty if it does."""
+        trouble = ""
+        try:
+            self.maps, self.other = self._relative_to(self.view.reference)
+        except InputError as error:  # nothing of the region has come, or it is not valid yet
+            self.maps, self.other, trouble = self.opened.maps, self.opened.other, str(error)
+        self._worst = None
+        self._gathered.clear()
+        return trouble
+
     def _virtual(self) -> Shown:
         assert self.opened.virtual is not None
         assert self.view.detector is not None
-        image = self.opened.virtual.ready(self.view.detector)
-        if image is None:
-            image = np.full(self.opened.shape, np.nan) if self.unfinished is None else self.unfinished
+        image, _ = self.opened.virtual.so_far(self.view.detector)
         scale = sequential_scale(image, from_zero=False)
         return Shown(f"{self.view.detector} (counts)", "counts", image, None, scale)
 

@@ -32,6 +32,7 @@ class PatternView:
 
     def __init__(self, shape: tuple[int, int], theme: Theme) -> None:
         self.shape, self._dark, self._brightness = shape, theme.name == "dark", "sqrt"
+        self._shown: np.ndarray | None = None
         self.plot = _empty()
         self.plot.update(name="pattern", css_classes=["cs-pattern-plot"])
         self._image = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
@@ -108,6 +109,9 @@ class PatternView:
             Text above.
         """
         self.plot.title.text = title
+        if values is not None and values is self._shown:
+            return
+        self._shown = values
         image = np.zeros(self.shape, np.uint8) if values is None else _sendable(values)
         self._image.data = {"image": [image]}
 
