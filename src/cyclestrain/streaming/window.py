@@ -265,10 +265,10 @@ class _Maker:
         """Hear messages and make maps, for ever."""
         while True:
             with suppress(queue.Empty):
-                self._hear(received.get(timeout=REFRESH))
-            if self._new and received.empty() and time.monotonic() > self._due:
-                start, self._new = time.monotonic(), False
-                self._map()
+                self.hear(received.get(timeout=REFRESH))
+            if received.empty() and time.monotonic() > self._due:
+                start = time.monotonic()
+                self.make()
                 self._due = time.monotonic() + PAUSE * (time.monotonic() - start)
 
     @property
@@ -277,7 +277,8 @@ class _Maker:
         assert self._scan is not None
         return self._course.fitted.reshape(self._scan.scan_shape).copy()
 
-    def _hear(self, message: Any) -> None:
+    def hear(self, message: Any) -> None:
+        """Take over a message."""
         course = self._course
         if isinstance(message, _Scan):
             self._scan, self._settings = message.scan, message.settings
@@ -291,10 +292,12 @@ class _Maker:
             self._new = False
             self._loop.add_callback(self._desk.end, self._scan, self._there, message)
 
-    def _map(self) -> None:
+    def make(self) -> None:
+        """Make the map of what has come where that is more than before."""
         course, scan = self._course, self._scan
-        assert scan is not None
-        assert course.knowledge is not None
+        if not self._new or scan is None or course.knowledge is None:
+            return
+        self._new = False
         try:
             made = map_so_far(scan, course.fit, course.fitted, course.knowledge, self._settings, context=False)
             self._loop.add_callback(self._desk.grow, scan, made, self._there)
