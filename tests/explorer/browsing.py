@@ -87,7 +87,8 @@ class Seen:
         """The first image of a drawing in such a column, as the browser has it."""
         script = """([name, column]) => {
           const figure = Bokeh.documents[0].get_model_by_name(name)
-          const images = figure.renderers.filter((r) => r.glyph.type == "Image").map((r) => r.data_source.data)
+          const seen = figure.renderers.filter((r) => r.visible && r.glyph.type == "Image")
+          const images = seen.map((r) => r.data_source.data)
           const image = images.find((data) => column in data)[column][0]
           return [image.shape, Array.from(image)]
         }"""

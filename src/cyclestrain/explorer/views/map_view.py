@@ -83,7 +83,8 @@ class MapView:
         self.plot.multi_line("xs", "ys", source=self._outline, line_color="#ffffff", line_width=1.0)
         self.plot.multi_line("xs", "ys", source=self._line, line_color=MARK, line_width=2)
         for colour, width in (("#ffffff", 4.0), (MARK, 2.0)):
-            mark: dict[str, Any] = {"marker": "square_cross", "size": 14, "fill_color": None}
+            # Above all else: there it is drawn by itself, and the map not anew for every position.
+            mark: dict[str, Any] = {"marker": "square_cross", "size": 14, "fill_color": None, "level": "overlay"}
             self.plot.scatter("x", "y", source=self._cursor, line_color=colour, line_width=width, **mark)
         where = (f"y, x ({step.unit})", "$y{0.[0]}, $x{0.[0]}")
         self.plot.add_tools(HoverTool(renderers=[drawn], tooltips=[("value", "@image{0.0000}"), where], visible=False))

@@ -22,6 +22,7 @@ from cyclestrain.explorer.views.controls import BRIGHTNESSES, Controls
 from cyclestrain.explorer.views.map_view import MapView
 from cyclestrain.explorer.views.pattern_view import PatternView
 from cyclestrain.explorer.views.plots import HistogramView, ProfileView
+from cyclestrain.explorer.views.quick_text import QuickText
 from cyclestrain.explorer.views.texts import command_text, help_text, numbers_text, trouble_text
 from cyclestrain.explorer.views.theme import DARK, LIGHT, SHEET, Theme
 from cyclestrain.explorer.views.virtual import InBackground
@@ -78,6 +79,7 @@ class Window:
         self.profile = ProfileView(self.theme)
         self.settling = False
         self._seen = opened.version
+        self._numbers, self._command = QuickText(self.controls.numbers), QuickText(self.controls.command)
         self._background = InBackground(session, document, self._virtual_arrived, self.complain)
         self._counts: np.ndarray | None = None
         self.actions = Actions(self)
@@ -114,7 +116,8 @@ class Window:
 
     def _hidden(self) -> LayoutDOM:
         """Something that holds the sources that are not drawn, so that the browser knows of them."""
-        return Div(visible=False, tags=[self.actions.saved, self.actions.key])
+        sources = [self.actions.saved, self.actions.key, self._numbers.source, self._command.source]
+        return Div(visible=False, tags=sources)
 
     def help(self, on: bool) -> None:
         """Show the keys in place of the numbers, or the numbers again."""
@@ -263,13 +266,13 @@ class Window:
     def _show_numbers(self) -> None:
         session, view = self.session, self.session.view
         other = session.numbers(other=True) if session.other is not None else []
-        self.controls.numbers.text = numbers_text(view.at, session.numbers(), other, session.reasons())
+        self._numbers.show(numbers_text(view.at, session.numbers(), other, session.reasons()))
 
     def _show_command(self) -> None:
         opened, session = self.session.opened, self.session
         scan = opened.scan.path if opened.scan is not None else None
         words = session.view.words(opened.name, scan or None, opened.other_name or None) if opened.in_file else ""
-        self.controls.command.text = command_text(words, python_lines(session))
+        self._command.show(command_text(words, python_lines(session)))
 
     def _show_controls(self) -> None:
         c, view = self.controls, self.session.view
