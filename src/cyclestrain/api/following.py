@@ -274,7 +274,7 @@ def _source(job: _Job, progress: Progress, kept: ExitStack) -> Iterator[tuple[So
     folder = kept.enter_context(scratch_folder(Path(job.listening.keep or job.output or "live.npy").absolute().parent))
     path = Path(job.listening.keep) if job.listening.keep is not None else folder / "patterns.npy"
     progress.note(f"waiting for the {address} to start a scan")
-    record, shape = (path, folder / "there"), job.reading.scan_shape
+    record, shape = (path, folder), job.reading.scan_shape
     with connected(address, shape, record, timeout=job.listening.timeout) as detector:
         named = os.fspath(path) if job.listening.keep is not None else ""
         detector.scan = _described(job, detector.scan.source, str(address), named)

@@ -6,9 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from scipy.ndimage import distance_transform_edt
-from scipy.spatial import KDTree, QhullError
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.errors import InputError
@@ -109,6 +107,8 @@ def _roughness(maps: xr.Dataset, known: BoolArray, noise: float) -> FloatArray:
     and curves count, an even slope does not. Half of what is expected anywhere is that of the whole scan, since what is
     between known positions may be unlike them; and it is no less than the `noise`, the variance of a measurement.
     """
+    from scipy.spatial import KDTree
+
     at = np.argwhere(known)
     if len(at) <= NEIGHBOURS:
         return np.ones(known.shape)
@@ -139,6 +139,9 @@ def interpolated(values: FloatArray, known: BoolArray) -> FloatArray:
     known
         Positions whose values count, shape ``(ry, rx)``.
     """
+    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator  # takes a third of a second
+    from scipy.spatial import QhullError
+
     at, wanted = np.argwhere(known), np.argwhere(~known)
     out = np.where(known, values, np.nan)
     if not len(wanted):
