@@ -16,7 +16,7 @@ from cyclestrain.streaming.recording import FITTED, LEFT, RECORDED, Record
 
 pytest.importorskip("libertem_live", reason="LiberTEM-live is not installed: pip install 'cyclestrain[live]'")
 
-from cyclestrain.streaming.detectors import Detector  # noqa: E402
+from cyclestrain.streaming.detectors import Detector
 
 
 class Acquisition:

@@ -18,7 +18,7 @@ from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.explorer.brightness import reach_of
 from cyclestrain.explorer.detectors import Disk, Ring, VirtualImages
 from cyclestrain.figures.fields import scan_step
-from cyclestrain.result import expected, pixel_noise, predicted
+from cyclestrain.result import Predictions, expected, pixel_noise
 
 __all__ = ["Opened", "Pattern"]
 
@@ -93,6 +93,7 @@ class Opened:
 
     def __post_init__(self) -> None:
         _check(self)
+        self._predictions = Predictions(self.maps)
         self.virtual = None if self.scan is None else VirtualImages(self.scan, self.centre, self._places, self.came)
 
     def grow(self, maps: xr.Dataset, came: BoolArray) -> None:
@@ -127,6 +128,7 @@ class Opened:
 
     def _fits_changed(self) -> None:
         """Forget what followed from the result before; the patterns stay."""
+        self._predictions = Predictions(self.maps)
         with self._lock:
             for key in [key for key in self._kept if key[0] != "counts"]:
                 del self._kept[key]
@@ -189,7 +191,7 @@ class Opened:
             except (CyclestrainError, OSError, RuntimeError, ValueError, KeyError) as error:
                 troubles.append(f"the pattern of row {at[0]}, column {at[1]} cannot be read: {error}")
         try:
-            reflections = self._once("reflections", at, lambda at: predicted(self.maps, *at))
+            reflections = self._once("reflections", at, lambda at: self._predictions.at(*at))
         except InputError as error:
             troubles.append(str(error))
         return Pattern(counts, reflections, "; ".join(part for part in troubles if part))

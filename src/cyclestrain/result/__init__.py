@@ -9,13 +9,21 @@ from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
 from cyclestrain.result.file import load_group, load_result, open_group, save_result
 from cyclestrain.result.intensities import intensities_dataset, virtual_dark_field
 from cyclestrain.result.lines import profile
-from cyclestrain.result.patterns import expected, pattern_variables, pixel_noise, predicted, recorded_pattern
+from cyclestrain.result.patterns import (
+    Predictions,
+    expected,
+    pattern_variables,
+    pixel_noise,
+    predicted,
+    recorded_pattern,
+)
 from cyclestrain.result.provenance import origin, provenance
 from cyclestrain.result.summary import Summary, add_to_table, as_table, read_table, summarise
 from cyclestrain.result.transforms import Transforms, mixture_variables, relative_to, stored_pixel
 
 __all__ = [
     "MapResult",
+    "Predictions",
     "Summary",
     "Transforms",
     "add_to_table",

@@ -109,10 +109,10 @@ class PatternView:
         title
             Text above.
         """
-        self.plot.title.text = title
         if values is None or values is not self._shown:
             self._shown = values
             self._send()
+        self.plot.title.text = title
 
     def _send(self) -> None:
         """Send the values to the drawing that is seen."""

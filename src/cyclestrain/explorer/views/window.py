@@ -234,8 +234,6 @@ class Window:
 
     def _show_pattern(self) -> None:
         session, at = self.session, self.session.view.at
-        for view in (self.map, self.second):
-            view.mark(at)
         pattern = session.opened.pattern(at)
         self._counts = pattern.counts
         shown, what = pattern.counts, "pattern,"
@@ -247,6 +245,8 @@ class Window:
             except CyclestrainError as error:
                 shown, trouble = None, trouble or str(error)
         self.pattern.show(shown, f"{what} row {at[0]}, column {at[1]}")
+        for view in (self.map, self.second):
+            view.mark(at)
         self.complain(trouble)
 
     def _show_colours(self) -> None:
