@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cyclestrain.api.arguments import PathLike, overridden, stored_run
+from cyclestrain.api.inspection import intensities
 from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.settings import ReadOptions, ReadSettings, reading_given
 
@@ -101,7 +102,8 @@ def open_files(
     second, second_name, _ = _result(beside) if beside is not None else (None, "", None)
     found, trouble = _scan(name, maps, scan, given)
     in_file = isinstance(result, str | os.PathLike)
-    return Opened(maps, name, groups, found, trouble, second, second_name, in_file)
+    of = _intensities(result)
+    return Opened(maps, name, groups, found, trouble, second, second_name, in_file, of)
 
 
 def _result(result: PathLike | xr.Dataset) -> tuple[xr.Dataset, str, Callable[[], dict[str, xr.Dataset]]]:
@@ -113,6 +115,13 @@ def _result(result: PathLike | xr.Dataset) -> tuple[xr.Dataset, str, Callable[[]
     if isinstance(result, xr.Dataset):
         return result, f"{result.attrs.get('name', 'result')}", dict
     return load_result(result), os.fspath(result), partial(_groups, result)
+
+
+def _intensities(result: PathLike | xr.Dataset) -> xr.Dataset | None:
+    """Intensities of a result that holds some."""
+    with suppress(InputError):
+        return intensities(result)
+    return None
 
 
 def _groups(result: PathLike) -> dict[str, xr.Dataset]:

@@ -18,7 +18,7 @@ from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.explorer.brightness import reach_of
 from cyclestrain.explorer.detectors import Disk, Ring, VirtualImages
 from cyclestrain.figures.fields import scan_step
-from cyclestrain.result import Predictions, expected, pixel_noise
+from cyclestrain.result import Predictions, expected, measured_reflections, pixel_noise, virtual_dark_field
 
 __all__ = ["Opened", "Pattern"]
 
@@ -72,6 +72,8 @@ class Opened:
         The scan, None where there is none.
     trouble
         Why there is none.
+    intensities
+        Intensities of the reflections, read where they are used; None where there are none.
     other, other_name
         A second result to compare with; None where there is none.
     """
@@ -84,6 +86,7 @@ class Opened:
     other: xr.Dataset | None = None
     other_name: str = ""
     in_file: bool = True
+    intensities: xr.Dataset | None = None
     growing: bool = False
     came: BoolArray | None = None
     words: str = ""
@@ -122,6 +125,7 @@ class Opened:
             What can be read of the scan.
         """
         self.growing, self.words, self.groups = False, "", lambda: groups
+        self.intensities = groups.get("intensities")
         self.maps, self.scan, self.came = maps, scan, None if self.came is None or self.came.all() else self.came
         self.virtual = None if scan is None else VirtualImages(scan, self.centre, self._places, self.came)
         self._fits_changed()
@@ -160,6 +164,23 @@ class Opened:
             return np.stack([self.maps["centre_y"].values, self.maps["centre_x"].values], -1).astype(float)
         middle = (np.array(self.scan.detector_shape) - 1) / 2 if self.scan is not None else np.zeros(2)
         return np.broadcast_to(middle, (*self.shape, 2))
+
+    @property
+    def reflections(self) -> list[tuple[int, int]]:
+        """Indices of the reflections whose intensities are known, see `cyclestrain.result.measured_reflections`."""
+        return [] if self.intensities is None else measured_reflections(self.intensities)
+
+    def intensity(self, indices: tuple[int, int]) -> xr.Dataset:
+        """Intensity of a reflection over the scan, see `cyclestrain.result.virtual_dark_field`.
+
+        Parameters
+        ----------
+        indices
+            Its indices, one of `reflections`.
+        """
+        assert self.intensities is not None
+        of = self.intensities
+        return self._once("intensity", indices, lambda hk: virtual_dark_field(of, *hk).load())
 
     @property
     def bright_field(self) -> Disk:

@@ -22,13 +22,26 @@ from cyclestrain.figures.ranges import ColourScale, sequential_scale, steady
 from cyclestrain.io import mask_text
 from cyclestrain.result import relative_to
 
-__all__ = ["OTHER", "VIRTUAL", "Session"]
+__all__ = ["OTHER", "VIRTUAL", "Session", "intensity_name"]
 
 VIRTUAL = "virtual"
 """Name of the map that is the image of the virtual detector."""
+INTENSITY = "intensity:"
+"""What the name of a map begins with if it is the intensity of a reflection, whose indices follow as ``h,k``."""
 OTHER = "other:"
 """What the name of a map begins with if it is one of the second result."""
 SHARED_BY_NEIGHBOURS = ("exx", "eyy", "exy", "rotation", "dilation", "shear", "largest", "smallest")
+
+
+def intensity_name(indices: tuple[int, int]) -> str:
+    """Name of the map of the intensity of a reflection.
+
+    Examples
+    --------
+    >>> intensity_name((2, -1))
+    'intensity:2,-1'
+    """
+    return f"{INTENSITY}{indices[0]},{indices[1]}"
 
 
 class Session:
@@ -107,11 +120,22 @@ class Session:
     def _check_map(self, name: str) -> None:
         if name in ("", VIRTUAL):
             return
+        if name.startswith(INTENSITY):
+            self._check_reflection(name)
+            return
         of = self.opened.other if name.startswith(OTHER) else self.opened.maps
         if of is None:
             raise InputError("there is no second result to show a map of; give one with --beside")
         if name.removeprefix(OTHER) not in available(of):
             raise InputError(f"there is no map {name!r}; choose one of {', '.join(available(of))}")
+
+    def _check_reflection(self, name: str) -> None:
+        known = self.opened.reflections
+        if not known:
+            raise InputError("this result holds no intensities; map the scan again with --intensities")
+        if name not in map(intensity_name, known):
+            some = ", ".join(map(intensity_name, known[:6]))
+            raise InputError(f"there is no {name!r}; this result has {len(known)} reflections, among them {some}")
 
     def _check_detector(self, view: View) -> None:
         if self.opened.virtual is None:
@@ -142,6 +166,8 @@ class Session:
         name = self.view.map if name is None else name
         if name == VIRTUAL:
             found = self._virtual()
+        elif name.startswith(INTENSITY):
+            found = self._intensity(name)
         elif name.startswith(OTHER) and self.other is not None:
             found = shown(self.other, name.removeprefix(OTHER), self.view.estimate)
         else:
@@ -155,6 +181,13 @@ class Session:
         elif name.startswith(OTHER) and same and not found.categories:
             found = replace(found, scale=self.shown().scale)
         return found
+
+    def _intensity(self, name: str) -> Shown:
+        h, k = (int(part) for part in name.removeprefix(INTENSITY).split(","))
+        field = self.opened.intensity((h, k))
+        values, sigma = (np.asarray(field[part].values, float) for part in ("intensity", "intensity_sigma"))
+        title = f"intensity of ({h} {k}) (counts)"
+        return Shown(title, "counts", values, sigma, sequential_scale(values, from_zero=False))
 
     def grown(self) -> str:
         """Look at what the result has become; gives why the drawn reference does not hold in it, empty if it does."""

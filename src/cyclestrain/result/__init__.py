@@ -7,7 +7,7 @@ from cyclestrain.result.description import describe, describe_result
 from cyclestrain.result.exports.export import export_maps
 from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
 from cyclestrain.result.file import load_group, load_result, open_group, save_result
-from cyclestrain.result.intensities import intensities_dataset, virtual_dark_field
+from cyclestrain.result.intensities import intensities_dataset, measured_reflections, virtual_dark_field
 from cyclestrain.result.lines import profile
 from cyclestrain.result.patterns import (
     Predictions,
@@ -41,6 +41,7 @@ __all__ = [
     "load_group",
     "load_result",
     "maps_beside",
+    "measured_reflections",
     "mixture_variables",
     "next_positions",
     "open_group",

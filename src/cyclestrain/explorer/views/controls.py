@@ -21,7 +21,7 @@ from bokeh.models import (
 from cyclestrain.explorer.exports import EXPORTS
 from cyclestrain.explorer.opened import Opened
 from cyclestrain.explorer.quantities import QUANTITIES, available
-from cyclestrain.explorer.session import OTHER, VIRTUAL
+from cyclestrain.explorer.session import OTHER, VIRTUAL, intensity_name
 from cyclestrain.explorer.views.theme import SHEET
 from cyclestrain.figures.fields import class_names
 
@@ -104,6 +104,8 @@ def _choices(opened: Opened, *, second: bool) -> dict[str, list[tuple[str, str]]
     groups: dict[str, list[tuple[str, str]]] = {"Second map": [("", "no second map")]} if second else {}
     for name in available(opened.maps):
         groups.setdefault(QUANTITIES[name].heading, []).append((name, QUANTITIES[name].title))
+    if opened.intensities is not None:
+        groups["Intensity"] = [(intensity_name(hk), "intensity of ({} {})".format(*hk)) for hk in opened.reflections]
     if opened.virtual is not None:
         groups["Virtual detector"] = [(VIRTUAL, "virtual image")]
     if second and opened.other is not None:
