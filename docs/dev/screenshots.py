@@ -69,7 +69,9 @@ def live(browser: Browser, demo: Path, images: Path) -> None:
     file.write_bytes(whole[:there])
     words = ("--file", file, "--model", model, "-o", demo / "live.nc", "--force", "--explore")
     with served("live", *words) as address:
-        picture(browser, f"{address}?{urlencode({'view': 'map=exx at=12,28'})}", images / "explorer-live.png")
+        picture(
+            browser, f"{address}?{urlencode({'view': 'map=exx at=12,28'})}", images / "explorer-live.png", settled=20e3
+        )
     file.unlink()
 
 
@@ -88,12 +90,12 @@ def served(*words: str | Path) -> Iterator[str]:
         process.communicate()
 
 
-def picture(browser: Browser, address: str, file: Path) -> None:
-    """A window as it is seen when all is drawn."""
+def picture(browser: Browser, address: str, file: Path, settled: float = 2e3) -> None:
+    """A window as it is seen some milliseconds after it was opened, when all is drawn."""
     page = browser.new_page(viewport=SIZE)
     page.goto(address)
     page.wait_for_selector(".cs-numbers table", timeout=120e3)
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(settled)
     page.screenshot(path=file)
     page.close()
 

@@ -55,6 +55,7 @@ def test_what_has_not_come_is_said_and_shown_when_it_comes(growing: Opened, smal
     early = growing.pattern((7, 3))
     assert early.counts is None
     assert "has not come yet" in early.trouble
+    assert Session(growing, View(at=(7, 3))).reasons() == ["its pattern has not come yet"]
     with pytest.raises(InputError, match="not come yet"):
         growing.residual((7, 3))
     seen = growing.pattern((2, 3)).counts

@@ -239,7 +239,10 @@ class Session:
         return self._positions(other).numbers(self.view.at)
 
     def reasons(self) -> list[str]:
-        """Why the numbers of the position may be wrong."""
+        """Why the numbers of the position may be wrong, or missing."""
+        came = self.opened.came
+        if came is not None and not came[self.view.at]:
+            return ["its pattern has not come yet"]
         return self._positions(False).reasons(self.view.at)
 
     def _positions(self, other: bool) -> Positions:
