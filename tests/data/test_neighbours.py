@@ -11,6 +11,7 @@ from cyclestrain.data import (
     local_means,
     mean_of_members,
     neighbour_members,
+    quantile_around,
     values_around,
 )
 
@@ -65,3 +66,10 @@ def test_beyond_the_border_is_what_was_said() -> None:
     assert around.shape == (8, *SHAPE)
     assert np.isnan(around[:, 0, 0]).sum() == 5
     assert not np.isnan(around[:, 2, 3]).any()
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 6), (6, 1), (2, 2)])
+def test_quantiles_of_neighbours_are_those_of_numpy_bit_by_bit(shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(4).normal(size=shape)
+    wanted = np.nanquantile(values_around(values, np.nan), 0.75, axis=0)
+    np.testing.assert_array_equal(quantile_around(values, 0.75), wanted)

@@ -16,6 +16,7 @@ from cyclestrain.data.neighbours import (
     mean_of_members,
     neighbour_members,
     neighbour_weights,
+    quantile_around,
     values_around,
     weighted_means,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "mean_of_members",
     "neighbour_members",
     "neighbour_weights",
+    "quantile_around",
     "values_around",
     "weighted_means",
 ]

@@ -18,6 +18,7 @@ __all__ = [
     "mean_of_members",
     "neighbour_members",
     "neighbour_weights",
+    "quantile_around",
     "values_around",
     "weighted_means",
 ]
@@ -143,6 +144,23 @@ def values_around(values: NDArray[Any], outside: float, reach: int = 1) -> NDArr
     around = range(2 * reach + 1)
     shifts = [(y, x) for y in around for x in around if (y, x) != (reach, reach)]
     return np.stack([padded[y : y + rows, x : x + columns] for y, x in shifts])
+
+
+def quantile_around(values: FloatArray, share: float) -> FloatArray:
+    """Quantile of the neighbours of every position inside the scan, itself left out, shape ``(ry, rx)``.
+
+    Parameters
+    ----------
+    values
+        Finite, shape ``(ry, rx)``.
+    share
+        Which quantile, 0 to 1.
+    """
+    near = values_around(values, np.nan)
+    out, inner = np.empty(values.shape), np.isfinite(near).all(0)
+    out[inner] = np.quantile(near[:, inner], share, axis=0)
+    out[~inner] = np.nanquantile(near[:, ~inner], share, axis=0)  # a thousand times slower for a position
+    return out
 
 
 def count_around(there: BoolArray, reach: int) -> tuple[IntArray, IntArray]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from cyclestrain.data import AffineField, BoolArray, Doubt, Fields, FloatArray, IntArray, count_around, values_around
+from cyclestrain.data import (
+    AffineField,
+    BoolArray,
+    Doubt,
+    Fields,
+    FloatArray,
+    IntArray,
+    count_around,
+    quantile_around,
+    values_around,
+)
 from cyclestrain.estimation.block import MIN_GAIN, MIN_SIGNIFICANCE, BlockFit, is_faint
 from cyclestrain.estimation.first_pass import SURE_SIGNIFICANCE
 from cyclestrain.learning.recognition import MAX_MISMATCH
@@ -83,7 +93,7 @@ def _is_crystal(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -
     as the neighbours do.
     """
     significance = np.where(np.nan_to_num(fit.gain) > MIN_GAIN, np.nan_to_num(fit.significance), 0.0)
-    around = np.nanquantile(values_around(significance.reshape(shape), np.nan), 0.75, axis=0).ravel()
+    around = quantile_around(significance.reshape(shape), 0.75).ravel()
     within = (fit.summed > SURE_SIGNIFICANCE) & (significance > 0.5 * around)
     faint = ((significance > FAINT_SIGNIFICANCE) | within) & np.isfinite(fit.covariance[:, 0, 0])
     field = _affine_field(fit, shape, dictionary, fit.label, faint)
