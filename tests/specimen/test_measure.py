@@ -103,8 +103,8 @@ def test_a_library_is_the_mean_over_the_aperture() -> None:
         for directions in (inside, np.zeros((1, 2)))
     )
     found = made.at(np.array([[20.0, 0.0, 0.0]]))[0][0]
-    np.testing.assert_allclose(found, waves, rtol=0.15)
-    assert np.abs(alone - waves).max() > 3 * np.abs(found - waves).max()
+    np.testing.assert_allclose(found, waves, rtol=0.02)
+    assert np.abs(alone - waves).max() > 30 * np.abs(found - waves).max()
 
 
 def symmetric_library() -> Library:
