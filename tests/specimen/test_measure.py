@@ -138,12 +138,11 @@ def test_another_tilt_that_explains_it_as_well_is_a_caution() -> None:
 
 
 def test_a_sign_is_open_near_zero_and_where_the_other_one_explains_it_as_well() -> None:
-    amounts = np.array([[1.0, -1.0], [1.0, -1.0], [1.0, 0.9], [0.05, 0.9]])
-    parameters = np.zeros((4, 2, 4))
-    parameters[..., 3] = amounts
-    deviance = np.array([[0.0, 1.0], [0.0, 90.0], [0.0, 1.0], [0.0, 90.0]])
-    found = Found(parameters, deviance, np.zeros((4, 4, 4)), np.ones(4), np.ones(4, bool))
-    assert _open_sign(found, np.full(4, 0.05)).tolist() == [True, False, False, True]
+    parameters = np.zeros((3, 1, 4))
+    parameters[:, 0, 3] = [1.0, 1.0, 0.05]
+    opposite, one = np.array([0.3, 1e-5, 1e-5]), np.ones(3)
+    found = Found(parameters, one[:, None], np.zeros((3, 4, 4)), one, np.ones(3, bool), 0 * one, opposite)
+    assert _open_sign(found, np.full(3, 0.05)).tolist() == [True, False, True]
 
 
 def test_another_way_to_lay_the_crystal_is_told_if_it_says_another_tilt() -> None:

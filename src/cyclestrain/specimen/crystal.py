@@ -12,7 +12,7 @@ from scipy import optimize
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.errors import InputError
 from cyclestrain.specimen.bloch import REACH
-from cyclestrain.specimen.fitting import Found, Measured, fit_library, library_misfit
+from cyclestrain.specimen.fitting import Measured, find_minima, library_misfit
 from cyclestrain.specimen.library import Axes, Library
 from cyclestrain.specimen.matching import SHAPE, Match, find_matches
 from cyclestrain.specimen.structure import Zone, wavelength
@@ -129,24 +129,23 @@ def _sample(data: Measured) -> Measured:
 def _best_match(sample: Measured, library: Library, matches: list[Match]) -> tuple[Match, Match | None]:
     """The best way to lay the crystal, and another that is as good and says something else."""
     few = sample.part(np.arange(min(24, len(sample.value))))
-    tried: list[tuple[float, Match, Found]] = []
+    tried: list[tuple[float, Match, FloatArray]] = []
     for match in matches:
         inside = (match.reflections >= 0) & (match.reflections < len(library.hkl))
         match = dataclasses.replace(match, reflections=np.where(inside, match.reflections, -1))
-        found = fit_library(few.only(inside), library.only(match.reflections[inside]), 0.05)
-        tried.append((float(found.deviance[:, 0].sum()), match, found))
+        points, deviance = find_minima(few.only(inside), library.only(match.reflections[inside]), 0.05)
+        tried.append((float(deviance[:, 0].sum()), match, _said(match, points)))
     tried.sort(key=lambda one: one[0])
-    best, mine = tried[0], _said(tried[0][1], tried[0][2], library)
-    for deviance, match, found in tried[1:]:
-        apart = np.abs(_said(match, found, library) - mine)
-        if deviance < best[0] + SURE and np.median(apart[:, :2].max(1)) > SAME_TILT:
-            return best[1], match
-    return best[1], None
+    lowest, best, mine = tried[0]
+    for total, match, said in tried[1:]:
+        if total < lowest + SURE and np.median(np.abs(said - mine).max(1)) > SAME_TILT:
+            return best, match
+    return best, None
 
 
-def _said(match: Match, found: Found, library: Library) -> FloatArray:
+def _said(match: Match, points: FloatArray) -> FloatArray:
     """Tilt on the detector of every position, shape ``(n, 2)``."""
-    return np.asarray(found.parameters[:, 0, 1:3] @ match.turn.T)
+    return np.asarray(points[:, 0, 1:3] @ match.turn.T)
 
 
 def _vibration(sample: Measured, made: list[Library], values: tuple[float, ...]) -> tuple[float, Library]:
@@ -162,8 +161,8 @@ def _vibration(sample: Measured, made: list[Library], values: tuple[float, ...])
     some = sample.part(np.arange(0, len(sample.value), 3))
 
     def deviance(value: float) -> float:
-        found = fit_library(some, blended(value), 0.02)
-        return float(found.deviance[:, 0].sum())
+        _, lowest = find_minima(some, blended(value), 0.02)
+        return float(lowest[:, 0].sum())
 
     best = optimize.minimize_scalar(
         deviance, bounds=(0.1, 1.5), method="bounded", options={"xatol": 0.02, "maxiter": 12}

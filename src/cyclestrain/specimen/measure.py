@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyclestrain.affine import left_polar, rotation
-from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.errors import InputError
 from cyclestrain.result import maps_beside, with_sigma
 from cyclestrain.specimen.asymmetry import dipole, friedel_asymmetry
@@ -26,8 +26,10 @@ __all__ = ["measure_specimen"]
 
 FEWEST = 8
 """Reflections that a position needs."""
-COMPETING = 12.0
-"""Deviance by which the best minimum must be below another one that says something else."""
+RARE = 0.01
+"""Probability of thickness and tilt far beyond their standard deviations up to which nothing else competes."""
+OPPOSITE = 0.002
+"""Probability of the other sign of a displacement up to which it has a sign."""
 MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
 BAD_LIBRARY = 0.12
@@ -37,10 +39,8 @@ FLOOR = (0.005, 1e-5, 0.02)
 and displacement (beams that are left out)."""
 SURE_SIGN = 4.0
 """Standard deviations from zero from which a displacement has a sign."""
-APART = 4.0
-"""Standard deviations by which two minima say something else, in any case if they are further apart than `FAR`."""
-FAR = 3e-4
-"""Radians of tilt."""
+OPEN = 5e-4
+"""Standard deviation of the tilt along either axis, radians, beyond which it is not known."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ def _fill(maps: _Maps, at: IntArray, found: Found, laid: ScanLibrary, turn: Floa
     caution = np.zeros(len(at), int)
     caution |= np.where(~found.inside, int(Caution.EDGE), 0)
     caution |= np.where((found.chi_square > MISFIT) | (laid.misfit > BAD_LIBRARY), int(Caution.MISFIT), 0)
-    unlike = np.any(np.abs(other - best)[:, 1:3] > np.minimum(APART * sigma[:, 1:3], FAR), axis=1)
-    caution |= np.where(unlike & (odds < COMPETING), int(Caution.COMPETING), 0)
+    unknown = (sigma[:, 1:3].max(1) > OPEN) | (found.tail > RARE)
+    caution |= np.where(unknown, int(Caution.COMPETING), 0)
     caution |= int(Caution.ORIENTATION) if laid.rival is not None else 0
     if best.shape[1] == 4:
         assert laid.library.polar_direction is not None
@@ -174,12 +174,9 @@ def _fill(maps: _Maps, at: IntArray, found: Found, laid: ScanLibrary, turn: Floa
     maps.caution[at] = caution
 
 
-def _open_sign(found: Found, sigma: FloatArray) -> Any:
-    """Whether the sign of the displacement is open: within its uncertainty, or another minimum has the other one."""
-    amount = found.parameters[..., 3]
-    rival = found.deviance < found.deviance[:, :1] + COMPETING
-    opposite = (rival & (np.sign(amount) != np.sign(amount[:, :1]))).any(1)
-    return opposite | (np.abs(amount[:, 0]) < SURE_SIGN * sigma)
+def _open_sign(found: Found, sigma: FloatArray) -> BoolArray:
+    """Whether the sign of the displacement is open: within its uncertainty, or the other one explains it as well."""
+    return np.asarray((found.opposite > OPPOSITE) | (np.abs(found.parameters[:, 0, 3]) < SURE_SIGN * sigma))
 
 
 _TEXTS = {
