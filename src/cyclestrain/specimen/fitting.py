@@ -14,6 +14,7 @@ its covariance is that of all parameters that the intensities allow (`cyclestrai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from cyclestrain.specimen.posterior import Minima, scatter_around
 __all__ = ["Found", "Measured", "find_minima", "fit_library", "library_misfit"]
 
 MINIMA = 16
-"""Local minima that are followed at each position: with few faint reflections the true one is rarely the deepest node."""
+"""Local minima that are followed at each position: with few reflections the true one need not be at a deep node."""
 BLOCK = 512
 """Positions that are fitted together."""
 FAR = 4.0
@@ -38,6 +39,10 @@ TOGETHER = 24
 """Positions whose deviance is computed at all nodes at a time."""
 FIRST_MISFIT = 0.05
 """Error of the library, relative, that is assumed before it is measured."""
+TOWARDS = 0.8
+"""Part of the way to the end of the library that a step may go."""
+EDGE = 0.1
+"""Distance from the end of the library, in its steps, within which a minimum is taken to lie beyond."""
 SAME = 0.5
 """Distance, in steps of the library along any axis, within which two minima are one."""
 LARGEST_MISFIT = 1.0
@@ -113,19 +118,20 @@ class _State(NamedTuple):
     deviance: FloatArray
 
 
-def library_misfit(data: Measured, library: Library) -> float:
+def library_misfit(data: Measured, libraries: Sequence[Library]) -> float:
     """Relative error `f` of a library that makes its deviations from a scan as large as they are expected to be.
 
     Parameters
     ----------
-    data, library
-        Intensities of some positions and the library of the same reflections.
+    data, libraries
+        Intensities of some positions and the library of the same reflections, for each way the crystal may lie there.
     """
     there, value, misfit = data.weight, np.nan_to_num(data.value), FIRST_MISFIT
-    free = max(1.0 - (len(library.grid) + 1) / max(float(there.sum(1).mean()), 1.0), 0.1)
+    free = max(1.0 - (len(libraries[0].grid) + 1) / max(float(there.sum(1).mean()), 1.0), 0.1)
     for _ in range(3):
-        points, _ = find_minima(data, library, misfit)
-        mean = _evaluate(data, library, points[:, 0], misfit).mean
+        states = [_evaluate(data, one, find_minima(data, one, misfit)[0][:, 0], misfit) for one in libraries]
+        lowest = np.argmin([state.deviance for state in states], axis=0)
+        mean = np.stack([state.mean for state in states])[lowest, np.arange(len(value))]
         square = (value - mean) ** 2 / free
         before, misfit = misfit, _most_likely_misfit(there, square, data.variance, _unit_misfit(mean))
         if abs(misfit - before) < 0.05 * before:
@@ -178,7 +184,7 @@ def _fit(data: Measured, library: Library, misfit: float) -> Found:
     scatter = scatter_around(minima, (lower / units, upper / units), sampled, FAR)
     shared = _shared_error(data, best, library, misfit, curved[:, 0])
     covariance = (scatter.covariance + shared) * units[:, None] * units
-    inside = np.all((points[:, 0] > lower) & (points[:, 0] < upper), axis=1)
+    inside = np.all((points[:, 0] > lower + EDGE * units) & (points[:, 0] < upper - EDGE * units), axis=1)
     return Found(points, deviance, covariance, chi, inside, scatter.tail, scatter.opposite)
 
 
@@ -259,13 +265,15 @@ def _descend(data: Measured, library: Library, points: FloatArray, misfit: float
     """Follow the deviance to its minimum (Levenberg and Marquardt), all positions at once."""
     (lower, upper), units = library.bounds, library.steps
     damping = np.full(len(points), 1e-2)
+    points = np.clip(points, lower + 0.25 * units, upper - 0.25 * units)
     state = _evaluate(data, library, points, misfit)
     for _ in range(STEPS):
         gradient, normal = _equations(data, state, units)
         diagonal = np.einsum("nii->ni", normal)
         damped = normal + damping[:, None, None] * diagonal[:, None] * np.eye(normal.shape[1])
         step = np.linalg.solve(damped + 1e-12 * np.eye(normal.shape[1]), gradient[..., None])[..., 0]
-        tried = np.clip(points + step * units, lower, upper)
+        # splines are flat at the last nodes: a fit that sets foot there would stay
+        tried = np.clip(points + step * units, points + TOWARDS * (lower - points), points + TOWARDS * (upper - points))
         new = _evaluate(data, library, tried, misfit)
         better = new.deviance < state.deviance
         points = np.where(better[:, None], tried, points)
@@ -303,9 +311,7 @@ def _curvature(data: Measured, library: Library, points: FloatArray, misfit: flo
     return np.asarray(np.linalg.inv(normal + np.diag(extent)).reshape(n, minima, dims, dims))
 
 
-def _shared_error(
-    data: Measured, best: _State, library: Library, misfit: float, covariance: FloatArray
-) -> FloatArray:
+def _shared_error(data: Measured, best: _State, library: Library, misfit: float, covariance: FloatArray) -> FloatArray:
     """Covariance that the errors of a library add because reflections share them, in square steps of the library.
 
     Those of one length have the same scattering factor and vibration. That widens thickness much and tilt little.
