@@ -33,8 +33,8 @@ OPPOSITE = 0.002
 """Probability of the other sign of a displacement up to which it has a sign."""
 MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
-BAD_LIBRARY = 0.12
-"""Error of a library, relative, beyond which the scan is not of this crystal."""
+BAD_LIBRARY = 0.1
+"""Error of a library, relative, beyond which it is of another crystal or misses beams, and nothing is valid."""
 FLOOR = (0.005, 1e-5, 0.02)
 """What a library leaves open besides: thickness, relative (scattering factors), tilt, radians (interpolation),
 and displacement (beams that are left out)."""
@@ -150,7 +150,8 @@ def _fill(maps: _Maps, at: IntArray, data: Measured, laid: ScanLibrary, turn: Fl
     found, arrow = best_placement(each, laid.placements)
     best, other = found.parameters[:, 0], found.parameters[:, 1]
     covariance = found.covariance + 0.0
-    covariance[:, 0, 0] += (FLOOR[0] * best[:, 0]) ** 2
+    # amplitudes that are wrong by f / 2, all alike, are those of another thickness
+    covariance[:, 0, 0] += (FLOOR[0] ** 2 + (0.5 * laid.misfit) ** 2) * best[:, 0] ** 2
     covariance[:, [1, 2], [1, 2]] += FLOOR[1] ** 2
     covariance[:, 3:, 3:] += FLOOR[2] ** 2
     sigma = np.sqrt(np.einsum("nii->ni", covariance))
