@@ -49,7 +49,7 @@ CRYSTALS = {
 PARTS = {
     "tilt": [("silicon", ""), ("aluminium", "")],
     "held-out": [("arsenide", ""), ("copper", ""), ("BaTiO3", "ninety")],
-    "polarization": [("PbTiO3", "domains"), ("PbTiO3", "ninety")],
+    "polarization": [("PbTiO3", "domains"), ("PbTiO3", "ninety"), ("PbTiO3a", "ninety")],
     "centrosymmetric": [("PbTiO3", "parent")],
 }
 """Crystals, and for the polar ones their domains. Nothing was set on those of `held-out`."""
@@ -57,12 +57,14 @@ RADII = {"arsenide": 6.0, "copper": 4.0}
 """Of the disks, pixels, where it is not 5."""
 PEROVSKITES = {
     "PbTiO3": (3.904, 4.152, (0.0, 0.0377, 0.1118, 0.1174, 0.1174)),
+    "PbTiO3a": (3.98, 3.98, (0.0, 0.0377, 0.1118, 0.1174, 0.1174)),
     "BaTiO3": (3.994, 4.038, (0.0, 0.0224, -0.0244, -0.0105, -0.0105)),
 }  # fmt: skip
 """Lattice constants a and c (angstrom), and how far the atoms are displaced along c, in units of c.
 
 PbTiO3: Shirane et al., Acta Cryst. 9 (1956) 131; against lead all are displaced, oxygen furthest: P is against +c.
 BaTiO3: Kwei et al., J. Phys. Chem. 97 (1993) 2368; titanium is displaced along +c, oxygen against it: P is along +c.
+PbTiO3a: the same as PbTiO3 with equal axes (no such crystal), so that the lattice does not tell the polar one.
 """
 PARENT = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
 """Places of the atoms without displacement: A, B and three O."""
