@@ -171,9 +171,11 @@ def tilt_rows(given: argparse.Namespace, name: str) -> list[list[str]]:
         error, z = tilt_error(found, truth)
         thick = (found["thickness"].values - truth["thickness"].values / 10)[good]
         scan = [f"{words}, 0 to 5 mrad", f"{background:.0%}"]
+        rows.append([*scan, "valid positions", f"{good.mean():.0%}", ""])
+        if not good.any():
+            continue
         length = 1e3 * np.hypot(*error[good].T)
         rows += [
-            [*scan, "valid positions", f"{good.mean():.0%}", ""],
             [*scan, "tilt error, mean / 95 % / largest (mrad)",
              f"{length.mean():.3f} / {np.quantile(length, 0.95):.3f} / {length.max():.3f}", "<= 0.3"],
             [*scan, "tilt z (y, x)", " ".join(f"{s:.2f}" for s in z[good].std(0)), "0.8-1.2"],
@@ -207,10 +209,13 @@ def polar_rows(given: argparse.Namespace, name: str, kind: str) -> list[list[str
         here = sure & polar
         right = (np.sign(along[here]) == true[here]) & (np.abs(arrow[here]) > np.sqrt(0.5))  # and along its axis
         rows.append([*scan, "separable, of polar positions", f"{here.sum() / polar.sum():.0%}", ""])
-        rows.append([*scan, "direction right where separable", f"{right.mean():.1%}", ">= 95 %"])
+        if here.any():
+            rows.append([*scan, "direction right where separable", f"{right.mean():.1%}", ">= 95 %"])
     if (~polar).any():
         rows.append([*scan, "polarization reported where there is none", f"{(sure & ~polar).sum()} of "
                      f"{(~polar).sum()}", "0"])  # fmt: skip
+    if not good.any():
+        return rows
     score = ((along - true) / found["displacement_sigma"].values)[good]
     rows.append([*scan, "displacement z", f"{score.std():.2f}", "0.8-1.2"])
     rows.append([*scan, "tilt error, mean (mrad); z", f"{1e3 * np.hypot(*error[good].T).mean():.3f}; "

@@ -215,3 +215,16 @@ def test_the_polar_axis_is_found_at_every_position_where_the_lattice_does_not_te
     polar = np.array([True, True, False, True, True, False])
     assert (found.opposite[polar] < 1e-3).all()
     assert (found.opposite[~polar] > 0.2).all()  # no axis where there is no displacement
+
+
+@pytest.mark.parametrize("misfit", [0.04, 0.2])
+def test_thickness_is_as_uncertain_as_the_amplitudes_of_the_library_and_a_bad_one_says_nothing(misfit: float) -> None:
+    library = symmetric_library()
+    mean = 1e4 * library.at(np.array([[15.0, 0.0, 5e-4]]))[0]
+    place = Placement(Match(np.eye(2), 1.0, np.arange(5)), library)
+    laid = ScanLibrary((place,), np.ones(5, bool), 0.5, misfit, 1e-3, None)
+    maps = _Maps.blank(1)
+    _fill(maps, np.arange(1), Measured(mean, np.full(mean.shape, 1.0)), laid, np.eye(2)[None])
+    thickness, sigma = maps.thickness[0]
+    assert sigma >= 0.5 * misfit * thickness
+    assert bool(maps.caution[0] & Caution.MISFIT) == (misfit > 0.1)
