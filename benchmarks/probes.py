@@ -61,6 +61,8 @@ CASES = {
     "ring": Case(ring(6.0, 3.5), 17.0),
     "spots, 2 px": Case(st.spot(2.0), 17.0),
     "disks overlap": Case(st.disk(7.0), 9.8),
+    "disks overlap by a ninth": Case(st.disk(7.0), 12.5),
+    "disks touch": Case(st.disk(7.0), 14.0),
     "round disks": Case(st.disk(5.0), 17.0),
 }
 

@@ -41,7 +41,9 @@ ABOUT_Z = """\
 
 Standard deviation over positions of ``(e1 - e2) / sqrt(s1^2 + s2^2)``, `e` the errors of the two draws and `s` their
 stated sigmas: 1 if sigma is right. What the truth lacks, because the reflections of a recorded pattern do not sit
-exactly on a lattice, is the same in both draws and drops out; so does every error that does not come from noise."""
+exactly on a lattice, is the same in both draws and drops out; so does every error that does not come from noise.
+Sigma has these errors in it (an unknown ellipse above all, in grains turned against the reference), so that this may be
+far below 1 where sigma is right; the next table has all errors in it."""
 ABOUT_PULL = """\
 ## Error over stated sigma, against the truth
 

@@ -207,6 +207,13 @@ class LiveSettings(BaseModel):
     """Longest time to wait for the scan to start, and for its next pattern, seconds."""
     every: PositiveFloat = 10.0
     """Least time between two results of what has come, seconds."""
+    explore: bool = False
+    """Show the growing map in the explorer, on this machine alone; when the scan ends it stays until Ctrl+C, with the
+    finished result. Needs the extra ``app``."""
+    port: Annotated[int, Field(ge=0, lt=65536)] = 0
+    """Port that the explorer listens on; 0 for any free one."""
+    browser: bool = True
+    """Whether a browser is opened on it."""
 
 
 class LiveOptions(TypedDict, total=False):
@@ -219,6 +226,9 @@ class LiveOptions(TypedDict, total=False):
     preview: bool
     timeout: float
     every: float
+    explore: bool
+    port: int
+    browser: bool
 
 
 class ShowOptions(TypedDict, total=False):

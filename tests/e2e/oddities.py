@@ -71,6 +71,11 @@ def saturated(patterns: Patterns, rng: np.random.Generator) -> Patterns:
     return np.minimum(patterns, 63).astype(np.uint8)
 
 
+def cut_at(end: int) -> Spoil:
+    """A counter that ends within the disks."""
+    return lambda patterns, rng: np.minimum(patterns, end).astype(np.uint16)
+
+
 def one_bit(patterns: Patterns, rng: np.random.Generator) -> Patterns:
     return patterns > 0
 
@@ -190,4 +195,7 @@ ODDITIES = (
     Oddity("aborted scan", aborted),
     Oddity("one row", simulate={"scan": (1, 200)}),
     Oddity("one column", simulate={"scan": (200, 1)}),
+    Oddity("disks cut by 8 bits", cut_at(255), {"counts": 5e6}),
+    Oddity("disks cut by 12 bits", cut_at(4095), {"counts": 4e7}),
+    Oddity("disks cut by a counter with an odd end", cut_at(777), {"counts": 1.5e7}),
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import cyclestrain as cs
 from cyclestrain.data import Scan
 from cyclestrain.explorer import Opened
 from cyclestrain.io import read
+from explorer.browsing import CHROMIUM
 
 SHAPE = (12, 14)
 
@@ -46,3 +49,15 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     cs.simulate("polycrystal", scan, **made)
     maps = cs.map(scan, result, ellipse=(1.0, 0.0))
     return Small(scan, result, maps)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: run make test-app")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here, and make test-app could not install it")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -181,10 +181,11 @@ def test_the_residual_of_a_good_fit_is_noise(small: Small) -> None:
 @pytest.mark.parametrize("detector", [Disk(3.0, -8.0, 4.2), Ring(10.0, 30.0), Ring(0.0, 4.0)])
 def test_a_virtual_image_counts_the_electrons_in_the_detector(small: Small, detector: Disk | Ring) -> None:
     opened = small.opened()
-    assert opened.virtual is not None
-    assert opened.virtual.ready(detector) is None
-    seen: list[float] = []
-    image = opened.virtual.image(detector, lambda part, _image: seen.append(part))
+    virtual = opened.virtual
+    assert virtual is not None
+    assert np.isnan(virtual.so_far(detector)[0]).all()
+    seen: list[bool] = []
+    image = virtual.image(detector, lambda: seen.append(virtual.so_far(detector)[1]))
     patterns, centre = small.patterns().astype(float), np.round(opened.centre)
     for at in ((0, 0), (5, 9), (11, 13)):
         y, x = np.indices(patterns.shape[2:]) - centre[at][:, None, None]
@@ -193,8 +194,8 @@ def test_a_virtual_image_counts_the_electrons_in_the_detector(small: Small, dete
         else:
             inside = (np.hypot(y, x) >= detector.inner) & (np.hypot(y, x) <= detector.outer)
         assert image[at] == pytest.approx(patterns[at][inside].sum())
-    assert seen[-1] == pytest.approx(1.0)
-    assert opened.virtual.image(detector) is image
+    assert seen[-1]
+    virtual.image(detector, lambda: pytest.fail("it was counted again"))
 
 
 def test_a_detector_that_is_none_is_refused_in_words(small: Small) -> None:
@@ -352,3 +353,50 @@ def test_a_scan_that_was_moved_with_its_result_is_found(small: Small, tmp_path: 
     opened = open_files(tmp_path / small.result.name, None, None, {})
     assert opened.scan is None
     assert "give the scan after the result" in opened.trouble
+
+
+def with_reflections(maps: xr.Dataset) -> xr.Dataset:
+    """Intensities of three reflections, one of another class."""
+    shape, rng = (maps.sizes["ry"], maps.sizes["rx"]), np.random.default_rng(3)
+    values = rng.uniform(10, 50, (*shape, 3))
+    values[:2, :, 0] = np.nan
+    named = {"g_class": [0, 0, 1], "g_h": [1, 2, 1], "g_k": [-1, 0, -1]}
+    values[..., 2] = np.where(np.isnan(values[..., 0]), 7.0, np.nan)
+    dims = ("ry", "rx", "g")
+    return xr.Dataset(
+        {"intensity": (dims, values), "intensity_sigma": (dims, 0.1 * values)},
+        coords={name: ("g", np.array(which)) for name, which in named.items()},
+    )
+
+
+def test_the_intensity_of_any_reflection_is_a_map(small: Small, tmp_path: Path) -> None:
+    stored = with_reflections(small.maps)
+    save_result(small.maps, tmp_path / "strain.nc", groups={"intensities": stored})
+    opened = open_files(tmp_path / "strain.nc", small.scan, None, {})
+    assert opened.reflections == [(1, -1), (2, 0)]
+    session = Session(opened, View.parse("map=intensity:1,-1 beside=intensity:2,0 line=1,1:9,12:1"))
+    found = session.shown()
+    np.testing.assert_array_equal(found.values[:2], 7.0)
+    np.testing.assert_array_equal(found.values[2:], stored["intensity"].values[2:, :, 0])
+    np.testing.assert_allclose(found.sigma, 0.1 * found.values)
+    assert "intensity of (1 -1)" in found.title
+    np.testing.assert_array_equal(session.shown("intensity:2,0").values, stored["intensity"].values[..., 1])
+    assert session.profile() is not None
+    assert View.parse(str(session.view)) == session.view
+    assert export(session, "map.png").name == "strain_intensity_1,-1.png"
+    with pytest.raises(InputError, match="2 reflections, among them intensity:1,-1"):
+        session.change(map="intensity:3,3")
+    with pytest.raises(InputError, match="no intensities; map the scan again with --intensities"):
+        Session(small.opened(), View.parse("map=intensity:1,0"))
+
+
+def test_the_window_offers_every_reflection(small: Small) -> None:
+    pytest.importorskip("bokeh")
+    from cyclestrain.explorer.views.window import Window
+
+    opened = Opened(small.maps, intensities=with_reflections(small.maps), scan=small.read())
+    window = Window(Session(opened))
+    names = [name for name, _ in window.controls.map.options["Intensity"]]
+    assert names == ["intensity:1,-1", "intensity:2,0"]
+    window.actions.choose(names[1])
+    assert window.map.plot.title.text == "intensity of (2 0) (counts)"

@@ -1,11 +1,13 @@
 """Broken, foreign and hostile files: one clear sentence, never a traceback of a third party, never a hang."""
 
+import base64
+import json
 import os
 import pickle
 import shutil
-import sys
 import warnings
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
@@ -194,15 +196,66 @@ def test_data_set_without_a_shape(tmp_path):
     refused(path, "no array at all")
 
 
+HEADER_THAT_LOOPS = (
+    "c-rlly-EW?6ov2nM3%&mRU!ndEv@1f8?aMJR<{r%YGLVug+USmiC|-Ap$}o7NAXd7i#0QQFV2pjScpaL*BtK8&aj86&Pz5pYSy>w"
+    "U<d-x5Q0mAyl+)&nqQ*|)MwO%q`tDV4)#Ml{{hdNV*m0yP0e=ULHERM`kq-uvh?uG=oQux>YJ?Y-Q@G!>S!Dr-Syt*-Y@SJuvUI6"
+    "sLo2&WkcbfhU)ty{dpeRqfITHNeu$qmrB};0_<xQYxj>fmlLWUyN$a~hyI4+{_sRNKR~`F;2E8FZ+lDkmD3_W-1@0EeXU&3;<wH)"
+    "48t%C!!QiPF#pZP>2M%GV(I`8sqgnG=b$`~;+oEi`?!J5_<89%*qF=aPHotM`^jiNGyBm#dVT;&1Cj!L7iByIUJUl7{s8_-L=p"
+)
+"""An HDF5 file of 5608 bytes, compressed: with two bytes of a header set to 0, opening an object of it never ends."""
+
+
+def test_a_damaged_header_on_which_the_library_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr("cyclestrain.io.soundness.SECONDS", 1.0)
+    path = tmp_path / "scan.h5"
+    path.write_bytes(zlib.decompress(base64.b85decode(HEADER_THAT_LOOPS)))
+    refused(path, "is a damaged HDF5 file")
+
+
+def test_the_file_that_hangs_is_named(tmp_path, monkeypatch):
+    """Files that belong together are looked at in one process; what is damaged may be the part beside the master."""
+    monkeypatch.setattr("cyclestrain.io.soundness.SECONDS", 1.0)
+    (tmp_path / "data_2.h5").write_bytes(zlib.decompress(base64.b85decode(HEADER_THAT_LOOPS)))
+    with h5py.File(tmp_path / "data_1.h5", "w") as file:
+        file["data"] = np.zeros((4, 4, 8, 8), np.uint16)
+    with h5py.File(tmp_path / "master.h5", "w") as file:
+        for k in (1, 2):
+            file[f"entry/data_{k}"] = h5py.ExternalLink(f"data_{k}.h5", "/data")
+    refused(tmp_path / "master.h5", "data_2.h5 is a damaged HDF5 file")
+
+
+def test_zarr_array_without_a_shape(tmp_path):
+    """Zarr takes what is no array for a group."""
+    zarr = pytest.importorskip("zarr")
+    root = zarr.open_group(tmp_path / "scan.zarr", mode="w", zarr_format=2)
+    root.create_array("data", shape=(3, 4, 16, 16), dtype="u2")[:] = 1
+    described = tmp_path / "scan.zarr/data/.zarray"
+    without = json.loads(described.read_text())
+    del without["shape"]
+    described.write_text(json.dumps(without))
+    refused(tmp_path / "scan.zarr", "is not a readable Zarr store")
+
+
+def test_zarr_chunk_without_size(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    root = zarr.open_group(tmp_path / "scan.zarr", mode="w", zarr_format=3)
+    root.create_array("data", shape=(3, 4, 16, 16), chunks=(1, 4, 16, 16), dtype="u2")[:] = 1
+    described = tmp_path / "scan.zarr/data/zarr.json"
+    changed = json.loads(described.read_text())
+    changed["chunk_grid"]["configuration"]["chunk_shape"][0] = 0
+    described.write_text(json.dumps(changed))
+    refused(tmp_path / "scan.zarr", "a side of 0 values|not a readable Zarr store")
+
+
 def test_annotations_of_a_vendor_that_never_end(tmp_path, monkeypatch):
     """Velox keeps its metadata as text in the heaps of HDF5, where damage can hang the library."""
     with h5py.File(tmp_path / "scan.emd", "w") as file:
         file["Version"], file["Data/Image/a/Data"] = "1.0", np.zeros((32, 32, 2), np.uint16)
 
-    def hangs(path):
-        raise InputError(f"{path} is a damaged HDF5 file")
+    def hangs(paths):
+        raise InputError(f"{paths[0]} is a damaged HDF5 file")
 
-    monkeypatch.setattr(sys.modules[read.__module__], "ensure_sound", hangs)
+    monkeypatch.setattr("cyclestrain.io.hdf5_links.ensure_sound", hangs)
     refused(tmp_path / "scan.emd", "is a damaged HDF5 file")
 
 

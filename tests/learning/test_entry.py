@@ -11,11 +11,11 @@ import pytest
 from cyclestrain.affine import left_polar, rotation
 from cyclestrain.calibration import calibrate, draw_sample
 from cyclestrain.data import Calibration, FloatArray
-from cyclestrain.learning.entry import learn_entry
+from cyclestrain.learning.entry import _sharper, approached, learn_entry
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.plausibility import Unlearned
 from cyclestrain.learning.recognition import is_new_crystal, significance
-from cyclestrain.pattern import Entry
+from cyclestrain.pattern import Entry, Probe, fit_edge, pixelated_disk, seen_edge
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulation import Acquisition
 from cyclestrain.simulation.patterns import background, draw_disk
@@ -270,3 +270,56 @@ def test_a_superstructure_on_a_known_lattice_is_new() -> None:
     assert is_new_crystal(whole.entry, [(half, theta)], whole.lesson)
     assert not is_new_crystal(whole.entry, [(most, theta)], whole.lesson)
     assert not is_new_crystal(half, [(whole.entry, theta)], whole.lesson)
+
+
+def with_edge(entry: Entry, radius: float, edge: float) -> Entry:
+    """The entry with disks of another edge."""
+    over = entry.probe.oversampling
+    radii = np.arange((entry.probe.half + 3) * over) / over
+    return replace(entry, probe=Probe.from_profile(seen_edge(radii, radius, edge), over, entry.probe.half))
+
+
+def with_beam(lesson: Lesson, radius: float, edge: float) -> Lesson:
+    """The lesson with another direct beam of a hundred counts per pixel."""
+    patterns, centre = lesson.patterns.copy(), lesson.centre.mean(0)
+    offset = np.moveaxis(np.indices(patterns.shape[1:]), 0, -1) - centre
+    near = np.hypot(*np.moveaxis(offset, -1, 0)) < 9
+    disk = pixelated_disk(radius, edge, 16, 160)
+    mean = 2 + 100 * disk[tuple(np.rint(16 * offset[near]).astype(int).T + 160)]
+    patterns[:, near] = np.random.default_rng(1).poisson(mean, (len(patterns), len(mean)))
+    return replace(lesson, patterns=patterns)
+
+
+@pytest.fixture(scope="module")
+def wide() -> Learned:
+    return learned_of(n=6, radius=5.0)
+
+
+@pytest.mark.parametrize(
+    ("learned", "beam", "kept"),
+    [
+        ((5.0, 0.8), (5.0, 0.2), "beam"),
+        ((5.0, 0.25), (5.0, 0.2), "beam"),
+        ((5.0, 0.25), (5.0, 0.8), "learned"),
+        ((5.0, 0.25), (5.7, 0.2), "learned"),
+    ],
+)
+def test_the_sharper_edge_is_that_of_the_aperture(
+    wide: Learned, learned: tuple[float, float], beam: tuple[float, float], kept: str
+) -> None:
+    """Whatever blurred the other one; and a sharp beam that is not that of the disks is not believed."""
+    entry, lesson = with_edge(wide.entry, *learned), with_beam(wide.lesson, *beam)
+    start = approached(lesson, entry)
+    found, _, _ = _sharper(lesson, wide.calibration, entry, start, rounds=2, noise_scale=wide.noise_scale)
+    expected = beam if kept == "beam" else learned
+    assert fit_edge(found.probe.profile, found.probe.oversampling)[:2] == pytest.approx(expected, abs=0.08)
+    assert (found is entry) == (kept == "learned")
+
+
+def test_the_edge_of_a_cut_beam_is_not_looked_for(wide: Learned) -> None:
+    """Cut at a quarter of its height, a disk is wider, and its edge sharper."""
+    lesson = with_beam(wide.lesson, 5.0, 0.6)
+    entry = with_edge(wide.entry, 5.0, 0.5)
+    cut = replace(lesson, patterns=np.minimum(lesson.patterns, 25), ceiling=25.0)
+    start = approached(cut, entry)
+    assert _sharper(cut, wide.calibration, entry, start, rounds=1, noise_scale=1.0)[0] is entry

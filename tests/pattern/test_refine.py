@@ -163,7 +163,7 @@ def test_deviations_that_are_hardly_free_change_nothing(free: list[int]) -> None
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 @pytest.mark.parametrize("summed", [False, True])
 def test_windows_that_are_read_in_place_give_the_same_bits(dtype: type, summed: bool) -> None:
-    """Also where pixels are bad and where windows reach beyond the detector."""
+    """Also where pixels are bad or at the end of the scale, and where windows reach beyond the detector."""
     entry, rng = made_up_entry(ring_of_reflections()), np.random.default_rng(0)
     centre, n = np.array([36.0, 38.0]), 12
     draws = rng.poisson(expected_counts(entry, np.eye(2), centre, 1, 1, (72, 76)), (n, 72, 76))[:, :58, 5:62]
@@ -173,7 +173,7 @@ def test_windows_that_are_read_in_place_give_the_same_bits(dtype: type, summed: 
     places, half = predicted_positions(start, entry.reflections), entry.probe.half + 2
     given = {"centre": start.centre, "centre_sigma": 1.0, "ceiling": float(np.quantile(draws, 0.99))}
     cut, read = (
-        refine(find(draws.astype(dtype), places, half, good, members), entry, start, **given)  # type: ignore[operator]
+        refine(find(draws.astype(dtype), places, half, good, members, ceiling=given["ceiling"]), entry, start, **given)  # type: ignore[operator]
         for find in (gather, in_place)
     )
     assert read.n_pixels.min() < read.n_pixels.max()

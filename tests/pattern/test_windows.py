@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cyclestrain.pattern import gather
-from cyclestrain.pattern.windows import MASKED
+from cyclestrain.pattern import gather, in_place
+from cyclestrain.pattern.windows import CUT, LEAST_CEILING, MASKED, cut_share
 
 
 def cut(pattern: np.ndarray, good: np.ndarray, at: tuple[int, int], half: int) -> np.ndarray:
@@ -59,3 +59,36 @@ def test_windows_of_a_sum_are_the_sum_of_windows() -> None:
     for n, own in enumerate(members):
         total = patterns[own[own >= 0]].sum(0)[None]
         np.testing.assert_array_equal(found[n], gather(total, positions[n : n + 1], 3, good).counts[0])
+
+
+@pytest.mark.parametrize("members", [None, np.array([[0, 2], [1, -1], [3, 4]])])
+def test_what_no_pixel_counts_beyond_the_end_of_the_scale_matters(members: np.ndarray | None) -> None:
+    """Cut pixels are left out, in a sum those that any pattern has there; bad ones stay bad."""
+    rng = np.random.default_rng(4)
+    patterns, good = rng.poisson(60.0, (5, 20, 20)), rng.random((20, 20)) > 0.1
+    positions = rng.uniform(0, 20, (3 if members is not None else 5, 4, 2))
+    plain = gather(patterns, positions, 3, good, members).counts
+    whole = gather(patterns, positions, 3, good, members, ceiling=70)
+    other = gather(np.where(patterns >= 70, 250, patterns), positions, 3, good, members, ceiling=70)
+    np.testing.assert_array_equal(whole.counts, other.counts)
+    own = members if members is not None else np.arange(5)[:, None]
+    reached = np.stack([(patterns[m[m >= 0]] >= 70).any(0) for m in own])
+    expected = gather(reached.astype(float), positions, 3, good).counts == 1
+    np.testing.assert_array_equal(whole.counts < 2 * MASKED, expected)
+    np.testing.assert_array_equal(np.where(expected, 0, whole.counts), np.where(expected, 0, plain))
+    y, x = np.mgrid[-3:4, -3:4]
+    inside = np.hypot(y, x) <= 2
+    unread = in_place(patterns, positions, 3, good, members, ceiling=70)
+    for windows in (whole.windows, unread):
+        np.testing.assert_allclose(cut_share(windows, 2.0, 70), expected[..., inside].mean(-1).max(-1))
+
+
+def test_a_low_end_of_the_scale_cuts_nothing() -> None:
+    """There, pixels that show it are bright by chance, and leaving them out would bias the rest."""
+    patterns = np.random.default_rng(4).poisson(3.0, (2, 20, 20)).clip(max=4)
+    positions = np.full((2, 1, 2), 10.0)
+    good = np.ones((20, 20), bool)
+    found = gather(patterns, positions, 3, good, ceiling=4)
+    assert LEAST_CEILING > 4
+    assert (found.counts > CUT).all()
+    assert (cut_share(found.windows, 2.0, 4) > 0).any()

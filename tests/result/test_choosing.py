@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.ndimage import distance_transform_edt
 
 import cyclestrain as cs
 from cyclestrain.errors import InputError
@@ -56,6 +57,23 @@ def test_they_spread_over_what_is_unexplored() -> None:
     found = cs.next_positions(made(np.zeros((12, 12)), known), 4)
     apart = np.hypot(*(found[:, None] - found).transpose(2, 0, 1))
     assert apart[np.triu_indices(4, 1)].min() > 2
+
+
+def test_a_feature_between_what_is_known_is_found_before_an_edge_is_followed() -> None:
+    known = np.zeros((32, 32), bool)
+    known[2::4, 2::4] = True
+    field = np.where(np.arange(32) < 20, 0.0, 0.02) * np.ones((32, 1))  # an edge that is seen
+    field[10:15, 11:14] = 0.02  # columns 10 and 14 are known
+    assert not field[known][:, None].reshape(8, 8)[:, :4].any()
+    found = cs.next_positions(made(field, known), 80)
+    inside = (np.abs(found - [12, 12]) <= [2, 1]).all(1)
+    assert inside.any()
+    known[tuple(found.T)] = True
+    assert distance_transform_edt(~known).max() <= 2.0
+    later = cs.next_positions(made(field, known), 40)
+    at_the_edge, at_the_feature = np.abs(later[:, 1] - 19.5) < 3, (np.abs(later - [12, 12]) <= [5, 4]).all(1)
+    assert (at_the_edge | at_the_feature).mean() > 0.7
+    assert at_the_feature.sum() >= 5
 
 
 def test_everything_measured_the_uncertain_ones_are_next() -> None:

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.special import beta
 
 from cyclestrain.errors import InputError
 from cyclestrain.specimen import Axes, Library, Measured, Zone, dipole, fit_library, friedel_asymmetry, wavelength
 from cyclestrain.specimen.bloch import intensities, taking_part
+from cyclestrain.specimen.library import aperture_nodes
 from cyclestrain.specimen.matching import find_matches
 from cyclestrain.specimen.structure import parent_structure
 from cyclestrain.strain import KnownCell, known_cells
@@ -153,6 +155,21 @@ def test_library_is_kept_and_a_damaged_one_is_computed_again(tmp_path, monkeypat
     again = Library.computed(zone, AXES, 5e-4, 6.0, counted.append)
     assert sum(counted) == 2 * first
     np.testing.assert_array_equal(again.intensity, made[0].intensity)
+
+
+def test_mean_over_the_aperture_is_exact_for_polynomials():
+    """Moments of the unit disk, in polar coordinates; odd powers vanish."""
+    places, weights = aperture_nodes()
+
+    def moment(a, b):
+        return 0.0 if a % 2 or b % 2 else 2 * beta((a + 1) / 2, (b + 1) / 2) / (a + b + 2) / np.pi
+
+    degree = 15
+    for a, b in ((a, total - a) for total in range(degree + 1) for a in range(total + 1)):
+        found = (weights * places[:, 0] ** a * places[:, 1] ** b).sum()
+        assert found == pytest.approx(moment(a, b), abs=1e-12)
+    assert weights.min() > 0
+    assert np.hypot(*places.T).max() < 1
 
 
 def test_wavelength_is_relativistic():

@@ -15,6 +15,9 @@ api = pytest.importorskip("libertem.api", reason="LiberTEM is not installed: pip
 
 from cyclestrain.streaming.fit_udf import FitUDF, fit_of  # noqa: E402
 
+# LiberTEM asks for as many threads as there are cores, and says so where Numba was told to use fewer.
+pytestmark = pytest.mark.filterwarnings("ignore:Attempting to set threads:UserWarning")
+
 
 @pytest.fixture(scope="module")
 def context() -> Any:

@@ -22,6 +22,7 @@ from cyclestrain import cli
 from cyclestrain.data import Block, Scan
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.estimation import BlockFit
+from cyclestrain.io import file_state
 from cyclestrain.result import load_result
 from cyclestrain.settings import MapSettings
 from cyclestrain.streaming import Course, Helpers, Here, View, fit_block, follow, following, map_so_far
@@ -63,6 +64,8 @@ def test_a_complete_scan_is_the_map_offline(sample: Any, tmp_path: Path) -> None
     for name in sample.maps:
         np.testing.assert_array_equal(maps[name].values, sample.maps[name].values, err_msg=str(name))
     xr.testing.assert_equal(load_result(output), maps)
+    assert maps.attrs["input_state"] == file_state(scan)
+    assert maps.attrs["settings_files"] == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["live.nc", "scan.npy"]
 
 

@@ -176,8 +176,7 @@ class KnownModel:
     @property
     def about(self) -> dict[str, str]:
         """What a result says of the model that it was made with, as attributes of its maps."""
-        tuning = {"model_tuning": self.model.about["tuning"]} if "tuning" in self.model.about else {}
-        return {"model": os.fspath(self.path), "model_fingerprint": self.fingerprint, **tuning}
+        return {"model": os.fspath(self.path), "model_fingerprint": self.fingerprint}
 
 
 def known_model(path: str | None, settings: LearnSettings, beside: PathLike | None = None) -> KnownModel | None:

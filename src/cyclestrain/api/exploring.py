@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from cyclestrain.api.arguments import PathLike, overridden, stored_run
+from cyclestrain.api.inspection import intensities
 from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.settings import ReadOptions, ReadSettings, reading_given
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from cyclestrain.data import PatternSource, Scan
     from cyclestrain.explorer import Opened, View
 
-__all__ = ["explore", "open_files"]
+__all__ = ["check_app", "explore", "open_files"]
 
 
 def explore(
@@ -100,7 +102,8 @@ def open_files(
     second, second_name, _ = _result(beside) if beside is not None else (None, "", None)
     found, trouble = _scan(name, maps, scan, given)
     in_file = isinstance(result, str | os.PathLike)
-    return Opened(maps, name, groups, found, trouble, second, second_name, in_file)
+    of = _intensities(result)
+    return Opened(maps, name, groups, found, trouble, second, second_name, in_file, of)
 
 
 def _result(result: PathLike | xr.Dataset) -> tuple[xr.Dataset, str, Callable[[], dict[str, xr.Dataset]]]:
@@ -112,6 +115,13 @@ def _result(result: PathLike | xr.Dataset) -> tuple[xr.Dataset, str, Callable[[]
     if isinstance(result, xr.Dataset):
         return result, f"{result.attrs.get('name', 'result')}", dict
     return load_result(result), os.fspath(result), partial(_groups, result)
+
+
+def _intensities(result: PathLike | xr.Dataset) -> xr.Dataset | None:
+    """Intensities of a result that holds some."""
+    with suppress(InputError):
+        return intensities(result)
+    return None
 
 
 def _groups(result: PathLike) -> dict[str, xr.Dataset]:
@@ -166,22 +176,30 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+def check_app() -> None:
+    """Make sure that the explorer can be served.
+
+    Raises
+    ------
+    InputError
+        If the extra is not installed.
+    """
+    if find_spec("bokeh") is None:
+        raise InputError('the explorer needs Bokeh and Panel; install them with pip install "cyclestrain[app]"')
+
+
 def _server(opened: Opened, view: View | None, address: str, port: int) -> Callable[[bool], Any]:
     """What shows a window: in a notebook by itself, elsewhere in a browser, until interrupted."""
     from cyclestrain.explorer import Session, in_notebook
 
-    try:
-        import bokeh  # noqa: F401
-    except ImportError as error:
-        message = 'the explorer needs Bokeh and Panel; install them with pip install "cyclestrain[app]"'
-        raise InputError(message) from error
+    check_app()
     session = Session(opened, view)  # complains before anything is started
     if in_notebook():
         from cyclestrain.explorer.notebook import pane
 
         return lambda _browser: pane(session)
     from cyclestrain.explorer.guarding import LOCAL
-    from cyclestrain.explorer.serving import make_server, serve
+    from cyclestrain.explorer.serving import make_server, serve, window_of
 
-    server, where = make_server(opened, session.view, address=address, port=port)
+    server, where = make_server(partial(window_of, opened=opened, view=session.view), address=address, port=port)
     return lambda browser: serve(server, where, opened.name, local=address in LOCAL, browser=browser)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+import webbrowser
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from cyclestrain.api.arguments import KnownModel, PathLike, known_model, open_large
+from cyclestrain.api.arguments import KnownModel, PathLike, files_named, known_model, open_large
+from cyclestrain.api.exploring import check_app
 from cyclestrain.api.mapping import check_result_name
 from cyclestrain.api.words import Known, Mask, Reference, settings_words
 from cyclestrain.errors import InputError
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from cyclestrain.data import Scan
     from cyclestrain.result import MapResult
-    from cyclestrain.streaming import Source
+    from cyclestrain.streaming import Course, LiveWindow, Source
 
 __all__ = ["live"]
 
@@ -78,7 +81,8 @@ def live(
         Where to report to; True and False turn it on and off, which an interactive session shows by default.
     **options
         What is listened to and how long, fields of `cyclestrain.LiveSettings`: one of ``dectris``, ``merlin`` and
-        ``file``, then ``keep``, ``preview``, ``timeout`` and ``every``.
+        ``file``, then ``keep``, ``preview``, ``timeout`` and ``every``; ``explore``, ``port`` and ``browser`` for the
+        growing map in the explorer.
 
     Returns
     -------
@@ -134,7 +138,8 @@ class _Job:
     @property
     def keeper(self) -> Keeper:
         """What writes its results."""
-        return Keeper(self.output, {"reading": self.reading.model_dump_json(), **self.model.about})
+        files = {"settings_files": files_named(self.settings)}
+        return Keeper(self.output, {"reading": self.reading.model_dump_json(), **files, **self.model.about})
 
 
 @dataclass(frozen=True)
@@ -174,39 +179,87 @@ def _where(listening: LiveSettings) -> tuple[str, str]:
 
 def _live(job: _Job, progress: Progress) -> xr.Dataset:
     import cyclestrain.api.accessor  # noqa: F401  registers maps.strain
-    from cyclestrain.streaming import follow, one_process, one_thread, shown_view
+
+    with ExitStack() as stack:
+        window = _window(job, stack)
+        course, result, scan = _followed(job, progress, window, stack)
+        if window is not None:
+            name = os.fspath(job.output) if job.output is not None else scan.name
+            window.end(course, result, name, in_file=job.output is not None)
+            progress.note(f"the explorer stays at {window.address}; Ctrl+C ends it")
+            window.wait()
+        return result.maps
+
+
+def _window(job: _Job, stack: ExitStack) -> LiveWindow | None:
+    """The explorer, served until the stack ends, where it is asked for."""
+    if not job.listening.explore:
+        return None
+    check_app()
+    from cyclestrain.streaming import live_window
+
+    window = stack.enter_context(live_window(job.listening.port))
+    print(f"explore live at {window.address}", file=sys.stderr, flush=True)  # heard without progress too
+    if job.listening.browser:
+        webbrowser.open(window.address)
+    return window
+
+
+def _followed(
+    job: _Job, progress: Progress, window: LiveWindow | None, kept: ExitStack
+) -> tuple[Course, MapResult, Scan]:
+    """Map what comes until it ends; what the patterns are in is there until the stack `kept` ends."""
+    from cyclestrain.streaming import follow, one_thread, processes
 
     keep = job.keeper
     with ExitStack() as stack:
-        helpers = stack.enter_context(one_thread() if job.where[0] == "file" else one_process())
-        source, patterns = stack.enter_context(_source(job, progress))
+        helpers = stack.enter_context(one_thread() if job.where[0] == "file" else processes())
+        source, patterns = stack.enter_context(_source(job, progress, kept))
         shape = source.scan.scan_shape
         progress.note(f"{source.scan.name}: a scan of {shape[0]} x {shape[1]} positions has started")
-        with shown_view(shape, getattr(progress, "console", None)) as show:
+        with _shown(job, source.scan, window, progress) as show:
             course, result = source.drive(
                 partial(
                     follow, source, job.model.model.material, job.settings, helpers,
                     keep=keep, show=show, timeout=job.listening.timeout, every=job.listening.every,
                 )
             )  # fmt: skip
-        if result is None:
-            why = course.trouble or "too little came to learn from"
-            raise InputError(f"{course.ended or 'the scan is complete'}, and nothing can be mapped: {why}")
-        if course.complete and not job.listening.preview:
-            progress.note(f"complete, largest lag {course.slowest:.1f} s; now the map from all patterns")
-            try:
-                result = _last_map(job, patterns, source.scan, progress)
-            except KeyboardInterrupt:
-                course.ended = "interrupted before the map from all patterns was made"
-        measured = {"live_rate": course.mean_rate, "live_largest_lag": course.slowest}
-        result.maps.attrs |= {"live_positions": int(course.fitted.sum()), "live_ended": course.ended, **measured}
-        keep(result)
-        return result.maps
+    if result is None:
+        why = course.trouble or "too little came to learn from"
+        raise InputError(f"{course.ended or 'the scan is complete'}, and nothing can be mapped: {why}")
+    if course.complete and not job.listening.preview:
+        progress.note(f"complete, largest lag {course.slowest:.1f} s; now the map from all patterns")
+        try:
+            result = _last_map(job, patterns, source.scan, progress)
+        except KeyboardInterrupt:
+            course.ended = "interrupted before the map from all patterns was made"
+    measured = {"live_rate": course.mean_rate, "live_largest_lag": course.slowest}
+    result.maps.attrs |= {"live_positions": int(course.fitted.sum()), "live_ended": course.ended, **measured}
+    keep(result)
+    return course, result, source.scan
 
 
 @contextmanager
-def _source(job: _Job, progress: Progress) -> Iterator[tuple[Source, Path]]:
-    """What is listened to, and the file that has its patterns in the end."""
+def _shown(job: _Job, scan: Scan, window: LiveWindow | None, progress: Progress) -> Iterator[Callable[[Course], None]]:
+    """What shows the course of the map: in the terminal, and in the explorer where there is one."""
+    from cyclestrain.streaming import shown_view
+
+    with shown_view(scan.scan_shape, getattr(progress, "console", None)) as in_terminal:
+        if window is None:
+            yield in_terminal
+            return
+        window.start(scan, job.settings)
+
+        def show(course: Course) -> None:
+            in_terminal(course)
+            window.show(course)
+
+        yield show
+
+
+@contextmanager
+def _source(job: _Job, progress: Progress, kept: ExitStack) -> Iterator[tuple[Source, Path]]:
+    """What is listened to, and the file that has its patterns in the end, which is there until `kept` ends."""
     kind, place = job.where
     if kind == "file":
         from cyclestrain.streaming.recording import FollowedFile, wait_for_file
@@ -218,15 +271,14 @@ def _source(job: _Job, progress: Progress) -> Iterator[tuple[Source, Path]]:
     from cyclestrain.streaming.detectors import connected, parse_address
 
     address = parse_address(kind, place)
-    beside = Path(job.listening.keep or job.output or "live.npy").absolute().parent
-    with scratch_folder(beside) as folder:
-        path = Path(job.listening.keep) if job.listening.keep is not None else folder / "patterns.npy"
-        progress.note(f"waiting for the {address} to start a scan")
-        record, shape = (path, folder / "there"), job.reading.scan_shape
-        with connected(address, shape, record, timeout=job.listening.timeout) as detector:
-            kept = os.fspath(path) if job.listening.keep is not None else ""
-            detector.scan = _described(job, detector.scan.source, str(address), kept)
-            yield detector, path
+    folder = kept.enter_context(scratch_folder(Path(job.listening.keep or job.output or "live.npy").absolute().parent))
+    path = Path(job.listening.keep) if job.listening.keep is not None else folder / "patterns.npy"
+    progress.note(f"waiting for the {address} to start a scan")
+    record, shape = (path, folder), job.reading.scan_shape
+    with connected(address, shape, record, timeout=job.listening.timeout) as detector:
+        named = os.fspath(path) if job.listening.keep is not None else ""
+        detector.scan = _described(job, detector.scan.source, str(address), named)
+        yield detector, path
 
 
 def _described(job: _Job, source: Any, name: str, path: str) -> Scan:
@@ -240,12 +292,12 @@ def _described(job: _Job, source: Any, name: str, path: str) -> Scan:
 
 def _last_map(job: _Job, patterns: Path, live: Scan, progress: Progress) -> MapResult:
     """The map from all patterns, as `map` makes it."""
-    from cyclestrain.io import contents_of
+    from cyclestrain.io import contents_of, file_state
     from cyclestrain.pipeline import map_scan
 
     reading = job.reading if job.where[0] == "file" else job.reading.model_copy(update={"scan_shape": None})
     scan = open_large(patterns, reading, memory=job.memory, output=None, force=True)
     scan = replace(scan, name=live.name, path=live.path)
     result = map_scan(scan, job.settings, progress, model=job.model.model)
-    result.maps.attrs["input_contents"] = contents_of(scan).digest
+    result.maps.attrs |= {"input_contents": contents_of(scan).digest, "input_state": file_state(scan.path)}
     return result

@@ -270,7 +270,7 @@ def fit_from_start(
     calibration = knowledge.calibration
     positions = predicted_positions(start, entry.reflections)
     return refine(
-        in_place(patterns, positions, entry.probe.half + 1, calibration.good, members),
+        in_place(patterns, positions, entry.probe.half + 1, calibration.good, members, ceiling=calibration.ceiling),
         entry,
         start,
         centre=centre,

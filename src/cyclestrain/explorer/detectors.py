@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from cyclestrain.data import FloatArray, IntArray, Scan
+from cyclestrain.data import BoolArray, FloatArray, IntArray, Scan
 from cyclestrain.errors import InputError
 
 __all__ = ["Detector", "Disk", "Reflections", "Ring", "VirtualImages", "parse_detector"]
@@ -125,8 +125,21 @@ def _within(shape: tuple[int, int], inner: float, outer: float, y: float = 0.0, 
 
 
 @dataclass
+class _Image:
+    """Counts of every position, NaN where they are not known, and which have been counted; both flat."""
+
+    values: FloatArray
+    done: BoolArray
+
+    @classmethod
+    def blank(cls, n: int) -> _Image:
+        """Nothing is known yet."""
+        return cls(np.full(n, np.nan), np.zeros(n, bool))
+
+
+@dataclass
 class VirtualImages:
-    """Images of virtual detectors of one scan: each is computed once, whoever asks.
+    """Images of virtual detectors of one scan: each position is counted once, whoever asks.
 
     Attributes
     ----------
@@ -137,28 +150,39 @@ class VirtualImages:
     positions
         Detector positions ``(y, x)`` of the reflections of an entry at every position, NaN where it is not the class,
         shape ``(ry, rx, reflection, 2)``, by number of the entry.
+    came
+        Positions whose patterns can be read, shape ``(ry, rx)``; None for all.
     """
 
     scan: Scan
     centre: FloatArray
     positions: Callable[[int], FloatArray] | None = None
-    _done: dict[Detector, FloatArray] = field(default_factory=dict, init=False, repr=False)
+    came: BoolArray | None = None
+    _images: dict[Detector, _Image] = field(default_factory=dict, init=False, repr=False)
     _working: dict[Detector, Lock] = field(default_factory=dict, init=False, repr=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
-    def ready(self, detector: Detector) -> FloatArray | None:
-        """The image if it has been computed, in counts, shape ``(ry, rx)``."""
-        return self._done.get(detector)
+    def so_far(self, detector: Detector) -> tuple[FloatArray, bool]:
+        """The image as far as it is known, in counts, NaN elsewhere, and whether that is wherever a pattern is."""
+        known = self._images.get(detector)
+        if known is None:
+            return np.full(self.scan.scan_shape, np.nan), False
+        return known.values.reshape(self.scan.scan_shape).copy(), bool(known.done[self._wanted].all())
 
-    def image(self, detector: Detector, report: Callable[[float, FloatArray], None] | None = None) -> FloatArray:
-        """Counts in a virtual detector at every position, shape ``(ry, rx)``.
+    @property
+    def _wanted(self) -> BoolArray:
+        """Positions whose patterns can be read, flat."""
+        return np.ones(self.scan.n_positions, bool) if self.came is None else self.came.ravel()
+
+    def image(self, detector: Detector, report: Callable[[], None] | None = None) -> FloatArray:
+        """Counts in a virtual detector at every position, shape ``(ry, rx)``, NaN where no pattern has come.
 
         Parameters
         ----------
         detector
             The detector; where it lies beyond the edge of the real one, nothing is counted.
         report
-            Called after every block with the part that is done and the image so far, NaN where it is not yet known.
+            Called after every block: there is more in `so_far`.
 
         Raises
         ------
@@ -168,24 +192,26 @@ class VirtualImages:
         with self._lock:
             working = self._working.setdefault(detector, Lock())
         with working:
-            if detector not in self._done:
-                self._done[detector] = self._compute(detector, report)
-            return self._done[detector]
+            self._compute(detector, report)
+            return self.so_far(detector)[0]
 
-    def _compute(self, detector: Detector, report: Callable[[float, FloatArray], None] | None) -> FloatArray:
-        image = np.full(self.scan.n_positions, np.nan)
-        centre = self.centre.reshape(-1, 2)
+    def _compute(self, detector: Detector, report: Callable[[], None] | None) -> None:
+        image = self._images.get(detector) or _Image.blank(self.scan.n_positions)
+        centre, wanted = self.centre.reshape(-1, 2), self._wanted
         where = None
         if isinstance(detector, Reflections):
             where = self._reflections(detector).reshape(self.scan.n_positions, -1, 2)
             offsets = _within(self.scan.detector_shape, 0.0, detector.radius)
         else:
             where, offsets = centre[:, None], detector.offsets(self.scan.detector_shape)
-        for block in self.scan.blocks(BLOCK_BYTES):
-            image[block.positions] = _sums(block.patterns, where[block.positions], offsets)
+        for block in self.scan.blocks(BLOCK_BYTES, image.done | ~wanted):
+            here = wanted[block.positions]
+            new, patterns = block.positions[here], block.patterns if here.all() else block.patterns[here]
+            image.values[new] = _sums(patterns, where[new], offsets)
+            image.done[new] = True
+            self._images[detector] = image
             if report is not None:
-                report((block.positions[-1] + 1) / image.size, image.reshape(self.scan.scan_shape).copy())
-        return image.reshape(self.scan.scan_shape)
+                report()
 
     def _reflections(self, detector: Reflections) -> FloatArray:
         if self.positions is None:

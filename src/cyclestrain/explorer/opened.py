@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from cyclestrain.data import FloatArray, Quantity, Scan
+from cyclestrain.data import BoolArray, FloatArray, Quantity, Scan
 from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.explorer.brightness import reach_of
 from cyclestrain.explorer.detectors import Disk, Ring, VirtualImages
 from cyclestrain.figures.fields import scan_step
-from cyclestrain.result import expected, pixel_noise, predicted
+from cyclestrain.result import Predictions, expected, measured_reflections, pixel_noise, virtual_dark_field
 
 __all__ = ["Opened", "Pattern"]
 
@@ -58,12 +58,22 @@ class Opened:
         Of its file, or what it is called where it is of no file.
     in_file
         Whether it is of a file.
+    growing
+        Whether the scan is being recorded.
+    came
+        Positions whose patterns have come, shape ``(ry, rx)``; None for all.
+    words
+        While the scan is recorded, where it stands, in one line.
+    version
+        Counts how often the result has become another.
     groups
         Reads the data sets stored beside the maps, such as the dictionary.
     scan
         The scan, None where there is none.
     trouble
         Why there is none.
+    intensities
+        Intensities of the reflections, read where they are used; None where there are none.
     other, other_name
         A second result to compare with; None where there is none.
     """
@@ -76,12 +86,57 @@ class Opened:
     other: xr.Dataset | None = None
     other_name: str = ""
     in_file: bool = True
+    intensities: xr.Dataset | None = None
+    growing: bool = False
+    came: BoolArray | None = None
+    words: str = ""
+    version: int = field(default=0, init=False)
     _kept: OrderedDict[tuple[str, tuple[int, int]], Any] = field(default_factory=OrderedDict, init=False, repr=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check(self)
-        self.virtual = None if self.scan is None else VirtualImages(self.scan, self.centre, self._places)
+        self._predictions = Predictions(self.maps)
+        self.virtual = None if self.scan is None else VirtualImages(self.scan, self.centre, self._places, self.came)
+
+    def grow(self, maps: xr.Dataset, came: BoolArray) -> None:
+        """Take the result of more of the scan; who looks at it sees that by its `version`.
+
+        Parameters
+        ----------
+        maps
+            The result of what has come.
+        came
+            Positions whose patterns have come, shape ``(ry, rx)``.
+        """
+        self.maps, self.came = maps, came
+        if self.virtual is not None:
+            self.virtual.centre, self.virtual.came = self.centre, came
+        self._fits_changed()
+
+    def end(self, maps: xr.Dataset, groups: dict[str, xr.Dataset], scan: Scan | None) -> None:
+        """Take the last result, which is looked at like any other from here on.
+
+        Parameters
+        ----------
+        maps, groups
+            The result, and the data sets beside the maps.
+        scan
+            What can be read of the scan.
+        """
+        self.growing, self.words, self.groups = False, "", lambda: groups
+        self.intensities = groups.get("intensities")
+        self.maps, self.scan, self.came = maps, scan, None if self.came is None or self.came.all() else self.came
+        self.virtual = None if scan is None else VirtualImages(scan, self.centre, self._places, self.came)
+        self._fits_changed()
+
+    def _fits_changed(self) -> None:
+        """Forget what followed from the result before; the patterns stay."""
+        self._predictions = Predictions(self.maps)
+        with self._lock:
+            for key in [key for key in self._kept if key[0] != "counts"]:
+                del self._kept[key]
+        self.version += 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -111,6 +166,23 @@ class Opened:
         return np.broadcast_to(middle, (*self.shape, 2))
 
     @property
+    def reflections(self) -> list[tuple[int, int]]:
+        """Indices of the reflections whose intensities are known, see `cyclestrain.result.measured_reflections`."""
+        return [] if self.intensities is None else measured_reflections(self.intensities)
+
+    def intensity(self, indices: tuple[int, int]) -> xr.Dataset:
+        """Intensity of a reflection over the scan, see `cyclestrain.result.virtual_dark_field`.
+
+        Parameters
+        ----------
+        indices
+            Its indices, one of `reflections`.
+        """
+        assert self.intensities is not None
+        of = self.intensities
+        return self._once("intensity", indices, lambda hk: virtual_dark_field(of, *hk).load())
+
+    @property
     def bright_field(self) -> Disk:
         """The direct beam."""
         return Disk(0.0, 0.0, round(float(self.calibration.get("disk_radius", 4.0)) + 1, 1))
@@ -132,13 +204,15 @@ class Opened:
         troubles, counts, reflections = [], None, None
         if self.scan is None:
             troubles.append(self.trouble)
+        elif not self._is_there(at):
+            troubles.append(f"the pattern of row {at[0]}, column {at[1]} has not come yet")
         else:
             try:
                 counts = self._once("counts", at, self._read)
             except (CyclestrainError, OSError, RuntimeError, ValueError, KeyError) as error:
                 troubles.append(f"the pattern of row {at[0]}, column {at[1]} cannot be read: {error}")
         try:
-            reflections = self._once("reflections", at, lambda at: predicted(self.maps, *at))
+            reflections = self._once("reflections", at, lambda at: self._predictions.at(*at))
         except InputError as error:
             troubles.append(str(error))
         return Pattern(counts, reflections, "; ".join(part for part in troubles if part))
@@ -175,7 +249,13 @@ class Opened:
         """
         if self.scan is None:
             raise InputError(self.trouble or "there is no scan to compare with; give it after the result")
+        if not self._is_there(at):
+            raise InputError(f"the pattern of row {at[0]}, column {at[1]} has not come yet")
         return self._once("residual", at, self._residual)
+
+    def _is_there(self, at: tuple[int, int]) -> bool:
+        """Whether the pattern of a position has come."""
+        return self.came is None or bool(self.came[at])
 
     def _residual(self, at: tuple[int, int]) -> FloatArray:
         assert self.scan is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+from collections.abc import Callable
+from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -18,15 +20,17 @@ if TYPE_CHECKING:
     from bokeh.document import Document
     from bokeh.server.server import Server
 
-__all__ = ["make_server", "serve", "window_of"]
+__all__ = ["make_server", "serve", "waiting_room", "window_of"]
 
+WAITING = 500
+"""Milliseconds between two looks whether there is something to show."""
 PAGE = "{% block postamble %}<style>html, body { margin: 0; height: 100%; }</style>{% endblock %}"
 """The page around a window, which it fills."""
 KEEP_UNUSED_MS = 60_000
 """Time after which a session without a browser is let go."""
 
 
-def window_of(document: Document, opened: Opened, view: View) -> None:
+def window_of(document: Document, opened: Opened, view: View | None = None) -> None:
     """Fill a browser's document with a window.
 
     Parameters
@@ -36,7 +40,7 @@ def window_of(document: Document, opened: Opened, view: View) -> None:
     opened
         What is looked at.
     view
-        What is looked at first, unless the address says otherwise.
+        What is looked at first, unless the address says otherwise; None for the middle.
     """
     from cyclestrain.explorer.views.window import Window
 
@@ -54,15 +58,47 @@ def window_of(document: Document, opened: Opened, view: View) -> None:
     document.template = PAGE
 
 
+def waiting_room(document: Document, words: Callable[[], str | None]) -> None:
+    """Fill a browser's document with a sentence, for as long as there is nothing to look at.
+
+    Parameters
+    ----------
+    document
+        To be filled.
+    words
+        Gives the sentence; None where the page is to be loaded again.
+    """
+    from bokeh.models import ColumnDataSource, CustomJS, Div
+
+    from cyclestrain.explorer.views.theme import SHEET
+
+    ready = ColumnDataSource({"now": []}, name="ready")
+    ready.js_on_change("data", CustomJS(code="window.location.reload()"))
+    said = Div(stylesheets=[SHEET], css_classes=["cs-root", "cs-light", "cs-waiting"], tags=[ready])
+
+    def look() -> None:
+        text = words()
+        if text is not None:
+            said.text = f"<h1>cyclestrain live</h1><span>{escape(text)}</span>"
+        elif not ready.data["now"]:
+            ready.data = {"now": [1]}
+
+    look()
+    document.add_periodic_callback(look, WAITING)
+    document.add_root(said)
+    document.title = "cyclestrain"
+    document.template = PAGE
+
+
 def make_server(
-    opened: Opened, view: View, *, address: str = "127.0.0.1", port: int = 0, token: str | None = None
+    fill: Callable[[Document], None], *, address: str = "127.0.0.1", port: int = 0, token: str | None = None
 ) -> tuple[Server, str]:
     """A server of windows, not yet running, and the address to open.
 
     Parameters
     ----------
-    opened, view
-        What is looked at, and what is looked at first.
+    fill
+        Fills the document of every browser that comes, see `window_of`.
     address
         Address to listen on.
     port
@@ -83,7 +119,7 @@ def make_server(
 
     alone = address in LOCAL
     token = None if alone else token or secrets.token_urlsafe(24)
-    application = Application(FunctionHandler(lambda document: window_of(document, opened, view)))
+    application = Application(FunctionHandler(fill))
     _keep_quiet()
     _check_free(address, port)
     server = Server(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.data import BoolArray, IntArray
 from cyclestrain.errors import InputError
 from cyclestrain.explorer.opened import Opened
 from cyclestrain.explorer.position import Number, Positions, worst_first
@@ -18,17 +18,30 @@ from cyclestrain.explorer.quantities import Shown, available, in_range, shown
 from cyclestrain.explorer.regions import Region
 from cyclestrain.explorer.state import View
 from cyclestrain.figures.fields import period_map, reference_mask
-from cyclestrain.figures.ranges import ColourScale, sequential_scale
+from cyclestrain.figures.ranges import ColourScale, sequential_scale, steady
 from cyclestrain.io import mask_text
 from cyclestrain.result import relative_to
 
-__all__ = ["OTHER", "VIRTUAL", "Session"]
+__all__ = ["OTHER", "VIRTUAL", "Session", "intensity_name"]
 
 VIRTUAL = "virtual"
 """Name of the map that is the image of the virtual detector."""
+INTENSITY = "intensity:"
+"""What the name of a map begins with if it is the intensity of a reflection, whose indices follow as ``h,k``."""
 OTHER = "other:"
 """What the name of a map begins with if it is one of the second result."""
 SHARED_BY_NEIGHBOURS = ("exx", "eyy", "exy", "rotation", "dilation", "shear", "largest", "smallest")
+
+
+def intensity_name(indices: tuple[int, int]) -> str:
+    """Name of the map of the intensity of a reflection.
+
+    Examples
+    --------
+    >>> intensity_name((2, -1))
+    'intensity:2,-1'
+    """
+    return f"{INTENSITY}{indices[0]},{indices[1]}"
 
 
 class Session:
@@ -59,7 +72,7 @@ class Session:
     def __init__(self, opened: Opened, view: View | None = None) -> None:
         self.opened, self.view = opened, View()
         self.maps, self.other = opened.maps, opened.other
-        self.unfinished: FloatArray | None = None
+        self._held: dict[tuple[str, str], ColourScale] = {}
         self._worst: IntArray | None = None
         self._gathered: dict[tuple[str, bool], Positions] = {}
         self._rank = -1
@@ -107,11 +120,22 @@ class Session:
     def _check_map(self, name: str) -> None:
         if name in ("", VIRTUAL):
             return
+        if name.startswith(INTENSITY):
+            self._check_reflection(name)
+            return
         of = self.opened.other if name.startswith(OTHER) else self.opened.maps
         if of is None:
             raise InputError("there is no second result to show a map of; give one with --beside")
         if name.removeprefix(OTHER) not in available(of):
             raise InputError(f"there is no map {name!r}; choose one of {', '.join(available(of))}")
+
+    def _check_reflection(self, name: str) -> None:
+        known = self.opened.reflections
+        if not known:
+            raise InputError("this result holds no intensities; map the scan again with --intensities")
+        if name not in map(intensity_name, known):
+            some = ", ".join(map(intensity_name, known[:6]))
+            raise InputError(f"there is no {name!r}; this result has {len(known)} reflections, among them {some}")
 
     def _check_detector(self, view: View) -> None:
         if self.opened.virtual is None:
@@ -142,10 +166,15 @@ class Session:
         name = self.view.map if name is None else name
         if name == VIRTUAL:
             found = self._virtual()
+        elif name.startswith(INTENSITY):
+            found = self._intensity(name)
         elif name.startswith(OTHER) and self.other is not None:
             found = shown(self.other, name.removeprefix(OTHER), self.view.estimate)
         else:
             found = shown(self.maps, name, self.view.estimate)
+        if self.opened.growing and not found.categories:
+            scale = steady(found.scale, self._held.get((name, self.view.estimate)))
+            self._held[name, self.view.estimate], found = scale, replace(found, scale=scale)
         same = name.removeprefix(OTHER) == self.view.map.removeprefix(OTHER)
         if same and self.view.limits is not None and not found.categories:
             found = replace(found, scale=ColourScale(*self.view.limits))
@@ -153,12 +182,28 @@ class Session:
             found = replace(found, scale=self.shown().scale)
         return found
 
+    def _intensity(self, name: str) -> Shown:
+        h, k = (int(part) for part in name.removeprefix(INTENSITY).split(","))
+        field = self.opened.intensity((h, k))
+        values, sigma = (np.asarray(field[part].values, float) for part in ("intensity", "intensity_sigma"))
+        title = f"intensity of ({h} {k}) (counts)"
+        return Shown(title, "counts", values, sigma, sequential_scale(values, from_zero=False))
+
+    def grown(self) -> str:
+        """Look at what the result has become; gives why the drawn reference does not hold in it, empty if it does."""
+        trouble = ""
+        try:
+            self.maps, self.other = self._relative_to(self.view.reference)
+        except InputError as error:  # nothing of the region has come, or it is not valid yet
+            self.maps, self.other, trouble = self.opened.maps, self.opened.other, str(error)
+        self._worst = None
+        self._gathered.clear()
+        return trouble
+
     def _virtual(self) -> Shown:
         assert self.opened.virtual is not None
         assert self.view.detector is not None
-        image = self.opened.virtual.ready(self.view.detector)
-        if image is None:
-            image = np.full(self.opened.shape, np.nan) if self.unfinished is None else self.unfinished
+        image, _ = self.opened.virtual.so_far(self.view.detector)
         scale = sequential_scale(image, from_zero=False)
         return Shown(f"{self.view.detector} (counts)", "counts", image, None, scale)
 
@@ -194,7 +239,10 @@ class Session:
         return self._positions(other).numbers(self.view.at)
 
     def reasons(self) -> list[str]:
-        """Why the numbers of the position may be wrong."""
+        """Why the numbers of the position may be wrong, or missing."""
+        came = self.opened.came
+        if came is not None and not came[self.view.at]:
+            return ["its pattern has not come yet"]
         return self._positions(False).reasons(self.view.at)
 
     def _positions(self, other: bool) -> Positions:

@@ -28,8 +28,9 @@ class View:
     Attributes
     ----------
     map, beside
-        Names of the maps shown, see `quantities.QUANTITIES`, or ``virtual`` for the image of `detector`; `beside` is
-        empty where only one is shown, and may begin with ``other:`` for a map of the second result.
+        Names of the maps shown, see `quantities.QUANTITIES`, ``virtual`` for the image of `detector`, or
+        ``intensity:h,k`` of a reflection; `beside` is empty where only one is shown, and may begin with ``other:`` for
+        a map of the second result.
     estimate
         ``""`` for the best estimate, ``raw`` for each pattern alone.
     at
@@ -135,7 +136,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_:]*", text):
+    if not re.fullmatch(r"[a-z0-9_:,-]*", text):
         raise InputError(f"{text!r} is not the name of a map")
     return text
 

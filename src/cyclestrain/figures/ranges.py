@@ -22,6 +22,7 @@ __all__ = [
     "rotation_scale",
     "scale_bar_length",
     "sequential_scale",
+    "steady",
     "summarise",
     "symmetric_scale",
 ]
@@ -108,6 +109,34 @@ def symmetric_scale(values: ArrayLike, *, coverage: float = 0.99, smallest: floa
     bound = float(np.quantile(finite, coverage)) if finite.size else 0.0
     end = nice_ceiling(max(bound, smallest))
     return ColourScale(-end, end)
+
+
+NARROW = 0.5
+"""Share of a scale that is steady below which its values are spread over more of the colours."""
+
+
+def steady(scale: ColourScale, before: ColourScale | None) -> ColourScale:
+    """The scale of values that become more and more: the one before as long as it serves.
+
+    It gives way where values lie beyond its ends, or take less than half of it.
+
+    Parameters
+    ----------
+    scale
+        What suits the values now.
+    before
+        What suited them before, None for nothing.
+
+    Examples
+    --------
+    >>> wide = ColourScale(-1.0, 1.0)
+    >>> steady(ColourScale(-0.6, 0.6), wide) is wide, steady(ColourScale(-0.4, 0.4), wide).high
+    (True, 0.4)
+    """
+    if before is None or before.cyclic != scale.cyclic:
+        return scale
+    beyond = scale.low < before.low or scale.high > before.high
+    return scale if beyond or scale.width < NARROW * before.width else before
 
 
 def sequential_scale(values: ArrayLike, *, coverage: float = 0.99, from_zero: bool = True) -> ColourScale:

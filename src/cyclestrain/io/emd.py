@@ -18,7 +18,7 @@ from cyclestrain.io.loaded import Loaded
 from cyclestrain.io.sources import view_axes
 from cyclestrain.io.units import real_step, reciprocal_step
 
-__all__ = ["calibrated", "has_annotations"]
+__all__ = ["calibrated"]
 
 LARGEST_SCALAR = 2**16
 """Largest single value of the metadata, bytes."""
@@ -41,16 +41,6 @@ def _text(value: Any) -> str:
     if isinstance(value, np.ndarray):
         value = value.reshape(-1)[0] if value.size else ""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def has_annotations(group: Any) -> bool:
-    """Whether something that `calibrated` reads is stored beside an array of `group`."""
-    return (
-        "dim0" in group
-        or "dim1" in group
-        or "axes" in group.attrs
-        or any("metadatabundle" in outer for outer in _upwards(group))
-    )
 
 
 def _upwards(group: Any) -> Iterator[Any]:

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.errors import InputError, first_line
-from cyclestrain.io.emd import calibrated, has_annotations
+from cyclestrain.io.emd import calibrated
 from cyclestrain.io.hdf5_links import check_links, check_sources
 from cyclestrain.io.hyperspy_files import hyperspy_signal, in_hyperspy_layout
 from cyclestrain.io.loaded import Candidate, Loaded, check_unpacked, choose, missing_parts
 from cyclestrain.io.matlab import axis_order, is_matlab
-from cyclestrain.io.soundness import ensure_sound
 from cyclestrain.io.sources import Concatenated, view_axes
 
 __all__ = ["has_hdf5_signature", "load_hdf5", "new_hdf5", "open_hdf5", "vendor_layout"]
@@ -250,7 +249,5 @@ def _load(file: Any, path: Path, dataset: str | None) -> Loaded:
         notes = {"dataset": picked.name, "matlab_axes": str(order), **missing}
         return Loaded(view_axes(array, order), metadata=notes)
     known = in_hyperspy_layout(array.parent)
-    if known or has_annotations(array.parent):
-        ensure_sound(path)
     loaded = hyperspy_signal(array, array.parent) if known else calibrated(array)
     return replace(loaded, metadata={"dataset": picked.name, **missing, **loaded.metadata})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cyclestrain.errors import InputError
+from cyclestrain.io.soundness import ensure_sound
 
 __all__ = ["check_links", "check_sources"]
 
@@ -35,12 +36,13 @@ def check_links(path: Path) -> None:
     Parameters
     ----------
     path
-        The file; whatever is damaged in it is left to its reader.
+        The file; damage that neither hangs nor crashes the HDF5 library is left to its reader.
 
     Raises
     ------
     InputError
-        If something else is under one of the names, or data sets refer to each other in a circle.
+        If something else is under one of the names, a file is damaged so that reading it would not end, or data sets
+        refer to each other in a circle.
     """
     state = path.stat()
     complaint = _complaint(str(path), state.st_size, state.st_mtime_ns)
@@ -52,15 +54,20 @@ def check_links(path: Path) -> None:
 def _complaint(path: str, size: int, changed: int) -> str:
     """What is wrong with the links of the file of this size and time of change; empty where nothing is."""
     try:
-        todo, seen, left = [path], {os.path.realpath(path)}, MOST_OBJECTS
+        todo, seen, all_files, left = [path], {os.path.realpath(path)}, list[str](), MOST_OBJECTS
         while todo and left > 0:
-            here = todo.pop()
-            for other in _references(here, left):
-                left -= 1
-                if other and os.path.realpath(other) not in seen:
-                    _check_regular(here, other)
-                    seen.add(os.path.realpath(other))
-                    todo.append(other)
+            ensure_sound(todo)
+            all_files += todo
+            looked_at, todo = todo, []
+            for here in looked_at:
+                for other in _references(here, left):
+                    left -= 1
+                    if other and os.path.realpath(other) not in seen:
+                        _check_regular(here, other)
+                        seen.add(os.path.realpath(other))
+                        todo.append(other)
+        for each in all_files:
+            _check_circles(each)
     except InputError as error:
         return str(error)
     return ""
@@ -79,29 +86,43 @@ def _references(path: str, most: int) -> Iterator[str]:
     """Places where what a file refers to may lie; an empty text for every object in it."""
     import h5py
 
+    for dataset_or_link in _objects(path, most):
+        yield ""
+        if isinstance(dataset_or_link, h5py.ExternalLink):
+            yield from _places(path, dataset_or_link.filename)
+            continue
+        for name, _, _ in dataset_or_link.external or ():
+            yield from _places(path, name)
+        if dataset_or_link.is_virtual:
+            for source in _sources(dataset_or_link):
+                yield from _places(path, source.file_name)
+
+
+def _check_circles(path: str) -> None:
+    """Make sure that no virtual data set of a file is made of itself."""
+    import h5py
+
+    for each in _objects(path, MOST_OBJECTS):
+        if isinstance(each, h5py.Dataset) and each.is_virtual:
+            _check_circle(each, ())
+
+
+def _objects(path: str, most: int) -> Iterator[Any]:
+    """External links and data sets of a file, found without following any link out of it; none where it is no HDF5."""
+    import h5py
+
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, KeyError, ValueError):
         return
     with file:
-        for dataset_or_link in _objects(file, most):
-            yield ""
-            if isinstance(dataset_or_link, h5py.ExternalLink):
-                yield from _places(path, dataset_or_link.filename)
-                continue
-            for name, _, _ in dataset_or_link.external or ():
-                yield from _places(path, name)
-            if dataset_or_link.is_virtual:
-                for source in _sources(dataset_or_link):
-                    yield from _places(path, source.file_name)
-                _check_circle(dataset_or_link, ())
+        yield from _objects_below(file["/"], most)
 
 
-def _objects(file: Any, most: int) -> Iterator[Any]:
-    """External links and data sets of a file, found without following any link out of it."""
+def _objects_below(root: Any, most: int) -> Iterator[Any]:
     import h5py
 
-    todo: list[Any] = [file["/"]]
+    todo: list[Any] = [root]
     seen: set[int] = set()
     while todo and len(seen) < most:
         group = todo.pop()

@@ -21,7 +21,6 @@ from cyclestrain.io.numpy_files import load_npy, load_npz
 from cyclestrain.io.objects import load_object
 from cyclestrain.io.raw import RawLayout, load_raw
 from cyclestrain.io.regions import Parts
-from cyclestrain.io.soundness import ensure_sound
 from cyclestrain.io.sources import DaskSource, Stored, restack, view_axes
 from cyclestrain.io.tiff import has_tiff_signature, load_tiff
 from cyclestrain.io.units import parse_pixel, parse_step
@@ -231,7 +230,6 @@ def _open_file(path: Path, dataset: str | None, layout: RawLayout | None) -> Loa
         reader = vendor_layout(path)
         if reader is None:
             return load_hdf5(path, dataset)
-        ensure_sound(path)
         return load_vendor(path, dataset, reader)
     if suffix in _OWN:
         hint = "; save it from MATLAB with -v7.3" if suffix == ".mat" else "; copy or write it again"

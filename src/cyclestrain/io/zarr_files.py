@@ -99,10 +99,12 @@ def _check_chunks(array: Any, path: Path, name: str) -> dict[str, str]:
     Raises
     ------
     InputError
-        If a single part is too large to be unpacked, or a file of one is larger than it can be.
+        If parts have no size, a single one is too large to be unpacked, or a file of one is larger than it can be.
     """
     place = f"{path}: a chunk of {name or 'the array'}"
     dtype = np.dtype(array.dtype)
+    if not all(size > 0 for size in (*array.chunks, *(array.shards or ()))):
+        raise InputError(f"{place} has a side of 0 values; write or copy the store again")
     largest = math.prod(array.chunks) * dtype.itemsize
     check_unpacked(largest, place)
     stored = _stored_chunks(path, name)
@@ -159,6 +161,9 @@ def load_zarr(path: Path, dataset: str | None) -> Loaded:
         if isinstance(root, zarr.Array):
             return Loaded(root, metadata={"dataset": root.path, **_check_chunks(root, path, "")})
         arrays: dict[str, Any] = {name: root[name] for name in _arrays(path)}
+        for name, item in arrays.items():
+            if not isinstance(item, zarr.Array):
+                raise ValueError(f"{name} is described as an array, but without its shape")
     except InputError:
         raise
     except Exception as error:  # Zarr raises whatever its store, codec or JSON raised

@@ -31,6 +31,8 @@ CLEAR = 0.25
 """Largest standard deviation of the radius, pixels."""
 MOST_MISSING = 0.2
 """Share of bad pixels along the edge from which it is not looked for."""
+MOST_CUT = 0.01
+"""Share of the pixels of the beam at the end of the detector's scale from which its edge is not looked for."""
 MOST_MOVED = 0.4
 """Standard deviation of the measured centres, pixels, above which their average blurs the edge."""
 MODEL_ERROR = 0.005
@@ -50,14 +52,15 @@ def edge_of_beam(lesson: Lesson, radius: float) -> tuple[float, float] | None:
     Parameters
     ----------
     lesson
-        Patterns with their beam centres.
+        Patterns with their beam centres; a disk that is cut at their ceiling would look wider and sharper than it is.
     radius
         Radius of the disk so far, pixels.
     """
     some = np.linspace(0, len(lesson.theta) - 1, min(MOST, len(lesson.theta))).astype(int)
     if lesson.centre[some].std(0).max() > MOST_MOVED:
         return None
-    mean = lesson.patterns[lesson.members[some, 0]].mean(0, dtype=np.float64)
+    patterns = lesson.patterns[lesson.members[some, 0]]
+    mean = patterns.mean(0, dtype=np.float64)
     reach = max(NEAR, NEAR_SHARE * radius)
     y, x = np.indices(mean.shape)
     offset = np.stack([y, x], -1) - lesson.centre[some].mean(0)
@@ -65,6 +68,8 @@ def edge_of_beam(lesson: Lesson, radius: float) -> tuple[float, float] | None:
     if (near & ~lesson.good).sum() > MOST_MISSING * near.sum():
         return None
     used = near & lesson.good
+    if (patterns[:, used] >= lesson.ceiling).mean() > MOST_CUT:
+        return None
     values, offset = mean[used], offset[used]
     error = np.sqrt(np.maximum(values, 0) / len(some) + (MODEL_ERROR * values.max()) ** 2 + 1e-12)
     bounds: Any = ([max(radius - reach, 0.5), SHARPEST, -1.0, -1.0], [radius + reach, SOFTEST, 1.0, 1.0])
@@ -81,7 +86,9 @@ def edge_of_beam(lesson: Lesson, radius: float) -> tuple[float, float] | None:
     best = min(found, key=lambda each: float(each.cost))
     scale = max(1.0, 2 * float(best.cost) / len(values))
     sigma = np.sqrt(scale * float(np.linalg.pinv(best.jac.T @ best.jac)[0, 0]))
-    at_end = min(best.x[0] - bounds[0][0], bounds[1][0] - best.x[0]) < 1e-3 * radius
+    at_end = (
+        np.minimum(best.x - bounds[0], np.subtract(bounds[1], best.x)) < 1e-3 * np.array([radius, 1.0, 0, 0])
+    ).any()
     if sigma > CLEAR or at_end:
         return None
     return float(best.x[0]), float(best.x[1])

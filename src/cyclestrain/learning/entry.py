@@ -30,6 +30,7 @@ from cyclestrain.pattern import (
     Start,
     WindowStack,
     approach,
+    fit_edge,
     predicted_positions,
     refine,
     seen_edge,
@@ -40,8 +41,10 @@ __all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry"]
 
 CONTRAST_STEPS = 12
 """Steps of a fit with contrast inside the disks: brightness changes by large factors, and each step a part of it."""
-SAME_MISFIT = 1.03
-"""Ratio of misfits up to which the edge of the direct beam is believed: it is that of all disks unless it is hidden."""
+BLURRIER = 0.1
+"""How much softer than the learned edge that of the direct beam may be and still be believed, pixels."""
+MOST_WORSE = 0.95
+"""Share of patterns that the edge of the direct beam may explain worse than the learned one and still be believed."""
 OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
 MAX_PATTERNS = 1024
@@ -195,22 +198,25 @@ def _fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> t
 def _sharper(
     lesson: Lesson, calibration: Calibration, entry: Entry, start: Start, *, rounds: int, noise_scale: float
 ) -> tuple[Entry, Start, float]:
-    """The entry whose disks have the edge of the direct beam, unless it explains the patterns worse.
+    """The entry whose disks have the edge of the direct beam, if that is the sharper one.
 
-    Learned from disks that are misplaced by their contrast, an edge comes out blurred or of another radius, and
-    misplaces them: both are followed.
+    Learned from disks that are misplaced by their contrast, an edge comes out blurred and misplaces them; taken for a
+    part of a peaked background, so does that of the direct beam. One aperture makes all disks, and nothing makes them
+    sharper than it does: the blurred edge is the wrong one. It may well explain its own misplaced disks better, in most
+    patterns or by much in a few, where contrast keeps fits from their best; but an edge of another radius is worse in
+    nearly all of them.
     """
     edge = edge_of_beam(lesson, calibration.disk_radius)
     if edge is None or edge[0] + 1.0 > entry.probe.half:
+        return entry, start, noise_scale
+    if edge[1] > fit_edge(entry.probe.profile, entry.probe.oversampling)[1] + BLURRIER:
         return entry, start, noise_scale
     r = np.arange((entry.probe.half + 3) * OVERSAMPLING) / OVERSAMPLING
     probe = Probe.from_profile(seen_edge(r, *edge), OVERSAMPLING, entry.probe.half)
     other = _alternate(lesson, replace(entry, probe=probe), start, rounds=rounds, noise_scale=noise_scale, edge=edge)
     common = min(noise_scale, other[2])
-    penalty = [
-        float(_fitted(lesson, each, at, common)[1].penalty(each).sum()) for each, at in ((entry, start), other[:2])
-    ]
-    return other if penalty[1] < SAME_MISFIT * penalty[0] else (entry, start, noise_scale)
+    learned, beam = (_fitted(lesson, each, at, common)[1].penalty(each) for each, at in ((entry, start), other[:2]))
+    return other if (beam > learned).mean() < MOST_WORSE else (entry, start, noise_scale)
 
 
 def _look_again(

@@ -102,11 +102,22 @@ def finer_lattice(peaks: Peaks, basis: FloatArray, radius: float) -> FloatArray:
     basis
         Lattice of the brightest peaks, vectors as columns, pixels.
     """
-    cells = [np.array([[n // d, 0], [shift, d]]) for n in (1, 2, 3, 4) for d in _divisors(n) for shift in range(n // d)]
-    finer = np.stack([_reduced(basis @ np.linalg.inv(cell)) for cell in cells])
+    finer = finer_lattices(basis)
     scores = lattice_score(peaks, finer, radius)
     best = int(scores.argmax())
     return finer[best] if scores[best] > FINER * scores[0] else basis
+
+
+def finer_lattices(basis: FloatArray) -> FloatArray:
+    """All lattices that hold the nodes of one, with up to four times as many, that itself first, ``(lattice, 2, 2)``.
+
+    Parameters
+    ----------
+    basis
+        Lattice vectors as columns, pixels.
+    """
+    cells = [np.array([[n // d, 0], [shift, d]]) for n in (1, 2, 3, 4) for d in _divisors(n) for shift in range(n // d)]
+    return np.stack([_reduced(basis @ np.linalg.inv(cell)) for cell in cells])
 
 
 def _divisors(n: int) -> list[int]:

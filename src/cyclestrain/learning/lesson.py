@@ -32,6 +32,8 @@ class Lesson:
         Standard deviation of `centre`, pixels.
     theta
         Coarse rotation of each sum, radians, shape ``(n,)``.
+    ceiling
+        Value at which pixels stop counting.
     """
 
     patterns: NDArray[Any]
@@ -40,6 +42,7 @@ class Lesson:
     centre: FloatArray
     centre_sigma: float
     theta: FloatArray
+    ceiling: float = float("inf")
 
     def only(self, keep: NDArray[Any]) -> Lesson:
         """Lesson with some of the sums, chosen by a mask or indices."""
@@ -60,4 +63,4 @@ class Lesson:
         half
             Reach of the windows, pixels.
         """
-        return gather(self.patterns, positions, half, self.good, self.members)
+        return gather(self.patterns, positions, half, self.good, self.members, ceiling=self.ceiling)

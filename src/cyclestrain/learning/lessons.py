@@ -100,7 +100,10 @@ class Chosen:
         own = align(correlation)
         means = local_means(correlation, rows[index], columns[index], 2)
         pooled = align(means)
-        alone = Lesson(sample.patterns, index[:, None], calibration.good, centre, centre_prior(calibration), own.theta)
+        alone = Lesson(
+            sample.patterns, index[:, None], calibration.good, centre, centre_prior(calibration), own.theta,
+            calibration.ceiling,
+        )  # fmt: skip
         together = [
             replace(alone, members=neighbour_members(rows, columns, index, reach, self.centre)) for reach in SUMS
         ]

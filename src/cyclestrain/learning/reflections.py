@@ -10,10 +10,17 @@ from scipy import ndimage
 
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.averages import distance_from_centre
-from cyclestrain.learning.lattice import Lattice, nearest_node
+from cyclestrain.learning.lattice import Lattice, finer_lattices, nearest_node
 from cyclestrain.learning.peaks import Peaks, disk_mask, flattened, pixel_noise, ring_mask
 
-__all__ = ["disk_size", "explained", "measure_reflections"]
+__all__ = ["disk_size", "explained", "measure_reflections", "without_gaps"]
+
+LEAST_NEW = 8
+"""Least number of nodes by which a lattice is judged."""
+SURE_RISE, LEAST_RISE = 4.0, 0.15
+"""Least rise of the light at the nodes between those of a lattice: in its standard errors, and of that at its nodes."""
+CROWDED = 1.6, 2.9
+"""Distances of nodes, in radii of the disks, between which disks may hide each other."""
 
 
 def disk_size(average: FloatArray, coverage: FloatArray, peaks: Peaks, radius: float, limit: float) -> float:
@@ -122,6 +129,63 @@ def measure_reflections(
         indices = np.concatenate([indices, np.full((int(good.sum()), 2), np.nan)])
         intensity = np.concatenate([intensity, extra_intensity[good]])
     return Lattice(basis, indices, positions, intensity)
+
+
+def without_gaps(
+    average: FloatArray, coverage: FloatArray, basis: FloatArray, *, radius: float, ring: tuple[float, float]
+) -> FloatArray:
+    """The lattice, or a denser one where there are disks between its nodes as well.
+
+    Where disks touch, those beside a bright one hardly stand out of what surrounds them, and a lattice of every second
+    one may be found. At the middle of a disk the light within its radius is more than half a radius away all the same;
+    between disks it is less.
+
+    Parameters
+    ----------
+    average, coverage
+        Centred average and number of patterns behind each pixel.
+    basis
+        Lattice vectors ``(y, x)`` as columns, pixels.
+    radius
+        Radius of the disks, pixels.
+    ring
+        Inner and outer radius within which nodes are looked at, pixels.
+    """
+    disk = disk_mask(radius)
+    light = ndimage.correlate(flattened(average, coverage), disk / disk.sum(), mode="constant")
+    around = ndimage.convolve(light, _circle(0.5 * radius), mode="nearest")
+    higher = (light - around) * (coverage > 0.3 * coverage.max())
+    reach = int(np.ceil(2 * ring[1] / np.linalg.svd(basis, compute_uv=False)[-1])) * 2
+    grid = np.array([hk for hk in product(range(-reach, reach + 1), repeat=2) if hk != (0, 0)])
+    best, most = basis, 0.0
+    at_nodes = _values(higher, grid @ basis.T, ring)
+    for finer in finer_lattices(basis)[1:]:
+        nodes = grid @ finer.T
+        new = nodes[nearest_node(nodes, basis)[1] > 0.5]
+        rises = _values(higher, new, ring)
+        apart = np.hypot(*finer).min() / radius
+        if len(rises) < LEAST_NEW or not CROWDED[0] < apart < CROWDED[1]:
+            continue
+        sure = rises.mean() > SURE_RISE * rises.std() / np.sqrt(len(rises))
+        if sure and rises.mean() > LEAST_RISE * at_nodes.mean() and rises.sum() > most:
+            best, most = finer, rises.sum()
+    return best
+
+
+def _circle(radius: float) -> FloatArray:
+    """Equal weights on a circle, of sum 1."""
+    m = int(np.ceil(radius + 1))
+    y, x = np.mgrid[-m : m + 1, -m : m + 1]
+    weight = np.clip(1.0 - np.abs(np.hypot(y, x) - max(radius, 1.0)), 0, 1)
+    return np.asarray(weight / weight.sum())
+
+
+def _values(image: FloatArray, positions: FloatArray, ring: tuple[float, float]) -> FloatArray:
+    """Values of a centred image at the positions within a ring."""
+    length = np.hypot(*positions.T)
+    inside = positions[(length > ring[0]) & (length < ring[1])]
+    middle = (np.array(image.shape)[:, None] - 1) / 2
+    return np.asarray(ndimage.map_coordinates(image, inside.T + middle, order=1, mode="nearest"))
 
 
 def explained(average: FloatArray, coverage: FloatArray, positions: FloatArray, radius: float) -> float:

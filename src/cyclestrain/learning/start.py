@@ -10,7 +10,7 @@ from cyclestrain.learning.averages import average_turned, radial_median
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_score
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import Peaks, find_peaks
-from cyclestrain.learning.reflections import disk_size, explained, measure_reflections
+from cyclestrain.learning.reflections import disk_size, explained, measure_reflections, without_gaps
 from cyclestrain.pattern import Entry, Priors, Probe, disk_profile
 
 __all__ = ["OVERSAMPLING", "average_of", "entry_of", "spacing", "start_entry", "window_half"]
@@ -67,6 +67,9 @@ def start_entry(lesson: Lesson, calibration: Calibration, probe: Probe | None = 
     light = [explained(average, coverage, lattice.positions, radius) for _, lattice, radius in tried]
     more = len(tried) > 1 and _explains_more(tried[1][1], tried[0][1], light[1], light[0])
     crowded, lattice, radius = tried[int(more)]
+    finer = without_gaps(average, coverage, lattice.basis, radius=radius, ring=ring)
+    if finer is not lattice.basis:
+        crowded, lattice = True, measure_reflections(average, coverage, finer, radius=radius, ring=ring)
     half = window_half(radius, lattice.basis)
     if probe is None:
         shape = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)

@@ -7,7 +7,7 @@ only.
 from cyclestrain.pattern.approach import approach, approach_by_shells
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
-from cyclestrain.pattern.disk import pixelated_disk, seen_edge
+from cyclestrain.pattern.disk import fit_edge, pixelated_disk, seen_edge
 from cyclestrain.pattern.image import expected_image
 from cyclestrain.pattern.intensities import Intensities, disks_touch, measure_intensities
 from cyclestrain.pattern.normal_equations import Palette
@@ -34,6 +34,7 @@ __all__ = [
     "disk_profile",
     "disks_touch",
     "expected_image",
+    "fit_edge",
     "gather",
     "in_place",
     "measure_intensities",

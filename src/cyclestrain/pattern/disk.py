@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from scipy.ndimage import convolve1d, map_coordinates
-from scipy.optimize import least_squares
 from scipy.special import erfc
 
 from cyclestrain.data import FloatArray
@@ -64,6 +63,8 @@ def fit_edge(profile: FloatArray, oversampling: int) -> tuple[float, float, floa
     radius, edge, height
         Radius and edge as in `seen_edge`, pixels, and the height at the edge.
     """
+    from scipy.optimize import least_squares  # takes a while, and only learning needs it
+
     radii = np.arange(len(profile)) / oversampling
     middle = radii[np.flatnonzero(profile >= 0.5 * profile.max())[-1]]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.pattern.parts import part
-from cyclestrain.pattern.windows import LEAST_VALUE, MASKED
+from cyclestrain.pattern.windows import CUT, LEAST_VALUE, MASKED
 
 __all__ = ["load_window", "touch_images"]
 
@@ -102,7 +102,8 @@ def _load_row(windows: Any, n: int, layer: int, y: int, x: int, count: int, out:
                 out[j] = 0.0
                 for m in range(windows.members.shape[1]):
                     if windows.members[n, m] >= 0:
-                        out[j] += np.float32(windows.images[windows.members[n, m], layer, y, x + j])
+                        value = windows.images[windows.members[n, m], layer, y, x + j]
+                        out[j] = CUT if value >= windows.ceiling else out[j] + np.float32(value)
         return
     good, members = windows.good[y, x:], windows.members[n]
     if members[0] >= 0:
@@ -117,3 +118,9 @@ def _load_row(windows: Any, n: int, layer: int, y: int, x: int, count: int, out:
             row = windows.images[members[m], layer, y, x:]
             for j in range(padded):
                 out[j] += np.float32(row[j])
+    if windows.ceiling < np.inf:
+        for m in range(members.shape[0]):
+            if members[m] >= 0:
+                row = windows.images[members[m], layer, y, x:]
+                for j in range(padded):
+                    out[j] = CUT if good[j] and row[j] >= windows.ceiling else out[j]

@@ -14,7 +14,7 @@ from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.likelihood import Model, Outcome, Steps, fit_patterns
 from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
-from cyclestrain.pattern.windows import Windows, WindowStack, count_from
+from cyclestrain.pattern.windows import Windows, WindowStack, cut_share
 
 __all__ = ["PatternFit", "Start", "predicted_positions", "refine"]
 
@@ -247,7 +247,7 @@ def refine(
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior,
-        scatter, _saturated(windows, probe.radius, ceiling),
+        scatter, cut_share(windows, probe.radius, ceiling),
     )  # fmt: skip
 
 
@@ -281,12 +281,3 @@ def _scatter(entry: Entry, outcome: Outcome) -> FloatArray:
     freedom = 2.0 - np.einsum("ngij,ngji->ng", precision, predicted)
     ratio = (square * seen).sum(1) / np.maximum((np.maximum(freedom, 0.0) * seen).sum(1), 1.0)
     return np.maximum(ratio, 1.0)
-
-
-def _saturated(windows: Windows, radius: float, ceiling: float) -> FloatArray:
-    """Share of the pixels at the end of the scale in the disk of each pattern that has most of them, ``(n,)``."""
-    if not np.isfinite(ceiling):
-        return np.zeros(len(windows.origin))
-    y, x = np.mgrid[-windows.half : windows.half + 1, -windows.half : windows.half + 1]
-    inside = np.stack([y, x], -1)[np.hypot(y, x) <= radius]
-    return np.asarray((count_from(windows, inside, ceiling) / len(inside)).max(-1, initial=0.0))

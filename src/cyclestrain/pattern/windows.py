@@ -14,12 +14,16 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclestrain.data import BoolArray, IntArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 
-__all__ = ["LEAST_VALUE", "MASKED", "WindowStack", "Windows", "count_from", "gather", "in_place"]
+__all__ = ["CUT", "LEAST_VALUE", "MASKED", "WindowStack", "Windows", "cut_share", "gather", "in_place"]
 
 MASKED = np.float32(-1e30)
 """Value of pixels that carry no information: bad pixels and those beyond the detector."""
+CUT = np.float32(-4e30)
+"""Value of pixels at the end of the detector's scale, which tell no more than that they are bright."""
+LEAST_CEILING = 16.0
+"""Ends of scale below which pixels stay: there, what is left out would be what is bright by chance."""
 LEAST_VALUE = np.float32(-1e29)
 """Value below which a pixel is masked, also after masked pixels were summed or had a level subtracted."""
 
@@ -36,6 +40,7 @@ class Windows(NamedTuple):
     origin: NDArray[np.int32]  # detector pixel (y, x) in the middle of each window, (n, reflection, 2)
     place: NDArray[np.int32]  # the same pixel in the image
     half: int  # how far from it pixels may be read
+    ceiling: float  # value from which pixels are left out
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class WindowStack:
     Attributes
     ----------
     counts
-        Shape ``(n, reflection, size, size)``, float32; `MASKED` where the detector has no (good) pixel.
+        Shape ``(n, reflection, size, size)``, float32; `MASKED` where the detector has no (good) pixel, `CUT` where it
+        stopped counting.
     origin
         Detector pixel ``(y, x)`` at the centre of each window, shape ``(n, reflection, 2)``, int32.
     """
@@ -63,12 +69,12 @@ class WindowStack:
         """The stack as compiled loops read it."""
         members = np.arange(len(self.counts))[:, None]
         good = np.ones(self.counts.shape[-2:], bool)
-        return Windows(self.counts, members, good, self.origin, np.full_like(self.origin, self.half), self.half)
+        return Windows(self.counts, members, good, self.origin, np.full_like(self.origin, self.half), self.half, np.inf)
 
 
 @nb.njit(parallel=True, cache=True)
 def _gather(
-    patterns: Any, members: Any, good: Any, origin: Any, half: int, out: Any
+    patterns: Any, members: Any, good: Any, origin: Any, half: int, ceiling: Any, out: Any
 ) -> None:  # pragma: no cover - compiled
     n_y, n_x = good.shape
     size = 2 * half + 1
@@ -77,7 +83,7 @@ def _gather(
             top, left = origin[n, g, 0] - half, origin[n, g, 1] - half
             window = out[n, g]
             if top < 0 or left < 0 or top + size > n_y or left + size > n_x:
-                _gather_edge(patterns, members[n], good, top, left, window)
+                _gather_edge(patterns, members[n], good, top, left, ceiling, window)
                 continue
             for k in range(members.shape[1]):
                 if members[n, k] < 0:
@@ -92,11 +98,15 @@ def _gather(
                     else:
                         for j in range(size):
                             row[j] += np.float32(counts[j]) if usable[j] else np.float32(0.0)
+                    if ceiling < np.inf:
+                        for j in range(size):
+                            if usable[j] and counts[j] >= ceiling:
+                                row[j] = CUT
 
 
 @nb.njit(cache=True)
 def _gather_edge(
-    patterns: Any, members: Any, good: Any, top: int, left: int, window: Any
+    patterns: Any, members: Any, good: Any, top: int, left: int, ceiling: Any, window: Any
 ) -> None:  # pragma: no cover - compiled
     """Cut a window that lies partly beyond the detector."""
     n_y, n_x = good.shape
@@ -107,7 +117,9 @@ def _gather_edge(
                 window[i, j] = 0.0
                 for m in members:
                     if m >= 0:
-                        window[i, j] += np.float32(patterns[m, y, x])
+                        window[i, j] = (
+                            CUT if patterns[m, y, x] >= ceiling else window[i, j] + np.float32(patterns[m, y, x])
+                        )
             else:
                 window[i, j] = MASKED
 
@@ -118,6 +130,8 @@ def gather(
     half: int,
     good: NDArray[np.bool_],
     members: NDArray[np.integer[Any]] | None = None,
+    *,
+    ceiling: float = np.inf,
 ) -> WindowStack:
     """Cut windows around predicted reflection positions.
 
@@ -134,12 +148,14 @@ def gather(
     members
         Indices of the patterns that are summed for each window, shape ``(n, m)``, -1 for none; by default each pattern
         alone.
+    ceiling
+        Value at which pixels stop counting: those that show it, in any pattern that is summed, are left out.
     """
     if members is None:
         members = np.arange(len(patterns))[:, None]
     origin = np.rint(positions).astype(np.int32)
     counts = np.empty((*origin.shape[:2], 2 * half + 1, 2 * half + 1), np.float32)
-    _gather(patterns, np.ascontiguousarray(members), good, origin, half, counts)
+    _gather(patterns, np.ascontiguousarray(members), good, origin, half, _least_cut(ceiling), counts)
     return WindowStack(counts, origin)
 
 
@@ -149,23 +165,31 @@ def in_place(
     half: int,
     good: NDArray[np.bool_],
     members: NDArray[np.integer[Any]] | None = None,
+    *,
+    ceiling: float = np.inf,
 ) -> Windows:
     """Windows around predicted reflection positions, without a copy of their pixels.
 
     Parameters
     ----------
-    patterns, positions, half, good, members
+    patterns, positions, half, good, members, ceiling
         As for `gather`.
     """
     if members is None:
         members = np.arange(len(patterns))[:, None]
     origin = np.rint(positions).astype(np.int32)
     images = np.ascontiguousarray(patterns)[:, None]
-    return Windows(images, np.ascontiguousarray(members), np.ascontiguousarray(good), origin, origin, half)
+    return Windows(
+        images, np.ascontiguousarray(members), np.ascontiguousarray(good), origin, origin, half, _least_cut(ceiling)
+    )
+
+
+def _least_cut(ceiling: float) -> float:
+    return float(ceiling) if ceiling >= LEAST_CEILING else np.inf
 
 
 @nb.njit(parallel=True, cache=True)
-def _count_from(windows: Any, offsets: Any, least: float, out: Any) -> None:  # pragma: no cover - compiled
+def _count_cut(windows: Any, offsets: Any, least: float, out: Any) -> None:  # pragma: no cover - compiled
     images, members, good = windows.images, windows.members, windows.good
     n_y, n_x = good.shape
     for n in nb.prange(out.shape[0]):
@@ -174,25 +198,31 @@ def _count_from(windows: Any, offsets: Any, least: float, out: Any) -> None:  # 
             for k in range(len(offsets)):
                 y, x = windows.place[n, g, 0] + offsets[k, 0], windows.place[n, g, 1] + offsets[k, 1]
                 if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
-                    total = np.float32(0.0)
+                    cut, total = False, np.float32(0.0)
                     for m in range(members.shape[1]):
                         if members[n, m] >= 0:
-                            total += np.float32(images[members[n, m], layer, y, x])
-                    out[n, g] += total >= least
+                            value = images[members[n, m], layer, y, x]
+                            cut = cut or value >= windows.ceiling or value < 2 * MASKED
+                            total += np.float32(value)
+                    out[n, g] += cut or total >= least
 
 
-def count_from(windows: Windows, offsets: IntArray, least: float) -> IntArray:
-    """How many pixels of each window reach a value, shape ``(n, reflection)``.
+def cut_share(windows: Windows, radius: float, ceiling: float) -> FloatArray:
+    """Share of the pixels at the end of the scale in the disk of each pattern that has most of them, shape ``(n,)``.
 
     Parameters
     ----------
     windows
         Windows of many patterns.
-    offsets
-        Pixels (y, x) that are looked at, relative to the middle of a window, shape ``(k, 2)``.
-    least
-        The value.
+    radius
+        Radius of the disks, pixels.
+    ceiling
+        Value at which pixels stop counting.
     """
+    if not np.isfinite(ceiling):
+        return np.zeros(len(windows.origin))
+    y, x = np.mgrid[-windows.half : windows.half + 1, -windows.half : windows.half + 1]
+    inside = np.stack([y, x], -1)[np.hypot(y, x) <= radius]
     out = np.zeros(windows.origin.shape[:2], np.int64)
-    _count_from(windows, offsets, float(least), out)
-    return out
+    _count_cut(windows, inside, np.inf if ceiling >= LEAST_CEILING else float(ceiling), out)
+    return np.asarray((out / len(inside)).max(-1, initial=0.0))

@@ -7,15 +7,23 @@ from cyclestrain.result.description import describe, describe_result
 from cyclestrain.result.exports.export import export_maps
 from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
 from cyclestrain.result.file import load_group, load_result, open_group, save_result
-from cyclestrain.result.intensities import intensities_dataset, virtual_dark_field
+from cyclestrain.result.intensities import intensities_dataset, measured_reflections, virtual_dark_field
 from cyclestrain.result.lines import profile
-from cyclestrain.result.patterns import expected, pattern_variables, pixel_noise, predicted, recorded_pattern
+from cyclestrain.result.patterns import (
+    Predictions,
+    expected,
+    pattern_variables,
+    pixel_noise,
+    predicted,
+    recorded_pattern,
+)
 from cyclestrain.result.provenance import origin, provenance
 from cyclestrain.result.summary import Summary, add_to_table, as_table, read_table, summarise
 from cyclestrain.result.transforms import Transforms, mixture_variables, relative_to, stored_pixel
 
 __all__ = [
     "MapResult",
+    "Predictions",
     "Summary",
     "Transforms",
     "add_to_table",
@@ -33,6 +41,7 @@ __all__ = [
     "load_group",
     "load_result",
     "maps_beside",
+    "measured_reflections",
     "mixture_variables",
     "next_positions",
     "open_group",

@@ -6,9 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from scipy.ndimage import distance_transform_edt
-from scipy.spatial import KDTree, QhullError
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.errors import InputError
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["interpolated", "next_positions"]
 
 STRAINS = ("exx", "eyy", "exy", "rotation")
+HIDING = 2.0
+"""Distance to what is known, positions, from which on a small feature can hide that nothing tells of."""
 NEIGHBOURS, AVERAGED = 8, 3
 """Known positions of which each is predicted, and predictions over which an error is averaged."""
 
@@ -32,7 +32,8 @@ def next_positions(result: str | os.PathLike[str] | xr.Dataset, n: int = 16) -> 
     that are predicted from their neighbours. Where something was measured, it is wrong by its uncertainty
     :math:`\sigma`, whose square a second look of equal dose halves. Positions are chosen one after the other, each
     where the expected squared error falls most, by :math:`r^2 d^2` or :math:`\sigma^2 / 2`, as if those before had been
-    measured: they spread over what is unexplored, and gather where strain changes.
+    measured, so that they gather where strain changes. But how rough strain is tells nothing of a feature that no
+    measured position touches: while a position is farther than two from all that is known, the farthest comes first.
 
     Parameters
     ----------
@@ -86,12 +87,13 @@ def next_positions(result: str | os.PathLike[str] | xr.Dataset, n: int = 16) -> 
 
 
 def _greedy(gain: FloatArray, again: FloatArray, rough: FloatArray, distance: FloatArray, n: int) -> IntArray:
-    """The best positions one after the other, the expected errors updated after each."""
+    """The best positions one after the other, the expected errors updated after each; what is unexplored first."""
     rows, columns = np.indices(gain.shape)
     chosen = np.zeros((n, 2), np.int64)
     open_ = np.ones(gain.shape, bool)
     for index in range(n):
-        worth = np.where(open_, np.maximum(gain, again), -1.0)
+        unseen = np.where(open_, distance, 0.0)
+        worth = unseen if unseen.max() > HIDING else np.where(open_, np.maximum(gain, again), -1.0)
         row, column = np.unravel_index(int(worth.argmax()), gain.shape)
         chosen[index] = row, column
         open_[row, column] = False
@@ -109,6 +111,8 @@ def _roughness(maps: xr.Dataset, known: BoolArray, noise: float) -> FloatArray:
     and curves count, an even slope does not. Half of what is expected anywhere is that of the whole scan, since what is
     between known positions may be unlike them; and it is no less than the `noise`, the variance of a measurement.
     """
+    from scipy.spatial import KDTree
+
     at = np.argwhere(known)
     if len(at) <= NEIGHBOURS:
         return np.ones(known.shape)
@@ -139,6 +143,9 @@ def interpolated(values: FloatArray, known: BoolArray) -> FloatArray:
     known
         Positions whose values count, shape ``(ry, rx)``.
     """
+    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator  # takes a third of a second
+    from scipy.spatial import QhullError
+
     at, wanted = np.argwhere(known), np.argwhere(~known)
     out = np.where(known, values, np.nan)
     if not len(wanted):

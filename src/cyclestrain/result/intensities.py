@@ -13,7 +13,7 @@ from cyclestrain.pattern import Dictionary, Intensities
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["intensities_dataset", "virtual_dark_field"]
+__all__ = ["intensities_dataset", "measured_reflections", "virtual_dark_field"]
 
 TILE, DEEP = 64, 8
 """Positions along each side, and reflections, of the pieces in which intensities are stored.
@@ -89,6 +89,19 @@ def _friedel(label: IntArray, indices: FloatArray) -> IntArray:
     return np.where(opposite.any(1), opposite.argmax(1), -1)
 
 
+def measured_reflections(intensities: xr.Dataset) -> list[tuple[int, int]]:
+    """Indices of all reflections that have intensities, those of small indices first.
+
+    Parameters
+    ----------
+    intensities
+        Those of a result.
+    """
+    pairs = np.stack([intensities["g_h"].values, intensities["g_k"].values], 1)
+    known = np.unique(pairs[np.isfinite(pairs).all(1)].astype(int), axis=0)
+    return [(int(h), int(k)) for h, k in known[np.argsort(np.abs(known).sum(1), kind="stable")]]
+
+
 def virtual_dark_field(intensities: xr.Dataset, h: int, k: int) -> xr.Dataset:
     """Intensity of one reflection of every class that has it: a virtual dark field whose detector follows the lattice.
 
@@ -113,9 +126,8 @@ def virtual_dark_field(intensities: xr.Dataset, h: int, k: int) -> xr.Dataset:
 
     chosen = np.flatnonzero((intensities["g_h"].values == h) & (intensities["g_k"].values == k))
     if not len(chosen):
-        pairs = np.stack([intensities["g_h"].values, intensities["g_k"].values], 1)
-        known = np.unique(pairs[np.isfinite(pairs).all(1)].astype(int), axis=0)
-        some = ", ".join(f"{a} {b}" for a, b in known[np.argsort(np.abs(known).sum(1), kind="stable")][:8])
+        known = measured_reflections(intensities)
+        some = ", ".join(f"{a} {b}" for a, b in known[:8])
         raise InputError(f"there is no reflection {h} {k} in this result; it has {len(known)}, among them {some}")
     out = {}
     for name in ("intensity", "intensity_sigma"):

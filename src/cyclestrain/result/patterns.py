@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "Predictions",
     "expected",
     "pattern_variables",
     "pixel_noise",
@@ -147,10 +148,9 @@ def _checked(maps: xr.Dataset, ry: int, rx: int) -> None:
 
 def _transform_at(maps: xr.Dataset, ry: int, rx: int) -> tuple[int, FloatArray, FloatArray]:
     """Entry, affine and beam centre of a position; the entry is -1 where no crystal was fitted."""
-    here = maps.isel(ry=ry, rx=rx)
-    affine = here["affine"].values.astype(float)
-    centre = np.array([float(here["centre_y"]), float(here["centre_x"])])
-    entry = int(here["class"]) if np.isfinite(affine).all() and np.isfinite(centre).all() else -1
+    affine = maps["affine"].values[ry, rx].astype(float)
+    centre = np.array([float(maps[name].values[ry, rx]) for name in ("centre_y", "centre_x")])
+    entry = int(maps["class"].values[ry, rx]) if np.isfinite(affine).all() and np.isfinite(centre).all() else -1
     return entry, affine, centre
 
 
@@ -162,14 +162,14 @@ def stored_entries(maps: xr.Dataset) -> tuple[Entry, ...]:
     maps
         A result that holds its transform.
     """
-    tables, about = maps["probe"].values.astype(float), maps["probe"].attrs
-    halves, oversampling = np.atleast_1d(about["half"]), int(about["oversampling"])
-    images = np.broadcast_to(about.get("image", 0), len(tables))
-    probes = [
-        Probe(table, oversampling, int(half), bool(image))
-        for table, half, image in zip(tables, halves, images, strict=True)
-    ]
-    return tuple(_entry(maps.isel(entry=k), probe) for k, probe in enumerate(probes))
+    return tuple(_entry(maps.isel(entry=k), _stored_probe(maps, k)) for k in range(maps.sizes["entry"]))
+
+
+def _stored_probe(maps: xr.Dataset, k: int) -> Probe:
+    """Probe of an entry."""
+    about = maps["probe"].attrs
+    half, image = (np.broadcast_to(about.get(name, 0), maps.sizes["entry"])[k] for name in ("half", "image"))
+    return Probe(maps["probe"].values[k].astype(float), int(about["oversampling"]), int(half), bool(image))
 
 
 def _entry(one: xr.Dataset, probe: Probe) -> Entry:
@@ -215,25 +215,51 @@ def predicted(maps: xr.Dataset, ry: int, rx: int) -> xr.Dataset:
     InputError
         If there is no such position, or the result is of a version that did not store the transform.
     """
-    import xarray as xr
+    return Predictions(maps).at(ry, rx)
 
-    _checked(maps, ry, rx)
-    entry, affine, centre = _transform_at(maps, ry, rx)
-    own = maps[[name for name in maps if str(name).startswith("reflection_")]].isel(entry=max(entry, 0))
-    here = np.isfinite(own["reflection_y"].values) & (entry >= 0)
-    g = np.stack([own["reflection_y"].values[here], own["reflection_x"].values[here]], 1)
-    places = centre + g @ affine.T
-    gain = float(maps["gain"].values[ry, rx])
-    variables: dict[str, Any] = {
-        "y": (("reflection",), places[:, 0], {"units": "px", "long_name": "detector row"}),
-        "x": (("reflection",), places[:, 1], {"units": "px", "long_name": "detector column"}),
-        "h": (("reflection",), own["reflection_h"].values[here]),
-        "k": (("reflection",), own["reflection_k"].values[here]),
-        "intensity": (("reflection",), gain * own["reflection_intensity"].values[here], {"units": "counts"}),
-    }
-    probe = stored_entries(maps)[max(entry, 0)].probe
-    attrs = {"class": entry, "disk_radius": probe.radius, "centre_y": centre[0], "centre_x": centre[1]}
-    return xr.Dataset(variables, attrs=attrs)
+
+class Predictions:
+    """What `predicted` gives, for who asks for one position after the other.
+
+    Parameters
+    ----------
+    maps
+        A result.
+    """
+
+    def __init__(self, maps: xr.Dataset) -> None:
+        self._maps = maps
+        self._entries: dict[int, tuple[dict[str, FloatArray], float]] = {}
+
+    def at(self, ry: int, rx: int) -> xr.Dataset:
+        """See `predicted`."""
+        import xarray as xr
+
+        maps = self._maps
+        _checked(maps, ry, rx)
+        label, affine, centre = _transform_at(maps, ry, rx)
+        own, radius = self._entry(max(label, 0))
+        here = np.full(len(own["y"]), label >= 0)
+        places = centre + np.stack([own["y"], own["x"]], 1)[here] @ affine.T
+        gain = float(maps["gain"].values[ry, rx])
+        variables: dict[str, Any] = {
+            "y": (("reflection",), places[:, 0], {"units": "px", "long_name": "detector row"}),
+            "x": (("reflection",), places[:, 1], {"units": "px", "long_name": "detector column"}),
+            "h": (("reflection",), own["h"][here]),
+            "k": (("reflection",), own["k"][here]),
+            "intensity": (("reflection",), gain * own["intensity"][here], {"units": "counts"}),
+        }
+        attrs = {"class": label, "disk_radius": radius, "centre_y": centre[0], "centre_x": centre[1]}
+        return xr.Dataset(variables, attrs=attrs)
+
+    def _entry(self, k: int) -> tuple[dict[str, FloatArray], float]:
+        """Reflections of an entry, and the radius of its disk."""
+        if k not in self._entries:
+            columns = {name: self._maps[f"reflection_{name}"].values[k] for name in ("y", "x", "h", "k", "intensity")}
+            here = np.isfinite(columns["y"])
+            found = {name: values[here] for name, values in columns.items()}
+            self._entries[k] = found, _stored_probe(self._maps, k).radius
+        return self._entries[k]
 
 
 def recorded_pattern(maps: xr.Dataset, scan: Scan, ry: int, rx: int) -> xr.DataArray:

@@ -12,12 +12,12 @@ from scipy import optimize
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.errors import InputError
 from cyclestrain.specimen.bloch import REACH
-from cyclestrain.specimen.fitting import Found, Measured, fit_library, library_misfit
+from cyclestrain.specimen.fitting import Measured, find_minima, library_misfit
 from cyclestrain.specimen.library import Axes, Library
 from cyclestrain.specimen.matching import SHAPE, Match, find_matches
 from cyclestrain.specimen.structure import Zone, wavelength
 
-__all__ = ["NotThisCrystalError", "ScanLibrary", "lay_library"]
+__all__ = ["NotThisCrystalError", "Placement", "ScanLibrary", "lay_library"]
 
 VIBRATIONS = (0.3, 0.7, 1.2)
 """Debye-Waller factors, square angstrom, between and a little beyond which that of a scan is looked for."""
@@ -25,6 +25,8 @@ SAMPLE = 96
 """Positions that are looked at to decide what is the same for all."""
 SAME_TILT = 1e-4
 """Radians within which two ways to lay a crystal say the same."""
+SAME_AXIS = 0.2
+"""Sine of the angle within which two polar axes are one."""
 SURE = 20.0
 """Deviance, summed over a sample of positions, by which one way must be better than another."""
 
@@ -34,15 +36,37 @@ class NotThisCrystalError(InputError):
 
 
 @dataclass(frozen=True)
+class Placement:
+    """One way in which the crystal lies on the detector at some positions of a scan.
+
+    Attributes
+    ----------
+    match
+        How it lies.
+    library
+        The library of the reflections that are used.
+    """
+
+    match: Match
+    library: Library
+
+    @property
+    def arrow(self) -> FloatArray | None:
+        """Direction ``(y, x)`` of a positive displacement, in axes of the detector; None for none."""
+        direction = self.library.polar_direction
+        return None if direction is None else np.asarray(self.match.turn @ direction)
+
+
+@dataclass(frozen=True)
 class ScanLibrary:
     """A library whose reflections are those of an entry.
 
     Attributes
     ----------
-    library
-        In the order of the reflections that are in the crystal.
-    match
-        How the crystal lies on the detector.
+    placements
+        How the crystal may lie; more than one only for a polar crystal whose lattice does not tell the polar axis.
+    used
+        Which reflections of the entry are in the crystal, shape ``(g,)``.
     vibration
         Debye-Waller factor `B` that was given or found, square angstrom.
     misfit
@@ -53,17 +77,12 @@ class ScanLibrary:
         Another way to lay the crystal that is as good and says something else; None where there is none.
     """
 
-    library: Library
-    match: Match
+    placements: tuple[Placement, ...]
+    used: BoolArray
     vibration: float
     misfit: float
     aperture: float
     rival: Match | None
-
-    @property
-    def used(self) -> BoolArray:
-        """Which reflections of the entry are in the crystal."""
-        return np.asarray(self.match.reflections >= 0)
 
 
 def lay_library(
@@ -109,12 +128,13 @@ def lay_library(
         Library.computed(dataclasses.replace(zone, vibration=value), axes, aperture, reach, advance) for value in values
     ]
     sample = _sample(data)
-    match, rival = _best_match(sample, made[len(made) // 2], matches)
-    inside = match.reflections >= 0
-    made = [one.only(match.reflections[inside]) for one in made]
-    sample = sample.only(inside)
-    found, library = _vibration(sample, made, values)
-    return ScanLibrary(library, match, found, library_misfit(sample, library), aperture, rival)
+    chosen, rival = _ways_to_lie(sample, made[len(made) // 2], matches)
+    used = np.all([match.reflections >= 0 for match in chosen], axis=0)
+    placed = [[one.only(match.reflections[used]) for match in chosen] for one in made]
+    sample = sample.only(used)
+    found, libraries = _vibration(sample, placed, values)
+    placements = tuple(Placement(match, library) for match, library in zip(chosen, libraries, strict=True))
+    return ScanLibrary(placements, used, found, library_misfit(sample, libraries), aperture, rival)
 
 
 def _sample(data: Measured) -> Measured:
@@ -126,44 +146,58 @@ def _sample(data: Measured) -> Measured:
     return data.part(chosen)
 
 
-def _best_match(sample: Measured, library: Library, matches: list[Match]) -> tuple[Match, Match | None]:
-    """The best way to lay the crystal, and another that is as good and says something else."""
+def _ways_to_lie(sample: Measured, library: Library, matches: list[Match]) -> tuple[list[Match], Match | None]:
+    """The best match for every direction of the polar axis, and a rival of the best that says something else."""
     few = sample.part(np.arange(min(24, len(sample.value))))
-    tried: list[tuple[float, Match, Found]] = []
+    tried: list[tuple[FloatArray, Match, FloatArray]] = []
     for match in matches:
         inside = (match.reflections >= 0) & (match.reflections < len(library.hkl))
         match = dataclasses.replace(match, reflections=np.where(inside, match.reflections, -1))
-        found = fit_library(few.only(inside), library.only(match.reflections[inside]), 0.05)
-        tried.append((float(found.deviance[:, 0].sum()), match, found))
-    tried.sort(key=lambda one: one[0])
-    best, mine = tried[0], _said(tried[0][1], tried[0][2], library)
-    for deviance, match, found in tried[1:]:
-        apart = np.abs(_said(match, found, library) - mine)
-        if deviance < best[0] + SURE and np.median(apart[:, :2].max(1)) > SAME_TILT:
-            return best[1], match
-    return best[1], None
+        points, deviance = find_minima(few.only(inside), library.only(match.reflections[inside]), 0.05)
+        tried.append((deviance[:, 0], match, _said(match, points)))
+    lowest, best, mine = min(tried, key=lambda one: float(one[0].sum()))
+    chosen, rival = [best], None
+    tried.sort(key=lambda one: float(np.minimum(one[0], lowest).sum()))  # what other axes explain of some positions
+    for deviance, match, said in tried:
+        if all(_apart(match, other, library) for other in chosen):
+            chosen.append(match)
+        elif match is not best and not _apart(match, best, library) and rival is None:
+            close = deviance.sum() < lowest.sum() + SURE
+            rival = match if close and np.median(np.abs(said - mine).max(1)) > SAME_TILT else None
+    return chosen, rival
 
 
-def _said(match: Match, found: Found, library: Library) -> FloatArray:
+def _apart(one: Match, other: Match, library: Library) -> bool:
+    """Whether the polar axis lies along another direction; it never does in a crystal that has none."""
+    if library.polar_direction is None:
+        return False
+    (ay, ax), (by, bx) = one.turn @ library.polar_direction, other.turn @ library.polar_direction
+    return bool(abs(ax * by - ay * bx) > SAME_AXIS)
+
+
+def _said(match: Match, points: FloatArray) -> FloatArray:
     """Tilt on the detector of every position, shape ``(n, 2)``."""
-    return np.asarray(found.parameters[:, 0, 1:3] @ match.turn.T)
+    return np.asarray(points[:, 0, 1:3] @ match.turn.T)
 
 
-def _vibration(sample: Measured, made: list[Library], values: tuple[float, ...]) -> tuple[float, Library]:
-    """The Debye-Waller factor that explains a sample best, and the library for it."""
+def _vibration(sample: Measured, made: list[list[Library]], values: tuple[float, ...]) -> tuple[float, list[Library]]:
+    """The Debye-Waller factor that explains a sample best, and the library of every placement for it.
+
+    Made is, for each of `values`, the library of every placement.
+    """
     if len(made) == 1:
         return values[0], made[0]
 
-    def blended(value: float) -> Library:
+    def blended(value: float) -> list[Library]:
         nodes = np.array(values)
         weights = [np.prod([(value - b) / (a - b) for b in nodes if b != a]) for a in nodes]
-        return made[0].blended(made[1:], weights)
+        return [first.blended(others, weights) for first, *others in zip(*made, strict=True)]
 
     some = sample.part(np.arange(0, len(sample.value), 3))
 
     def deviance(value: float) -> float:
-        found = fit_library(some, blended(value), 0.02)
-        return float(found.deviance[:, 0].sum())
+        each = [find_minima(some, library, 0.02)[1][:, 0] for library in blended(value)]
+        return float(np.min(each, axis=0).sum())
 
     best = optimize.minimize_scalar(
         deviance, bounds=(0.1, 1.5), method="bounded", options={"xatol": 0.02, "maxiter": 12}

@@ -8,12 +8,14 @@ change it. No library is exact: the variance is
 
 where the second term is that of an error of the beams' amplitudes and `f` is found from the scan, the same for all
 positions. The deviance :math:`\sum (I_g - m_g)^2 / v_g + \log v_g` is first computed at all nodes of the library; its
-lowest local minima are then followed to their bottom, and the lowest of these is the estimate. The others are told.
+lowest local minima are then followed to their bottom, and the lowest of these is the estimate. The others are told, and
+its covariance is that of all parameters that the intensities allow (`cyclestrain.specimen.posterior`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -22,18 +24,25 @@ from scipy import ndimage, optimize
 
 from cyclestrain.data import FloatArray
 from cyclestrain.specimen.library import Library
+from cyclestrain.specimen.posterior import Minima, scatter_around
 
-__all__ = ["Found", "Measured", "fit_library", "library_misfit"]
+__all__ = ["Found", "Measured", "find_minima", "fit_library", "library_misfit"]
 
-MINIMA = 4
-"""Local minima that are followed at each position."""
+MINIMA = 16
+"""Local minima that are followed at each position: with few reflections the true one need not be at a deep node."""
+BLOCK = 512
+"""Positions that are fitted together."""
+FAR = 4.0
+"""Standard deviations beyond which a parameter is far from the best one."""
 STEPS = 15
 TOGETHER = 24
 """Positions whose deviance is computed at all nodes at a time."""
 FIRST_MISFIT = 0.05
 """Error of the library, relative, that is assumed before it is measured."""
-UNKNOWN = 1e-6
-"""Information, per square step of the library, of a parameter of which the intensities say nothing."""
+TOWARDS = 0.8
+"""Part of the way to the end of the library that a step may go."""
+EDGE = 0.1
+"""Distance from the end of the library, in its steps, within which a minimum is taken to lie beyond."""
 SAME = 0.5
 """Distance, in steps of the library along any axis, within which two minima are one."""
 LARGEST_MISFIT = 1.0
@@ -59,6 +68,10 @@ class Measured(NamedTuple):
         """The same of some positions."""
         return Measured(self.value[positions], self.sigma[positions])
 
+    def repeated(self, times: int) -> Measured:
+        """Every position a number of times, one after the other."""
+        return Measured(np.repeat(self.value, times, axis=0), np.repeat(self.sigma, times, axis=0))
+
     def only(self, reflections: NDArray[np.bool_]) -> Measured:
         """The same of some reflections."""
         return Measured(self.value[:, reflections], self.sigma[:, reflections])
@@ -75,11 +88,16 @@ class Found:
     deviance
         Shape ``(n, minima)``; infinite where a position has fewer.
     covariance
-        Of the parameters of the lowest minimum, shape ``(n, parameter, parameter)``.
+        Of the parameters about the lowest minimum, with all others that the intensities allow, shape
+        ``(n, parameter, parameter)``.
     chi_square
         Of the lowest one per degree of freedom, with the error of the library in it, shape ``(n,)``.
     inside
         Whether the lowest one lies within the library, shape ``(n,)``.
+    tail
+        Probability that a parameter is further than `FAR` standard deviations from the lowest one, shape ``(n,)``.
+    opposite
+        Probability that the last parameter has the other sign, shape ``(n,)``.
     """
 
     parameters: FloatArray
@@ -87,6 +105,8 @@ class Found:
     covariance: FloatArray
     chi_square: FloatArray
     inside: NDArray[np.bool_]
+    tail: FloatArray
+    opposite: FloatArray
 
 
 class _State(NamedTuple):
@@ -98,19 +118,20 @@ class _State(NamedTuple):
     deviance: FloatArray
 
 
-def library_misfit(data: Measured, library: Library) -> float:
+def library_misfit(data: Measured, libraries: Sequence[Library]) -> float:
     """Relative error `f` of a library that makes its deviations from a scan as large as they are expected to be.
 
     Parameters
     ----------
-    data, library
-        Intensities of some positions and the library of the same reflections.
+    data, libraries
+        Intensities of some positions and the library of the same reflections, for each way the crystal may lie there.
     """
     there, value, misfit = data.weight, np.nan_to_num(data.value), FIRST_MISFIT
-    free = max(1.0 - (len(library.grid) + 1) / max(float(there.sum(1).mean()), 1.0), 0.1)
+    free = max(1.0 - (len(libraries[0].grid) + 1) / max(float(there.sum(1).mean()), 1.0), 0.1)
     for _ in range(3):
-        found = fit_library(data, library, misfit)
-        mean = _evaluate(data, library, found.parameters[:, 0], misfit).mean
+        states = [_evaluate(data, one, find_minima(data, one, misfit)[0][:, 0], misfit) for one in libraries]
+        lowest = np.argmin([state.deviance for state in states], axis=0)
+        mean = np.stack([state.mean for state in states])[lowest, np.arange(len(value))]
         square = (value - mean) ** 2 / free
         before, misfit = misfit, _most_likely_misfit(there, square, data.variance, _unit_misfit(mean))
         if abs(misfit - before) < 0.05 * before:
@@ -138,35 +159,57 @@ def fit_library(data: Measured, library: Library, misfit: float) -> Found:
     misfit
         Relative error of the library, see `library_misfit`.
     """
+    n = len(data.value)
+    parts = [_fit(data.part(np.arange(k, min(k + BLOCK, n))), library, misfit) for k in range(0, n, BLOCK)]
+    names = [field.name for field in fields(Found)]
+    return Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _fit(data: Measured, library: Library, misfit: float) -> Found:
+    points, deviance = find_minima(data, library, misfit)
+    (lower, upper), units = library.bounds, library.steps
+    best = _evaluate(data, library, points[:, 0], misfit)
+    there = data.weight
+    chi = (there * (np.nan_to_num(data.value) - best.mean) ** 2 / best.variance).sum(1)
+    chi = chi / np.maximum(there.sum(1) - len(units) - 1, 1.0)
+    worse = np.maximum(chi, 1.0)[:, None]  # what is not explained makes everything less certain
+    curved = _curvature(data, library, points, misfit) * worse[..., None, None]
+
+    def sampled(places: FloatArray) -> FloatArray:
+        n, k, p = places.shape
+        state = _evaluate(data.repeated(k), library, (places * units).reshape(n * k, p), misfit)
+        return state.deviance.reshape(n, k) / worse
+
+    minima = Minima(points / units, curved, deviance / worse)
+    scatter = scatter_around(minima, (lower / units, upper / units), sampled, FAR)
+    shared = _shared_error(data, best, library, misfit, curved[:, 0])
+    covariance = (scatter.covariance + shared) * units[:, None] * units
+    inside = np.all((points[:, 0] > lower + EDGE * units) & (points[:, 0] < upper - EDGE * units), axis=1)
+    return Found(points, deviance, covariance, chi, inside, scatter.tail, scatter.opposite)
+
+
+def find_minima(data: Measured, library: Library, misfit: float) -> tuple[FloatArray, FloatArray]:
+    """Minima of the deviance of every position, the lowest first: `Found.parameters` and `Found.deviance`.
+
+    Parameters
+    ----------
+    data, library, misfit
+        As for `fit_library`.
+    """
     starts = _starts(data, library, misfit)
     n, minima, dims = starts.shape
-    repeated = Measured(*(np.repeat(values, minima, axis=0) for values in data))
-    points, state = _descend(repeated, library, starts.reshape(-1, dims), misfit)
+    points, state = _descend(data.repeated(minima), library, starts.reshape(-1, dims), misfit)
     points, deviance = _lowest_first(points.reshape(n, minima, dims), state.deviance.reshape(n, minima))
     for k in range(1, minima):  # two starts may lead to one minimum
         apart = np.abs(points[:, k, None] - points[:, :k]) / library.steps
         deviance[np.any(np.all(apart < SAME, axis=-1), axis=1), k] = np.inf
-    points, deviance = _lowest_first(points, deviance)
-    best = _evaluate(data, library, points[:, 0], misfit)
-    covariance, chi_square = _uncertainty(data, best, library, misfit)
-    covariance = covariance + _between_minima(points, deviance)
-    lower, upper = library.bounds
-    inside = np.all((points[:, 0] > lower) & (points[:, 0] < upper), axis=1)
-    return Found(points, deviance, covariance, chi_square, inside)
+    return _lowest_first(points, deviance)
 
 
 def _lowest_first(points: FloatArray, deviance: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Minima of every position in the order of their deviance."""
     order = np.argsort(deviance, axis=1, kind="stable")
     return np.take_along_axis(points, order[..., None], 1), np.take_along_axis(deviance, order, 1)
-
-
-def _between_minima(points: FloatArray, deviance: FloatArray) -> FloatArray:
-    """What other minima add to the covariance, each by its likelihood, shape ``(n, parameter, parameter)``."""
-    likely = np.exp(-0.5 * (deviance - deviance[:, :1]))
-    apart = points - points[:, :1]
-    total = np.einsum("nk,nki,nkj->nij", likely, apart, apart)
-    return np.asarray(total / likely.sum(1)[:, None, None])
 
 
 def _unit_misfit(mean: FloatArray) -> FloatArray:
@@ -222,13 +265,15 @@ def _descend(data: Measured, library: Library, points: FloatArray, misfit: float
     """Follow the deviance to its minimum (Levenberg and Marquardt), all positions at once."""
     (lower, upper), units = library.bounds, library.steps
     damping = np.full(len(points), 1e-2)
+    points = np.clip(points, lower + 0.25 * units, upper - 0.25 * units)
     state = _evaluate(data, library, points, misfit)
     for _ in range(STEPS):
         gradient, normal = _equations(data, state, units)
         diagonal = np.einsum("nii->ni", normal)
         damped = normal + damping[:, None, None] * diagonal[:, None] * np.eye(normal.shape[1])
         step = np.linalg.solve(damped + 1e-12 * np.eye(normal.shape[1]), gradient[..., None])[..., 0]
-        tried = np.clip(points + step * units, lower, upper)
+        # splines are flat at the last nodes: a fit that sets foot there would stay
+        tried = np.clip(points + step * units, points + TOWARDS * (lower - points), points + TOWARDS * (upper - points))
         new = _evaluate(data, library, tried, misfit)
         better = new.deviance < state.deviance
         points = np.where(better[:, None], tried, points)
@@ -255,21 +300,24 @@ def _equations(data: Measured, state: _State, units: FloatArray) -> tuple[FloatA
     return gradient, np.einsum("npg,ng,nqg->npq", slope, weight, slope, optimize=True)
 
 
-def _uncertainty(data: Measured, best: _State, library: Library, misfit: float) -> tuple[FloatArray, FloatArray]:
-    """Covariance, widened where the misfit is larger than expected, and chi-square per degree of freedom.
+def _curvature(data: Measured, library: Library, points: FloatArray, misfit: float) -> FloatArray:
+    """Inverse curvature at all minima in square steps of the library, that of its whole range where there is none."""
+    n, minima, dims = points.shape
+    repeated = data.repeated(minima)
+    state = _evaluate(repeated, library, points.reshape(-1, dims), misfit)
+    _, normal = _equations(repeated, state, library.steps)
+    lower, upper = library.bounds
+    extent = 12 * (library.steps / (upper - lower)) ** 2  # one over the variance of what is anywhere in the library
+    return np.asarray(np.linalg.inv(normal + np.diag(extent)).reshape(n, minima, dims, dims))
 
-    The error of a library is not independent between reflections: those of one length have the same scattering factor
-    and vibration. What they share is propagated besides, which widens thickness much and tilt little.
+
+def _shared_error(data: Measured, best: _State, library: Library, misfit: float, covariance: FloatArray) -> FloatArray:
+    """Covariance that the errors of a library add because reflections share them, in square steps of the library.
+
+    Those of one length have the same scattering factor and vibration. That widens thickness much and tilt little.
     """
-    there, units = data.weight, library.steps
-    chi = (there * (np.nan_to_num(data.value) - best.mean) ** 2 / best.variance).sum(1)
-    reduced = chi / np.maximum(there.sum(1) - len(units) - 1, 1.0)
-    _, normal = _equations(data, best, units)
-    inverse = np.linalg.inv(normal + UNKNOWN * np.eye(len(units)))
-    weight, slope = _scale_free(data, best, units)
-    slope = slope * (weight * misfit * np.sqrt(_unit_misfit(best.mean * there)))[:, None]
+    weight, slope = _scale_free(data, best, library.steps)
+    slope = slope * (weight * misfit * np.sqrt(_unit_misfit(best.mean * data.weight)))[:, None]
     _, ring = np.unique(np.hypot(*library.vectors.T).round(2), return_inverse=True)
     shared = slope @ np.eye(ring.max() + 1)[ring]
-    shared = inverse @ (shared @ shared.swapaxes(1, 2)) @ inverse
-    covariance = (inverse + shared) * units[:, None] * units * np.maximum(reduced, 1.0)[:, None, None]
-    return covariance, reduced
+    return np.asarray(covariance @ (shared @ shared.swapaxes(1, 2)) @ covariance)

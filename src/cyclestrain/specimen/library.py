@@ -26,14 +26,14 @@ from cyclestrain.files import write_whole
 from cyclestrain.specimen.bloch import MOST_BEAMS, REACH, intensities, taking_part
 from cyclestrain.specimen.structure import Zone
 
-__all__ = ["Axes", "Library", "cache_folder"]
+__all__ = ["Axes", "Library", "aperture_nodes", "cache_folder"]
 
-FORMAT = 2
+FORMAT = 3
 """Raised where what is computed changes, so that libraries of earlier versions are not read."""
 TRUSTED = 0.75
 """Length, in units of the longest beam that takes part, up to which intensities do not miss the beams beyond."""
-APERTURE_NODES = ((0.0, 1), (0.58, 6), (0.9, 12))
-"""Radius, in units of the aperture's, and number of the directions whose mean is that over the aperture."""
+APERTURE_RINGS = 4
+"""Rings of directions whose weighted mean is that over the aperture: exact to degree ``4 rings - 1``."""
 
 
 @dataclass(frozen=True)
@@ -242,24 +242,36 @@ def _averaged(
     smooth = ndimage.spline_filter1d(waves, 3, axis=1, mode="mirror")
     smooth = ndimage.spline_filter1d(smooth, 3, axis=2, mode="mirror")
     total = np.zeros((len(axes.thicknesses), len(wanted), len(wanted), shown))
-    nodes = _aperture_nodes()
-    for node in nodes:
-        place = aperture * node / step
-        cell = np.floor(place).astype(int)
-        wy, wx = _spline(place - cell)[0]
+    for (y, x), weight in _stencil(aperture / step).items():
+        part = smooth[:, margin + y : margin + y + len(wanted), margin + x : margin + x + len(wanted)]
+        total += weight * part
+    return np.maximum(total, 0.0).astype(np.float32)
+
+
+def _stencil(radius: float) -> dict[tuple[int, int], float]:
+    """Weights of the spline's coefficients around a node in the mean over a disk of `radius` steps of the grid."""
+    places, shares = aperture_nodes()
+    cells = np.floor(radius * places).astype(int)
+    wy, wx = (_spline(radius * places[:, axis] - cells[:, axis])[0] for axis in (0, 1))
+    total: dict[tuple[int, int], float] = {}
+    for (y, x), share, along_y, along_x in zip(cells.tolist(), shares, wy, wx, strict=True):
         for j, i in np.ndindex(4, 4):
-            y, x = margin + cell[0] + j - 1, margin + cell[1] + i - 1
-            total += wy[j] * wx[i] * smooth[:, y : y + len(wanted), x : x + len(wanted)]
-    return np.maximum(total / len(nodes), 0.0).astype(np.float32)
+            at = (y + j - 1, x + i - 1)
+            total[at] = total.get(at, 0.0) + float(share * along_y[j] * along_x[i])
+    return total
 
 
-def _aperture_nodes() -> FloatArray:
-    """Directions in a disk of radius 1 whose mean is that over the disk, shape ``(n, 2)``."""
-    parts = []
-    for radius, n in APERTURE_NODES:
-        angle = 2 * np.pi * (np.arange(n) + 0.5 * (n == 12)) / n
-        parts.append(radius * np.stack([np.sin(angle), np.cos(angle)], 1))
-    return np.concatenate(parts)
+def aperture_nodes() -> tuple[FloatArray, FloatArray]:
+    """Directions in a disk of radius 1, shape ``(n, 2)``, and their weights in the mean over the disk, shape ``(n,)``.
+
+    Gauss nodes in the square of the radius and equally many equally spaced directions on every ring: exact for
+    polynomials up to degree ``4 m - 1`` with `m` rings of ``4 m`` nodes (Peirce, J. SIAM 5 (1957) 66).
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(APERTURE_RINGS)
+    n = 4 * APERTURE_RINGS
+    radius, angle = np.sqrt((nodes + 1) / 2)[:, None], 2 * np.pi * np.arange(n) / n
+    places = np.stack([radius * np.sin(angle), radius * np.cos(angle)], -1).reshape(-1, 2)
+    return places, np.repeat(weights / 2 / n, n)
 
 
 def cache_folder() -> Path:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cyclestrain.affine import left_polar, rotation
-from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.errors import InputError
 from cyclestrain.result import maps_beside, with_sigma
 from cyclestrain.specimen.asymmetry import dipole, friedel_asymmetry
 from cyclestrain.specimen.crystal import NotThisCrystalError, ScanLibrary, lay_library
 from cyclestrain.specimen.fitting import Found, Measured, fit_library
 from cyclestrain.specimen.library import Axes
+from cyclestrain.specimen.placing import best_placement
 from cyclestrain.specimen.structure import Zone
 from cyclestrain.specimen.verdict import Caution
 
@@ -26,21 +27,21 @@ __all__ = ["measure_specimen"]
 
 FEWEST = 8
 """Reflections that a position needs."""
-COMPETING = 12.0
-"""Deviance by which the best minimum must be below another one that says something else."""
+RARE = 0.01
+"""Probability of thickness and tilt far beyond their standard deviations up to which nothing else competes."""
+OPPOSITE = 0.002
+"""Probability of the other sign of a displacement up to which it has a sign."""
 MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
-BAD_LIBRARY = 0.12
-"""Error of a library, relative, beyond which the scan is not of this crystal."""
+BAD_LIBRARY = 0.1
+"""Error of a library, relative, beyond which it is of another crystal or misses beams, and nothing is valid."""
 FLOOR = (0.005, 1e-5, 0.02)
 """What a library leaves open besides: thickness, relative (scattering factors), tilt, radians (interpolation),
 and displacement (beams that are left out)."""
 SURE_SIGN = 4.0
 """Standard deviations from zero from which a displacement has a sign."""
-APART = 4.0
-"""Standard deviations by which two minima say something else, in any case if they are further apart than `FAR`."""
-FAR = 3e-4
-"""Radians of tilt."""
+OPEN = 5e-4
+"""Standard deviation of the tilt along either axis, radians, beyond which it is not known."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,7 @@ def measure_specimen(
             others.append(error)
             found.caution[at] = int(Caution.MISFIT)
             continue
-        fit = fit_library(data.only(laid.used), laid.library, laid.misfit)
-        _fill(found, at, fit, laid, turn[at])
+        _fill(found, at, data.only(laid.used), laid, turn[at])
         facts[f"class_{k}"] = (
             f"vibration {laid.vibration:.2f} square angstrom, error of the library {100 * laid.misfit:.1f} %, "
             f"half angle of the beam {1e3 * laid.aperture:.2f} mrad"
@@ -144,42 +144,40 @@ def _turned(turn: FloatArray, value: FloatArray, sigma: FloatArray) -> tuple[Flo
     return np.einsum("nij,nj->ni", turn, value), np.sqrt(np.einsum("nii->ni", covariance))
 
 
-def _fill(maps: _Maps, at: IntArray, found: Found, laid: ScanLibrary, turn: FloatArray) -> None:
-    """Write what was found at some positions, in the axes of the detector."""
-    whole = turn @ laid.match.turn
+def _fill(maps: _Maps, at: IntArray, data: Measured, laid: ScanLibrary, turn: FloatArray) -> None:
+    """Fit some positions and write what was found, in the axes of the detector."""
+    each = [fit_library(data, place.library, laid.misfit) for place in laid.placements]
+    found, arrow = best_placement(each, laid.placements)
     best, other = found.parameters[:, 0], found.parameters[:, 1]
     covariance = found.covariance + 0.0
-    covariance[:, 0, 0] += (FLOOR[0] * best[:, 0]) ** 2
+    # amplitudes that are wrong by f / 2, all alike, are those of another thickness
+    covariance[:, 0, 0] += (FLOOR[0] ** 2 + (0.5 * laid.misfit) ** 2) * best[:, 0] ** 2
     covariance[:, [1, 2], [1, 2]] += FLOOR[1] ** 2
     covariance[:, 3:, 3:] += FLOOR[2] ** 2
     sigma = np.sqrt(np.einsum("nii->ni", covariance))
-    maps.tilt[at] = np.einsum("nij,nj->ni", whole, best[:, 1:3])
-    maps.tilt_covariance[at] = whole @ covariance[:, 1:3, 1:3] @ whole.swapaxes(1, 2)
+    maps.tilt[at] = np.einsum("nij,nj->ni", turn, best[:, 1:3])
+    maps.tilt_covariance[at] = turn @ covariance[:, 1:3, 1:3] @ turn.swapaxes(1, 2)
     maps.thickness[at] = np.stack([best[:, 0], sigma[:, 0]], 1)
     odds = found.deviance[:, 1] - found.deviance[:, 0]
     maps.rival_odds[at] = odds
-    maps.rival_tilt[at] = np.einsum("nij,nj->ni", whole, other[:, 1:3])
+    maps.rival_tilt[at] = np.einsum("nij,nj->ni", turn, other[:, 1:3])
     maps.misfit[at] = found.chi_square
     caution = np.zeros(len(at), int)
     caution |= np.where(~found.inside, int(Caution.EDGE), 0)
     caution |= np.where((found.chi_square > MISFIT) | (laid.misfit > BAD_LIBRARY), int(Caution.MISFIT), 0)
-    unlike = np.any(np.abs(other - best)[:, 1:3] > np.minimum(APART * sigma[:, 1:3], FAR), axis=1)
-    caution |= np.where(unlike & (odds < COMPETING), int(Caution.COMPETING), 0)
+    unknown = (sigma[:, 1:3].max(1) > OPEN) | (found.tail > RARE)
+    caution |= np.where(unknown, int(Caution.COMPETING), 0)
     caution |= int(Caution.ORIENTATION) if laid.rival is not None else 0
-    if best.shape[1] == 4:
-        assert laid.library.polar_direction is not None
+    if arrow is not None:
         maps.displacement[at] = np.stack([best[:, 3], sigma[:, 3]], 1)
-        maps.arrow[at] = np.einsum("nij,j->ni", whole, laid.library.polar_direction)
+        maps.arrow[at] = np.einsum("nij,nj->ni", turn, arrow)
         caution |= np.where(_open_sign(found, sigma[:, 3]), int(Caution.NOT_SEPARABLE), 0)
     maps.caution[at] = caution
 
 
-def _open_sign(found: Found, sigma: FloatArray) -> Any:
-    """Whether the sign of the displacement is open: within its uncertainty, or another minimum has the other one."""
-    amount = found.parameters[..., 3]
-    rival = found.deviance < found.deviance[:, :1] + COMPETING
-    opposite = (rival & (np.sign(amount) != np.sign(amount[:, :1]))).any(1)
-    return opposite | (np.abs(amount[:, 0]) < SURE_SIGN * sigma)
+def _open_sign(found: Found, sigma: FloatArray) -> BoolArray:
+    """Whether the sign or the axis is open: no displacement beyond uncertainty, or another one explains it as well."""
+    return np.asarray((found.opposite > OPPOSITE) | (np.abs(found.parameters[:, 0, 3]) < SURE_SIGN * sigma))
 
 
 _TEXTS = {

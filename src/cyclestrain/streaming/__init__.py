@@ -6,9 +6,10 @@ LiberTEM is imported where a detector is listened to, and by `cyclestrain.stream
 
 from cyclestrain.streaming.following import Course, Heard, Source, follow
 from cyclestrain.streaming.growing import GrowingFile
-from cyclestrain.streaming.helpers import Helpers, Here, one_process, one_thread
+from cyclestrain.streaming.helpers import Helpers, Here, one_thread, processes
 from cyclestrain.streaming.so_far import fit_block, learn_so_far, map_so_far
 from cyclestrain.streaming.terminal import View, shown_view
+from cyclestrain.streaming.window import LiveWindow, live_window
 
 __all__ = [
     "Course",
@@ -16,13 +17,15 @@ __all__ = [
     "Heard",
     "Helpers",
     "Here",
+    "LiveWindow",
     "Source",
     "View",
     "fit_block",
     "follow",
     "learn_so_far",
+    "live_window",
     "map_so_far",
-    "one_process",
     "one_thread",
+    "processes",
     "shown_view",
 ]

@@ -19,12 +19,11 @@ import numpy as np
 
 from cyclestrain.data import IntArray, Scan
 from cyclestrain.errors import InputError, first_line
-from cyclestrain.estimation import BlockFit
 from cyclestrain.learning import Knowledge
 from cyclestrain.machine import usable_cores
-from cyclestrain.streaming.fit_udf import FitUDF, fit_of
+from cyclestrain.streaming.fit_udf import FitUDF
 from cyclestrain.streaming.following import Heard
-from cyclestrain.streaming.recording import NONE, Record
+from cyclestrain.streaming.recording import FITTED, LEFT, Record
 
 __all__ = ["Address", "Detector", "check_reachable", "connected", "parse_address"]
 
@@ -126,11 +125,9 @@ class Detector:
     def __init__(self, context: Any, acquisition: Any, scan: Scan, record: Record, flip: bool) -> None:
         self.scan, self._record = scan, record
         self._context, self._acquisition = context, acquisition
-        self._udf = FitUDF(None, (str(record.path), record.offset, str(record.flags)), flip)
+        self._udf = FitUDF(None, record, flip)
         self._lock = threading.Lock()
         self._counted = 0
-        self._left: list[IntArray] = []
-        self._fits: list[BlockFit] = []
         self._told = np.zeros(scan.n_positions, bool)
         self._new: Knowledge | None = None
         self._running, self._ended = False, ""
@@ -147,17 +144,20 @@ class Detector:
     def listen(self) -> Heard:
         """What came and what the workers fitted."""
         with self._lock:
-            left, fits, ended = self._left, self._fits, self._ended
-            self._left, self._fits = [], []
+            ended = self._ended
         before, self._counted = self._counted, min(self._connection.count, self.scan.n_positions)
-        return Heard(np.arange(before, self._counted), np.concatenate([NONE, *left]), tuple(fits), ended)
+        state = np.where(self._told, 0, self._record.state())
+        left, fitted = np.flatnonzero(state == LEFT), np.flatnonzero(state == FITTED)
+        self._told[left] = self._told[fitted] = True
+        fits = (self._record.read_fits(fitted),) if len(fitted) else ()
+        return Heard(np.arange(before, self._counted), left, fits, ended)
 
     def rest(self) -> IntArray:
         """Positions that the workers recorded and did not tell of, when the scan has ended."""
         end = time.monotonic() + CLOSING
-        while not self._record.there()[: self._counted].all() and time.monotonic() < end:
+        while not self._record.state()[: self._counted].all() and time.monotonic() < end:
             time.sleep(0.05)
-        return np.flatnonzero(self._record.there()[: self._counted] & ~self._told[: self._counted])
+        return np.flatnonzero((self._record.state()[: self._counted] > 0) & ~self._told[: self._counted])
 
     def drive(self, work: Callable[[], T]) -> T:
         """Listen until the scan ends, while `work` is done in another thread.
@@ -194,31 +194,17 @@ class Detector:
         lost, ended = self._connection, "the detector sent all"
         try:
             results = self._context.run_udf_iter(dataset=self._acquisition, udf=self._udf, sync=True)
-            fitting = False
-            for result in results:
-                self._gather(result, fitting)
+            for _ in results:
                 with self._lock:
                     new, self._new = self._new, None
                 if new is not None:
                     results.update_parameters_experimental([{"knowledge": new}])
-                    fitting = True
         except KeyboardInterrupt:
             ended = "interrupted"
         except Exception as error:  # a scan that ends early, or a worker that fails
             ended = lost.why or f"listening ended ({first_line(error)})"
         with self._lock:
             self._ended = ended
-
-    def _gather(self, result: Any, fitting: bool) -> None:
-        done = np.asarray(result.damage.raw_data).reshape(-1)
-        positions = np.flatnonzero(done & ~self._told)
-        self._told[positions] = True
-        fit = fit_of(result.buffers[0], positions) if fitting else BlockFit.unknown(positions)
-        known = fit.label >= 0  # the worker had knowledge when it got this partition
-        with self._lock:
-            self._left.append(positions[~known])
-            if known.any():
-                self._fits.append(fit.only(known))
 
 
 class _Counted:
@@ -269,7 +255,7 @@ def connected(
     scan_shape
         Shape of the scan, ``(ry, rx)``; None where the detector says it.
     record
-        Names of the files of the record, see `Record`.
+        File of the patterns and folder of what else is recorded, see `Record.made`.
     timeout
         Longest time to wait for the scan to start, seconds.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from cyclestrain.data import Block, IntArray
 from cyclestrain.estimation import BlockFit
 from cyclestrain.estimation.first_pass import SURE_SIGNIFICANCE
 from cyclestrain.learning import Knowledge
+from cyclestrain.streaming.recording import Record
 from cyclestrain.streaming.so_far import fit_block, preview_strain
 
 __all__ = ["FitUDF", "fit_of"]
@@ -35,8 +35,7 @@ class FitUDF(UDF):
     knowledge
         Calibration, templates and dictionary; with None the patterns are only recorded.
     record
-        Names of two files that exist already: one that takes the patterns, after so many bytes of header, and one that
-        takes a byte, 1, for every position that was recorded. None to record nothing.
+        Files that take the patterns and their fits, for who does not wait for LiberTEM; None to record nothing.
     flip
         Whether rows of the detector come in reverse order: so LiberTEM has the patterns of a Merlin, seen from
         `cyclestrain.read`.
@@ -53,9 +52,7 @@ class FitUDF(UDF):
         found["strain"].data
     """
 
-    def __init__(
-        self, knowledge: Knowledge | None = None, record: tuple[str, int, str] | None = None, flip: bool = False
-    ) -> None:
+    def __init__(self, knowledge: Knowledge | None = None, record: Record | None = None, flip: bool = False) -> None:
         super().__init__(knowledge=knowledge, record=record, flip=flip)
 
     def get_preferred_input_dtype(self) -> Any:
@@ -84,34 +81,18 @@ class FitUDF(UDF):
         positions = np.ravel_multi_index(tuple(self.meta.coordinates.T), nav)
         patterns = np.asarray(partition)[:, ::-1] if self.params.flip else np.asarray(partition)
         patterns = np.ascontiguousarray(patterns)
-        if self.params.record is not None:
-            _record(positions, patterns, *self.params.record)
-        knowledge = self.task_data.knowledge
+        knowledge, record = self.task_data.knowledge, self.params.record
+        if record is not None:
+            record.write(positions, patterns, left=knowledge is None)
         fit = BlockFit.unknown(positions) if knowledge is None else fit_block(Block(positions, patterns), knowledge)
+        if record is not None and knowledge is not None:
+            record.write_fits(fit)
         for name, values in fit.arrays.items():
             getattr(self.results, name)[:] = values
         self.results.valid[:] = (np.nan_to_num(fit.significance) > SURE_SIGNIFICANCE) & np.isfinite(
             fit.covariance[:, 0, 0]
         )
         self.results.strain[:] = preview_strain(fit.affine)
-
-
-def _record(positions: IntArray, patterns: NDArray[Any], store: str, offset: int, flags: str) -> None:
-    """Write consecutive patterns, then that they are there: writes fail with an error, where a memory map crashes."""
-    first, size = int(positions[0]), patterns[0].nbytes
-    if not np.array_equal(positions, np.arange(first, first + len(positions))):
-        raise RuntimeError("patterns that are recorded have to be consecutive; leave out the region of interest")
-    for path, content, at in (
-        (store, patterns.data.cast("B"), offset + first * size),
-        (flags, memoryview(bytes([1]) * len(positions)), first),
-    ):
-        handle = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
-        try:
-            os.lseek(handle, at, os.SEEK_SET)
-            while content:
-                content = content[os.write(handle, content) :]
-        finally:
-            os.close(handle)
 
 
 def fit_of(buffers: Any, positions: IntArray) -> BlockFit:

@@ -63,10 +63,18 @@ class GrowingFile:
         Those of the file.
     scan_shape
         Shape of the scan, ``(ry, rx)``.
+    path, dataset
+        The file, and the name of the data set in it, None for the only one.
     """
 
     patterns: Patterns
     scan_shape: tuple[int, int]
+    path: Path
+    dataset: str | None = None
+
+    def __reduce__(self) -> Any:
+        """Another process opens the file anew."""
+        return open_growing, (self.path, self.scan_shape, self.dataset)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -133,7 +141,7 @@ def open_growing(path: Path, scan_shape: tuple[int, int] | None, dataset: str | 
             f"{path.name} is to hold {found.total} patterns, which do not make a scan of {shape[0]}x{shape[1]}; "
             "give its rows and columns with --scan"
         )
-    return GrowingFile(found, shape)
+    return GrowingFile(found, shape, path, dataset)
 
 
 def _plain(path: Path, offset: int, skip: int, detector: tuple[int, int], dtype: np.dtype[Any]) -> Any:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Helpers", "Here", "one_process", "one_thread"]
+__all__ = ["BEHIND", "Helpers", "Here", "in_another", "one_thread", "processes"]
+
+BEHIND = 10
+"""By how much the fits of new patterns are preferred to what is made of them: a tenth of a processor is left to it."""
 
 T = TypeVar("T")
 
@@ -44,19 +48,37 @@ def one_thread() -> Iterator[Helpers]:
 
 
 @contextmanager
-def one_process() -> Iterator[Helpers]:
-    """For patterns that others fit: a process that leaves this one free to pass them on, and Ctrl+C to it."""
+def processes() -> Iterator[Helpers]:
+    """For patterns that others fit: processes that leave this one free to pass them on, and Ctrl+C to it.
+
+    A result so far takes every core for seconds; it is made with what the fits of new patterns leave of them.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_leave_interrupts) as pool:
-        pool.submit(_prepared)  # while nothing comes yet
+    with ExitStack() as stack:
+        pools = [
+            stack.enter_context(ProcessPoolExecutor(1, mp_context=context, initializer=in_another, initargs=(behind,)))
+            for behind in (0, BEHIND)
+        ]
+        for pool in pools:
+            pool.submit(_prepared)  # while nothing comes yet
         try:
-            yield Helpers(pool, pool)
+            yield Helpers(*pools)
         finally:
-            pool.shutdown(cancel_futures=True)
+            for pool in pools:
+                pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
+def in_another(behind: int) -> None:
+    """Make this process one that helps another: Ctrl+C is left to that, and processors where it needs them.
+
+    Parameters
+    ----------
+    behind
+        By how much the system prefers others, 0 to 19.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(behind)
 
 
 def _prepared() -> None:

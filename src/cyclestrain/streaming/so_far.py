@@ -98,7 +98,15 @@ def learn_so_far(scan: Scan, rows: int, material: Material, settings: MapSetting
     return transfer(material, scan, sample, calibration, seed=settings.seed)
 
 
-def map_so_far(scan: Scan, fit: BlockFit, came: BoolArray, knowledge: Knowledge, settings: MapSettings) -> MapResult:
+def map_so_far(
+    scan: Scan,
+    fit: BlockFit,
+    came: BoolArray,
+    knowledge: Knowledge,
+    settings: MapSettings,
+    *,
+    context: bool = True,
+) -> MapResult:
     """The normal result of the positions that have come, the others not valid.
 
     The passes that need the patterns of neighbours are left out, and with them mixtures.
@@ -115,6 +123,9 @@ def map_so_far(scan: Scan, fit: BlockFit, came: BoolArray, knowledge: Knowledge,
         What is known of the scan.
     settings
         As for `cyclestrain.pipeline.map_scan`.
+    context
+        Whether neighbours of the same crystal share their estimates, which takes most of the time; otherwise the best
+        estimate is that of each pattern alone.
 
     Raises
     ------
@@ -126,7 +137,8 @@ def map_so_far(scan: Scan, fit: BlockFit, came: BoolArray, knowledge: Knowledge,
     wanted = parse_reference(settings.reference, shape, lattices, pixel_size(scan.reciprocal_step))
     within = sample_mask(settings.sample, shape) & came.reshape(shape)
     fields = to_fields(fit, shape, knowledge.dictionary).only(within)
-    fields = with_doubts(replace(fields, context=smooth(fields.affine)), knowledge)
+    shared = smooth(fields.affine) if context else fields.affine
+    fields = with_doubts(replace(fields, context=shared), knowledge)
     geometry = scan_geometry(scan, settings, knowledge.calibration, within)
     maps, _ = finish(scan, settings, knowledge, geometry, fields, None, wanted=wanted, progress=silent)
     maps.attrs["live_positions"] = int(came.sum())

@@ -21,7 +21,7 @@ from bokeh.models import (
 from cyclestrain.explorer.exports import EXPORTS
 from cyclestrain.explorer.opened import Opened
 from cyclestrain.explorer.quantities import QUANTITIES, available
-from cyclestrain.explorer.session import OTHER, VIRTUAL
+from cyclestrain.explorer.session import OTHER, VIRTUAL, intensity_name
 from cyclestrain.explorer.views.theme import SHEET
 from cyclestrain.figures.fields import class_names
 
@@ -56,7 +56,6 @@ class Controls:
 
     def __post_init__(self) -> None:
         opened = self.opened
-        choices = _choices(opened, second=False)
         self.title = _made(Div, "title", width=560)
         self.trouble = _made(Div, "trouble", sizing_mode="stretch_width")
         self.command = _made(Div, "command", sizing_mode="stretch_width")
@@ -66,8 +65,8 @@ class Controls:
         self.export = _made(Dropdown, "export", label="Save", menu=[(text, what) for what, text in EXPORTS.items()])
         self.theme = _made(Toggle, "theme", label="Dark")
         self.keys = _made(Toggle, "keys", label="Keys ?")
-        self.map = _made(Select, "map", options=choices, width=172)
-        self.beside = _made(Select, "beside", options=_choices(opened, second=True), width=150)
+        self.map = _made(Select, "map", width=172)
+        self.beside = _made(Select, "beside", width=150)
         self.estimate = _made(RadioButtonGroup, "estimate", labels=["best", "each alone"], active=0)
         self.drag = _made(
             RadioButtonGroup, "drag", labels=["look", "reference ▭", "reference ✎", "profile"], active=0
@@ -75,13 +74,7 @@ class Controls:
         self.width = _made(Spinner, "width", low=1, high=max(opened.shape), step=2, value=DEFAULT_WIDTH, width=52)
         self.limits = _made(TextInput, "limits", placeholder="colours: auto", width=108)
         self.reference = _made(Button, "reference", label="first reference", disabled=True)
-        self.class_numbers = (
-            sorted({int(k) for k in opened.maps["class"].values.ravel()}) if "class" in opened.maps else []
-        )
-        labels = [f"class {class_names(opened.maps)[k]}" if k >= 0 else "no class" for k in self.class_numbers]
-        self.classes = _made(
-            CheckboxButtonGroup, "classes", labels=labels, active=list(range(len(labels))), visible=len(labels) > 1
-        )
+        self.classes = _made(CheckboxButtonGroup, "classes")
         self.brightness = _made(RadioButtonGroup, "brightness", labels=["√", "log", "linear"], active=0)
         self.contrast_label = _made(Div, "contrast_label", width=58, text="<span class='cs-quiet'>contrast</span>")
         self.contrast = _made(
@@ -93,6 +86,17 @@ class Controls:
         self.detect = _made(RadioButtonGroup, "detect", labels=["look", "disk", "ring", "reflections"], active=0)
         self.bright_field = _made(Button, "bright_field", label="bright field")
         self.dark_field = _made(Button, "dark_field", label="dark field")
+        self.offer()
+
+    def offer(self) -> None:
+        """Let choose among the maps and classes that the result has now."""
+        opened = self.opened
+        self.map.options, self.beside.options = _choices(opened, second=False), _choices(opened, second=True)
+        there = "class" in opened.maps
+        self.class_numbers = sorted({int(k) for k in opened.maps["class"].values.ravel()}) if there else []
+        names = class_names(opened.maps) if there else ()
+        labels = [f"class {names[k]}" if k >= 0 else "no class" for k in self.class_numbers]
+        self.classes.update(labels=labels, active=list(range(len(labels))), visible=len(labels) > 1)
 
 
 def _choices(opened: Opened, *, second: bool) -> dict[str, list[tuple[str, str]]]:
@@ -100,6 +104,8 @@ def _choices(opened: Opened, *, second: bool) -> dict[str, list[tuple[str, str]]
     groups: dict[str, list[tuple[str, str]]] = {"Second map": [("", "no second map")]} if second else {}
     for name in available(opened.maps):
         groups.setdefault(QUANTITIES[name].heading, []).append((name, QUANTITIES[name].title))
+    if opened.intensities is not None:
+        groups["Intensity"] = [(intensity_name(hk), "intensity of ({} {})".format(*hk)) for hk in opened.reflections]
     if opened.virtual is not None:
         groups["Virtual detector"] = [(VIRTUAL, "virtual image")]
     if second and opened.other is not None:

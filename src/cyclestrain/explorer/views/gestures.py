@@ -22,6 +22,10 @@ function tell(message, kind, xs, ys) { message.data = {kind: [kind, String(Math.
 function state_of(args) {
   return args.message.under_way ??= {start: null, busy: false, waiting: null, trail: [], kind: null}
 }
+// Under a drag the numbers of the position are in the table; a tooltip would cost a third of the time of a pattern.
+function tips(args, active) {
+  for (const tool of args.plot.toolbar.tools) if (tool.type == "HoverTool") tool.setv({active}, quiet)
+}
 function look(args, x, y) {
   const state = state_of(args)
   if (state.busy) { state.waiting = [x, y]; return }
@@ -76,6 +80,7 @@ export default (args, event) => {
   }
   if (args.plot.toolbar.gestures.pan.active != null) return  // the tool that moves the picture is on
   if (what == "panstart") Object.assign(state, {start: [x, y], trail: [[x, y]], kind: chosen})
+  if (what != "pan") tips(args, what == "panend")
   const kind = state.kind  // what a drag means does not change on its way
   if (kind == "look") { if (what != "panend") look(args, x, y); return }
   if (kind == null || kind == "pick" || state.start == null) return

@@ -59,6 +59,7 @@ class MapView:
         self.plot.update(name=name, css_classes=[f"cs-{name}-plot"])
         self._image = ColumnDataSource({"image": [np.zeros(shape, np.float32)]})
         self._veil = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
+        self._came = ColumnDataSource({"came": [np.ones((1, 1), np.uint8)]})
         self._outline = ColumnDataSource({"xs": [], "ys": []})
         self._line = ColumnDataSource({"xs": [], "ys": []})
         self._cursor = ColumnDataSource({"x": [0.0], "y": [0.0]})
@@ -68,7 +69,11 @@ class MapView:
             "x": -0.5 * self.step, "y": -0.5 * self.step, "dw": shape[1] * self.step, "dh": shape[0] * self.step
         }  # fmt: skip
         middle = (shape[1] - 1) / 2 * self.step, (shape[0] - 1) / 2 * self.step
-        self._ground = self.plot.rect(*middle, width=place["dw"], height=place["dh"], line_color=None)
+        self._ground = self.plot.rect(
+            *middle, width=place["dw"], height=place["dh"], line_color=None, hatch_pattern="/", hatch_scale=9
+        )
+        self._blank = LinearColorMapper(palette=[CLEAR, theme.blank], low=0, high=1)
+        self.plot.image("came", source=self._came, color_mapper=self._blank, **place)
         drawn = self.plot.image("image", source=self._image, color_mapper=self._colours, **place)
         if beside is None:
             for extent in (self.plot.x_range, self.plot.y_range):
@@ -78,7 +83,8 @@ class MapView:
         self.plot.multi_line("xs", "ys", source=self._outline, line_color="#ffffff", line_width=1.0)
         self.plot.multi_line("xs", "ys", source=self._line, line_color=MARK, line_width=2)
         for colour, width in (("#ffffff", 4.0), (MARK, 2.0)):
-            mark: dict[str, Any] = {"marker": "square_cross", "size": 14, "fill_color": None}
+            # Above all else: there it is drawn by itself, and the map not anew for every position.
+            mark: dict[str, Any] = {"marker": "square_cross", "size": 14, "fill_color": None, "level": "overlay"}
             self.plot.scatter("x", "y", source=self._cursor, line_color=colour, line_width=width, **mark)
         where = (f"y, x ({step.unit})", "$y{0.[0]}, $x{0.[0]}")
         self.plot.add_tools(HoverTool(renderers=[drawn], tooltips=[("value", "@image{0.0000}"), where], visible=False))
@@ -92,7 +98,8 @@ class MapView:
         """Take the colours of a theme."""
         self.theme = theme
         paint(self.plot, theme)
-        self._ground.glyph.fill_color = theme.blank
+        self._ground.glyph.update(fill_color=theme.ground, hatch_color=theme.quiet, hatch_alpha=0.6)
+        self._blank.palette = [CLEAR, theme.blank]
         self._veil_colours.palette = [CLEAR, theme.blank]
 
     def show(self, found: Shown, picked: BoolArray) -> None:
@@ -114,6 +121,17 @@ class MapView:
         self._bar(found.categories)
         self._image.data = {"image": [found.values.astype(np.float32)]}
         self.veil(picked)
+
+    def arrived(self, came: BoolArray | None) -> None:
+        """Hatch the positions that have not come; those without a value are plain.
+
+        Parameters
+        ----------
+        came
+            Those that have, shape ``(ry, rx)``; None for all.
+        """
+        whole = came is None or bool(came.all())
+        self._came.data = {"came": [np.ones((1, 1), np.uint8) if whole or came is None else came.astype(np.uint8)]}
 
     def _bar(self, names: tuple[str, ...]) -> None:
         """Draw the colour bar, with names where the map is one of categories; a new one where they change."""

@@ -32,9 +32,9 @@ class PatternView:
 
     def __init__(self, shape: tuple[int, int], theme: Theme) -> None:
         self.shape, self._dark, self._brightness = shape, theme.name == "dark", "sqrt"
+        self._shown: np.ndarray | None = None
         self.plot = _empty()
         self.plot.update(name="pattern", css_classes=["cs-pattern-plot"])
-        self._image = ColumnDataSource({"image": [np.zeros(shape, np.uint8)]})
         self._roots = LinearColorMapper(
             palette=pattern_palette("sqrt", dark=self._dark), low=0, high=1, nan_color=theme.blank
         )
@@ -51,11 +51,13 @@ class PatternView:
         self._frame = self.plot.rect(*middle, width=shape[1], height=shape[0], fill_color=None, line_color=theme.quiet)
         for extent in (self.plot.x_range, self.plot.y_range):
             extent.renderers = [self._frame]
-        # A drawing for each kind of colours: exchanging the colours of one does not draw it anew.
+        # A drawing for each kind of colours: exchanging the colours of one does not draw it anew. Only the one that is
+        # seen has the values, since Bokeh colours those of the others as well.
         self._drawings = {
-            mapper: self.plot.image("image", source=self._image, color_mapper=mapper, visible=False, **place)
+            mapper: self.plot.image("image", color_mapper=mapper, visible=False, source=self._source(), **place)
             for mapper in (self._roots, self._logs, self._signed)
         }
+        self._colours: LinearColorMapper | LogColorMapper = self._roots
         self.disks = self.plot.circle(
             "x", "y", radius="r", source=self._disks, fill_color=None, line_color="edge", line_width=1.4
         )
@@ -107,9 +109,18 @@ class PatternView:
         title
             Text above.
         """
+        if values is None or values is not self._shown:
+            self._shown = values
+            self._send()
         self.plot.title.text = title
-        image = np.zeros(self.shape, np.uint8) if values is None else _sendable(values)
-        self._image.data = {"image": [image]}
+
+    def _send(self) -> None:
+        """Send the values to the drawing that is seen."""
+        image = np.zeros(self.shape, np.uint8) if self._shown is None else _sendable(self._shown)
+        self._drawings[self._colours].data_source.data = {"image": [image]}
+
+    def _source(self) -> ColumnDataSource:
+        return ColumnDataSource({"image": [np.zeros(self.shape, np.uint8)]})
 
     def colour(self, brightness: str, reach: tuple[float, float] | None) -> None:
         """Choose colours.
@@ -131,6 +142,9 @@ class PatternView:
             mapper = self._roots
             mapper.update(low=reach[0], high=max(reach[1], reach[0] + 1e-6))
             self._palettes(brightness, self._dark)
+        if mapper is not self._colours:
+            self._colours = mapper
+            self._send()
         for other, drawing in self._drawings.items():
             drawing.visible = other is mapper
         self._bar.color_mapper = mapper

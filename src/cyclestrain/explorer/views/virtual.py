@@ -8,7 +8,6 @@ from time import monotonic
 
 from bokeh.document import Document
 
-from cyclestrain.data import FloatArray
 from cyclestrain.errors import CyclestrainError
 from cyclestrain.explorer.detectors import Detector
 from cyclestrain.explorer.session import Session
@@ -49,9 +48,9 @@ class InBackground:
     def want(self, detector: Detector | None) -> None:
         """Make the image of a detector, unless it is there or being made."""
         images = self._session.opened.virtual
-        if images is None or detector is None or images.ready(detector) is not None or detector == self._wanted:
+        if images is None or detector is None or detector == self._wanted or images.so_far(detector)[1]:
             return
-        self._wanted, self._session.unfinished = detector, None
+        self._wanted = detector
         if self._document is None:
             self._make(detector)
         else:
@@ -61,7 +60,7 @@ class InBackground:
         images = self._session.opened.virtual
         assert images is not None
         try:
-            images.image(detector, lambda part, image: self._report(detector, image))
+            images.image(detector, lambda: self._report(detector))
         except (CyclestrainError, OSError, RuntimeError, ValueError, KeyError) as error:
             text = f"the virtual image could not be made: {error}"
             self._tell(lambda: self._failed(text))
@@ -72,11 +71,10 @@ class InBackground:
             if self._wanted == detector:
                 self._wanted = None
 
-    def _report(self, detector: Detector, image: FloatArray) -> None:
+    def _report(self, detector: Detector) -> None:
         if self._document is None or detector != self._wanted or monotonic() < self._next:
             return
         self._next = monotonic() + PAUSE
-        self._session.unfinished = image
         self._tell(self._arrived)
 
     def _tell(self, what: Callable[[], None]) -> None:

@@ -22,12 +22,15 @@ from cyclestrain.explorer.views.controls import BRIGHTNESSES, Controls
 from cyclestrain.explorer.views.map_view import MapView
 from cyclestrain.explorer.views.pattern_view import PatternView
 from cyclestrain.explorer.views.plots import HistogramView, ProfileView
+from cyclestrain.explorer.views.quick_text import QuickText
 from cyclestrain.explorer.views.texts import command_text, help_text, numbers_text, trouble_text
 from cyclestrain.explorer.views.theme import DARK, LIGHT, SHEET, Theme
 from cyclestrain.explorer.views.virtual import InBackground
 
 __all__ = ["Window"]
 
+GROWTH = 250
+"""Milliseconds between two looks at a result that grows."""
 NO_DETECTOR = (128, 128)
 """Shape of the empty pattern where there is no scan."""
 DEPENDS = {
@@ -42,6 +45,7 @@ DEPENDS = {
     "disks": {"at", "detector", "map"},
     "numbers": {"at", "estimate", "reference"},
     "controls": {"map", "beside", "estimate", "limits", "brightness", "residual", "reference", "line", "classes"},
+    "came": set(),
 }
 """Parts of the window, and the fields of the view that each shows."""
 
@@ -74,12 +78,16 @@ class Window:
         self.histogram = HistogramView(self.theme, lambda brush: self.change(brush=brush))
         self.profile = ProfileView(self.theme)
         self.settling = False
+        self._seen = opened.version
+        self._numbers, self._command = QuickText(self.controls.numbers), QuickText(self.controls.command)
         self._background = InBackground(session, document, self._virtual_arrived, self.complain)
         self._counts: np.ndarray | None = None
         self.actions = Actions(self)
         self.root = self._layout(height)
         self.show(set(DEPENDS))
         self.controls.theme.active = dark
+        if opened.growing and document is not None:
+            self._growth = document.add_periodic_callback(lambda: self.grow(document), GROWTH)
 
     def _layout(self, height: int | None) -> LayoutDOM:
         c = self.controls
@@ -108,7 +116,8 @@ class Window:
 
     def _hidden(self) -> LayoutDOM:
         """Something that holds the sources that are not drawn, so that the browser knows of them."""
-        return Div(visible=False, tags=[self.actions.saved, self.actions.key])
+        sources = [self.actions.saved, self.actions.key, self._numbers.source, self._command.source]
+        return Div(visible=False, tags=sources)
 
     def help(self, on: bool) -> None:
         """Show the keys in place of the numbers, or the numbers again."""
@@ -140,6 +149,22 @@ class Window:
         names = {name for name in View.__dataclass_fields__ if getattr(before, name) != getattr(after, name)}
         self.show({part for part, fields in DEPENDS.items() if fields & names})
 
+    def grow(self, document: Document) -> None:
+        """Bring everything up to date where the result has become another; called again and again while it grows."""
+        opened = self.session.opened
+        if not opened.growing:
+            document.remove_periodic_callback(self._growth)
+        if opened.version == self._seen:
+            self._show_title()
+            return
+        self._seen = opened.version
+        trouble = self.session.grown()
+        self.settling = True
+        self.controls.offer()
+        self.settling = False
+        self.show(set(DEPENDS))
+        self.complain(trouble or opened.pattern(self.session.view.at).trouble)
+
     def complain(self, text: str) -> None:
         """Say what is wrong; nothing for an empty text."""
         self.controls.trouble.text = trouble_text(text)
@@ -151,6 +176,7 @@ class Window:
             self._background.want(view.detector)
         shows: dict[str, Callable[[], None]] = {
             "controls": self._show_controls,
+            "came": self._show_came,
             "maps": self._show_map,
             "beside": self._show_beside,
             "picked": self._show_picked,
@@ -171,6 +197,10 @@ class Window:
         found = self.session.shown()
         self.map.show(found, self.session.picked())
         self.histogram.show(found, self.session.view.brush)
+
+    def _show_came(self) -> None:
+        for view in (self.map, self.second):
+            view.arrived(self.session.opened.came)
 
     def _show_beside(self) -> None:
         name = self.session.view.beside
@@ -204,8 +234,6 @@ class Window:
 
     def _show_pattern(self) -> None:
         session, at = self.session, self.session.view.at
-        for view in (self.map, self.second):
-            view.mark(at)
         pattern = session.opened.pattern(at)
         self._counts = pattern.counts
         shown, what = pattern.counts, "pattern,"
@@ -217,6 +245,8 @@ class Window:
             except CyclestrainError as error:
                 shown, trouble = None, trouble or str(error)
         self.pattern.show(shown, f"{what} row {at[0]}, column {at[1]}")
+        for view in (self.map, self.second):
+            view.mark(at)
         self.complain(trouble)
 
     def _show_colours(self) -> None:
@@ -236,24 +266,19 @@ class Window:
     def _show_numbers(self) -> None:
         session, view = self.session, self.session.view
         other = session.numbers(other=True) if session.other is not None else []
-        self.controls.numbers.text = numbers_text(view.at, session.numbers(), other, session.reasons())
+        self._numbers.show(numbers_text(view.at, session.numbers(), other, session.reasons()))
 
     def _show_command(self) -> None:
         opened, session = self.session.opened, self.session
         scan = opened.scan.path if opened.scan is not None else None
         words = session.view.words(opened.name, scan or None, opened.other_name or None) if opened.in_file else ""
-        self.controls.command.text = command_text(words, python_lines(session))
+        self._command.show(command_text(words, python_lines(session)))
 
     def _show_controls(self) -> None:
-        c, view, opened = self.controls, self.session.view, self.session.opened
+        c, view = self.controls, self.session.view
         self.settling = True
         try:
-            second = f" and <b>B: {escape(Path(opened.other_name).name)}</b>" if opened.other is not None else ""
-            name, reference = escape(Path(opened.name).name), escape(str(self.session.maps.attrs.get("reference", "")))
-            c.title.text = (
-                f"<h1>{name}{second}</h1><span class='cs-quiet'>{opened.shape[0]} × {opened.shape[1]} positions; "
-                f"strain relative to {reference or 'its reference'}</span>"
-            )
+            self._show_title()
             c.map.value, c.beside.value = view.map, view.beside
             c.estimate.active = int(view.estimate == "raw")
             c.limits.value = "" if view.limits is None else f"{view.limits[0]:g} : {view.limits[1]:g}"
@@ -266,6 +291,17 @@ class Window:
             c.help.text = help_text()
         finally:
             self.settling = False
+
+    def _show_title(self) -> None:
+        """What is looked at; while it is recorded, where that stands."""
+        opened, attrs = self.session.opened, self.session.maps.attrs
+        second = f" and <b>B: {escape(Path(opened.other_name).name)}</b>" if opened.other is not None else ""
+        reference = escape(str(attrs.get("reference", ""))) or "its reference"
+        text = f"{opened.shape[0]} × {opened.shape[1]} positions; strain relative to {reference}"
+        if opened.growing:
+            text = f"recording: {escape(opened.words)}; hatched: still to come"
+        name = escape(Path(opened.name).name)
+        self.controls.title.text = f"<h1>{name}{second}</h1><span class='cs-quiet'>{text}</span>"
 
     def _virtual_arrived(self) -> None:
         """An image of the virtual detector, or more of it, is there."""

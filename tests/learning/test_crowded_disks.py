@@ -1,0 +1,57 @@
+"""Disks that touch: every one is a node, and what overlaps is doubted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cyclestrain.learning.plausibility import Plausibility
+from cyclestrain.learning.reflections import without_gaps
+
+RADIUS = 5.0
+
+
+def average(spacing: float, bright: float, seed: int = 0) -> np.ndarray:
+    """An average of disks on a square lattice, every second one (odd h + k) of another brightness."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-60:61, -60:61].astype(float)
+    image = 20.0 / (1.0 + (y**2 + x**2) / 900.0)
+    n = int(np.ceil(75 / spacing))
+    for h in range(-n, n + 1):
+        for k in range(-n, n + 1):
+            height = 10.0 * (bright if (h + k) % 2 else 1.0) * np.exp(-np.hypot(h, k) * spacing / 60.0)
+            image += height * np.clip(RADIUS + 0.5 - np.hypot(y - h * spacing, x - k * spacing), 0, 1)
+    return rng.poisson(100 * image) / 100.0
+
+
+def coarse(spacing: float) -> np.ndarray:
+    return np.array([[spacing, spacing], [spacing, -spacing]])
+
+
+@pytest.mark.parametrize(("spacing", "bright"), [(9.5, 1.0), (10.0, 1.0), (10.0, 0.6), (11.0, 0.6)])
+def test_disks_between_the_nodes_are_seen(spacing: float, bright: float) -> None:
+    image = average(spacing, bright)
+    found = without_gaps(image, np.ones_like(image), coarse(spacing), radius=RADIUS, ring=(15.0, 58.0))
+    assert abs(np.linalg.det(found)) == pytest.approx(spacing**2, rel=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [9.5, 10.0, 11.0, 14.0, 17.0])
+def test_nothing_is_between_the_nodes_of_the_right_lattice(spacing: float) -> None:
+    image, basis = average(spacing, 1.0), np.diag([spacing, spacing])
+    for seed in range(3):
+        image = average(spacing, 1.0, seed)
+        assert without_gaps(image, np.ones_like(image), basis, radius=RADIUS, ring=(15.0, 58.0)) is basis
+
+
+@pytest.mark.parametrize("spacing", [10.5, 14.0])
+def test_a_lattice_of_every_second_disk_that_is_really_empty_stays(spacing: float) -> None:
+    image, basis = average(spacing, 0.0), coarse(spacing)
+    assert without_gaps(image, np.ones_like(image), basis, radius=RADIUS, ring=(15.0, 58.0)) is basis
+
+
+@pytest.mark.parametrize(("spacing", "doubted"), [(9.5, True), (10.4, False), (17.0, False)])
+def test_disks_that_overlap_are_doubted(spacing: float, doubted: bool) -> None:
+    each = Plausibility(1.0, 40, 1.0, 4.7, RADIUS, 1.0, has_rim=True, is_flat=True, spacing=spacing)
+    assert each.disks_overlap == doubted
+    assert any("overlap" in text for text in each.faults) == doubted
+    assert each.refusal is None
