@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,9 +140,9 @@ def draw(disks: Disks, gradient: FloatArray, counts: float, rng: np.random.Gener
     return rng.poisson(counts * expected / expected.sum()).astype(np.uint16)
 
 
-def semi_real(path: Path, radius: float, scan: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+def semi_real(path: Path, radius: float, scan: tuple[int, int], seed: int = 0) -> tuple[FloatArray, FloatArray]:
     """A scan of `scan` positions at 1e4 counts with strains of up to 1 %, the first row unstrained."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     disks = take_apart(np.asarray(read(path).source[0, 0] if path.suffix == ".dm3" else np.load(path), float), radius)
     strain = rng.uniform(-0.01, 0.01, (*scan, 3))
     strain[0] = 0.0
@@ -150,20 +151,28 @@ def semi_real(path: Path, radius: float, scan: tuple[int, int]) -> tuple[FloatAr
     return patterns, gradient
 
 
-def check_recovered(maps: xr.Dataset, gradient: FloatArray) -> None:
-    stretch, theta = left_polar(gradient)
-    truth = {"exx": stretch[..., 1, 1] - 1, "eyy": stretch[..., 0, 0] - 1, "exy": stretch[..., 0, 1], "rotation": theta}
-    assert maps["valid"].values.mean() > 0.98
-    valid = maps["valid"].values[1:]
-    n_reference = int(maps["reference"].sum())
+def check_recovered(scans: Sequence[tuple[xr.Dataset, FloatArray]]) -> None:
+    """Check errors and their sigma over all scans together: those of 70 positions alone scatter by a tenth and more."""
+    errors, z, strains = (dict[str, list[FloatArray]]() for _ in range(3))
+    n_reference = 0
+    for maps, gradient in scans:
+        stretch, theta = left_polar(gradient)
+        truth = {"exx": stretch[..., 1, 1] - 1, "eyy": stretch[..., 0, 0] - 1, "exy": stretch[..., 0, 1]}
+        assert maps["valid"].values.mean() > 0.97
+        valid = maps["valid"].values[1:]
+        n_reference += int(maps["reference"].sum())
+        for name, true in {**truth, "rotation": theta}.items():
+            error = (maps[f"{name}_raw"].values - true)[1:][valid]
+            errors.setdefault(name, []).append(error)
+            z.setdefault(name, []).append(error / maps[f"{name}_raw_sigma"].values[1:][valid])
+            strains.setdefault(name, []).append(true[1:][valid])
     for name in COMPONENTS:
-        error = (maps[f"{name}_raw"].values - truth[name])[1:][valid]
-        z = error / maps[f"{name}_raw_sigma"].values[1:][valid]
+        error = np.concatenate(errors[name])
         of_the_mean = error.std() * np.sqrt(1 / error.size + 1 / n_reference)
         assert abs(error.mean()) < 3e-4 + 3 * of_the_mean, name
-        assert 0.6 < z.std() < 1.4, name
+        assert 0.6 < np.concatenate(z[name]).std() < 1.4, name
         if name != "rotation":
-            slope, covariance = np.polyfit(truth[name][1:][valid], error, 1, cov=True)
+            slope, covariance = np.polyfit(np.concatenate(strains[name]), error, 1, cov=True)
             assert abs(slope[0]) < 0.05 + 3 * np.sqrt(covariance[0, 0]), name
 
 
@@ -173,12 +182,12 @@ FILES = [("qem_dp-spots.npy", 11.0), ("ba50_dd020.dm3", 6.5)]
 
 @pytest.mark.parametrize(("name", "radius"), FILES)
 def test_known_strain_of_a_measured_pattern(name: str, radius: float, measured: Path) -> None:
-    patterns, gradient = semi_real(measured / "real" / name, radius, (7, 12))
-    check_recovered(cs.map(patterns, reference="0:1,:"), gradient)
+    drawn = [semi_real(measured / "real" / name, radius, (7, 12), seed) for seed in range(3)]
+    check_recovered([(cs.map(patterns, reference="0:1,:"), gradient) for patterns, gradient in drawn])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "radius"), FILES)
 def test_known_strain_of_a_measured_pattern_with_less_noise(name: str, radius: float, measured: Path) -> None:
     patterns, gradient = semi_real(measured / "real" / name, radius, (24, 24))
-    check_recovered(cs.map(patterns, reference="0:1,:"), gradient)
+    check_recovered([(cs.map(patterns, reference="0:1,:"), gradient)])

@@ -130,7 +130,8 @@ def map_many(
     names = result_names(files)
     _make_folder(folder)
     took = {row["result"]: float(row["seconds"] or math.nan) for row in read_table(folder / TABLE)}
-    clock, summaries = _Clock(len(files)), list[Summary]()
+    summaries: list[Summary] = []
+    clock = _Clock(len(files))
     with connection(cluster, client) as workers, threads(options.get("jobs")):
         for file, name in zip(files, names, strict=True):
             telling.note(f"scan {len(summaries) + 1} of {len(files)}: {file}{clock.left}")
