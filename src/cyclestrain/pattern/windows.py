@@ -151,12 +151,10 @@ def gather(
     ceiling
         Value at which pixels stop counting: those that show it, in any pattern that is summed, are left out.
     """
-    if members is None:
-        members = np.arange(len(patterns))[:, None]
-    origin = np.rint(positions).astype(np.int32)
-    counts = np.empty((*origin.shape[:2], 2 * half + 1, 2 * half + 1), np.float32)
-    _gather(patterns, np.ascontiguousarray(members), good, origin, half, _least_cut(ceiling), counts)
-    return WindowStack(counts, origin)
+    found = in_place(patterns, positions, half, good, members, ceiling=ceiling)
+    counts = np.empty((*found.origin.shape[:2], 2 * half + 1, 2 * half + 1), np.float32)
+    _gather(found.images[:, 0], found.members, found.good, found.origin, half, found.ceiling, counts)
+    return WindowStack(counts, found.origin)
 
 
 def in_place(
@@ -179,13 +177,8 @@ def in_place(
         members = np.arange(len(patterns))[:, None]
     origin = np.rint(positions).astype(np.int32)
     images = np.ascontiguousarray(patterns)[:, None]
-    return Windows(
-        images, np.ascontiguousarray(members), np.ascontiguousarray(good), origin, origin, half, _least_cut(ceiling)
-    )
-
-
-def _least_cut(ceiling: float) -> float:
-    return float(ceiling) if ceiling >= LEAST_CEILING else np.inf
+    least = float(ceiling) if ceiling >= LEAST_CEILING else np.inf
+    return Windows(images, np.ascontiguousarray(members), np.ascontiguousarray(good), origin, origin, half, least)
 
 
 @nb.njit(parallel=True, cache=True)
