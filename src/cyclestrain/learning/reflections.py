@@ -151,6 +151,11 @@ def without_gaps(
     ring
         Inner and outer radius within which nodes are looked at, pixels.
     """
+    denser = finer_lattices(basis)[1:]
+    apart = np.linalg.norm(denser, axis=-2).min(-1) / radius
+    crowded = denser[(apart > CROWDED[0]) & (apart < CROWDED[1])]
+    if not len(crowded):
+        return basis
     disk = disk_mask(radius)
     light = ndimage.correlate(flattened(average, coverage), disk / disk.sum(), mode="constant")
     around = ndimage.convolve(light, _circle(0.5 * radius), mode="nearest")
@@ -159,12 +164,10 @@ def without_gaps(
     grid = np.array([hk for hk in product(range(-reach, reach + 1), repeat=2) if hk != (0, 0)])
     best, most = basis, 0.0
     at_nodes = _values(higher, grid @ basis.T, ring)
-    for finer in finer_lattices(basis)[1:]:
+    for finer in crowded:
         nodes = grid @ finer.T
-        new = nodes[nearest_node(nodes, basis)[1] > 0.5]
-        rises = _values(higher, new, ring)
-        apart = np.hypot(*finer).min() / radius
-        if len(rises) < LEAST_NEW or not CROWDED[0] < apart < CROWDED[1]:
+        rises = _values(higher, nodes[nearest_node(nodes, basis)[1] > 0.5], ring)
+        if len(rises) < LEAST_NEW:
             continue
         sure = rises.mean() > SURE_RISE * rises.std() / np.sqrt(len(rises))
         if sure and rises.mean() > LEAST_RISE * at_nodes.mean() and rises.sum() > most:
