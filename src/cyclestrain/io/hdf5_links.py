@@ -54,23 +54,28 @@ def check_links(path: Path) -> None:
 def _complaint(path: str, size: int, changed: int) -> str:
     """What is wrong with the links of the file of this size and time of change; empty where nothing is."""
     try:
-        todo, seen, all_files, left = [path], {os.path.realpath(path)}, list[str](), MOST_OBJECTS
-        while todo and left > 0:
-            ensure_sound(todo)
-            all_files += todo
-            looked_at, todo = todo, []
-            for here in looked_at:
-                for other in _references(here, left):
-                    left -= 1
-                    if other and os.path.realpath(other) not in seen:
-                        _check_regular(here, other)
-                        seen.add(os.path.realpath(other))
-                        todo.append(other)
-        for each in all_files:
+        for each in _files_of(path):
             _check_circles(each)
     except InputError as error:
         return str(error)
     return ""
+
+
+def _files_of(path: str) -> list[str]:
+    """A file and all it refers to, directly or through others, each looked at before it is opened."""
+    todo, seen, found, left = [path], {os.path.realpath(path)}, list[str](), MOST_OBJECTS
+    while todo and left > 0:
+        ensure_sound(todo)
+        found += todo
+        looked_at, todo = todo, []
+        for here in looked_at:
+            for other in _references(here, left):
+                left -= 1
+                if other and os.path.realpath(other) not in seen:
+                    _check_regular(here, other)
+                    seen.add(os.path.realpath(other))
+                    todo.append(other)
+    return found
 
 
 def _check_regular(path: str, other: str) -> None:
