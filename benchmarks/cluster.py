@@ -25,7 +25,6 @@ import xarray as xr
 import cyclestrain as cs
 from cyclestrain import pipeline
 from cyclestrain.cluster import Cluster, connected
-from cyclestrain.cluster.runner import MOST_BYTES
 from cyclestrain.progress import SilentProgress
 
 second: Any = sys.modules["cyclestrain.estimation.second_pass"]
@@ -81,12 +80,14 @@ class Plan:
     """Bytes for one position, to the workers and back."""
     shared: float
     """Bytes for one position of what is sent to every worker."""
+    block: int
+    """Bytes of the patterns of one task."""
     drive: float = 20e9
     """Bytes that the file system reads in a second."""
 
     def simulated(self) -> dict[str, float]:
         """Both passes as a queue of tasks; every node reads one block while it works on another."""
-        block = max(1, MOST_BYTES // self.pattern)
+        block = max(1, self.block // self.pattern)
         n_tasks = int(np.ceil(self.positions / block))
         work = block * self.fit / 2 / self.cores  # half of it in each pass
         read = block * self.pattern * self.nodes / self.drive
@@ -172,6 +173,7 @@ def main() -> None:
         size, detector = (given.scan, given.scan), (given.detector, given.detector)
         cs.simulate("polycrystal", scan, scan=size, detector=detector, radius=3.0, grain_size=100.0, background=0.4)
         with connected(f"local:{given.workers}") as client:
+            block = cs.read(scan).block_bytes
             cs.map(scan, scan_roi="0:8,0:8")  # compiled loops are loaded
             cs.map(scan, scan_roi="0:8,0:8", client=client)
             one, here, cpu_here = timed(scan)
@@ -191,7 +193,7 @@ def main() -> None:
     print({name: round(value, 2) for name, value in there.seconds.items()}, meter.total)
     fit, context = here.passes * psutil.cpu_count() / n, meter.total["client"] / n
     up, down = meter.total["up"] / n, meter.total["down"] / n
-    report(Plan(1e7, given.nodes, given.cores, 2 * 256**2, fit, context, task, up, down, shared=16.0))
+    report(Plan(1e7, given.nodes, given.cores, 2 * 256**2, fit, context, task, up, down, shared=16.0, block=block))
 
 
 if __name__ == "__main__":

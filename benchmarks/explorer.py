@@ -10,6 +10,7 @@ draws the new pattern.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import resource
@@ -123,9 +124,14 @@ def server_alone(result: Path, scan: Path) -> float:
 
 def main() -> None:
     """Time both and print them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, metavar="RESULT SCAN")
+    files = parser.parse_args().files
+    if len(files) not in (0, 2):
+        parser.error("give a result and its scan, or nothing for the demo's")
     with tempfile.TemporaryDirectory() as folder:
-        if len(sys.argv) == 3:
-            result, scan = Path(sys.argv[1]), Path(sys.argv[2])
+        if files:
+            result, scan = files
         else:
             cs.demo(folder, progress=cs.RichProgress())
             result, scan = Path(folder) / "strain.nc", Path(folder) / "scan.h5"

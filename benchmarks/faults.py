@@ -4,7 +4,7 @@
     python benchmarks/faults.py changes            a fault at every change of a map on the drive, each kind
     python benchmarks/faults.py races --n 10000    entries into a run folder by two, three and four processes
     python benchmarks/faults.py flips --n 10000    flipped bits of the state, and a fifth as many of a model
-    python benchmarks/faults.py mutants --n 20000  structured mutations of each format (--only npy for one)
+    python benchmarks/faults.py mutants --n 20000  structured mutations of each format (--only npy, model... for one)
     python benchmarks/faults.py memory             peak of `map --memory 1` by how a file is stored
     python benchmarks/faults.py hashing            cost of hashing patterns as they are read
 
@@ -111,17 +111,20 @@ def flips(n: int) -> None:
 
 
 def mutants(n: int, only: str | None) -> None:
-    """Structured mutations of every format."""
-    from faults.mutants import FORMATS
-    from faults.test_mutants import campaign
+    """Structured mutations of every format, and of a model."""
+    from faults.models import save_small_model
+    from faults.mutants import FORMATS, safetensors
+    from faults.test_mutants import MEMORY, MODEL_MEMORY, campaign
 
-    for name, make in FORMATS.items():
-        if only in (None, name):
-            begin = time.perf_counter()
-            counts = campaign(make, n, 2)
-            print(
-                f"mutants: {name}: {dict(counts)} in {time.perf_counter() - begin:.0f} s, none hung or died", flush=True
-            )
+    for name in [*FORMATS, "model"] if only is None else [only]:
+        if name == "model":
+            with tempfile.TemporaryDirectory() as home:
+                make = safetensors(save_small_model(Path(home, "m.safetensors")).read_bytes())
+        else:
+            make = FORMATS[name]
+        begin = time.perf_counter()
+        counts = campaign(make, n, 2, memory=MODEL_MEMORY if name == "model" else MEMORY)
+        print(f"mutants: {name}: {dict(counts)} in {time.perf_counter() - begin:.0f} s, none hung or died", flush=True)
 
 
 STORED = {
@@ -177,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["kills", "changes", "races", "flips", "mutants", "memory", "hashing"])
     parser.add_argument("--n", type=int, default=200)
-    parser.add_argument("--only")
+    parser.add_argument("--only", choices=["npy", "npz", "zarr", "hdf5", "matlab", "model"])
     given = parser.parse_args()
     if importlib.util.find_spec("hypothesis") is None:
         parser.error("install the tools of development first: pip install -e .[dev]")
