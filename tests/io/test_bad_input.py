@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import threading
 import warnings
 import zipfile
 import zlib
@@ -15,6 +16,7 @@ import pytest
 
 from cyclestrain.errors import InputError
 from cyclestrain.io import read
+from cyclestrain.io.hdf5 import check_ahead
 from cyclestrain.result import load_result
 
 
@@ -257,6 +259,30 @@ def test_annotations_of_a_vendor_that_never_end(tmp_path, monkeypatch):
 
     monkeypatch.setattr("cyclestrain.io.hdf5_links.ensure_sound", hangs)
     refused(tmp_path / "scan.emd", "is a damaged HDF5 file")
+
+
+def test_files_checked_ahead_are_not_checked_again(tmp_path, monkeypatch, patterns):
+    """The explorer checks its files while it is imported; what is wrong with one is said where it is opened."""
+    asked = []
+
+    def looks(paths):
+        asked.extend(paths)
+        if "broken" in paths[0]:
+            raise InputError(f"{paths[0]} is a damaged HDF5 file")
+
+    monkeypatch.setattr("cyclestrain.io.hdf5_links.ensure_sound", looks)
+    for name in ("scan.h5", "broken.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["data"] = patterns
+    np.save(tmp_path / "scan.npy", patterns)
+    before = set(threading.enumerate())
+    check_ahead([tmp_path / name for name in ("scan.h5", "broken.h5", "scan.npy", "none.h5", ".")])
+    for each in set(threading.enumerate()) - before:
+        each.join(30)
+    assert sorted(asked) == [str(tmp_path / "broken.h5"), str(tmp_path / "scan.h5")]
+    read(tmp_path / "scan.h5")
+    refused(tmp_path / "broken.h5", "is a damaged HDF5 file")
+    assert len(asked) == 2
 
 
 def test_more_patterns_than_any_scan_has(tmp_path):

@@ -67,7 +67,10 @@ def explore(
     InputError
         If the result cannot be read, the scan does not fit it, or the extra is not installed.
     """
-    from cyclestrain.explorer import View
+    from cyclestrain.io.hdf5 import check_ahead
+
+    check_ahead(Path(each) for each in (result, scan, beside) if isinstance(each, str | os.PathLike))
+    from cyclestrain.explorer import View  # takes longer than the check
 
     with _collector_paused():
         start = View.parse(view) if view else None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 
-from cyclestrain.errors import InputError, first_line
+from cyclestrain.errors import CyclestrainError, InputError, first_line
 from cyclestrain.io.emd import calibrated
 from cyclestrain.io.hdf5_links import check_links, check_sources
 from cyclestrain.io.hyperspy_files import hyperspy_signal, in_hyperspy_layout
@@ -21,7 +22,7 @@ from cyclestrain.io.loaded import Candidate, Loaded, check_unpacked, choose, mis
 from cyclestrain.io.matlab import axis_order, is_matlab
 from cyclestrain.io.sources import Concatenated, view_axes
 
-__all__ = ["has_hdf5_signature", "load_hdf5", "new_hdf5", "open_hdf5", "vendor_layout"]
+__all__ = ["check_ahead", "has_hdf5_signature", "load_hdf5", "new_hdf5", "open_hdf5", "vendor_layout"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """First bytes of an HDF5 file."""
@@ -38,6 +39,24 @@ def has_hdf5_signature(path: Path) -> bool:
     with path.open("rb") as stream:
         head = stream.read(2048 + len(SIGNATURE))
     return any(head[start : start + len(SIGNATURE)] == SIGNATURE for start in (0, 512, 1024, 2048))
+
+
+def check_ahead(paths: Iterable[Path]) -> None:
+    """Begin to check the HDF5 files among `paths` in the background, so that opening them soon does not wait for it.
+
+    Parameters
+    ----------
+    paths
+        Files and whatever else; what is wrong with one is said where it is opened.
+    """
+
+    def check(path: Path) -> None:
+        with suppress(CyclestrainError, OSError):
+            if path.is_file() and has_hdf5_signature(path):
+                check_links(path)
+
+    for path in paths:
+        Thread(target=check, args=(path,), daemon=True).start()
 
 
 def open_hdf5(path: Path) -> Any:
