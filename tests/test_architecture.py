@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -80,3 +82,24 @@ def test_the_default_map_never_loads_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MAP, str(tmp_path / "strain.nc")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout.split() == ["False"]
+
+
+def programs() -> Iterator[tuple[str, str]]:
+    """Names that programs beside the package import of it: file, and module with name."""
+    for path in (each for folder in ("benchmarks", "docs", "examples") for each in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cyclestrain":
+                yield from ((str(path.relative_to(ROOT)), f"{node.module}:{alias.name}") for alias in node.names)
+
+
+def is_there(name: str) -> bool:
+    module, _, attribute = name.partition(":")
+    with suppress(ModuleNotFoundError):  # a module rather than a name in one
+        importlib.import_module(f"{module}.{attribute}")
+    return hasattr(importlib.import_module(module), attribute)
+
+
+def test_programs_import_what_is_there() -> None:
+    found = list(programs())
+    assert len(found) > 100
+    assert not [each for each in found if not is_there(each[1])]
