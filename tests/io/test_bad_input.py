@@ -293,6 +293,17 @@ def test_more_patterns_than_any_scan_has(tmp_path):
     refused(tmp_path / "scan.h5", "which no scan has")
 
 
+def test_a_matlab_array_with_a_side_that_no_detector_has(tmp_path):
+    """Its axes are told by reading slices: not where one alone would fill the memory."""
+    path = tmp_path / "scan.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        data = file.create_dataset("data", (3, 4, 2**28, 16), np.uint16, chunks=(1, 1, 16, 16))
+        data.attrs["MATLAB_class"] = np.bytes_("uint16")
+        data[0, 0, :16] = 1
+    path.write_bytes(b"MATLAB 7.3 MAT-file " + path.read_bytes()[20:])
+    refused(path, "which no detector has")
+
+
 def test_a_reader_that_takes_all_is_not_given_too_much(tmp_path, monkeypatch):
     with h5py.File(tmp_path / "scan.app5", "w") as file:
         file["a"] = np.zeros((20, 20))
