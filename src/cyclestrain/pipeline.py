@@ -36,6 +36,7 @@ from cyclestrain.estimation import (
     second_pass,
     to_fields,
     with_doubts,
+    with_unsettled,
 )
 from cyclestrain.io import fingerprint, sample_mask
 from cyclestrain.learning import Knowledge, Material, describe, learn, probe_of, transfer
@@ -130,9 +131,11 @@ def map_scan(
         with progress.stage("refit from neighbours", scan.n_positions) as task:
             fit, mixtures = second_pass(source, knowledge, fit, smooth(fields.affine), task.advance, runner)
             fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
-            context = smooth(fields.affine)
+            raw, context = (
+                with_unsettled(field, fit, knowledge.dictionary) for field in (fields.affine, smooth(fields.affine))
+            )
             mixtures = mixtures.only(context.valid)
-            fields = mixtures.with_dominant_crystal(replace(fields, context=context))
+            fields = mixtures.with_dominant_crystal(replace(fields, affine=raw, context=context))
     fields = with_doubts(fields, knowledge)
     maps, labelled = finish(scan, settings, knowledge, geometry, fields, mixtures, wanted=wanted, progress=progress)
     spectra = None

@@ -12,6 +12,7 @@ from cyclestrain.estimation.first_pass import first_look, first_pass, fit_alone,
 from cyclestrain.estimation.intensities import scan_intensities
 from cyclestrain.estimation.running import HERE, Here, Part, Runner, Work
 from cyclestrain.estimation.second_pass import Starts, explain_boundaries, find_starts, fit_again, second_pass
+from cyclestrain.estimation.unsettled import with_unsettled
 
 __all__ = [
     "COMPILING",
@@ -38,4 +39,5 @@ __all__ = [
     "to_fields",
     "unexplained",
     "with_doubts",
+    "with_unsettled",
 ]

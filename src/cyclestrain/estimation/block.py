@@ -81,6 +81,8 @@ class BlockFit:
         Share of the covariance that neighbours have in common, see `AffineField`, shape ``(n,)``.
     saturated
         Share of the pixels at the end of the detector's scale in the disk that has most of them, shape ``(n,)``.
+    alone
+        Affine that the pattern alone led to, from the same entry; NaN where it was not asked, shape ``(n, 2, 2)``.
     """
 
     positions: IntArray
@@ -97,6 +99,7 @@ class BlockFit:
     seen: FloatArray
     shared: FloatArray
     saturated: FloatArray
+    alone: FloatArray
 
     @classmethod
     def unknown(cls, positions: IntArray) -> BlockFit:
@@ -118,6 +121,7 @@ class BlockFit:
             seen=zero.copy(),
             shared=zero.copy(),
             saturated=zero.copy(),
+            alone=np.full((n, 2, 2), np.nan),
         )
 
     @classmethod
@@ -169,6 +173,7 @@ class BlockFit:
             "seen": (fit.n_pixels > 0).mean(1),
             "shared": fit.shared,
             "saturated": fit.saturated,
+            "alone": np.where((self.label[index] == label)[:, None, None], self.alone[index], np.nan),
         }
         return self.with_values(index, **found)
 

@@ -147,7 +147,7 @@ def fit_alone(block: Block, seen: Look, knowledge: Knowledge) -> BlockFit:
         for part in chunks(np.flatnonzero(alone.label == k), block.patterns):
             start = Start.turned(alone.theta[part], seen.centre[part])
             found = fit_from_rotation(block.patterns, start, entry, knowledge, part[:, None])
-            fit = fit.with_fits(part, found, k)
+            fit = fit.with_fits(part, found, k).with_values(part, alone=found.start.affine)
     return fit
 
 

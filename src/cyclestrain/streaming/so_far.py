@@ -10,7 +10,7 @@ from cyclestrain.affine import deformation, left_polar
 from cyclestrain.calibration import above_pedestal, calibrate, draw_sample
 from cyclestrain.context import smooth
 from cyclestrain.data import Block, BoolArray, FloatArray, Scan
-from cyclestrain.estimation import BlockFit, first_look, fit_alone, to_fields, with_doubts
+from cyclestrain.estimation import BlockFit, first_look, fit_alone, to_fields, with_doubts, with_unsettled
 from cyclestrain.io import crop, sample_mask
 from cyclestrain.learning import Knowledge, Material, transfer
 from cyclestrain.pipeline import finish, scan_geometry
@@ -137,7 +137,7 @@ def map_so_far(
     wanted = parse_reference(settings.reference, shape, lattices, pixel_size(scan.reciprocal_step))
     within = sample_mask(settings.sample, shape) & came.reshape(shape)
     fields = to_fields(fit, shape, knowledge.dictionary).only(within)
-    shared = smooth(fields.affine) if context else fields.affine
+    shared = with_unsettled(smooth(fields.affine), fit, knowledge.dictionary) if context else fields.affine
     fields = with_doubts(replace(fields, context=shared), knowledge)
     geometry = scan_geometry(scan, settings, knowledge.calibration, within)
     maps, _ = finish(scan, settings, knowledge, geometry, fields, None, wanted=wanted, progress=silent)
