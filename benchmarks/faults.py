@@ -110,7 +110,7 @@ def flips(n: int) -> None:
     print(f"flips: {n} of the state, {n // 5} of a model: {done.stdout.strip().splitlines()[-1]}")
 
 
-def mutants(n: int, only: str | None) -> None:
+def mutants(n: int, only: str | None, seed: int) -> None:
     """Structured mutations of every format, and of a model."""
     from faults.models import save_small_model
     from faults.mutants import FORMATS, safetensors
@@ -123,7 +123,7 @@ def mutants(n: int, only: str | None) -> None:
         else:
             make = FORMATS[name]
         begin = time.perf_counter()
-        counts = campaign(make, n, 2, memory=MODEL_MEMORY if name == "model" else MEMORY)
+        counts = campaign(make, n, seed, memory=MODEL_MEMORY if name == "model" else MEMORY)
         print(f"mutants: {name}: {dict(counts)} in {time.perf_counter() - begin:.0f} s, none hung or died", flush=True)
 
 
@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument("what", choices=["kills", "changes", "races", "flips", "mutants", "memory", "hashing"])
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--only", choices=["npy", "npz", "zarr", "hdf5", "matlab", "model"])
+    parser.add_argument("--seed", type=int, default=2, help="of the mutations")
     given = parser.parse_args()
     if importlib.util.find_spec("hypothesis") is None:
         parser.error("install the tools of development first: pip install -e .[dev]")
@@ -188,7 +189,7 @@ def main() -> None:
     if given.what in counted:
         counted[given.what](given.n)
     elif given.what == "mutants":
-        mutants(given.n, given.only)
+        mutants(given.n, given.only, given.seed)
     else:
         {"changes": changes, "memory": memory, "hashing": hashing}[given.what]()
 
