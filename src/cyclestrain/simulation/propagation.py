@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,11 +115,12 @@ def _project(atoms: Atoms, slices: int) -> FloatArray:
     x, y, depth = (float(length) for length in atoms.cell.lengths())
     shape, cell = tuple(4 * ceil(length / SAMPLING / 4) for length in (y, x)), np.array([y, x])
     waves = _wave_vectors(shape, cell)
-    symbols, places = np.array(atoms.get_chemical_symbols()), atoms.get_positions()
+    symbols, places = np.array(list(atoms.symbols)), np.asarray(atoms.positions, float)
     layer = np.floor(places[:, 2] % depth / (depth / slices)).astype(int).clip(0, slices - 1)
     total = np.zeros((slices, *shape), complex)
     for symbol in sorted(set(symbols)):
-        factor = np.asarray(LobatoParametrization().projected_scattering_factor(symbol)((waves**2).sum(-1)), float)
+        scattered: Any = LobatoParametrization().projected_scattering_factor(symbol)
+        factor = np.asarray(scattered((waves**2).sum(-1)), float)
         for atom in np.flatnonzero(symbols == symbol):
             total[layer[atom]] += factor * np.exp(-2j * np.pi * (waves @ places[atom, 1::-1]))
     return np.asarray(fft.ifft2(total).real * (np.prod(shape) / np.prod(cell)))
