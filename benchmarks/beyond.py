@@ -78,6 +78,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scan", type=int, default=16, help="positions along each side")
     parser.add_argument("--seed", type=int, default=1, help="of the noise")
     parser.add_argument("--only", choices=list(PARTS), help="one part")
+    parser.add_argument("--names", nargs="+", help="these crystals of the part alone")
+    parser.add_argument("--backgrounds", nargs="+", type=float, default=[0.25, 0.6], help="of scans of tilts")
     return parser.parse_args()
 
 
@@ -88,6 +90,8 @@ def main() -> None:
     rows: list[list[str]] = []
     for part in [given.only] if given.only else PARTS:
         for name, kind in PARTS[part]:
+            if given.names and name not in given.names:
+                continue
             rows += polar_rows(given, name, kind) if kind else tilt_rows(given, name)
     print(markdown(["scan", "background", "what", "value", "wanted"], rows))
 
@@ -163,7 +167,7 @@ def mapped(given: argparse.Namespace, name: str, background: float) -> Path:
 def tilt_rows(given: argparse.Namespace, name: str) -> list[list[str]]:
     """Error of tilt and thickness of a crystal."""
     rows, (_, known, voltage, words) = [], CRYSTALS[name]
-    for background in (0.25, 0.6):
+    for background in given.backgrounds:
         result = mapped(given, name, background)
         truth = _truth(result)
         found = cs.tilt(result, known=known, voltage=voltage, figure=result.with_suffix(".png"), force=True)

@@ -58,6 +58,22 @@ def test_errors_of_the_measured_vector_are_as_large_as_stated() -> None:
     found = [find_cores(measured(distortion, 3e-3, seed))[0] for seed in range(16)]
     values = np.array([(one.measured_by, one.measured_bx) for one in found if one.circuits == found[0].circuits])
     assert 0.6 < values.std(0).mean() / found[0].sigma < 1.5
+    off = np.array([(one.ry - 14.6, one.rx - 14.4) for one in found])
+    assert 0.4 < np.sqrt((off**2).mean()) / found[0].place_sigma < 1.5
+
+
+def test_one_failed_pattern_is_no_dislocation_and_hides_none() -> None:
+    """Its error is many times what it states."""
+    for core in ((), ((15.3, 16.1, 0.0, B),)):
+        lattice = measured(gradient((32, 32), *core), 4e-3, 5)
+        lattice.vectors[17, 18] += np.array([[0.3, -0.2], [0.1, 0.4]]) / B
+        found = find_cores(lattice)
+        assert [(round(one.ry), round(one.rx), round(one.bx / B)) for one in found] == [(15, 16, 1)] * len(core)
+
+
+def test_cores_that_share_their_circuits_are_told_apart() -> None:
+    found = find_cores(measured(gradient((32, 32), (14.2, 16.4, 0.0, B), (18.9, 16.0, 0.0, B)), 6e-3, 4))
+    assert sorted((round(one.ry), round(one.rx), round(one.bx / B)) for one in found) == [(14, 16, 1), (19, 16, 1)]
 
 
 def test_both_of_a_dipole() -> None:

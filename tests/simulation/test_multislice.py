@@ -43,6 +43,19 @@ def test_beams_are_those_of_abtem(tilt: float) -> None:
     np.testing.assert_allclose(ours[near], theirs[near], atol=5e-3)
 
 
+def test_atoms_may_lie_between_pixels() -> None:
+    """A crystal that is shifted across the beam scatters as before."""
+    from ase.lattice.compounds import B3
+
+    atoms = B3(directions=[[-1, 1, 0], [0, 0, 1], [1, 1, 0]], symbol=("Ga", "As"), latticeconstant=5.653)
+    each = []
+    for shift in ([0.0, 0.0, 0.5], [0.05, 0.03, 0.5]):
+        moved = atoms.copy()
+        moved.translate(shift)
+        each.append(diffract(Crystal.from_atoms(moved, 2, 0.6), np.eye(2), [80], np.array([[0.02, 0.05]])))
+    np.testing.assert_allclose(each[0], each[1], atol=1e-4)
+
+
 def test_a_thick_crystal_loses_next_to_nothing() -> None:
     """Without absorption only what is scattered beyond the largest wave vector is missing."""
     crystal = MATERIALS["Si"]().crystal

@@ -14,7 +14,7 @@ import numpy as np
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.microstructure.lattice_field import LatticeField
 
-__all__ = ["Circuits", "chi_square", "circuits", "noise_excess"]
+__all__ = ["Circuits", "chi_square", "circuits", "noise_excess", "square"]
 
 MEDIAN_CHI2 = 1.3863
 """Median of chi-square with two degrees of freedom."""
@@ -55,7 +55,7 @@ def circuits(field: LatticeField, side: int) -> Circuits:
     reach = (side - 1) // 2  # corners lie so many positions before, and one more behind, the middle
     planes, covariance = np.zeros((*shape, 2)), np.zeros((*shape, 2, 2))
     inside, area = np.ones(shape, bool), np.full(shape, -2)
-    for offset, step in zip(*_square(side), strict=True):
+    for offset, step in zip(*square(side), strict=True):
         there = _shifted(field, offset - reach, shape)
         planes += there[0] @ step
         spread = there[1].reshape(*shape, 2, 2, 2, 2)
@@ -65,8 +65,14 @@ def circuits(field: LatticeField, side: int) -> Circuits:
     return Circuits(side, np.where(inside[..., None], planes, np.nan), covariance)
 
 
-def _square(side: int) -> tuple[IntArray, FloatArray]:
-    """Positions of a circuit relative to its first corner, in the sense from +x to +y, and `c` of each."""
+def square(side: int) -> tuple[IntArray, FloatArray]:
+    """Positions of a circuit relative to its first corner, in the sense from +x to +y, and `c` of each.
+
+    Parameters
+    ----------
+    side
+        Steps along each side.
+    """
     steps = np.repeat([[0, 1], [1, 0], [0, -1], [-1, 0]], side, axis=0)
     places = np.concatenate([[[0, 0]], np.cumsum(steps, axis=0)[:-1]])
     return places, (steps + np.roll(steps, 1, axis=0)) / 2

@@ -1,30 +1,31 @@
-"""Cores of dislocations: where small circuits do not close, and what circuits of several sizes around them enclose."""
+"""Cores of dislocations: where small circuits do not close, and what all circuits around them enclose."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.microstructure.burgers import judge
 from cyclestrain.microstructure.circuits import Circuits, chi_square, circuits, noise_excess
+from cyclestrain.microstructure.core_fit import CoreFit, fit_core, without
 from cyclestrain.microstructure.lattice_field import LatticeField
 
 __all__ = ["Core", "find_cores"]
 
-SIDES = (3, 5, 7, 9, 11)
-"""Sides of the circuits around a core; the smallest ones find it."""
+SIDES = (3, 5)
+"""Sides of the circuits that find a core."""
 LEAST_CONFIDENCE = 0.9
 """Probability of its lattice vector from which a core is told."""
 APART = 2.5
 """Distance along rows and columns within which circuits see the same core; nearer ones are not told apart."""
 AROUND = 2
-"""Half width, in plaquettes, of the square from whose density a core is placed."""
-BEYOND = 1.0
-"""Least distance from a circuit to another core, positions."""
-DISAGREE = 4.0
-"""Chi-square per degree of freedom above which circuits of different sizes do not tell the same; sigma is widened."""
+"""Half width, in smallest circuits, of the square from whose density a core is first placed."""
+ROUNDS = 3
+"""Times that cores are looked for in what those that were found leave, and that all are fitted beside each other."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Core:
     measured_by, measured_bx
         Burgers vector as it was measured.
     circuits
-        Number of circuits it was measured with.
+        Number of smallest circuits, around four positions, it was measured with.
+    place_sigma
+        Standard deviation of `ry` and of `rx`, positions.
     """
 
     ry: float
@@ -62,14 +65,7 @@ class Core:
     measured_by: float
     measured_bx: float
     circuits: int
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """Where a core may be: its place, and the middle of the circuits around it."""
-
-    place: FloatArray
-    middle: tuple[int, int]
+    place_sigma: float
 
 
 def find_cores(field: LatticeField, unit: float = 1.0) -> tuple[Core, ...]:
@@ -89,48 +85,89 @@ def find_cores(field: LatticeField, unit: float = 1.0) -> tuple[Core, ...]:
     """
     if min(field.area.shape) <= SIDES[0] + 1:
         return ()
-    smallest = circuits(field, 1)
-    excess = noise_excess(smallest)
-    rings = [_widened(circuits(field, side), excess) for side in SIDES if side < min(field.area.shape)]
-    candidates = _candidates(field, smallest, rings)
-    cores = [_judged(field, rings, one, candidates, unit) for one in candidates]
-    told = [core for core in cores if core is not None and core.confidence >= LEAST_CONFIDENCE]
+    field = _widened(field)
+    fits: list[CoreFit] = []
+    for _ in range(ROUNDS):
+        taken = [one.place for one in fits]
+        new = [place for place in _candidates(without(field, fits), field) if not _near(place, taken)]
+        before, fits = len(fits), _fitted(field, fits, new)
+        if len(fits) == before:
+            break
+    told = [_core(one, field, unit) for one in fits]
     return tuple(sorted(told, key=lambda core: (-core.confidence, core.sigma)))
 
 
-def _widened(found: Circuits, excess: FloatArray) -> Circuits:
-    return Circuits(found.side, found.planes, found.covariance * excess[..., None, None])
+def _widened(field: LatticeField) -> LatticeField:
+    """The same with the scatter that is beyond the stated noise in its covariance."""
+    excess = noise_excess(circuits(field, 1))
+    each = np.pad(excess, ((0, 1), (0, 1)), mode="edge")
+    return dataclasses.replace(field, covariance=field.covariance * each[..., None, None])
 
 
-def _candidates(field: LatticeField, smallest: Circuits, rings: list[Circuits]) -> list[_Candidate]:
-    """Places around which the smallest ring of circuits does not close, the clearest first."""
-    ring = _together(rings[0], rings[min(1, len(rings) - 1)])
+def _near(place: FloatArray, others: Sequence[FloatArray]) -> bool:
+    return any(np.abs(place - other).max() <= APART for other in others)
+
+
+def _fitted(field: LatticeField, fits: Sequence[CoreFit], new: Sequence[FloatArray]) -> list[CoreFit]:
+    """Fit cores at new places beside those that were found; only those that are told are kept."""
+    told = [*fits]
+    for place in new:
+        one = fit_core(without(field, told), place, _lattice(field, place))
+        if _is_told(one, field) and not _near(one.place, [other.place for other in told]):
+            told.append(one)
+    for k, one in enumerate(told):
+        rest = without(field, [*told[:k], *told[k + 1 :]])
+        told[k] = fit_core(rest, one.place, _lattice(field, one.place))
+    return [one for one in told if _is_told(one, field)]
+
+
+def _is_told(one: CoreFit, field: LatticeField) -> bool:
+    return bool(one.verdict.confidence[0] >= LEAST_CONFIDENCE and (one.verdict.indices.any() or not field.is_scaled))
+
+
+def _lattice(field: LatticeField, place: FloatArray) -> FloatArray:
+    return field.mean(int(field.area[tuple(np.rint(place).astype(int).clip(0, np.array(field.area.shape) - 1))]))
+
+
+def _core(one: CoreFit, field: LatticeField, unit: float) -> Core:
+    lattice = _lattice(field, one.place)
+    real = -unit * np.linalg.inv(lattice)  # around a core fewer planes are crossed than the displacement gains
+    measured, spread = real @ one.planes, real @ one.covariance @ real.T
+    indices = -one.verdict.indices[0]
+    burgers = unit * np.linalg.solve(lattice, indices.astype(float)) if field.is_scaled else measured
+    return Core(
+        float(one.place[0]), float(one.place[1]), float(burgers[0]), float(burgers[1]),
+        float(np.sqrt(np.trace(spread) / 2)), float(one.verdict.confidence[0]), int(indices[0]), int(indices[1]),
+        float(measured[0]), float(measured[1]), one.circuits, one.place_sigma,
+    )  # fmt: skip
+
+
+def _candidates(left: LatticeField, field: LatticeField) -> list[FloatArray]:
+    """Places ``(y, x)`` around which the smallest ring of circuits does not close, the clearest first.
+
+    Circuits are through what is left of the lattice, which is compared with the whole one.
+    """
+    smallest = circuits(left, 1)
+    ring = _together(*(circuits(left, side) for side in SIDES))
     chi2, known = chi_square(ring)
-    nothing = np.ones(chi2.shape)
+    confidence = np.zeros(chi2.shape)
     for area in np.unique(field.area[field.area >= 0]):
         mine = known & (field.area[:-1, :-1] == area)
         if mine.any():
-            verdict = judge(ring.planes[mine], ring.covariance[mine], field.mean(area), field.is_scaled)
-            nothing[mine] = verdict.nothing
-    open_ = known & (nothing < 0.5)
-    strength = np.where(open_, chi2, -1.0)
+            found = judge(ring.planes[mine], ring.covariance[mine], field.mean(area), field.is_scaled)
+            confidence[mine] = found.confidence
+    strength = np.where(confidence > 0.5, chi2, -1.0)
     rows, columns = np.indices(strength.shape)
-    found: list[_Candidate] = []
+    places: list[FloatArray] = []
     while strength.max() > 0:
         i, j = np.unravel_index(strength.argmax(), strength.shape)
         place = _place(smallest, ring, int(i), int(j))
         near = np.maximum(np.abs(rows + 0.5 - place[0]), np.abs(columns + 0.5 - place[1])) <= APART
         near[i, j] = True
         strength[near] = -1.0
-        if any(np.abs(place - one.place).max() <= APART for one in found):
-            continue
-        i, j = np.rint(place - 0.5).astype(int).clip(0, np.array(strength.shape) - 1)
-        if known[i, j]:
-            lattice = _lattice(field, i, j)
-            verdict = judge(ring.planes[None, i, j], ring.covariance[None, i, j], lattice, field.is_scaled)
-            if verdict.confidence[0] > 0.5:  # circuits that pass close to a core tell a part of it, and are dropped
-                found.append(_Candidate(place, (int(i), int(j))))
-    return found
+        if not _near(place, places):
+            places.append(place)
+    return places
 
 
 def _together(one: Circuits, two: Circuits) -> Circuits:
@@ -145,10 +182,6 @@ def _together(one: Circuits, two: Circuits) -> Circuits:
     return Circuits(one.side, (spread @ (sums[0] + sums[1]))[..., 0], spread)
 
 
-def _lattice(field: LatticeField, i: int, j: int) -> FloatArray:
-    return field.mean(int(field.area[i, j]))
-
-
 def _place(smallest: Circuits, ring: Circuits, i: int, j: int) -> FloatArray:
     """Centre of the density around a circuit, positions ``(y, x)``: of its part along what the circuit encloses."""
     rows = slice(max(0, i - AROUND), i + AROUND + 1)
@@ -160,45 +193,3 @@ def _place(smallest: Circuits, ring: Circuits, i: int, j: int) -> FloatArray:
     noise = np.sqrt(np.einsum("a,...ab,b->...", along, smallest.covariance[rows, columns], along))
     weight = np.where(inside >= np.maximum(0.15 * inside.max(), np.minimum(2.0 * noise, inside.max())), inside, 0.0)
     return np.array([(weight * y).sum(), (weight * x).sum()]) / max(weight.sum(), 1e-300)
-
-
-def _judged(
-    field: LatticeField, rings: list[Circuits], one: _Candidate, others: list[_Candidate], unit: float
-) -> Core | None:
-    """What circuits of several sizes around a candidate enclose; None where none is free of others."""
-    i, j = one.middle
-    nearest = min(
-        (float(np.abs(other.place - one.place).max()) for other in others if other is not one), default=np.inf
-    )
-    used = [
-        ring
-        for ring in rings
-        if np.isfinite(ring.planes[i, j]).all() and (ring.side == SIDES[0] or ring.side / 2 + BEYOND < nearest)
-    ]
-    if not used:
-        return None
-    planes, covariance = _combined([ring.planes[i, j] for ring in used], [ring.covariance[i, j] for ring in used])
-    lattice = _lattice(field, i, j)
-    verdict = judge(planes[None], covariance[None], lattice, field.is_scaled)
-    real = -unit * np.linalg.inv(lattice)  # around a core fewer planes are crossed than the displacement gains
-    measured, spread = real @ planes, real @ covariance @ real.T
-    indices: IntArray = -verdict.indices[0]
-    burgers = unit * np.linalg.solve(lattice, indices.astype(float)) if field.is_scaled else measured
-    if field.is_scaled and not indices.any():
-        return None
-    return Core(
-        float(one.place[0]), float(one.place[1]), float(burgers[0]), float(burgers[1]),
-        float(np.sqrt(np.trace(spread) / 2)), float(verdict.confidence[0]), int(indices[0]), int(indices[1]),
-        float(measured[0]), float(measured[1]), len(used),
-    )  # fmt: skip
-
-
-def _combined(planes: list[FloatArray], covariance: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Mean of independent circuits weighted by their information, wider where they disagree."""
-    inverse = np.linalg.inv(np.stack(covariance))
-    spread = np.linalg.inv(inverse.sum(0))
-    mean = spread @ np.einsum("nij,nj->i", inverse, np.stack(planes))
-    apart = np.stack(planes) - mean
-    freedom = 2 * (len(planes) - 1)
-    chi2 = float(np.einsum("ni,nij,nj->", apart, inverse, apart)) / max(freedom, 1)
-    return mean, spread * (chi2 if chi2 > DISAGREE else 1.0)

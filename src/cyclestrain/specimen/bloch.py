@@ -7,13 +7,15 @@ of the beams behind a thickness `t` are the first column of
     A_{gh} = \tfrac{\lambda}{2} U_{g-h},
 
 (Kirkland, Advanced Computing in Electron Microscopy, section 6; De Graef, Introduction to Conventional TEM, chapter 5)
-with all beams of the zone up to a largest length. Beams of higher Laue zones and absorption are left out.
+with the shortest beams of the zone. Longer ones are never strong and take part by Bethe potentials (De Graef, chapter
+5): what goes by way of such a beam `w`, far from its Ewald sphere, adds :math:`-A_{gw} A_{wh} / A_{ww}` to the
+coupling. Beams of higher Laue zones and absorption are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,8 @@ REACH = 1.9
 """Length of the longest beam that takes part, 1/angstrom."""
 MOST_BEAMS = 125
 """Beams that take part at the most, the shortest ones."""
+WEAK_REACH = 2.8
+"""Length of the longest beam that takes part by Bethe potentials, 1/angstrom."""
 TOGETHER = 32
 """Directions that are computed at a time."""
 REAL = 1e-9
@@ -72,6 +76,7 @@ def intensities(
         Shape ``(t, n, shown)``.
     """
     hkl, vectors = taking_part(zone)
+    weak = _Weak.of(zone, hkl)
     lamda = wavelength(zone.voltage)
     coupling: NDArray[Any] = 0.5 * lamda * zone.potential(hkl[:, None] - hkl[None])
     coupling -= coupling[0, 0] * np.eye(len(hkl))
@@ -82,11 +87,36 @@ def intensities(
         for start in range(0, len(directions), TOGETHER):
             part = slice(start, start + TOGETHER)
             waves = directions[part] / lamda
-            error = -0.5 * lamda * (((vectors + waves[:, None]) ** 2).sum(-1) - (waves**2).sum(-1)[:, None])
-            values, states = np.linalg.eigh(coupling + error[..., None] * np.eye(len(hkl)))
+            error = _excitation(vectors, waves, lamda)
+            by_way = weak.coupling(waves, lamda)
+            values, states = np.linalg.eigh(coupling + by_way + error[..., None] * np.eye(len(hkl)))
             entering, leaving = states[:, 0].conj(), states[:, :shown]
             for row, t in zip(out, thickness, strict=True):
                 amplitude = leaving @ (np.exp(2j * np.pi * t * values) * entering)[..., None]
                 row[part] = np.abs(amplitude[..., 0]) ** 2
             advance(len(waves))
     return out
+
+
+def _excitation(vectors: FloatArray, waves: FloatArray, lamda: float) -> FloatArray:
+    """Diagonal of the matrix: of every beam for every incident wave, shape ``(n, beam)``."""
+    return np.asarray(-0.5 * lamda * (((vectors + waves[:, None]) ** 2).sum(-1) - (waves**2).sum(-1)[:, None]))
+
+
+class _Weak(NamedTuple):
+    """Beams that take part by Bethe potentials: their vectors, and their coupling to the others ``(beam, weak)``."""
+
+    vectors: FloatArray
+    beside: NDArray[Any]
+
+    @classmethod
+    def of(cls, zone: Zone, strong: IntArray) -> _Weak:
+        hkl, vectors = zone.beams(WEAK_REACH)
+        hkl, vectors = hkl[len(strong) :], vectors[len(strong) :]
+        beside = 0.5 * wavelength(zone.voltage) * zone.potential(strong[:, None] - hkl[None])
+        real = beside.size and np.abs(beside.imag).max() < REAL * np.abs(beside).max()
+        return cls(vectors, beside.real if real else beside)
+
+    def coupling(self, waves: FloatArray, lamda: float) -> NDArray[Any]:
+        """What they add for every incident wave, shape ``(n, beam, beam)``."""
+        return (self.beside / -_excitation(self.vectors, waves, lamda)[:, None]) @ self.beside.conj().T

@@ -28,7 +28,7 @@ from cyclestrain.specimen.structure import Zone
 
 __all__ = ["Axes", "Library", "aperture_nodes", "cache_folder"]
 
-FORMAT = 3
+FORMAT = 4
 """Raised where what is computed changes, so that libraries of earlier versions are not read."""
 TRUSTED = 0.75
 """Length, in units of the longest beam that takes part, up to which intensities do not miss the beams beyond."""
