@@ -43,6 +43,8 @@ CONTRAST_STEPS = 12
 """Steps of a fit with contrast inside the disks: brightness changes by large factors, and each step a part of it."""
 BLURRIER = 0.1
 """How much softer than the learned edge that of the direct beam may be and still be believed, pixels."""
+APART, APART_SHARE = 0.6, 0.12
+"""How far, pixels and share, the radii of the direct beam and of the learned disk may be apart for that to be so."""
 MOST_WORSE = 0.95
 """Share of patterns that the edge of the direct beam may explain worse than the learned one and still be believed."""
 OVERLAP = 1.1
@@ -209,7 +211,8 @@ def _sharper(
     edge = edge_of_beam(lesson, calibration.disk_radius)
     if edge is None or edge[0] + 1.0 > entry.probe.half:
         return entry, start, noise_scale
-    if edge[1] > fit_edge(entry.probe.profile, entry.probe.oversampling)[1] + BLURRIER:
+    radius, width, _ = fit_edge(entry.probe.profile, entry.probe.oversampling)
+    if edge[1] > width + BLURRIER or abs(edge[0] - radius) > max(APART, APART_SHARE * radius):
         return entry, start, noise_scale
     r = np.arange((entry.probe.half + 3) * OVERSAMPLING) / OVERSAMPLING
     probe = Probe.from_profile(seen_edge(r, *edge), OVERSAMPLING, entry.probe.half)

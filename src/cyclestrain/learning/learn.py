@@ -173,6 +173,10 @@ class _Learned:
     noise_scale: float
     source: ClassLesson
 
+    def explains(self, noise: float) -> bool:
+        """Whether patterns scatter about the entry by about the noise of a pixel, or that is not known."""
+        return not self.noise_scale > MISFIT_OF_ODD * noise
+
     def is_new(self, known: dict[int, _Learned]) -> bool:
         """Whether it is another crystal than those of some classes."""
         others = [(learned.entry, self.source.thetas[:, k]) for k, learned in known.items()]
@@ -186,14 +190,19 @@ def _learn_class(
     noise: float,
     probe: Probe | None,
 ) -> _Learned | Unlearned:
-    """Learn an entry from single patterns, or from sums over neighbours where single ones show too little."""
+    """Learn an entry from single patterns, or from sums over neighbours where single ones show too little.
+
+    Sums that blur a bent crystal may show another lattice, which must not replace one that explains single patterns.
+    """
     learned: _Learned | Unlearned = Unlearned.NO_LATTICE
     if len(sources[0].thetas) < 2:
         return learned
     for source in sources:
         found = learn_entry(source.lesson, calibration, rng, noise=noise, probe=probe)
         if not isinstance(found, Unlearned):
-            learned = _Learned(*found, source)
+            new = _Learned(*found, source)
+            if isinstance(learned, Unlearned) or new.explains(noise) or not learned.explains(noise):
+                learned = new
             if not is_scarce(found[0], source.lesson):
                 break
         elif isinstance(learned, Unlearned):

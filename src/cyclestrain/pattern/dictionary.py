@@ -109,14 +109,19 @@ class Entry:
 
     @property
     def has_free_intensities(self) -> bool:
-        """Whether most reflections vary in intensity from pattern to pattern independently of each other."""
-        return bool(np.median(self.priors.spread[:, 0]) > 0)
+        """Whether most of the light varies from pattern to pattern independently in each reflection."""
+        return self._of_most_light(self.priors.spread[:, 0]) > 0
 
     @property
     def has_contrast(self) -> bool:
         """Whether disks differ inside from pattern to pattern by so much that it misleads a fit of few steps."""
-        widest = self.priors.spread[:, FIRST_CONTRAST:].max(1, initial=0.0)
-        return bool(np.median(widest) > STRONG_CONTRAST) if len(widest) else False
+        return self._of_most_light(self.priors.spread[:, FIRST_CONTRAST:].max(1, initial=0.0)) > STRONG_CONTRAST
+
+    def _of_most_light(self, width: FloatArray) -> float:
+        """Width that half of the light exceeds: bright reflections fix a pattern, and in faint ones nothing is seen."""
+        order = np.argsort(width)
+        light = np.cumsum(self.intensity[order])
+        return float(width[order][np.searchsorted(light, 0.5 * light[-1])]) if len(order) else 0.0
 
     @property
     def without_contrast(self) -> Entry:
