@@ -91,12 +91,6 @@ OWN = (
         "s.tif",
     ),
     Sample("frames", _frames, "frames", "frames/f2.npy"),
-    Sample("counted", lambda f: write_counted(f / "s.h5", PATTERNS), "s.h5", "s.h5"),
-    Sample("raw_csr", lambda f: write_raw_csr(f, PATTERNS), "s.toml", "s.toml"),
-    Sample("raw_csr rows", lambda f: write_raw_csr(f, PATTERNS), "s.toml", "indptr.raw"),
-    Sample("raw_csr pixels", lambda f: write_raw_csr(f, PATTERNS), "s.toml", "indices.raw"),
-    Sample("npz sparse", lambda f: write_npz(f / "s.npz", PATTERNS), "s.npz", "s.npz"),
-    Sample("npz sparse stored", lambda f: write_npz(f / "s.npz", PATTERNS, compressed=False), "s.npz", "s.npz"),
 )
 
 
@@ -172,6 +166,15 @@ WRITTEN = (
     Written("nexus", "s.nxs", PATTERNS, (True, True)),
 )
 OWN += tuple(written.sample for written in WRITTEN)
+EVENTS = (
+    Sample("counted", lambda f: write_counted(f / "s.h5", PATTERNS), "s.h5", "s.h5"),
+    Sample("raw_csr", lambda f: write_raw_csr(f, PATTERNS), "s.toml", "s.toml"),
+    Sample("raw_csr rows", lambda f: write_raw_csr(f, PATTERNS), "s.toml", "indptr.raw"),
+    Sample("raw_csr pixels", lambda f: write_raw_csr(f, PATTERNS), "s.toml", "indices.raw"),
+    Sample("npz sparse", lambda f: write_npz(f / "s.npz", PATTERNS), "s.npz", "s.npz"),
+    Sample("npz sparse stored", lambda f: write_npz(f / "s.npz", PATTERNS, compressed=False), "s.npz", "s.npz"),
+)
+OWN += EVENTS
 
 
 def _empad(folder: Path, name: str, raw: str, shape: tuple[int, ...]) -> None:
