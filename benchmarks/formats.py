@@ -59,6 +59,10 @@ FORMATS = {
     "tiff": ("TIFF stack", "TIFF"),
     "tiff packed": ("TIFF stack, compressed", "TIFF"),
     "frames": ("folder of frames, any of these formats", ""),
+    "counted": ("electron-counted HDF5 of stempy (4D Camera)", ""),
+    "raw_csr": ("sparse scan of LiberTEM, `raw_csr`", ""),
+    "npz sparse": ("sparse matrix of SciPy, compressed", ""),
+    "npz sparse stored": ("sparse matrix of SciPy, stored", ""),
     "test-1.dm4": ("Digital Micrograph 4, image stack", "DigitalMicrograph"),
     "fei_example_tem_stack.emd": ("Velox EMD, image stack", "EMD"),
     "py4DSTEM_size2x3x4x5.h5": ("py4DSTEM, EMD 0.x", ""),
@@ -86,6 +90,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tiff": {"scan_shape": (2, 2)},
     "tiff packed": {"scan_shape": (2, 2)},
     "frames": {"scan_shape": (1, 3)},
+    "npz sparse": {"shape": (3, 4, 20, 24)},
+    "npz sparse stored": {"shape": (3, 4, 20, 24)},
     "test-1.dm4": {"scan_shape": (1, 2)},
     "fei_example_tem_stack.emd": {"scan_shape": (1, 2)},
     "simple_signal.nxs": {"scan_shape": (3, 5)},
@@ -242,6 +248,18 @@ if __name__ == "__main__":
         print(f"\nOf {total.total()} damaged files in all, {wrong or 'none'} hung, crashed or came to anything else.")
     print(
         """
-Event streams (Timepix, 4D Camera) have no reader here: give the counts as an array, `cyclestrain.map(array)`, where
-`array` is anything that slices to NumPy arrays of counts."""
+Scans stored as events are read position by position, and only what is read becomes dense:
+
+- stempy's electron counts: HDF5 with `electron_events/frames` and `electron_events/scan_positions`, versions 1 to 3;
+  several frames of a position are summed. A file that does not state the detector is read as one of the 4D Camera,
+  576x576.
+- LiberTEM's `raw_csr`: give the header, `cyclestrain map scan.toml`; the three files that it names lie beside it.
+- A matrix of compressed sparse rows, one row per position and one column per pixel, from `scipy.sparse.save_npz`:
+  `cyclestrain map scan.npz --shape 64 64 256 256` (scan and detector), or `scan_shape` and `detector_shape` as further
+  arrays in the file. Not compressed (`compressed=False`), its events stay on disk.
+- In Python, sparse arrays of SciPy, `cyclestrain.map(matrix, shape=(64, 64, 256, 256))`, and of the package `sparse`
+  (COO, GCXS).
+
+Whole numbers of more than 16 bits are handed out in 16 bits where all of them fit. Lists of events with their times
+(Timepix `.tpx3`) have no reader here: sum them position by position first."""
     )

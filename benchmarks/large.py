@@ -3,6 +3,7 @@
     python benchmarks/large.py --kills 3 > docs/benchmark/large.md     # 8.6 GB: a quarter of an hour, 12 GB of disk
     python benchmarks/large.py --chunked >> docs/benchmark/large.md    # compressed files, read-ahead
     python benchmarks/large.py --costs >> docs/benchmark/large.md      # fixed cost, cost per pattern: 4 GB of disk
+    python benchmarks/large.py --sparse                                # scans stored as events: 4 GB of disk
 
 The scan is simulated if it is not there, or named with --file. `cyclestrain map` is started as a person types it, in a
 process of its own, with default settings. Peak memory is that of the process and all its children, looked up every
@@ -319,6 +320,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7, help="of the moments of the kills")
     parser.add_argument("--chunked", action="store_true", help="measure compressed files and read-ahead instead")
     parser.add_argument("--costs", action="store_true", help="measure the fixed cost and that of a pattern instead")
+    parser.add_argument("--sparse", action="store_true", help="measure scans stored as events instead")
     parser.add_argument("--side", type=int, default=96, help="positions along each side of the compressed file")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -326,6 +328,11 @@ def main() -> None:
         import large_costs
 
         large_costs.report(options.work)
+        return
+    if options.sparse:
+        import large_sparse
+
+        large_sparse.report(options.work)
         return
     scan = options.file or options.work / "big.h5"
     if not scan.exists():

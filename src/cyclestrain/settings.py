@@ -129,7 +129,7 @@ class ReadSettings(BaseModel):
     scan_shape: tuple[int, int] | None = None
     """``(ry, rx)`` for files that hold a plain stack of patterns; without flyback."""
     shape: tuple[int, ...] | None = None
-    """Shape of the numbers in a raw binary file: ``qy qx``, ``n qy qx`` or ``ry rx qy qx``."""
+    """Shape of the numbers in a raw binary file or a sparse matrix: ``qy qx``, ``n qy qx`` or ``ry rx qy qx``."""
     dtype: str | None = None
     """Type of the numbers in a raw binary file: uint16, float32, >u2 (big-endian), ..."""
     offset: Annotated[int, Field(ge=0)] = 0

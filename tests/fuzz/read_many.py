@@ -27,9 +27,12 @@ def opened(path: str) -> Scan:
             return read(path, **options)
         except InputError as error:
             shape = re.search(r"without a scan shape; .*?--scan (\d+) (\d+)", str(error))
+            pixels = re.search(r"how many rows and columns these are; .*?--shape (\d+) (\d+)", str(error))
             several = re.search(r"could be the scan: (.+?) \(\d+", str(error))
             if shape is not None and "scan_shape" not in options:
                 options["scan_shape"] = (int(shape[1]), int(shape[2]))
+            elif pixels is not None and "shape" not in options:
+                options["shape"] = (20, 24)
             elif several is not None and "dataset" not in options:
                 options["dataset"] = several[1]
             else:

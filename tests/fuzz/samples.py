@@ -17,6 +17,8 @@ import numpy as np
 import tifffile
 import zarr
 
+from event_files import write_counted, write_npz, write_raw_csr
+
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ROSETTASCIIO = Path(os.environ.get("ROSETTASCIIO_DATA", "no folder given"))
 """The folder ``rsciio/tests/data`` of a copy of RosettaSciIO's repository."""
@@ -164,6 +166,15 @@ WRITTEN = (
     Written("nexus", "s.nxs", PATTERNS, (True, True)),
 )
 OWN += tuple(written.sample for written in WRITTEN)
+EVENTS = (
+    Sample("counted", lambda f: write_counted(f / "s.h5", PATTERNS), "s.h5", "s.h5"),
+    Sample("raw_csr", lambda f: write_raw_csr(f, PATTERNS), "s.toml", "s.toml"),
+    Sample("raw_csr rows", lambda f: write_raw_csr(f, PATTERNS), "s.toml", "indptr.raw"),
+    Sample("raw_csr pixels", lambda f: write_raw_csr(f, PATTERNS), "s.toml", "indices.raw"),
+    Sample("npz sparse", lambda f: write_npz(f / "s.npz", PATTERNS), "s.npz", "s.npz"),
+    Sample("npz sparse stored", lambda f: write_npz(f / "s.npz", PATTERNS, compressed=False), "s.npz", "s.npz"),
+)
+OWN += EVENTS
 
 
 def _empad(folder: Path, name: str, raw: str, shape: tuple[int, ...]) -> None:

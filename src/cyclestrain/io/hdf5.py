@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.errors import CyclestrainError, InputError, first_line
+from cyclestrain.io.counted import FRAMES, is_counted, load_counted
 from cyclestrain.io.emd import calibrated
 from cyclestrain.io.hdf5_links import check_links, check_sources
 from cyclestrain.io.hyperspy_files import hyperspy_signal, in_hyperspy_layout
@@ -244,6 +245,10 @@ def _check_filters(found: Any, path: Path) -> None:
 
 
 def _load(file: Any, path: Path, dataset: str | None) -> Loaded:
+    if (dataset is None or dataset.strip("/") in (FRAMES, FRAMES.split("/")[0])) and is_counted(file):
+        _check_filters(file[FRAMES], path)
+        check_sources(file[FRAMES])
+        return load_counted(file, path)
     found = _walk(file)
     shown = {name: _join(item, path) if isinstance(item, list) else item for name, item in found.items()}
     candidates = [

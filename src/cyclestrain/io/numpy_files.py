@@ -1,4 +1,4 @@
-"""NumPy's own files: `.npy` is read in parts, `.npz` as well where it is not compressed."""
+"""NumPy's own files: `.npy` is read in parts, `.npz` as well where it is not compressed; sparse matrices of SciPy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cyclestrain.errors import InputError, first_line
+from cyclestrain.io.events import csr_patterns
 from cyclestrain.io.loaded import Candidate, Loaded, check_unpacked, choose
 from cyclestrain.io.sources import Plain
 
@@ -19,6 +21,11 @@ __all__ = ["ArrayHeader", "load_npy", "load_npz"]
 
 LARGEST_HEADER = 2**16
 """Largest header of an array, bytes."""
+SPARSE = frozenset({"indptr", "indices", "data", "shape", "format"})
+"""Arrays in a file of `scipy.sparse.save_npz` of a matrix stored by rows or by columns."""
+SHAPES = ("scan_shape", "detector_shape")
+"""Arrays that may be beside them."""
+HOW = "matrix.tocsr() with scipy.sparse.save_npz, one row per position and one column per pixel"
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ def load_npz(path: Path, dataset: str | None) -> Loaded:
     Parameters
     ----------
     path
-        The archive.
+        The archive; one of `scipy.sparse.save_npz` is a scan with a row per position and a column per pixel.
     dataset
         Name of the array; None to choose by shape.
 
@@ -140,22 +147,63 @@ def load_npz(path: Path, dataset: str | None) -> Loaded:
     try:
         with zipfile.ZipFile(path) as archive:
             headers = _members(archive, path)
+            if dataset is None and _is_sparse(headers):
+                return _sparse(archive, path, headers)
             picked = choose(
                 [Candidate(key, head.shape, head.dtype) for key, head in headers.items()], str(path), dataset
             )
-            header, name = headers[picked.name], f"{path}, array {picked.name!r}"
-            info = archive.getinfo(picked.name + ".npy")
-            if info.compress_type == zipfile.ZIP_STORED:
-                offset = _stored_offset(path, info) + header.length
-                return _map(path, header, name, offset, min(info.file_size, path.stat().st_size) - header.length)
-            check_unpacked(header.n_bytes, name)
-            if header.n_bytes > info.file_size:
-                raise InputError(f"{name} declares {header.n_bytes} bytes in {info.file_size}; copy it again")
-            with archive.open(info) as stream:
-                return Loaded(np.lib.format.read_array(stream, allow_pickle=False))
+            return _member(archive, path, picked.name, headers[picked.name])
     except InputError:
         raise
     except Exception as error:  # zipfile and its decompressors raise errors of a dozen unrelated types
         raise InputError(
             f"{path} is not a complete .npz archive ({first_line(error)}); write or copy it again"
         ) from error
+
+
+def _member(archive: zipfile.ZipFile, path: Path, key: str, header: ArrayHeader) -> Loaded:
+    name, info = f"{path}, array {key!r}", archive.getinfo(key + ".npy")
+    if info.compress_type == zipfile.ZIP_STORED:
+        offset = _stored_offset(path, info) + header.length
+        return _map(path, header, name, offset, min(info.file_size, path.stat().st_size) - header.length)
+    return Loaded(_unpacked(archive, path, key, header))
+
+
+def _unpacked(archive: zipfile.ZipFile, path: Path, key: str, header: ArrayHeader) -> NDArray[Any]:
+    """An array of an archive, in memory."""
+    name, info = f"{path}, array {key!r}", archive.getinfo(key + ".npy")
+    check_unpacked(header.n_bytes, name)
+    if header.n_bytes > info.file_size:
+        raise InputError(f"{name} declares {header.n_bytes} bytes in {info.file_size}; copy it again")
+    with archive.open(info) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _is_sparse(headers: dict[str, ArrayHeader]) -> bool:
+    """Whether these are the arrays of `scipy.sparse.save_npz`, of a matrix stored in whatever way."""
+    return {"format", "shape", "data"} <= set(headers) and headers["format"].dtype.kind in "SU"
+
+
+def _sparse(archive: zipfile.ZipFile, path: Path, headers: dict[str, ArrayHeader]) -> Loaded:
+    """The scan in a sparse matrix of SciPy, with the shapes that may have been added to it."""
+    if not SPARSE <= set(headers) or any(len(headers[key].shape) != 1 for key in ("indptr", "indices", "data")):
+        raise InputError(f"{path} holds a sparse matrix that is not stored by rows; save {HOW}")
+    kind = _unpacked(archive, path, "format", headers["format"])
+    if kind.astype(str).item() != "csr":
+        raise InputError(f"{path} holds a sparse matrix that is not stored by rows; save {HOW}")
+    n_rows, n_pixels = _pair(archive, path, "shape", headers)
+    starts = _unpacked(archive, path, "indptr", headers["indptr"])
+    if len(starts) != n_rows + 1:
+        raise InputError(f"{path} declares {n_rows} rows and holds {len(starts) - 1}; copy it again")
+    columns, values = (_member(archive, path, key, headers[key]).source for key in ("indices", "data"))
+    patterns = csr_patterns(starts, columns, values, n_pixels, str(path))
+    scan, detector = (_pair(archive, path, key, headers) if key in headers else None for key in SHAPES)
+    return Loaded(patterns if detector is None else patterns.arranged(detector), scan)
+
+
+def _pair(archive: zipfile.ZipFile, path: Path, key: str, headers: dict[str, ArrayHeader]) -> tuple[int, int]:
+    """An array of two whole numbers."""
+    if headers[key].shape != (2,) or headers[key].dtype.kind not in "iu":
+        raise InputError(f"{path}, array {key!r} should be two whole numbers, rows and columns; write it again")
+    first, second = _unpacked(archive, path, key, headers[key])
+    return int(first), int(second)

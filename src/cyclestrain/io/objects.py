@@ -1,4 +1,4 @@
-"""Scans that other libraries hold in memory: HyperSpy signals, py4DSTEM data cubes, LiberTEM data sets, xarray.
+"""Scans that other libraries hold in memory: HyperSpy, py4DSTEM, LiberTEM, xarray, sparse arrays.
 
 They are known by what they offer, not by their class: none of the libraries is needed here, and their calibration is
 kept.
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.errors import InputError
+from cyclestrain.io.events import EventPatterns, csr_patterns, from_coordinates
 from cyclestrain.io.loaded import Loaded
 from cyclestrain.io.sources import DaskSource
 from cyclestrain.io.units import real_step, reciprocal_step
@@ -47,7 +48,22 @@ def load_object(thing: Any) -> tuple[Loaded, str] | None:
         )
     if hasattr(thing, "dims") and hasattr(thing, "coords") and hasattr(thing, "variable"):
         return _from_xarray(thing)
+    if hasattr(thing, "nnz") and (hasattr(thing, "coords") or hasattr(thing, "tocoo")):
+        return Loaded(_from_sparse(thing), tuple(thing.shape[:2]) if len(thing.shape) == 4 else None), "array"
     return None
+
+
+def _from_sparse(array: Any) -> EventPatterns:
+    """Sparse array of SciPy or of the package sparse; of two dimensions, a row is a position and a column a pixel."""
+    name = f"{type(array).__module__.split('.')[0]}.{type(array).__name__}"
+    if getattr(array, "fill_value", 0) != 0:
+        raise InputError(
+            f"{name} is filled with {array.fill_value}, not with 0; a sparse scan lists all that was counted"
+        )
+    if getattr(array, "format", "") == "csr" and len(array.shape) == 2:
+        return csr_patterns(array.indptr, array.indices, array.data, int(array.shape[1]), name)
+    listed = array if hasattr(array, "coords") else array.tocoo()
+    return from_coordinates(listed.coords, listed.data, listed.shape, name)
 
 
 def _array(data: Any) -> Any:

@@ -14,9 +14,24 @@ from cyclestrain.errors import InputError
 from cyclestrain.io.loaded import Loaded, is_numeric
 from cyclestrain.io.sources import Plain
 
-__all__ = ["RawLayout", "load_raw"]
+__all__ = ["RawLayout", "load_raw", "number_type"]
 
 _TYPE = re.compile(r"[<>=|]?[a-z]+\d*", re.IGNORECASE)
+
+
+def number_type(text: str) -> np.dtype[Any] | None:
+    """Type of numbers in NumPy's spelling; None where it is none.
+
+    Examples
+    --------
+    >>> number_type(">u2"), number_type("object")
+    (dtype('>u2'), None)
+    """
+    try:  # a pattern first: NumPy's parser also takes structures, which no raw file of patterns holds
+        found = np.dtype(text) if _TYPE.fullmatch(text) else None
+    except TypeError:
+        return None
+    return found if found is not None and is_numeric(found) else None
 
 
 @dataclass(frozen=True)
@@ -63,11 +78,8 @@ class RawLayout:
         InputError
             If `dtype` is no type of numbers.
         """
-        try:  # a pattern first: NumPy's parser also takes structures, which no raw file of patterns holds
-            found = np.dtype(self.dtype) if _TYPE.fullmatch(self.dtype) else None
-        except TypeError:
-            found = None
-        if found is None or not is_numeric(found):
+        found = number_type(self.dtype)
+        if found is None:
             raise InputError(f"--dtype {self.dtype!r} is no type of numbers; use for example uint16, float32 or >u2")
         return found
 

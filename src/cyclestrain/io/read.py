@@ -14,12 +14,14 @@ import numpy as np
 from cyclestrain.data import PatternSource, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io import loaded as limits
+from cyclestrain.io.events import EventPatterns
 from cyclestrain.io.frames import load_frames
 from cyclestrain.io.hdf5 import has_hdf5_signature, load_hdf5, vendor_layout
 from cyclestrain.io.loaded import Loaded, is_numeric
 from cyclestrain.io.numpy_files import load_npy, load_npz
 from cyclestrain.io.objects import load_object
 from cyclestrain.io.raw import RawLayout, load_raw
+from cyclestrain.io.raw_csr import load_raw_csr
 from cyclestrain.io.regions import Parts
 from cyclestrain.io.sources import DaskSource, Stored, restack, view_axes
 from cyclestrain.io.tiff import has_tiff_signature, load_tiff
@@ -41,6 +43,11 @@ _TIFF = frozenset({".tif", ".tiff"})
 LARGEST_DETECTOR = 32_768
 """Largest believable detector side in pixels; beyond it a header is damaged."""
 
+RAW_OPTIONS = (
+    "a raw binary file needs both --shape and --dtype, a sparse scan that does not state its shape needs --shape; "
+    "other files need none of them"
+)
+
 MOST_PATTERNS = 2**32
 """Most believable patterns of a scan, likewise; how they could be arranged is found in a moment up to here."""
 
@@ -51,20 +58,22 @@ def read(path_or_array: Readable, reading: ReadSettings | None = None, **options
     Parameters
     ----------
     path_or_array
-        A file (NumPy, HDF5 of any layout, Zarr, or any format of RosettaSciIO), a folder of such files with one
-        pattern or an equal number of patterns each, an array of shape ``(ry, rx, qy, qx)``, ``(n, qy, qx)`` or
-        ``(qy, qx)`` (NumPy, dask, xarray, ...), a HyperSpy signal, a py4DSTEM data cube or a LiberTEM data set, whose
-        calibration is kept, or a scan.
+        A file (NumPy, HDF5 of any layout, Zarr, electron-counted scans of stempy, ``raw_csr`` of LiberTEM, a sparse
+        matrix of SciPy, or any format of RosettaSciIO), a folder of such files with one pattern or an equal number of
+        patterns each, an array of shape ``(ry, rx, qy, qx)``, ``(n, qy, qx)`` or ``(qy, qx)`` (NumPy, dask, xarray, a
+        sparse array, ...), a HyperSpy signal, a py4DSTEM data cube or a LiberTEM data set, whose calibration is kept,
+        or a scan.
     reading
         How to read it, all at once.
     **options
         The same one by one, fields of `cyclestrain.ReadSettings`: ``dataset`` (name of the array in a file that holds
         several), ``scan_shape`` (``(ry, rx)`` for a stack of patterns, or instead of what the file states), ``shape``,
-        ``dtype``, ``offset`` and ``order`` (of a raw binary file), ``flyback`` (positions at the end of each scan row
-        that are left out), ``scan_roi`` and ``detector_roi`` (regions ``y0:y1,x0:x1``, upper ends excluded; the rest is
-        never read), ``bin`` (detector pixels that are summed into one, along each axis), ``transpose`` and ``flip``
-        (exchange the axes of the detector, then reverse ``y``, ``x`` or ``yx``), ``step`` (of the probe, ``"0.5nm"``)
-        and ``pixel`` (of the detector, ``"0.1+-0.002/nm"``), instead of what the file states.
+        ``dtype``, ``offset`` and ``order`` (of a raw binary file; ``shape`` also of a sparse matrix), ``flyback``
+        (positions at the end of each scan row that are left out), ``scan_roi`` and ``detector_roi`` (regions
+        ``y0:y1,x0:x1``, upper ends excluded; the rest is never read), ``bin`` (detector pixels that are summed into
+        one, along each axis), ``transpose`` and ``flip`` (exchange the axes of the detector, then reverse ``y``, ``x``
+        or ``yx``), ``step`` (of the probe, ``"0.5nm"``) and ``pixel`` (of the detector, ``"0.1+-0.002/nm"``), instead
+        of what the file states.
 
     Returns
     -------
@@ -88,7 +97,7 @@ def read(path_or_array: Readable, reading: ReadSettings | None = None, **options
     scan_shape, layout = how.scan_shape, _layout(how.shape, how.dtype, how.offset, how.order)
     if scan_shape is not None:  # what the file holds: rows with their flyback
         scan_shape = (scan_shape[0], scan_shape[1] + how.flyback)
-    scan = _open(path_or_array, how.dataset, scan_shape, layout)
+    scan = _open(path_or_array, how.dataset, scan_shape, layout, shape=how.shape if layout is None else None)
     if stated:
         scan = dataclasses.replace(scan, **stated)
     return scan if parts == Parts() else parts.of(scan)
@@ -129,7 +138,7 @@ def read_images(path_or_array: Readable, reading: ReadSettings, detector: tuple[
 
 def _open(
     path_or_array: Readable, dataset: str | None, scan_shape: tuple[int, int] | None, layout: RawLayout | None,
-    *, line: bool = False,
+    *, line: bool = False, shape: tuple[int, ...] | None = None,
 ) -> Scan:  # fmt: skip
     if dataset is not None and not isinstance(path_or_array, str | os.PathLike):
         raise InputError(f"--dataset {dataset} names an array in a file, but an array was given; leave it out")
@@ -140,14 +149,14 @@ def _open(
         return dataclasses.replace(scan, source=_as_scan(scan.source, scan_shape, scan.name))
     if not isinstance(path_or_array, str | os.PathLike):
         if (other := load_object(path_or_array)) is not None:
-            return _finish(other[0], other[1], "", scan_shape)
-        return _finish(Loaded(_from_memory(path_or_array)), "array", "", scan_shape)
+            return _finish(_arranged(other[0], shape), other[1], "", scan_shape)
+        return _finish(_arranged(Loaded(_from_memory(path_or_array)), shape), "array", "", scan_shape)
     if not os.fspath(path_or_array):  # which pathlib takes for the current folder
         raise InputError("the name of the scan is empty; give a file or a folder")
     path = Path(path_or_array)
     with warnings.catch_warnings():  # what third parties warn about is no news to the user
         warnings.simplefilter("ignore")
-        found = _load(path, dataset, layout)
+        found = _arranged(_load(path, dataset, layout), shape)
         if line and found.scan_shape is None and len(found.source.shape) == 3:
             scan_shape = (1, int(found.source.shape[0]))
         return _finish(found, path.name.split(".")[0] or path.name, str(path), scan_shape)
@@ -166,11 +175,21 @@ def _stated(how: ReadSettings) -> dict[str, Any]:
 def _layout(
     shape: tuple[int, ...] | None, dtype: str | None, offset: int, order: Literal["C", "F"]
 ) -> RawLayout | None:
-    if shape is None or dtype is None:
-        if shape is not None or dtype is not None or offset or order != "C":
-            raise InputError("a raw binary file needs both --shape and --dtype; other files need none of them")
+    if dtype is None and not offset and order == "C":
         return None
+    if shape is None or dtype is None:
+        raise InputError(RAW_OPTIONS)
     return RawLayout(tuple(shape), dtype, offset, order)
+
+
+def _arranged(found: Loaded, shape: tuple[int, ...] | None) -> Loaded:
+    """What was found with the shape that the user states, which only raw numbers and sparse scans need."""
+    if isinstance(found.source, EventPatterns):
+        scan_shape = (shape[0], shape[1]) if shape is not None and len(shape) == 4 else found.scan_shape
+        return dataclasses.replace(found, source=found.source.arranged(shape), scan_shape=scan_shape)
+    if shape is not None:
+        raise InputError(RAW_OPTIONS)
+    return found
 
 
 def _from_memory(array: Any) -> PatternSource:
@@ -216,6 +235,8 @@ def _open_file(path: Path, dataset: str | None, layout: RawLayout | None) -> Loa
     if layout is not None:
         return _only(load_raw(path, layout), path, dataset)
     suffix = path.suffix.lower()
+    if suffix == ".toml":
+        return _only(load_raw_csr(path), path, dataset)
     with path.open("rb") as stream:
         head = stream.read(8)
     if not head:
