@@ -132,6 +132,7 @@ def test_the_shape_is_asked_for_where_it_is_not_stated(tmp_path: Path) -> None:
         ({"shape": (16, 15), "scan_shape": (2, 3)}, "do not make a detector of 16x15"),
         ({"shape": (5, 16, 16)}, "6 patterns, not 5"),
         ({"shape": (-16, -16)}, "do not make a detector"),
+        ({"shape": (256,)}, "--shape is qy qx, n qy qx or ry rx qy qx"),
         ({"dataset": "x"}, "no single data set"),
     ):
         with pytest.raises(InputError, match=match):

@@ -45,7 +45,7 @@ def test_raw_offset_order_and_inferred_number_of_patterns(raw):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"shape": (4, 5, 37, 34)}, "--shape and --dtype of raw numbers"),
+        ({"shape": (4, 5, 37, 34)}, "both --shape and --dtype"),
         ({"dtype": "uint16"}, "both --shape and --dtype"),
         ({"offset": 3}, "both --shape and --dtype"),
         ({"shape": (4, 5, 37, 34), "dtype": "float32"}, "needs 100640"),

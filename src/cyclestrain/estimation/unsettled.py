@@ -12,9 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from cyclestrain.data import AffineField, FloatArray, IntArray
+from cyclestrain.affine import deformation, left_polar
+from cyclestrain.data import AffineField, FloatArray
 from cyclestrain.estimation.block import BlockFit
 from cyclestrain.pattern import Dictionary
+from cyclestrain.strain import relabelled
 
 __all__ = ["with_unsettled"]
 
@@ -36,10 +38,17 @@ def with_unsettled(field: AffineField, fit: BlockFit, dictionary: Dictionary) ->
     dictionary
         Dictionary that was fitted.
     """
-    there = field.usable.ravel() & (field.label.ravel() == fit.label) & np.isfinite(fit.alone).all((1, 2))
-    at = np.flatnonzero(there & np.isfinite(fit.covariance).all((1, 2)))
-    label, stated, kept = fit.label[at], field.affine.reshape(-1, 2, 2)[at], fit.affine[at]
-    alone = _nearest_variant(fit.alone[at], stated, field, label)
+    near = np.full(field.label.shape, np.nan)
+    near[field.usable] = left_polar(deformation(field.affine[field.usable]))[1]
+    own = replace(field, affine=fit.alone.reshape(field.affine.shape))  # in any labelling
+    said = relabelled(own, np.tile(np.eye(2), (len(dictionary.entries), 1, 1)), near).reshape(-1, 2, 2)
+    at = np.flatnonzero(
+        field.usable.ravel()
+        & (field.label.ravel() == fit.label)
+        & np.isfinite(said).all((1, 2))
+        & np.isfinite(fit.covariance).all((1, 2))
+    )
+    label, stated, kept, alone = fit.label[at], field.affine.reshape(-1, 2, 2)[at], fit.affine[at], said[at]
     off, information = (alone - stated).reshape(-1, 4), np.linalg.inv(fit.covariance[at])
     apart = _squared(off, information) > UNLIKELY
     apart &= _squared((alone - kept).reshape(-1, 4), information) > ANOTHER
@@ -54,15 +63,3 @@ def with_unsettled(field: AffineField, fit: BlockFit, dictionary: Dictionary) ->
 def _squared(off: FloatArray, information: FloatArray) -> FloatArray:
     """Squared distances of vectors, shapes ``(n, 4)`` and ``(n, 4, 4)``."""
     return np.asarray(np.einsum("ni,nij,nj->n", off, information, off))
-
-
-def _nearest_variant(alone: FloatArray, affine: FloatArray, field: AffineField, label: IntArray) -> FloatArray:
-    """The equivalent labelling of ``alone`` that is nearest to ``affine``, shapes ``(n, 2, 2)``."""
-    operators = field.operator_table.operators
-    best, least = alone, np.full(len(alone), np.inf)
-    for k in range(operators.shape[1]):
-        variant = alone @ operators[label, k]
-        distance = ((variant - affine) ** 2).sum((1, 2))
-        best = np.where((distance < least)[:, None, None], variant, best)
-        least = np.minimum(distance, least)
-    return best

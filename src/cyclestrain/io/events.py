@@ -109,6 +109,8 @@ class EventPatterns:
         InputError
             If the file does not say it either, or it does not fit the number of pixels.
         """
+        if shape is not None and not 2 <= len(shape) <= 4:
+            raise InputError(f"--shape is qy qx, n qy qx or ry rx qy qx, not {tuple(shape)}")
         detector = self.detector if shape is None else (int(shape[-2]), int(shape[-1]))
         if detector is None:
             side = math.isqrt(self.n_pixels)

@@ -259,7 +259,8 @@ def _open_file(path: Path, dataset: str | None, layout: RawLayout | None) -> Loa
         return load_vendor(path, dataset)
     raise InputError(
         f"{path}: no reader knows files that end in {suffix or 'nothing'}; "
-        "give NumPy, HDF5, Zarr or a microscope's format that RosettaSciIO reads, or --shape and --dtype of raw numbers"
+        "give NumPy, HDF5, Zarr or a microscope's format that RosettaSciIO reads, "
+        "or both --shape and --dtype of raw numbers"
     )
 
 
