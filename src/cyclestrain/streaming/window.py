@@ -136,9 +136,10 @@ class LiveWindow:
         self._tell(_End(result, name, in_file))
 
     def wait(self) -> None:
-        """Wait until Ctrl+C."""
+        """Wait until Ctrl+C, which is noticed whichever thread of this process the system tells of it."""
         with suppress(KeyboardInterrupt):
-            self._process.join()
+            while self._process.is_alive():
+                self._process.join(REFRESH)
 
     def _tell(self, message: Any) -> None:
         with suppress(OSError):  # the window is gone, the map goes on
