@@ -92,14 +92,15 @@ def _compare_neighbours(field: Any, agreeing: Any, differing: Any) -> None:  # p
 
 @nb.njit(cache=True)
 def _find_sources(
-    field: Any, gain: Any, rank: Any, offsets: Any, seen: Any, position: Any, source: Any, mean_gain: Any, noise: Any
+    field: Any, gain: Any, rank: Any, offsets: Any, seen: Any, position: Any, found_there: Any
 ) -> None:  # pragma: no cover
     """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only.
 
     Of the `offsets`, nearest first, as many are looked at as `seen` tells for each position: its second number where
-    the first ones hold fewer than two crystals of rank 2.
+    the first ones hold fewer than two crystals of rank 2. `found_there` receives sources, gains and noise, see `Sides`.
     """
     rows, columns = field.rows, field.columns
+    source, mean_gain, noise = found_there
     for n in range(len(position)):
         y, x = position[n] // columns, position[n] % columns
         found, count = 0, np.zeros(source.shape[1])
@@ -318,7 +319,7 @@ def find_sides(
     seen = np.column_stack(
         [np.full(len(position), near), np.where((odd | blended | mixed).ravel()[position], len(offsets), near)]
     )
-    _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, seen, position, source, brightness, noise)
+    _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, seen, position, (source, brightness, noise))
     some = source[:, 0] >= 0
     scatter = _scatter(gain, significance, clean)
     vacuum = _distance((field.label == VACUUM).reshape(shape)).ravel() <= reach + 2
