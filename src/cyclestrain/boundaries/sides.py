@@ -92,14 +92,15 @@ def _compare_neighbours(field: Any, agreeing: Any, differing: Any) -> None:  # p
 
 @nb.njit(cache=True)
 def _find_sources(
-    field: Any, gain: Any, rank: Any, offsets: Any, seen: Any, position: Any, source: Any, mean_gain: Any
+    field: Any, gain: Any, rank: Any, offsets: Any, seen: Any, position: Any, found_there: Any
 ) -> None:  # pragma: no cover
     """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only.
 
     Of the `offsets`, nearest first, as many are looked at as `seen` tells for each position: its second number where
-    the first ones hold fewer than two crystals of rank 2.
+    the first ones hold fewer than two crystals of rank 2. `found_there` receives sources, gains and noise, see `Sides`.
     """
     rows, columns = field.rows, field.columns
+    source, mean_gain, noise = found_there
     for n in range(len(position)):
         y, x = position[n] // columns, position[n] % columns
         found, count = 0, np.zeros(source.shape[1])
@@ -122,6 +123,7 @@ def _find_sources(
                     source[n, at] = j
                     found += 1
                 mean_gain[n, at] += gain[j]
+                noise[n, at] = min(noise[n, at], field.variance[j] * (1.0 - field.shared[j]))
                 count[at] += 1
         for at in range(found):
             mean_gain[n, at] /= count[at]
@@ -175,9 +177,12 @@ class Sides:
         There is vacuum within the reach of the probe, shape ``(n,)``.
     scatter
         Relative scatter of the gain between clean neighbours beyond that of counting.
-    label, affine, variance, shared
-        Dictionary entry (-1 for none), affine, largest variance of its elements and the share of it that neighbours
-        have in common at each source, shapes ``(n, MOST)``, ``(n, MOST, 2, 2)``, ``(n, MOST)`` and ``(n, MOST)``.
+    label, affine, variance
+        Dictionary entry (-1 for none), affine and largest variance of its elements at each source, shapes ``(n,
+        MOST)``, ``(n, MOST, 2, 2)`` and ``(n, MOST)``.
+    noise
+        Variance of each crystal, without what neighbours have in common, at the position around that knows it best:
+        next to an edge, fits of blends make a crystal seem less known than it is, shape ``(n, MOST)``.
     lattices
         Of every entry.
     overlap
@@ -192,7 +197,7 @@ class Sides:
     label: IntArray
     affine: FloatArray
     variance: FloatArray
-    shared: FloatArray
+    noise: FloatArray
     lattices: Lattices
     overlap: BoolArray
 
@@ -211,7 +216,7 @@ class Sides:
         return self._part(there.ravel()[self.position])
 
     def _part(self, part: slice | BoolArray) -> Sides:
-        names = ("position", "source", "gain", "vacuum", "label", "affine", "variance", "shared")
+        names = ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise")
         some: dict[str, Any] = {name: getattr(self, name)[part] for name in names}
         return replace(self, **some)
 
@@ -226,8 +231,8 @@ class Sides:
             Entry, affine and largest variance of each position's own fit, shapes ``(n,)``, ``(n, 2, 2)`` and ``(n,)``;
             fits that are not finite take no part.
         shared
-            Share of each variance that neighbours have in common: it is no reason to doubt what they show, shape
-            ``(n,)``.
+            Share of the own fit's variance that neighbours have in common: it is no reason to doubt what they show,
+            shape ``(n,)``.
         centre
             Beam centre ``(y, x)``, pixels, shape ``(n, 2)``.
         """
@@ -242,7 +247,7 @@ class Sides:
         _departures(labels, affines, self.lattices, off)
         overlap = self.lattices.radius[np.maximum(labels[:, 0], 0)]
         moment = np.einsum("nii->n", self.lattices.moment)[np.maximum(labels, 0)]
-        noise = variances * (1.0 - np.column_stack([shared, self.shared]))
+        noise = np.column_stack([variances[:, 0] * (1.0 - shared), self.noise])
         return Candidates(
             labels, affines, np.concatenate([nearest, self.gain], 1), like, centre,
             off, overlap, np.sqrt(noise * moment),
@@ -308,20 +313,21 @@ def find_sides(
     position = np.flatnonzero(((distance <= reach) & crystal | odd).ravel() | (field.label == UNKNOWN))
     rank = np.where(clean.ravel(), 2, ((agreeing >= AGREEING) & ~(blended | mixed).ravel()).astype(np.int64))
     source, brightness = np.full((len(position), MOST), -1), np.zeros((len(position), MOST))
+    noise = np.full((len(position), MOST), np.inf)
     offsets = _offsets(FARTHEST_SOURCE)
     near = int(((offsets**2).sum(1) <= (reach + 1.9) ** 2).sum())
     seen = np.column_stack(
         [np.full(len(position), near), np.where((odd | blended | mixed).ravel()[position], len(offsets), near)]
     )
-    _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, seen, position, source, brightness)
+    _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, seen, position, (source, brightness, noise))
     some = source[:, 0] >= 0
     scatter = _scatter(gain, significance, clean)
     vacuum = _distance((field.label == VACUUM).reshape(shape)).ravel() <= reach + 2
-    position, source, brightness = position[some], source[some], brightness[some]
+    position, source, brightness, noise = position[some], source[some], brightness[some], noise[some]
     label = np.where(source >= 0, field.label[source], -1)
     return Sides(
         position, source, brightness, vacuum[position], scatter,
-        label, field.affine[source], field.variance[source], field.shared[source], lattices, overlap,
+        label, field.affine[source], field.variance[source], noise, lattices, overlap,
     )  # fmt: skip
 
 
