@@ -5,7 +5,7 @@ qy, qx)``, vectors and matrices are in ``(y, x)`` order.
 """
 
 from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
-from cyclestrain.data.calibration import Calibration
+from cyclestrain.data.calibration import INDEPENDENT, Calibration, Grain
 from cyclestrain.data.cards import as_html, as_text
 from cyclestrain.data.doubt import Doubt
 from cyclestrain.data.fields import AffineField, Fields, OperatorTable, StrainMaps
@@ -23,6 +23,7 @@ from cyclestrain.data.neighbours import (
 from cyclestrain.data.scan import Block, PatternSource, Quantity, Scan
 
 __all__ = [
+    "INDEPENDENT",
     "AffineField",
     "Block",
     "BoolArray",
@@ -30,6 +31,7 @@ __all__ = [
     "Doubt",
     "Fields",
     "FloatArray",
+    "Grain",
     "IntArray",
     "OperatorTable",
     "PatternSource",

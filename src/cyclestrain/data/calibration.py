@@ -7,7 +7,27 @@ from dataclasses import dataclass
 from cyclestrain.data.arrays import BoolArray, FloatArray
 from cyclestrain.data.cards import as_text
 
-__all__ = ["Calibration"]
+__all__ = ["INDEPENDENT", "Calibration", "Grain"]
+
+
+@dataclass(frozen=True)
+class Grain:
+    """Variance that the noise gives a disk over what it were if pixels scattered independently.
+
+    Attributes
+    ----------
+    edge
+        Of the place of the disk, which its edge tells.
+    area
+        Of what all its pixels tell together: brightness, contrast inside.
+    """
+
+    edge: float = 1.0
+    area: float = 1.0
+
+
+INDEPENDENT = Grain()
+"""That of pixels that scatter independently."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +57,8 @@ class Calibration:
         instead.
     ceiling
         Value at which pixels stop counting, above `pedestal`; infinity where no pattern reaches it.
+    grain
+        What pixels that scatter alike do to the noise of disks.
     """
 
     good: BoolArray
@@ -49,6 +71,7 @@ class Calibration:
     pedestal: float = 0.0
     beam_jump: float = float("inf")
     ceiling: float = float("inf")
+    grain: Grain = INDEPENDENT
 
     def __repr__(self) -> str:
         return as_text("Calibration", [(name, text) for name, _, text in (one.partition(": ") for one in self.choices)])
