@@ -1,12 +1,12 @@
-"""Detectors that spread the light of an electron over pixels: is strain as right as it says?
+"""How right strain is on detectors that spread the light of an electron over pixels.
 
-    python benchmarks/detectors.py                       # twelve small scans, two minutes
+    python benchmarks/detectors.py                       # eight small scans, two minutes
     python benchmarks/detectors.py --spreads 0.8 --backgrounds 0.6 --seeds 21 22
 
 A polycrystal is simulated as an ideal counter would see it; every electron is then spread as a Gaussian, multiplied by
 the gain of a camera and stored in whole numbers with an offset and read noise. What remains of the strain is compared
-with the truth: mean absolute error in 1e-4 and z, the standard deviation of error over stated sigma, 1 if that is right.
-Prints the table of docs/benchmark/detectors.md.
+with the truth: mean absolute error in 1e-4 and z, the standard deviation of error over stated sigma, 1 if that is
+right. Prints the table of docs/benchmark/detectors.md.
 """
 
 from __future__ import annotations
