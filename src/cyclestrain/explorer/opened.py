@@ -14,10 +14,10 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.data import BoolArray, FloatArray, Quantity, Scan
+from cyclestrain.display.fields import scan_step
 from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.explorer.brightness import reach_of
 from cyclestrain.explorer.detectors import Disk, Ring, VirtualImages
-from cyclestrain.figures.fields import scan_step
 from cyclestrain.result import Predictions, expected, measured_reflections, pixel_noise, virtual_dark_field
 
 __all__ = ["Opened", "Pattern"]

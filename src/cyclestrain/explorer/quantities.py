@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.data import BoolArray, Doubt, FloatArray
+from cyclestrain.display.fields import class_names, period_map, periods_deg, usable
+from cyclestrain.display.ranges import ColourScale, nice_ceiling, rotation_scale, sequential_scale, symmetric_scale
 from cyclestrain.errors import InputError
-from cyclestrain.figures.fields import class_names, period_map, periods_deg, usable
-from cyclestrain.figures.ranges import ColourScale, nice_ceiling, rotation_scale, sequential_scale, symmetric_scale
 from cyclestrain.result import principal
 
 __all__ = ["QUANTITIES", "Estimate", "Quantity", "Shown", "available", "shown"]

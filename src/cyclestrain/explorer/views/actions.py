@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bokeh.models import ColumnDataSource, CustomJS
 
+from cyclestrain.display.ranges import MINUS
 from cyclestrain.errors import CyclestrainError
 from cyclestrain.explorer.detectors import Detector, Disk, Reflections, Ring
 from cyclestrain.explorer.exports import export
@@ -18,7 +19,6 @@ from cyclestrain.explorer.session import OTHER, VIRTUAL
 from cyclestrain.explorer.views.controls import BRIGHTNESSES, MAP_DRAGS, PATTERN_DRAGS
 from cyclestrain.explorer.views.gestures import Gestures
 from cyclestrain.explorer.views.pattern_view import inside
-from cyclestrain.figures.ranges import MINUS
 
 if TYPE_CHECKING:
     from cyclestrain.explorer.views.window import Window

@@ -10,7 +10,8 @@ from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, HoverTool, Lin
 from bokeh.plotting import figure
 
 from cyclestrain.data import FloatArray
-from cyclestrain.explorer.views.theme import MARK, Theme, paint, palette, pattern_palette
+from cyclestrain.explorer.colours import MARK
+from cyclestrain.explorer.views.theme import Theme, paint, palette, pattern_palette
 
 __all__ = ["PatternView"]
 
