@@ -104,10 +104,9 @@ def pattern_drawing(session: Session) -> Figure:
     image = axes.imshow(values, cmap=colours, norm=norm, interpolation="nearest")
     bar = page.axes(box.beside(1.5, 2.5))
     page.figure.colorbar(image, cax=bar).ax.tick_params(labelsize=NOTE_SIZE, length=2, width=0.5)
-    if pattern.reflections is not None and pattern.reflections.sizes["reflection"]:
-        fitted = pattern.reflections
-        radius = float(fitted.attrs["disk_radius"])
-        circle(axes, fitted["y"].values, fitted["x"].values, radius, colour=MARK, line_width=0.5)
+    fitted = pattern.reflections
+    if fitted is not None and len(fitted.y):
+        circle(axes, fitted.y, fitted.x, fitted.disk_radius, colour=MARK, line_width=0.5)
     axes.set(xlim=(-0.5, n_columns - 0.5), ylim=(n_rows - 0.5, -0.5))
     return page.figure
 

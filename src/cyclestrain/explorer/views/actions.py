@@ -208,11 +208,11 @@ class Actions:
         if number is None or fitted is None:
             self.window.complain("there is no fitted reflection here; click into a marked disk")
             return
-        entry = int(fitted.attrs["class"])
+        entry = fitted.label
         own = set(before.numbers) if isinstance(before, Reflections) and before.entry == entry else set()
         chosen = tuple(sorted(own ^ {number}))
         if chosen:
-            self.detect(Reflections(entry, chosen, round(float(fitted.attrs["disk_radius"]) + 0.5, 1)))
+            self.detect(Reflections(entry, chosen, round(fitted.disk_radius + 0.5, 1)))
 
     def _key_actions(self) -> dict[str, Callable[[int], None]]:
         """What every key does; the argument is how far an arrow goes."""

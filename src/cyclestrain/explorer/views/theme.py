@@ -111,15 +111,17 @@ def paint(plot: figure, theme: Theme) -> None:
     plot.background_fill_color = plot.border_fill_color = theme.ground
     plot.outline_line_color = theme.quiet
     plot.border_line_color = None
-    for part in plot.select({"type": Axis}):
-        part.update(**dict.fromkeys(_AXIS_LINES, theme.quiet), **dict.fromkeys(_AXIS_TEXTS, theme.ink))
-    for part in plot.select({"type": Grid}):
-        part.grid_line_color = None
-    for part in plot.select({"type": ColorBar}):
-        texts: dict[str, Any] = {"major_label_text_color": theme.ink, "title_text_color": theme.ink}
-        part.update(background_fill_color=theme.ground, bar_line_color=theme.quiet, **texts)
-    for part in plot.select({"type": Title}):
-        part.text_color = theme.ink
+    texts: dict[str, Any] = {"major_label_text_color": theme.ink, "title_text_color": theme.ink}
+    # Bokeh's own search for parts of a kind takes a fifth of the time in which a window is made.
+    for part in (*plot.left, *plot.right, *plot.above, *plot.below, *plot.center):
+        if isinstance(part, Axis):
+            part.update(**dict.fromkeys(_AXIS_LINES, theme.quiet), **dict.fromkeys(_AXIS_TEXTS, theme.ink))
+        elif isinstance(part, Grid):
+            part.grid_line_color = None
+        elif isinstance(part, ColorBar):
+            part.update(background_fill_color=theme.ground, bar_line_color=theme.quiet, **texts)
+    if isinstance(plot.title, Title):
+        plot.title.text_color = theme.ink
 
 
 _AXIS_LINES = ("axis_line_color", "major_tick_line_color", "minor_tick_line_color")
