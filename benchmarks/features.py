@@ -23,13 +23,13 @@ from measuring import markdown
 from scipy.ndimage import binary_dilation
 
 import cyclestrain as cs
+from cyclestrain.display.ranges import ColourScale
 from cyclestrain.evaluation import classes_found, compare, error_map, relative_truth, renamed
 from cyclestrain.evaluation.accuracy import FAILURE_DEG
 from cyclestrain.figures import save_figure
 from cyclestrain.figures.maps import DIVERGING, draw_colour_bar, draw_map
 from cyclestrain.figures.page import INK, MUTED, NOTE_SIZE, TEXT_SIZE, Box, Page
 from cyclestrain.figures.panels import panel_title
-from cyclestrain.figures.ranges import ColourScale
 from cyclestrain.simulation.phantoms import FEATURES, feature_map
 
 COMPONENTS = ("exx", "eyy", "exy", "rotation")

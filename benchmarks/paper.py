@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import compare as peers
 
 import cyclestrain as cs
+from cyclestrain.display.ranges import symmetric_scale
 from cyclestrain.evaluation import compare, relative_truth
 from cyclestrain.figures import save_figure
 from cyclestrain.figures.maps import DIVERGING, PATTERN, draw_colour_bar, draw_histogram, draw_map
 from cyclestrain.figures.page import NOTE_SIZE, TITLE_SIZE, Box, Page
-from cyclestrain.figures.ranges import symmetric_scale
 
 LEVELS = tuple(level for level in ALL_LEVELS if level <= 0.7)
 SEEDS = (611, 612, 613)

@@ -181,8 +181,9 @@ Three rules hold the house together, each checked by `make test`:
 
 Where something new belongs: what needs no measurement goes to `data`; what is known before any crystal is looked for
 to `calibration`; what one pattern says to `pattern`; what many patterns say before they are fitted to `learning`;
-what neighbours say to `estimation` (starts), `boundaries` (several crystals) or `context` (one crystal). A folder may
-not have the name of a public function, which importing it would hide: hence `figures` and `simulation`.
+what neighbours say to `estimation` (starts), `boundaries` (several crystals) or `context` (one crystal); what a figure
+and a window both show, as arrays and words, to `display`. A folder may not have the name of a public function, which
+importing it would hide: hence `figures` and `simulation`.
 """
 
 

@@ -59,7 +59,7 @@ def test_the_worst_position_is_one_key_away_and_the_residual_another(seen: Seen,
     seen.wait("numbers", f"row {row}, column {column}")
     assert len(seen.page.locator(".cs-numbers li").all_inner_texts()) >= 1
     seen.press("r")
-    seen.page.wait_for_timeout(300)
+    seen.wait("command", "residual=yes")
     residual = small.opened().residual((int(row), int(column)))
     np.testing.assert_allclose(seen.image("pattern"), residual, rtol=1e-5, atol=1e-5)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from cyclestrain.display.ranges import ColourScale, steady
 from cyclestrain.errors import InputError
 from cyclestrain.explorer import Opened, Session, View
 from cyclestrain.explorer.detectors import Ring
 from cyclestrain.explorer.regions import Region
-from cyclestrain.figures.ranges import ColourScale, steady
 from cyclestrain.result import relative_to
 from explorer.conftest import SHAPE, Small
 

@@ -162,7 +162,7 @@ def test_fitted_disks_lie_on_the_recorded_ones(small: Small) -> None:
     assert pattern.counts is not None
     assert pattern.reflections is not None
     np.testing.assert_array_equal(pattern.counts, small.patterns()[2, 3])
-    y, x = (pattern.reflections[name].values for name in ("y", "x"))
+    y, x = pattern.reflections.y, pattern.reflections.x
     grid = np.stack(np.indices(pattern.counts.shape), -1)[:, :, None]
     away = np.hypot(grid[..., 0] - y, grid[..., 1] - x).min(-1)
     radii = np.hypot(*(np.indices(pattern.counts.shape) - 47.5))
@@ -216,7 +216,7 @@ def test_an_image_of_reflections_follows_the_lattice(small: Small) -> None:
     assert np.nanmedian(image) > 3 * np.median(elsewhere) * 1.1
     pattern = opened.pattern((2, 3))
     assert pattern.reflections is not None
-    places = np.stack([pattern.reflections[name].values[:3] for name in ("y", "x")], -1).round()
+    places = np.stack([pattern.reflections.y[:3], pattern.reflections.x[:3]], -1).round()
     y, x = np.indices((96, 96))
     inside = (np.hypot(y - places[:, 0, None, None], x - places[:, 1, None, None]) <= 3.5).any(0)
     assert image[2, 3] == pytest.approx(small.patterns()[2, 3][inside].sum())

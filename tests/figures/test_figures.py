@@ -12,11 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cyclestrain.data import Doubt
-from cyclestrain.errors import InputError, OutputError
-from cyclestrain.figures import dictionary_figure, save_figures, strain_figure, training_figure
-from cyclestrain.figures.accuracy_maps import compare
-from cyclestrain.figures.dictionary_view import probe_radius, radial_profile
-from cyclestrain.figures.fields import (
+from cyclestrain.display.fields import (
     COMPONENTS,
     SIGMA,
     STRAINS,
@@ -26,9 +22,13 @@ from cyclestrain.figures.fields import (
     periods_deg,
     strain_axes_angle,
 )
+from cyclestrain.errors import InputError, OutputError
+from cyclestrain.figures import dictionary_figure, save_figures, strain_figure, training_figure
+from cyclestrain.figures.accuracy_maps import compare
+from cyclestrain.figures.dictionary_view import probe_radius, radial_profile
 from cyclestrain.figures.figures import accuracy_figure, uncertainty_figure
 from cyclestrain.figures.line_profiles import runs
-from cyclestrain.figures.maps import CYCLIC, DIVERGING, edge_segments
+from cyclestrain.figures.maps import CYCLIC, DIVERGING
 from cyclestrain.figures.panels import spread_note
 from cyclestrain.network.log import Epoch, TrainingLog
 from cyclestrain.network.losses import LossWeights
@@ -182,17 +182,6 @@ def test_every_class_has_the_period_of_its_own_symmetry() -> None:
 )
 def test_strain_axes_in_the_picture(attrs: dict[str, object], expected: float | None) -> None:
     assert strain_axes_angle(xr.Dataset(attrs=attrs)) == expected
-
-
-def test_reference_outline_follows_pixel_edges() -> None:
-    mask = np.zeros((4, 5), dtype=bool)
-    mask[1:3, 2:5] = True
-    segments = edge_segments(mask)
-    assert len(segments) == 4
-    np.testing.assert_array_equal(segments.min((0, 1)), [1.5, 0.5])
-    np.testing.assert_array_equal(segments.max((0, 1)), [4.5, 2.5])
-    assert np.abs(np.diff(segments, axis=1)).sum() == mask[1:3, 2:5].shape[0] * 2 + mask[1:3, 2:5].shape[1] * 2
-    assert edge_segments(np.zeros((3, 3), dtype=bool)).shape == (0, 2, 2)
 
 
 def test_runs() -> None:

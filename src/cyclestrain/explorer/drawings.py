@@ -5,20 +5,17 @@ from __future__ import annotations
 from textwrap import fill
 
 import numpy as np
-from matplotlib.colors import Colormap, ListedColormap, Normalize, PowerNorm, SymLogNorm, to_hex
+from matplotlib.colors import Colormap, ListedColormap, Normalize, PowerNorm, SymLogNorm
 from matplotlib.figure import Figure
 
 from cyclestrain.errors import InputError
+from cyclestrain.explorer.colours import MARK, colours_of
 from cyclestrain.explorer.quantities import Shown
 from cyclestrain.explorer.session import Session
 from cyclestrain.figures.dictionary_view import circle
 from cyclestrain.figures.maps import (
-    CYCLIC,
     DIVERGING,
     PATTERN,
-    SEQUENTIAL,
-    UNCERTAINTY,
-    class_colours,
     draw_colour_bar,
     draw_histogram,
     draw_map,
@@ -28,15 +25,12 @@ from cyclestrain.figures.maps import (
 from cyclestrain.figures.page import MUTED, NOTE_SIZE, Box, Page
 from cyclestrain.figures.panels import draw_legend
 
-__all__ = ["NO_DOUBT_COLOUR", "map_drawing", "pattern_drawing", "profile_drawing"]
+__all__ = ["DRAWINGS", "map_drawing", "pattern_drawing", "profile_drawing"]
 
 WIDTH = 85.0
 """Width of a column of a journal, millimetres."""
 MARGIN, TOP = 4.0, 12.0
 TALLEST = 140.0
-MARK = "#e6007e"
-NO_DOUBT_COLOUR = "#dfe3e8"
-"""Colour of positions without any doubt, quieter than those of the reasons."""
 
 
 def map_drawing(session: Session) -> Figure:
@@ -110,10 +104,9 @@ def pattern_drawing(session: Session) -> Figure:
     image = axes.imshow(values, cmap=colours, norm=norm, interpolation="nearest")
     bar = page.axes(box.beside(1.5, 2.5))
     page.figure.colorbar(image, cax=bar).ax.tick_params(labelsize=NOTE_SIZE, length=2, width=0.5)
-    if pattern.reflections is not None and pattern.reflections.sizes["reflection"]:
-        fitted = pattern.reflections
-        radius = float(fitted.attrs["disk_radius"])
-        circle(axes, fitted["y"].values, fitted["x"].values, radius, colour=MARK, line_width=0.5)
+    fitted = pattern.reflections
+    if fitted is not None and len(fitted.y):
+        circle(axes, fitted.y, fitted.x, fitted.disk_radius, colour=MARK, line_width=0.5)
     axes.set(xlim=(-0.5, n_columns - 0.5), ylim=(n_rows - 0.5, -0.5))
     return page.figure
 
@@ -150,12 +143,8 @@ def profile_drawing(session: Session) -> Figure:
 
 
 def _colours(found: Shown) -> Colormap:
-    if found.categories:
-        colours = class_colours(len(found.categories))
-        first = NO_DOUBT_COLOUR if found.kind == "doubt" else to_hex(colours(0))
-        return ListedColormap([first, *(to_hex(colours(k)) for k in range(1, len(found.categories)))])
-    kinds = {"strain": DIVERGING, "rotation": DIVERGING, "positive": UNCERTAINTY}
-    return CYCLIC if found.scale.cyclic else kinds.get(found.kind, SEQUENTIAL)
+    colours = colours_of(found.kind, len(found.categories), cyclic=found.scale.cyclic)
+    return ListedColormap(colours.rgb, colours.name)
 
 
 def _head(page: Page, session: Session, title: str) -> None:
@@ -165,3 +154,7 @@ def _head(page: Page, session: Session, title: str) -> None:
     if reference:
         text = fill(f"strain relative to {reference}", 82, max_lines=2)
         page.text(MARGIN, 6.0, text, size=NOTE_SIZE, color=MUTED)
+
+
+DRAWINGS = {"map": map_drawing, "pattern": pattern_drawing, "profile": profile_drawing}
+"""Functions by what they draw."""

@@ -8,16 +8,11 @@ from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from cyclestrain.errors import InputError
-from cyclestrain.explorer.drawings import map_drawing, pattern_drawing, profile_drawing
 from cyclestrain.explorer.session import Session
 from cyclestrain.io import mask_text
 from cyclestrain.result import export_maps, save_result
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["EXPORTS", "Exported", "export", "python_lines"]
 
@@ -78,11 +73,13 @@ def python_lines(session: Session) -> str:
     return "; ".join(lines)
 
 
-def _image(draw: Callable[[Session], Figure], kind: str) -> Callable[[Session], bytes]:
+def _image(part: str, kind: str) -> Callable[[Session], bytes]:
     def make(session: Session) -> bytes:
-        import matplotlib as mpl
+        import matplotlib as mpl  # only where something is drawn with it: a window needs none of it
 
-        page, out = draw(session), BytesIO()
+        from cyclestrain.explorer.drawings import DRAWINGS
+
+        page, out = DRAWINGS[part](session), BytesIO()
         with mpl.rc_context({"svg.fonttype": "none"}):
             page.savefig(out, format=kind, dpi=DPI)
         return out.getvalue()
@@ -129,12 +126,12 @@ def _profile(session: Session) -> bytes:
 
 
 _MAKERS: dict[str, Callable[[Session], bytes]] = {
-    "map.png": _image(map_drawing, "png"),
-    "map.svg": _image(map_drawing, "svg"),
-    "pattern.png": _image(pattern_drawing, "png"),
-    "pattern.svg": _image(pattern_drawing, "svg"),
-    "profile.png": _image(profile_drawing, "png"),
-    "profile.svg": _image(profile_drawing, "svg"),
+    "map.png": _image("map", "png"),
+    "map.svg": _image("map", "svg"),
+    "pattern.png": _image("pattern", "png"),
+    "pattern.svg": _image("pattern", "svg"),
+    "profile.png": _image("profile", "png"),
+    "profile.svg": _image("profile", "svg"),
     "profile.csv": _profile,
     "maps.csv": _written(_write_maps, "maps.csv"),
     "result.nc": _written(_write_result, "result.nc"),

@@ -14,11 +14,11 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.data import BoolArray, FloatArray, Quantity, Scan
+from cyclestrain.display.fields import scan_step
 from cyclestrain.errors import CyclestrainError, InputError
 from cyclestrain.explorer.brightness import reach_of
 from cyclestrain.explorer.detectors import Disk, Ring, VirtualImages
-from cyclestrain.figures.fields import scan_step
-from cyclestrain.result import Predictions, expected, measured_reflections, pixel_noise, virtual_dark_field
+from cyclestrain.result import Predicted, Predictions, expected, measured_reflections, pixel_noise, virtual_dark_field
 
 __all__ = ["Opened", "Pattern"]
 
@@ -36,13 +36,13 @@ class Pattern:
     counts
         The recorded pattern, shape ``(qy, qx)``, in the type of the file; None where it cannot be read.
     reflections
-        Fitted reflections, see `cyclestrain.result.predicted`; None where none are known.
+        Fitted reflections, see `cyclestrain.result.Predicted`; None where none are known.
     trouble
         Why something is missing, empty if nothing is.
     """
 
     counts: np.ndarray | None
-    reflections: xr.Dataset | None
+    reflections: Predicted | None
     trouble: str = ""
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.data import Doubt, FloatArray, IntArray
+from cyclestrain.display.ranges import MINUS
 from cyclestrain.explorer.quantities import QUANTITIES, Estimate, Shown, available, shown
-from cyclestrain.figures.ranges import MINUS
 
 __all__ = ["Number", "Positions", "worst_first"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.data import BoolArray, Doubt, FloatArray
+from cyclestrain.display.fields import class_names, period_map, periods_deg, usable
+from cyclestrain.display.ranges import ColourScale, nice_ceiling, rotation_scale, sequential_scale, symmetric_scale
 from cyclestrain.errors import InputError
-from cyclestrain.figures.fields import class_names, period_map, periods_deg, usable
-from cyclestrain.figures.ranges import ColourScale, nice_ceiling, rotation_scale, sequential_scale, symmetric_scale
-from cyclestrain.result import principal
+from cyclestrain.result import principal_estimates
 
 __all__ = ["QUANTITIES", "Estimate", "Quantity", "Shown", "available", "shown"]
 
@@ -183,7 +183,8 @@ def _values(maps: xr.Dataset, name: str, estimate: Estimate) -> FloatArray:
 def _derived(maps: xr.Dataset, name: str, estimate: Estimate, kind: str) -> FloatArray:
     """A quantity that follows from strain, or with `kind` ``_sigma`` its standard deviation."""
     both = estimate if f"exx_{estimate}" in maps else ""
-    return np.asarray(principal(maps, both)[f"{name}{kind}"].values, float)
+    found = principal_estimates(maps, both)[name]
+    return np.asarray(found.sigma if kind else found.value, float)
 
 
 def _sigma(maps: xr.Dataset, name: str, estimate: Estimate) -> FloatArray | None:

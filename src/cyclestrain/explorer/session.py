@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.data import BoolArray, IntArray
+from cyclestrain.display.fields import period_map, reference_mask
+from cyclestrain.display.ranges import ColourScale, sequential_scale, steady
 from cyclestrain.errors import InputError
 from cyclestrain.explorer.opened import Opened
 from cyclestrain.explorer.position import Number, Positions, worst_first
@@ -17,8 +19,6 @@ from cyclestrain.explorer.profiles import Profile, profile
 from cyclestrain.explorer.quantities import Shown, available, in_range, shown
 from cyclestrain.explorer.regions import Region
 from cyclestrain.explorer.state import View
-from cyclestrain.figures.fields import period_map, reference_mask
-from cyclestrain.figures.ranges import ColourScale, sequential_scale, steady
 from cyclestrain.io import mask_text
 from cyclestrain.result import relative_to
 

@@ -1,4 +1,4 @@
-"""Figures of results, dictionaries and trainings, drawn with matplotlib, which nothing else in the package uses."""
+"""Figures of results, dictionaries and trainings, drawn with matplotlib, which is loaded with this room alone."""
 
 from cyclestrain.figures.accuracy_maps import accuracy_figure
 from cyclestrain.figures.dislocations import dislocation_figure

@@ -8,8 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cyclestrain.errors import InputError
-from cyclestrain.figures.fields import (
+from cyclestrain.display.fields import (
     COMPONENTS,
     SIGMA,
     STRAINS,
@@ -21,10 +20,11 @@ from cyclestrain.figures.fields import (
     scan_step,
     wrap_map,
 )
+from cyclestrain.display.ranges import ColourScale, format_number, rotation_scale, symmetric_scale
+from cyclestrain.errors import InputError
 from cyclestrain.figures.maps import DIVERGING, colours_of, draw_colour_bar, draw_histogram, draw_map, draw_scale_bar
 from cyclestrain.figures.page import MUTED, NOTE_SIZE, PAGE_WIDTH, TEXT_SIZE, Box, Page
 from cyclestrain.figures.panels import HEADER_HEIGHT, LOWEST_MAP, MARGIN, NARROWEST_MAP, draw_header
-from cyclestrain.figures.ranges import ColourScale, format_number, rotation_scale, symmetric_scale
 from cyclestrain.figures.strain_maps import SMALLEST_STRAIN, Estimate, strain_scale
 
 __all__ = ["Comparison", "accuracy_figure", "compare"]

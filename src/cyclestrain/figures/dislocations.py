@@ -7,11 +7,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cyclestrain.figures.fields import Map, scan_step
+from cyclestrain.display.fields import Map, scan_step
+from cyclestrain.display.ranges import symmetric_scale
 from cyclestrain.figures.maps import colours_of, draw_scale_bar
 from cyclestrain.figures.page import INK, NOTE_SIZE, Page
 from cyclestrain.figures.panels import Panel, draw_header, draw_panel, plan_grid, spread_note
-from cyclestrain.figures.ranges import symmetric_scale
 
 __all__ = ["dislocation_figure"]
 

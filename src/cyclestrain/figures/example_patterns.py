@@ -11,11 +11,11 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
 from cyclestrain.data import FloatArray
+from cyclestrain.display.ranges import ColourScale
 from cyclestrain.figures.dictionary_view import circle
 from cyclestrain.figures.maps import DIVERGING, PATTERN, draw_colour_bar
 from cyclestrain.figures.page import MUTED, NOTE_SIZE, TEXT_SIZE, TITLE_SIZE, Box, Page
 from cyclestrain.figures.panels import MARGIN
-from cyclestrain.figures.ranges import ColourScale
 
 __all__ = ["Example", "examples_figure"]
 

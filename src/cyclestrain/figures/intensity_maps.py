@@ -6,11 +6,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cyclestrain.figures.fields import SIGMA, Map, scan_step
+from cyclestrain.display.fields import SIGMA, Map, scan_step
+from cyclestrain.display.ranges import sequential_scale
 from cyclestrain.figures.maps import SEQUENTIAL, UNCERTAINTY, draw_scale_bar, named_colours
 from cyclestrain.figures.page import TEXT_SIZE, Page
 from cyclestrain.figures.panels import Panel, draw_header, draw_panel, plan_grid, spread_note
-from cyclestrain.figures.ranges import sequential_scale
 from cyclestrain.settings import ShowSettings
 
 __all__ = ["intensity_figure"]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from cyclestrain.figures.fields import Map, reference_mask, scan_step
+from cyclestrain.display.fields import Map, reference_mask, scan_step
 from cyclestrain.figures.maps import BLANK, HATCH, draw_histogram
 from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, Box, Page
 from cyclestrain.figures.panels import MARGIN, NARROW, Panel, draw_header, panel_title

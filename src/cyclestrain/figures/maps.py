@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
-from cmcrameri import cm
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -19,16 +18,20 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
 from cyclestrain.data import Quantity
+from cyclestrain.display import colours as plain
+from cyclestrain.display.colours import ColourMap
+from cyclestrain.display.fields import Map
+from cyclestrain.display.outlines import edge_segments
+from cyclestrain.display.ranges import MINUS, ColourScale, format_length, histogram_edges, scale_bar_length
 from cyclestrain.errors import InputError
-from cyclestrain.figures.fields import Map
 from cyclestrain.figures.page import INK, LINE_WIDTH, MUTED, NOTE_SIZE, Box, Page
-from cyclestrain.figures.ranges import MINUS, ColourScale, format_length, histogram_edges, scale_bar_length
 
 __all__ = [
     "BLANK",
     "CONFIDENCE",
     "CYCLIC",
     "DIVERGING",
+    "HATCH",
     "PATTERN",
     "PLAIN",
     "SEQUENTIAL",
@@ -40,18 +43,22 @@ __all__ = [
     "draw_histogram",
     "draw_map",
     "draw_scale_bar",
-    "edge_segments",
     "named_colours",
     "outline",
     "shade",
 ]
 
-DIVERGING: Colormap = cm.vik
-CYCLIC: Colormap = cm.romaO
-SEQUENTIAL: Colormap = cm.batlow
-UNCERTAINTY: Colormap = cm.acton_r
-CONFIDENCE: Colormap = cm.devon
-PATTERN: Colormap = cm.oslo_r
+
+def _drawable(colours: ColourMap) -> Colormap:
+    return ListedColormap(colours.rgb, colours.name)
+
+
+DIVERGING = _drawable(plain.DIVERGING)
+CYCLIC = _drawable(plain.CYCLIC)
+SEQUENTIAL = _drawable(plain.SEQUENTIAL)
+UNCERTAINTY = _drawable(plain.UNCERTAINTY)
+CONFIDENCE = _drawable(plain.CONFIDENCE)
+PATTERN = _drawable(plain.PATTERN)
 BLANK, HATCH = "#bcbcbc", "#d9d9d9"
 """Colours of the ground and of the hatch where a map has no value."""
 PLAIN = "#8a8a8a"
@@ -65,6 +72,11 @@ def colours_of(scale: ColourScale) -> Colormap:
     return CYCLIC if scale.cyclic else DIVERGING
 
 
+def class_colours(n: int) -> Colormap:
+    """Colour map of `n` distinct colours, one for each class."""
+    return _drawable(plain.class_colours(n))
+
+
 def named_colours(name: str) -> Colormap:
     """Colour map of matplotlib or cmcrameri by its name.
 
@@ -73,6 +85,8 @@ def named_colours(name: str) -> Colormap:
     InputError
         If neither has one of that name.
     """
+    from cmcrameri import cm  # loads pyplot, which nothing else here does
+
     if name in cm.cmaps:
         return cm.cmaps[name]
     if name in colormaps:
@@ -80,12 +94,6 @@ def named_colours(name: str) -> Colormap:
     like = get_close_matches(name, [*cm.cmaps, *colormaps], 3)
     hint = f"; did you mean {' or '.join(like)}" if like else ""
     raise InputError(f"neither matplotlib nor cmcrameri has a colour map {name!r}{hint}")
-
-
-def class_colours(n: int) -> Colormap:
-    """Colour map of `n` distinct colours, one for each class."""
-    entries = cm.batlowS(np.arange(2, n + 2)) if n > 2 else cm.batlow(np.array([0.15, 0.7])[:n])
-    return ListedColormap(entries)
 
 
 def draw_map(axes: Axes, values: Map, scale: ColourScale, colours: Colormap) -> AxesImage:
@@ -116,21 +124,6 @@ def draw_map(axes: Axes, values: Map, scale: ColourScale, colours: Colormap) -> 
         interpolation_stage="rgba",
         zorder=1,
     )
-
-
-def edge_segments(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Pixel edges between true and false as straight segments from ``(x, y)`` to ``(x, y)``, shape ``(n, 2, 2)``."""
-    padded = np.pad(mask, 1)
-    horizontal = _straight_runs(padded[1:, :] != padded[:-1, :])
-    vertical = _straight_runs((padded[:, 1:] != padded[:, :-1]).T)[..., ::-1]
-    return np.concatenate([horizontal, vertical])
-
-
-def _straight_runs(edges: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Segments ``(along, across)`` of neighbouring edges: row `i` of `edges` lies before pixel row `i`, padding 1."""
-    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    (level, start), (_, stop) = np.nonzero(steps == 1), np.nonzero(steps == -1)
-    return np.stack([np.stack([start - 1.5, level - 0.5], -1), np.stack([stop - 1.5, level - 0.5], -1)], 1)
 
 
 def outline(axes: Axes, mask: NDArray[np.bool_], dashes: tuple[float, ...] = ()) -> None:

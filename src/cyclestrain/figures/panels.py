@@ -10,10 +10,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 
-from cyclestrain.figures.fields import Map, strain_axes_angle
+from cyclestrain.display.fields import Map, strain_axes_angle
+from cyclestrain.display.ranges import ColourScale, format_number, summarise
 from cyclestrain.figures.maps import draw_axes_legend, draw_colour_bar, draw_histogram, draw_map
 from cyclestrain.figures.page import INK, MUTED, NOTE_SIZE, PAGE_WIDTH, TITLE_SIZE, Box, Page
-from cyclestrain.figures.ranges import ColourScale, format_number, summarise
 
 __all__ = [
     "Grid",

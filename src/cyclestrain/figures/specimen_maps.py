@@ -7,11 +7,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cyclestrain.figures.fields import SIGMA, Map, scan_step
+from cyclestrain.display.fields import SIGMA, Map, scan_step
+from cyclestrain.display.ranges import sequential_scale, symmetric_scale
 from cyclestrain.figures.maps import SEQUENTIAL, UNCERTAINTY, draw_scale_bar, named_colours
 from cyclestrain.figures.page import Page
 from cyclestrain.figures.panels import Panel, draw_header, draw_panel, plan_grid, spread_note
-from cyclestrain.figures.ranges import sequential_scale, symmetric_scale
 
 __all__ = ["specimen_figure"]
 

@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cyclestrain.errors import InputError
-from cyclestrain.figures.fields import (
+from cyclestrain.display.fields import (
     COMPONENTS,
     DERIVED,
     SIGMA,
@@ -24,11 +23,12 @@ from cyclestrain.figures.fields import (
     scan_step,
     wrap_map,
 )
+from cyclestrain.display.ranges import ColourScale, format_number, rotation_scale, sequential_scale, symmetric_scale
+from cyclestrain.errors import InputError
 from cyclestrain.figures.line_profiles import is_line, profile_page
 from cyclestrain.figures.maps import SEQUENTIAL, UNCERTAINTY, colours_of, draw_scale_bar, named_colours, outline, shade
 from cyclestrain.figures.page import PAGE_WIDTH, TEXT_SIZE, Page
 from cyclestrain.figures.panels import Panel, draw_header, draw_panel, plan_grid, spread_note
-from cyclestrain.figures.ranges import ColourScale, format_number, rotation_scale, sequential_scale, symmetric_scale
 from cyclestrain.settings import ShowSettings
 
 __all__ = ["Estimate", "describe", "strain_figure", "strain_scale"]

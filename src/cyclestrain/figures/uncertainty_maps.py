@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cyclestrain.figures.fields import (
+from cyclestrain.display.fields import (
     COMPONENTS,
     SIGMA,
     STRAINS,
@@ -20,10 +20,10 @@ from cyclestrain.figures.fields import (
     no_reference,
     scan_step,
 )
+from cyclestrain.display.ranges import ColourScale, sequential_scale
 from cyclestrain.figures.maps import CONFIDENCE, PLAIN, SEQUENTIAL, UNCERTAINTY, class_colours, draw_scale_bar
 from cyclestrain.figures.page import Page
 from cyclestrain.figures.panels import Panel, categorical_scale, draw_header, draw_panel, plan_grid, spread_note
-from cyclestrain.figures.ranges import ColourScale, sequential_scale
 
 __all__ = ["uncertainty_figure"]
 

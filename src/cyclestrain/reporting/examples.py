@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.data import BoolArray, Doubt, FloatArray, Scan
+from cyclestrain.display.ranges import format_number
 from cyclestrain.figures import Example
-from cyclestrain.figures.ranges import format_number
 from cyclestrain.result import expected, pixel_noise, predicted, recorded_pattern
 
 __all__ = ["chosen_positions", "examples"]

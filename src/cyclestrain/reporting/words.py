@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from cyclestrain.data import BoolArray, Doubt
-from cyclestrain.figures.ranges import format_number
+from cyclestrain.display.ranges import format_number
 
 __all__ = [
     "CITATIONS",

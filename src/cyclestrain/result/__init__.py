@@ -2,7 +2,7 @@
 
 from cyclestrain.result.choosing import interpolated, next_positions
 from cyclestrain.result.dataset import MapResult, assemble, dictionary_dataset, maps_beside, with_sigma
-from cyclestrain.result.derived import curvature, principal, strain_covariance
+from cyclestrain.result.derived import curvature, principal, principal_estimates, strain_covariance
 from cyclestrain.result.description import describe, describe_result
 from cyclestrain.result.exports.export import export_maps
 from cyclestrain.result.exports.hyperspy_signal import hyperspy_signal
@@ -10,6 +10,7 @@ from cyclestrain.result.file import load_group, load_result, open_group, save_re
 from cyclestrain.result.intensities import intensities_dataset, measured_reflections, virtual_dark_field
 from cyclestrain.result.lines import profile
 from cyclestrain.result.patterns import (
+    Predicted,
     Predictions,
     expected,
     pattern_variables,
@@ -23,6 +24,7 @@ from cyclestrain.result.transforms import Transforms, mixture_variables, relativ
 
 __all__ = [
     "MapResult",
+    "Predicted",
     "Predictions",
     "Summary",
     "Transforms",
@@ -50,6 +52,7 @@ __all__ = [
     "pixel_noise",
     "predicted",
     "principal",
+    "principal_estimates",
     "profile",
     "provenance",
     "read_table",

@@ -15,7 +15,7 @@ from cyclestrain.strain import Estimate, dilation, principal_strains, rotation_g
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["curvature", "principal", "strain_covariance"]
+__all__ = ["curvature", "principal", "principal_estimates", "strain_covariance"]
 
 _NAMES = {
     "largest": ("1", "largest principal strain"),
@@ -45,11 +45,22 @@ def principal(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset
         the covariance of the components; results of earlier versions, which do not hold it, take them as independent.
         Where `shear` is not well above its sigma, noise alone makes it positive, and the angle means nothing.
     """
+    found = principal_estimates(maps, estimate)
+    return _dataset(maps, {name: (found[name], *words) for name, words in _NAMES.items()})
+
+
+def principal_estimates(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> dict[str, Estimate]:
+    """What `principal` gives, by its names, as plain arrays with their sigmas.
+
+    Parameters
+    ----------
+    maps, estimate
+        As for `principal`.
+    """
     suffix = estimate_suffix(estimate)
     strain = np.stack([maps[f"{name}{suffix}"].values for name in ("eyy", "exx", "exy")], -1)
     covariance = strain_covariance(maps, suffix)[..., :3, :3]
-    found = principal_strains(strain, covariance) | {"dilation": dilation(strain, covariance)}
-    return _dataset(maps, {name: (found[name], *words) for name, words in _NAMES.items()})
+    return principal_strains(strain, covariance) | {"dilation": dilation(strain, covariance)}
 
 
 def curvature(maps: xr.Dataset, estimate: Literal["", "raw"] = "") -> xr.Dataset:

@@ -7,6 +7,7 @@ coordinates of the detector: a reflection `g` of entry `k` is at ``centre + affi
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "Predicted",
     "Predictions",
     "expected",
     "pattern_variables",
@@ -215,11 +217,49 @@ def predicted(maps: xr.Dataset, ry: int, rx: int) -> xr.Dataset:
     InputError
         If there is no such position, or the result is of a version that did not store the transform.
     """
-    return Predictions(maps).at(ry, rx)
+    import xarray as xr
+
+    found = Predictions(maps).at(ry, rx)
+    variables: dict[str, Any] = {
+        "y": (("reflection",), found.y, {"units": "px", "long_name": "detector row"}),
+        "x": (("reflection",), found.x, {"units": "px", "long_name": "detector column"}),
+        "h": (("reflection",), found.h),
+        "k": (("reflection",), found.k),
+        "intensity": (("reflection",), found.intensity, {"units": "counts"}),
+    }
+    y, x = found.centre
+    attrs = {"class": found.label, "disk_radius": found.disk_radius, "centre_y": y, "centre_x": x}
+    return xr.Dataset(variables, attrs=attrs)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Reflections of the fitted pattern of one position, see `predicted`, of which it has the names.
+
+    Attributes
+    ----------
+    y, x, h, k, intensity
+        Of every reflection, shape ``(n_reflections,)``.
+    label
+        Class of the position, -1 where no crystal was fitted.
+    disk_radius
+        Pixels.
+    centre
+        ``(y, x)`` of the direct beam, pixels.
+    """
+
+    y: FloatArray
+    x: FloatArray
+    h: FloatArray
+    k: FloatArray
+    intensity: FloatArray
+    label: int
+    disk_radius: float
+    centre: tuple[float, float]
 
 
 class Predictions:
-    """What `predicted` gives, for who asks for one position after the other.
+    """What `predicted` gives, for who asks for one position after the other: as plain arrays, which takes no time.
 
     Parameters
     ----------
@@ -231,10 +271,8 @@ class Predictions:
         self._maps = maps
         self._entries: dict[int, tuple[dict[str, FloatArray], float]] = {}
 
-    def at(self, ry: int, rx: int) -> xr.Dataset:
+    def at(self, ry: int, rx: int) -> Predicted:
         """See `predicted`."""
-        import xarray as xr
-
         maps = self._maps
         _checked(maps, ry, rx)
         label, affine, centre = _transform_at(maps, ry, rx)
@@ -242,15 +280,16 @@ class Predictions:
         here = np.full(len(own["y"]), label >= 0)
         places = centre + np.stack([own["y"], own["x"]], 1)[here] @ affine.T
         gain = float(maps["gain"].values[ry, rx])
-        variables: dict[str, Any] = {
-            "y": (("reflection",), places[:, 0], {"units": "px", "long_name": "detector row"}),
-            "x": (("reflection",), places[:, 1], {"units": "px", "long_name": "detector column"}),
-            "h": (("reflection",), own["h"][here]),
-            "k": (("reflection",), own["k"][here]),
-            "intensity": (("reflection",), gain * own["intensity"][here], {"units": "counts"}),
-        }
-        attrs = {"class": label, "disk_radius": radius, "centre_y": centre[0], "centre_x": centre[1]}
-        return xr.Dataset(variables, attrs=attrs)
+        return Predicted(
+            y=places[:, 0],
+            x=places[:, 1],
+            h=own["h"][here],
+            k=own["k"][here],
+            intensity=gain * own["intensity"][here],
+            label=label,
+            disk_radius=radius,
+            centre=(centre[0], centre[1]),
+        )
 
     def _entry(self, k: int) -> tuple[dict[str, FloatArray], float]:
         """Reflections of an entry, and the radius of its disk."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bokeh.models import ColumnDataSource, CustomJS
 
+from cyclestrain.display.ranges import MINUS
 from cyclestrain.errors import CyclestrainError
 from cyclestrain.explorer.detectors import Detector, Disk, Reflections, Ring
 from cyclestrain.explorer.exports import export
@@ -18,7 +19,6 @@ from cyclestrain.explorer.session import OTHER, VIRTUAL
 from cyclestrain.explorer.views.controls import BRIGHTNESSES, MAP_DRAGS, PATTERN_DRAGS
 from cyclestrain.explorer.views.gestures import Gestures
 from cyclestrain.explorer.views.pattern_view import inside
-from cyclestrain.figures.ranges import MINUS
 
 if TYPE_CHECKING:
     from cyclestrain.explorer.views.window import Window
@@ -208,11 +208,11 @@ class Actions:
         if number is None or fitted is None:
             self.window.complain("there is no fitted reflection here; click into a marked disk")
             return
-        entry = int(fitted.attrs["class"])
+        entry = fitted.label
         own = set(before.numbers) if isinstance(before, Reflections) and before.entry == entry else set()
         chosen = tuple(sorted(own ^ {number}))
         if chosen:
-            self.detect(Reflections(entry, chosen, round(float(fitted.attrs["disk_radius"]) + 0.5, 1)))
+            self.detect(Reflections(entry, chosen, round(fitted.disk_radius + 0.5, 1)))
 
     def _key_actions(self) -> dict[str, Callable[[int], None]]:
         """What every key does; the argument is how far an arrow goes."""

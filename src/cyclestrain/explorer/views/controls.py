@@ -18,12 +18,12 @@ from bokeh.models import (
     Toggle,
 )
 
+from cyclestrain.display.fields import class_names
 from cyclestrain.explorer.exports import EXPORTS
 from cyclestrain.explorer.opened import Opened
 from cyclestrain.explorer.quantities import QUANTITIES, available
 from cyclestrain.explorer.session import OTHER, VIRTUAL, intensity_name
 from cyclestrain.explorer.views.theme import SHEET
-from cyclestrain.figures.fields import class_names
 
 __all__ = ["BRIGHTNESSES", "DEFAULT_WIDTH", "MAP_DRAGS", "PATTERN_DRAGS", "Controls"]
 

@@ -19,10 +19,11 @@ from bokeh.models.annotations.dimensional import Metric
 from bokeh.plotting import figure
 
 from cyclestrain.data import BoolArray, FloatArray, Quantity
+from cyclestrain.display.outlines import edge_segments
+from cyclestrain.explorer.colours import MARK
 from cyclestrain.explorer.quantities import Shown
 from cyclestrain.explorer.regions import Line
-from cyclestrain.explorer.views.theme import MARK, Theme, paint, palette
-from cyclestrain.figures.maps import edge_segments
+from cyclestrain.explorer.views.theme import Theme, paint, palette
 
 __all__ = ["MapView"]
 
@@ -90,7 +91,7 @@ class MapView:
         self.plot.add_tools(HoverTool(renderers=[drawn], tooltips=[("value", "@image{0.0000}"), where], visible=False))
         self.theme = theme
         self._bar_names: tuple[str, ...] | None = None
-        self._painted = ("strain", 256, False)
+        self._painted = ("strain", 0, False)
         self._bar(())
         self.paint(theme)
 
@@ -113,7 +114,7 @@ class MapView:
             Positions that the filters leave, shape ``(ry, rx)``.
         """
         self.plot.title.text = found.title
-        colours = (found.kind, len(found.categories) or 256, found.scale.cyclic)
+        colours = (found.kind, len(found.categories), found.scale.cyclic)
         if colours != self._painted:  # it takes Bokeh a while
             self._painted = colours
             self._colours.palette = palette(*colours[:2], cyclic=colours[2])

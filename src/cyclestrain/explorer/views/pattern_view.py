@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, HoverTool, LinearColorMapper, LogColorMapper
 from bokeh.plotting import figure
 
 from cyclestrain.data import FloatArray
-from cyclestrain.explorer.views.theme import MARK, Theme, paint, palette, pattern_palette
+from cyclestrain.explorer.colours import MARK
+from cyclestrain.explorer.views.theme import Theme, paint, palette, pattern_palette
+from cyclestrain.result import Predicted
 
 __all__ = ["PatternView"]
 
@@ -149,28 +150,28 @@ class PatternView:
             drawing.visible = other is mapper
         self._bar.color_mapper = mapper
 
-    def reflections(self, fitted: xr.Dataset | None, chosen: tuple[int, ...] = ()) -> None:
+    def reflections(self, fitted: Predicted | None, chosen: tuple[int, ...] = ()) -> None:
         """Draw the outlines of the fitted disks.
 
         Parameters
         ----------
         fitted
-            See `cyclestrain.result.predicted`; None for none.
+            See `cyclestrain.result.Predicted`; None for none.
         chosen
             Numbers of reflections of the virtual detector, which are drawn in another colour.
         """
-        if fitted is None or not fitted.sizes.get("reflection", 0):
+        if fitted is None or not len(fitted.y):
             self._disks.data = {name: [] for name in self._disks.data}
             return
-        n = fitted.sizes["reflection"]
+        n = len(fitted.y)
         edge = np.full(n, MARK, dtype=object)
         edge[[k for k in chosen if k < n]] = CHOSEN
-        names = [_miller(h, k) for h, k in zip(fitted["h"].values, fitted["k"].values, strict=True)]
+        names = [_miller(h, k) for h, k in zip(fitted.h, fitted.k, strict=True)]
         self._disks.data = {
-            "x": fitted["x"].values, "y": fitted["y"].values, "r": np.full(n, float(fitted.attrs["disk_radius"])),
-            "name": names, "counts": fitted["intensity"].values, "edge": list(edge),
+            "x": fitted.x, "y": fitted.y, "r": np.full(n, fitted.disk_radius),
+            "name": names, "counts": fitted.intensity, "edge": list(edge),
         }  # fmt: skip
-        self.centre.data = {"x": [float(fitted.attrs["centre_x"])], "y": [float(fitted.attrs["centre_y"])]}
+        self.centre.data = {"x": [float(fitted.centre[1])], "y": [float(fitted.centre[0])]}
 
 
 def _sendable(values: np.ndarray) -> np.ndarray:
@@ -201,18 +202,18 @@ def _empty() -> figure:
     return plot
 
 
-def inside(fitted: xr.Dataset | None, y: float, x: float) -> int | None:
+def inside(fitted: Predicted | None, y: float, x: float) -> int | None:
     """Number of the reflection whose disk, or its near surroundings, holds a point; None where there is none.
 
     Parameters
     ----------
     fitted
-        See `cyclestrain.result.predicted`.
+        See `cyclestrain.result.Predicted`.
     y, x
         The point, pixels.
     """
-    if fitted is None or not fitted.sizes.get("reflection", 0):
+    if fitted is None or not len(fitted.y):
         return None
-    away: FloatArray = np.hypot(fitted["y"].values - y, fitted["x"].values - x)
+    away: FloatArray = np.hypot(fitted.y - y, fitted.x - x)
     nearest = int(away.argmin())
-    return nearest if away[nearest] <= 2 * float(fitted.attrs["disk_radius"]) else None
+    return nearest if away[nearest] <= 2 * fitted.disk_radius else None

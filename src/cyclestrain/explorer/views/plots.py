@@ -82,7 +82,7 @@ class HistogramView:
         middle = (edges[1:] + edges[:-1]) / 2
         half = np.diff(edges) / 2 * width
         self._colours.update(
-            palette=palette(found.kind, len(found.categories) or 256, cyclic=scale.cyclic),
+            palette=palette(found.kind, len(found.categories), cyclic=scale.cyclic),
             low=scale.low,
             high=scale.high,
         )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyclestrain.figures.ranges import (
+from cyclestrain.display.ranges import (
     format_length,
     format_number,
     nice_ceiling,

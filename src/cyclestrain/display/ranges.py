@@ -101,7 +101,7 @@ def symmetric_scale(values: ArrayLike, *, coverage: float = 0.99, smallest: floa
 
     Examples
     --------
-    >>> from cyclestrain.figures.ranges import symmetric_scale
+    >>> from cyclestrain.display.ranges import symmetric_scale
     >>> symmetric_scale([-0.3, 0.1, 1.13], coverage=1.0)
     ColourScale(low=-1.2, high=1.2, cyclic=False)
     """
@@ -218,7 +218,7 @@ def format_length(length: float, unit: str) -> str:
 
     Examples
     --------
-    >>> from cyclestrain.figures.ranges import format_length
+    >>> from cyclestrain.display.ranges import format_length
     >>> format_length(500, "nm"), format_length(2000, "nm"), format_length(1, "positions")
     ('500 nm', '2 µm', '1 position')
     """
@@ -242,7 +242,7 @@ def format_number(value: float, spread: float) -> str:
 
     Examples
     --------
-    >>> from cyclestrain.figures.ranges import format_number
+    >>> from cyclestrain.display.ranges import format_number
     >>> format_number(0.123456, 0.0123), format_number(12.3456, 1.5), format_number(1234.5, 50.0)
     ('0.123', '12.3', '1234')
     """
