@@ -47,6 +47,8 @@ APART, APART_SHARE = 0.6, 0.12
 """How far, pixels and share, the radii of the direct beam and of the learned disk may be apart for that to be so."""
 MOST_WORSE = 0.95
 """Share of patterns that the edge of the direct beam may explain worse than the learned one and still be believed."""
+LEAST_NOISE = 0.5
+"""Ratio of noise scales below which an image of the probe fits noise and not the patterns better."""
 OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
 MAX_PATTERNS = 1024
@@ -97,8 +99,9 @@ def learn_entry(
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale, form=probe)
     image = None if probe else _common_image(lesson, entry, start, noise_scale)
     if image is not None:
-        entry = replace(entry, probe=image)
-        entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
+        other = _alternate(lesson, replace(entry, probe=image), start, rounds=rounds, noise_scale=noise_scale)
+        if other[2] > LEAST_NOISE * noise_scale:
+            entry, start, noise_scale = other
     if entry.has_contrast and not entry.probe.is_image:
         entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
