@@ -106,7 +106,7 @@ class _Differences:
     inflation: tuple[float, float]
     shape: tuple[int, int]
 
-    def only(self, which: BoolArray) -> _Differences:
+    def only(self, which: BoolArray | IntArray) -> _Differences:
         """Some of them."""
         return replace(
             self, value=self.value[which], noise=self.noise[which], variance=self.variance[which],
@@ -115,9 +115,11 @@ class _Differences:
 
     def beside(self, which: BoolArray) -> BoolArray:
         """Those whose middle is within two positions of the middle of some, shape ``(m,)``."""
-        at = np.zeros(self.shape, bool)
-        at.flat[self.position[which]] = True
-        return np.asarray(binary_dilation(at, np.ones((5, 5), bool)).ravel()[self.position])
+        y, x = np.divmod(self.position, self.shape[1])
+        y, x = y - y.min(), x - x.min()
+        at = np.zeros((y.max() + 1, x.max() + 1), bool)  # no larger than the part of the scan that they are from
+        at[y[which], x[which]] = True
+        return np.asarray(binary_dilation(at, np.ones((5, 5), bool))[y, x])
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,10 @@ def _measure_between(chart: Chart, own: FloatArray, edge: BoolArray) -> Scatter 
         whole = _measure(mine)
         if whole is None:
             continue
-        for part in np.unique(square[chart.label == k]):
-            here = (chart.label == k) & (square == part)
-            local, found = _measure(mine.only(here[mine.position])), whole.parts(SURE)
+        members, all_found = _grouped(square, np.flatnonzero(chart.label == k)), whole.parts(SURE)
+        told = _grouped(square[mine.position], np.arange(len(mine.position)))
+        for part, here in members.items():
+            local, found = _measure(mine.only(told[part])) if part in told else None, all_found
             if local is not None and _differ(local, whole):
                 found = local.parts(APART)
             if found is not None:
@@ -190,6 +193,13 @@ def _squares(shape: tuple[int, int]) -> IntArray:
     """Number of the square of every position, flat; those at the far ends are larger than `SQUARE`."""
     rows, columns = (np.minimum(np.arange(size) // SQUARE, max(size // SQUARE - 1, 0)) for size in shape)
     return np.asarray((rows[:, None] * (columns.max() + 1) + columns).ravel())
+
+
+def _grouped(key: IntArray, index: IntArray) -> dict[int, IntArray]:
+    """Some indices (at least one) by their keys, each group ascending."""
+    index = index[np.argsort(key[index], kind="stable")]
+    first = np.flatnonzero(np.diff(key[index], prepend=-1))
+    return dict(zip(key[index][first].tolist(), np.split(index, first[1:]), strict=True))
 
 
 def _differ(one: _Measured, other: _Measured) -> bool:

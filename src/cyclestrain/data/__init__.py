@@ -21,8 +21,10 @@ from cyclestrain.data.neighbours import (
     weighted_means,
 )
 from cyclestrain.data.scan import Block, PatternSource, Quantity, Scan
+from cyclestrain.data.tiles import IN_TURN, InTurn, Spread, Tile, tiles_of
 
 __all__ = [
+    "IN_TURN",
     "AffineField",
     "Block",
     "BoolArray",
@@ -30,12 +32,15 @@ __all__ = [
     "Doubt",
     "Fields",
     "FloatArray",
+    "InTurn",
     "IntArray",
     "OperatorTable",
     "PatternSource",
     "Quantity",
     "Scan",
+    "Spread",
     "StrainMaps",
+    "Tile",
     "as_html",
     "as_text",
     "clearest_neighbour",
@@ -44,6 +49,7 @@ __all__ = [
     "mean_of_members",
     "neighbour_members",
     "neighbour_weights",
+    "tiles_of",
     "upper_quartile",
     "values_around",
     "weighted_means",
