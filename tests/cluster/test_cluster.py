@@ -103,6 +103,25 @@ def test_the_same_bits_as_in_one_process(scan: Path, alone: xr.Dataset, client: 
     assert len(client.nthreads()) == 2  # it stays open
 
 
+def test_fields_in_tiles_on_workers_give_the_same_bits(
+    scan: Path, alone: xr.Dataset, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles of a few positions, each with a halo; one worker dies while it has one."""
+    submitted, sent = Cluster._submitted, []
+
+    def counted(self: Cluster, function: Any, task: Any, shared: tuple[Any, ...] = ()) -> Any:
+        out = submitted(self, function, task, shared)
+        sent.append(function)
+        if sent.count(worker.do_piece) == 3 and function is worker.do_piece:
+            kill_workers(client, 1)
+        return out
+
+    monkeypatch.setattr(Cluster, "_submitted", counted)
+    monkeypatch.setattr(runner, "SIDE", 4)
+    same(cs.map(scan, client=client), alone)
+    assert sent.count(worker.do_piece) > 20
+
+
 def kill_workers(client: Client, n: int) -> None:
     pids = list(client.run(os.getpid).values())
     for pid in pids[:n]:

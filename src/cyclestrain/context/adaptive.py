@@ -84,10 +84,9 @@ def _reach(chart: Chart, tile: Tile | None = None) -> Data:
     nearest = np.argsort(y**2 + x**2, kind="stable")[: int((y**2 + x**2 <= RADII_SQUARED[-1]).sum())]
     offsets = np.stack([y, x], 1)[nearest]
     powers = np.stack([offsets[:, 0].astype(float) ** a * offsets[:, 1].astype(float) ** b for a, b in EXPONENTS], 1)
-    shape, values = chart.shape, (chart.label, chart.value, chart.metric, chart.precision)
-    if tile is not None:
-        shape, values = tile.shape, tuple(map(tile.cut, values))
-    return Data(*shape, *values, np.zeros(len(values[0]), bool), offsets, powers)
+    tile = tile or Tile.whole(chart.shape)
+    label, raw, metric, precision = map(tile.cut, (chart.label, chart.value, chart.metric, chart.precision))
+    return Data(*tile.shape, label, raw, metric, precision, np.zeros(len(label), bool), offsets, powers)
 
 
 def _halo(radii_squared: tuple[int, ...]) -> int:

@@ -36,6 +36,12 @@ class Tile:
     columns: slice
     inner: tuple[slice, slice]
 
+    @classmethod
+    def whole(cls, scan: tuple[int, int]) -> Tile:
+        """All of a scan."""
+        rows, columns = (slice(0, size) for size in scan)
+        return cls(scan, rows, columns, (rows, columns))
+
     @property
     def shape(self) -> tuple[int, int]:
         """With the halo."""
