@@ -5,7 +5,7 @@ qy, qx)``, vectors and matrices are in ``(y, x)`` order.
 """
 
 from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
-from cyclestrain.data.calibration import Calibration
+from cyclestrain.data.calibration import Calibration, Centres
 from cyclestrain.data.cards import as_html, as_text
 from cyclestrain.data.doubt import Doubt
 from cyclestrain.data.fields import AffineField, Fields, OperatorTable, StrainMaps
@@ -29,6 +29,7 @@ __all__ = [
     "Block",
     "BoolArray",
     "Calibration",
+    "Centres",
     "Doubt",
     "Fields",
     "FloatArray",

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclestrain.data.arrays import IntArray
+
 __all__ = ["IN_TURN", "InTurn", "Spread", "Tile", "tiles_of"]
 
 
@@ -56,6 +58,11 @@ class Tile:
         """Values in the tile, of those with its halo, both flat."""
         grid = values.reshape(*self.shape, *values.shape[1:])
         return grid[self.inner].reshape(-1, *values.shape[1:])
+
+    def in_scan(self, at: IntArray) -> IntArray:
+        """Flat indices in the scan of positions given by those in the tile with its halo."""
+        y, x = np.divmod(at, self.shape[1])
+        return np.asarray((y + self.rows.start) * self.scan[1] + x + self.columns.start)
 
     def put(self, part: NDArray[Any], values: NDArray[Any]) -> None:
         """Put the values of the tile without its halo into those of the scan, both flat."""
