@@ -19,11 +19,13 @@ import xarray as xr
 
 import cyclestrain as cs
 from cyclestrain.cli import main
+from cyclestrain.context import scatter, smooth
 from cyclestrain.errors import ClusterError
 from cyclestrain.io import Contents, file_state
 from cyclestrain.result import load_result
 from cyclestrain.simulation import polycrystal
 from cyclestrain.storage import RunFolder
+from restless import restless
 
 pytest.importorskip("distributed")
 
@@ -120,6 +122,16 @@ def test_fields_in_tiles_on_workers_give_the_same_bits(
     monkeypatch.setattr(runner, "SIDE", 4)
     same(cs.map(scan, client=client), alone)
     assert sent.count(worker.do_piece) > 20
+
+
+def test_squares_and_tiles_of_a_larger_field_too(scan: Path, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    field = restless((52, 61), 1)
+    alone = smooth(field)
+    monkeypatch.setattr(runner, "SIDE", 24)
+    monkeypatch.setattr(scatter, "TOGETHER", 2)
+    there = smooth(field, cluster_of(client, source_of(scan)))
+    for name in ("affine", "covariance", "shared"):
+        np.testing.assert_array_equal(getattr(there, name), getattr(alone, name), err_msg=name)
 
 
 def kill_workers(client: Client, n: int) -> None:

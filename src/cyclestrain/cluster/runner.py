@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.calibration import Levelled
 from cyclestrain.cluster.worker import Piece, Source, Task, complaint, do, do_piece, own_version, unpacked
-from cyclestrain.data import IN_TURN, BoolArray, IntArray, Scan, Tile
+from cyclestrain.data import IN_TURN, BoolArray, IntArray, Scan
 from cyclestrain.errors import ClusterError, CyclestrainError, first_line
 from cyclestrain.io import Contents
 from cyclestrain.version import __version__
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Cluster"]
 
 Key = TypeVar("Key")
+Part = TypeVar("Part")
 
 AHEAD = 3
 """Tasks that each worker has or is sent: one is worked on, one is read, one is on its way."""
@@ -118,24 +119,24 @@ class Cluster:
             yield outcome
 
     def over(
-        self, tiles: Sequence[Tile], work: Callable[[Any], Any], part: Callable[[Tile], Any]
-    ) -> Iterator[tuple[Tile, Any]]:
-        """What the work gives for every tile of a field, as they are done; see `cyclestrain.data.Spread`.
+        self, parts: Sequence[Part], work: Callable[[Any], Any], given: Callable[[Part], Any]
+    ) -> Iterator[tuple[Part, Any]]:
+        """Every part of a field with what the work gives for it, as they are done; see `cyclestrain.data.Spread`.
 
         Raises
         ------
         ClusterError
-            If the scheduler is gone, or a tile cannot be done by any worker.
+            If the scheduler is gone, or a part cannot be done by any worker.
         """
-        if len(tiles) == 1:  # of a small scan, which is done before it is sent
-            yield from IN_TURN.over(tiles, work, part)
+        if len(parts) == 1:  # of a small scan, which is done before it is sent
+            yield from IN_TURN.over(parts, work, given)
             return
 
         def send(number: int) -> Future:
-            return self._submitted(do_piece, Piece(work, part(tiles[number])))
+            return self._submitted(do_piece, Piece(work, given(parts[number])))
 
-        for number, outcome in self._done(send, list(range(len(tiles)))):
-            yield tiles[number], outcome
+        for number, outcome in self._done(send, list(range(len(parts)))):
+            yield parts[number], outcome
 
     def hashes(self, scan: Scan, done: BoolArray) -> NDArray[np.uint64]:
         """Hashes of the patterns as they are now, 0 in blocks that are all done, shape ``(n_positions,)``.

@@ -80,7 +80,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Piece:
-    """A tile of a field to be worked on, which needs no pattern.
+    """A part of a field to be worked on, which needs no pattern.
 
     Attributes
     ----------
@@ -137,12 +137,12 @@ def do(task: Task, *shared: Any) -> tuple[Any, NDArray[np.uint64]]:
 
 
 def do_piece(piece: Piece) -> Any:
-    """Work on a tile of a field.
+    """Work on a part of a field.
 
     Parameters
     ----------
     piece
-        The tile, and what to do with it.
+        The part, and what to do with it.
 
     Raises
     ------

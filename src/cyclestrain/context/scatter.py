@@ -9,7 +9,7 @@ dictionary entry, and anew in squares of the scan that differ from the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.special import gammainc, gammaincinv
 
 from cyclestrain.context.adaptive import find_edges
 from cyclestrain.context.chart import Chart
-from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.data import IN_TURN, BoolArray, FloatArray, IntArray, Spread
 
 __all__ = ["Scatter", "measure_scatter"]
 
@@ -51,6 +51,8 @@ FEWEST = 60
 """Differences below which scatter is not measured."""
 SQUARE = 16
 """Positions along the side of a square in which scatter is measured anew."""
+TOGETHER = 64
+"""Squares that are worked on in one go."""
 RIDGE = 1e-9
 """Added to covariances, relative to their trace."""
 TOO_NOISY = 3.0
@@ -148,7 +150,7 @@ class _Measured:
         return signal * units, np.diag(self.error * variance * found) * units, nothing
 
 
-def measure_scatter(chart: Chart, own: FloatArray) -> Scatter | None:
+def measure_scatter(chart: Chart, own: FloatArray, spread: Spread = IN_TURN) -> Scatter | None:
     """Scatter between positions beyond their noise, None where there is none.
 
     Edges are what stands out of the scatter found so far, so that both are found in turn.
@@ -159,16 +161,19 @@ def measure_scatter(chart: Chart, own: FloatArray) -> Scatter | None:
         Estimates of all positions.
     own
         Covariance of the errors that neighbours do not share, shape ``(n, 4, 4)``.
+    spread
+        Where the squares of the scan are worked on.
     """
-    found = _measure_between(chart, own, np.zeros(len(chart.label), bool))
+    found = _measure_between(chart, own, np.zeros(len(chart.label), bool), spread)
     for _ in range(TURNS):
         if found is None:
             break
-        found = _measure_between(chart, own, find_edges(chart.with_covariance(own + found.signal + found.unknown)))
+        edge = find_edges(chart.with_covariance(own + found.signal + found.unknown))
+        found = _measure_between(chart, own, edge, spread)
     return found
 
 
-def _measure_between(chart: Chart, own: FloatArray, edge: BoolArray) -> Scatter | None:
+def _measure_between(chart: Chart, own: FloatArray, edge: BoolArray, spread: Spread) -> Scatter | None:
     """Scatter between positions that are no edge, shape ``(n,)``; see `measure_scatter`."""
     inside = replace(chart, label=np.where(edge, -1, chart.label))
     differences, square = _differences(inside, own), _squares(chart.shape)
@@ -178,14 +183,14 @@ def _measure_between(chart: Chart, own: FloatArray, edge: BoolArray) -> Scatter 
         whole = _measure(mine)
         if whole is None:
             continue
-        members, all_found = _grouped(square, np.flatnonzero(chart.label == k)), whole.parts(SURE)
-        told = _grouped(square[mine.position], np.arange(len(mine.position)))
-        for part, here in members.items():
-            local, found = _measure(mine.only(told[part])) if part in told else None, all_found
+        of_all = whole.parts(SURE)
+        if of_all is not None:
+            out[:, chart.label == k] = np.stack(of_all)[:, None]
+        members = _grouped(square, np.flatnonzero(chart.label == k))
+        for part, local in _in_squares(mine, square, spread):
             if local is not None and _differ(local, whole):
                 found = local.parts(APART)
-            if found is not None:
-                out[:, here] = np.stack(found)[:, None]
+                out[:, members[part]] = 0.0 if found is None else np.stack(found)[:, None]
     return Scatter(*out) if out.any() else None
 
 
@@ -193,6 +198,23 @@ def _squares(shape: tuple[int, int]) -> IntArray:
     """Number of the square of every position, flat; those at the far ends are larger than `SQUARE`."""
     rows, columns = (np.minimum(np.arange(size) // SQUARE, max(size // SQUARE - 1, 0)) for size in shape)
     return np.asarray((rows[:, None] * (columns.max() + 1) + columns).ravel())
+
+
+def _in_squares(differences: _Differences, square: IntArray, spread: Spread) -> Iterator[tuple[int, _Measured | None]]:
+    """Numbers of the squares, shape ``(n,)`` for all positions, with what the differences in each of them tell."""
+    told = _grouped(square[differences.position], np.arange(len(differences.position)))
+    numbers = list(told)
+    groups = [numbers[first : first + TOGETHER] for first in range(0, len(numbers), TOGETHER)]
+
+    def given(group: list[int]) -> list[_Differences]:
+        return [differences.only(told[number]) for number in group]
+
+    for group, found in spread.over(groups, _measure_each, given):
+        yield from zip(group, found, strict=True)
+
+
+def _measure_each(some: list[_Differences]) -> list[_Measured | None]:
+    return list(map(_measure, some))
 
 
 def _grouped(key: IntArray, index: IntArray) -> dict[int, IntArray]:

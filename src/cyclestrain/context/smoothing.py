@@ -111,7 +111,7 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArr
 
 def _settle(chart: Chart, own: FloatArray, spread: Spread) -> tuple[Scatter | None, Smoothed, FloatArray]:
     """Scatter, the field smoothed with it, and the covariance of noise and scatter of single positions."""
-    scatter, nothing = measure_scatter(chart, own), np.zeros_like(own)
+    scatter, nothing = measure_scatter(chart, own, spread), np.zeros_like(own)
     for turn in range(TURNS + 1):
         mosaic = scatter is not None and bool(scatter.signal.any())
         total = own + scatter.signal if scatter is not None and mosaic else chart.covariance

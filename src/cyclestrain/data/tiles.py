@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from cyclestrain.data.arrays import IntArray
 
 __all__ = ["IN_TURN", "InTurn", "Spread", "Tile", "tiles_of"]
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -98,31 +100,31 @@ def tiles_of(shape: tuple[int, int], side: int, halo: int) -> list[Tile]:
 
 
 class Spread(Protocol):
-    """Something that does a piece of work for every tile of a field."""
+    """Something that does a piece of work for every part of a field."""
 
     @property
     def side(self) -> int:
         """Positions along the side of a tile."""
 
     def over(
-        self, tiles: Sequence[Tile], work: Callable[[Any], Any], part: Callable[[Tile], Any]
-    ) -> Iterator[tuple[Tile, Any]]:
-        """What the work gives for every tile, in any order.
+        self, parts: Sequence[Part], work: Callable[[Any], Any], given: Callable[[Part], Any]
+    ) -> Iterator[tuple[Part, Any]]:
+        """Every part with what the work gives for it, in any order.
 
         Parameters
         ----------
-        tiles
-            The tiles.
+        parts
+            Tiles, or what else a field is made of.
         work
-            A function of a module, of what belongs to a tile alone; it can be pickled, as can what it takes and gives.
-        part
-            Makes what belongs to a tile.
+            A function of a module, of what a part is given alone; it can be pickled, as can what it takes and gives.
+        given
+            Makes what a part is given.
         """
 
 
 @dataclass(frozen=True)
 class InTurn:
-    """Tiles one after the other, in this process.
+    """Parts of a field one after the other, in this process.
 
     Attributes
     ----------
@@ -133,11 +135,11 @@ class InTurn:
     side: int = 1024
 
     def over(
-        self, tiles: Sequence[Tile], work: Callable[[Any], Any], part: Callable[[Tile], Any]
-    ) -> Iterator[tuple[Tile, Any]]:
+        self, parts: Sequence[Part], work: Callable[[Any], Any], given: Callable[[Part], Any]
+    ) -> Iterator[tuple[Part, Any]]:
         """See `Spread.over`; in order."""
-        for tile in tiles:
-            yield tile, work(part(tile))
+        for part in parts:
+            yield part, work(given(part))
 
 
 IN_TURN = InTurn()

@@ -18,7 +18,7 @@ Part: TypeAlias = Callable[[IntArray], Any]
 
 
 class Runner(Spread, Protocol):
-    """Something that does a piece of work for every block of a scan, or for every tile of a field."""
+    """Something that does a piece of work for every block of a scan, or for every part of a field."""
 
     @property
     def holds(self) -> bool:
@@ -46,7 +46,7 @@ class Runner(Spread, Protocol):
 
 @dataclass(frozen=True)
 class Here(InTurn):
-    """Blocks, and tiles, one after the other, in this process, the next one read while one is worked on."""
+    """Blocks of a scan, the next one read while one is worked on, and parts of a field: one after the other, here."""
 
     holds: bool = True
 
