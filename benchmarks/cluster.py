@@ -13,6 +13,7 @@ import pickle
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -133,6 +134,7 @@ class Meter:
     def __init__(self) -> None:
         kinds = ("fit", "client", "tiles", "tile bytes", "up", "down")
         self.total: dict[str, float] = dict.fromkeys(kinds, 0.0)
+        self.seconds: dict[str, float] = defaultdict(float)  # by the names of functions
         self._within = 0.0  # what is counted already
 
     def timed(self, module: Any, name: str, kind: str) -> None:
@@ -146,6 +148,7 @@ class Meter:
             finally:
                 spent = time.process_time() - start
                 self.total[kind] += spent - self._within
+                self.seconds[name] += spent - self._within
                 self._within = outside + spent
 
         setattr(module, name, measured)
@@ -158,7 +161,9 @@ class Meter:
                 taken = given(part)
                 start = time.process_time()
                 found = work(taken)
-                self.total["tiles"] += time.process_time() - start
+                spent = time.process_time() - start
+                self.total["tiles"] += spent
+                self.seconds[f"tiles: {work.__name__}"] += spent
                 self.total["tile bytes"] += len(pickle.dumps(taken)) + len(pickle.dumps(found))
                 self._within += time.process_time() - start
                 yield part, found
@@ -251,6 +256,7 @@ def main() -> None:
     print(f"passes, s: {here.passes:.2f} in one process, {there.passes:.2f} with local:{given.workers}")
     print(f"processor time of the run, s: {cpu_here:.2f} in one process, {cpu_there:.2f} with local:{given.workers}")
     print({name: round(value, 2) for name, value in there.seconds.items()}, meter.total)
+    print("us a position:", {name: round(1e6 * value / n, 1) for name, value in meter.seconds.items()})
     each = {name: value / n for name, value in meter.total.items()}
     measured = each["fit"], each["client"], each["tiles"], each["tile bytes"], task, each["up"], each["down"]
     report(Plan(1e7, given.nodes, given.cores, 2 * given.detector**2, *measured, block))
