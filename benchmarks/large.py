@@ -236,10 +236,13 @@ def whole_run(scan: Path, work: Path) -> tuple[Path, float]:
     print(f"```console\n$ cyclestrain {made} -o big.h5\n$ cyclestrain map big.h5 -o strain.nc\n```\n")
     print(f"Machine: {machine()}. {run.said.splitlines()[-1].removeprefix(f'wrote {output}: ')}.\n")
     rows = [
-        [name, f"{each.seconds:.0f} s", f"{n / each.seconds:.0f}", f"{each.peak_bytes / 1e9:.2f} GB"]
+        [
+            name, f"{each.seconds:.0f} s", f"{each.processor_seconds:.0f} s", f"{n / each.seconds:.0f}",
+            f"{each.peak_bytes / 1e9:.2f} GB",
+        ]
         for name, each in (("as above", run), ("`--memory 1`", least))
-    ]
-    print(markdown(["command", "wall time", "patterns/s", "peak memory"], rows))
+    ]  # fmt: skip
+    print(markdown(["command", "wall time", "processor time", "patterns/s", "peak memory"], rows))
     print(f"\nThe limit is {LIMIT / 1e9:g} GB. Stages of the first run:\n\n{stage_table(run.said)}\n", flush=True)
     return output, run.seconds
 

@@ -23,7 +23,7 @@ from cyclestrain.calibration import (
     measure_scan_geometry,
 )
 from cyclestrain.context import smooth
-from cyclestrain.data import AffineField, Block, BoolArray, Calibration, Doubt, Fields, FloatArray, Scan
+from cyclestrain.data import AffineField, Block, BoolArray, Calibration, Doubt, Fields, FloatArray, Grain, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.estimation import (
     COMPILING,
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_model", "map_scan"]
 
-KEPT = (Knowledge, Calibration, Templates, PolarGrid, Dictionary, Entry, Probe, Priors)
+KEPT = (Knowledge, Calibration, Grain, Templates, PolarGrid, Dictionary, Entry, Probe, Priors)
 """Classes that may occur in the state of a run folder."""
 
 
@@ -235,7 +235,7 @@ def prepare(
             scan, pedestal = above_pedestal(scan)
             scan = held(scan) if hold else scan
             sample = draw_sample(scan).only(sample_mask(settings.sample, scan.scan_shape))
-        calibration: Calibration | None = run.load("calibration", (Calibration,)) if run else None
+        calibration: Calibration | None = run.load("calibration", (Calibration, Grain)) if run else None
         if calibration is None:
             with progress.stage("calibrate"):
                 known = settings if material is None else settings.model_copy(update={"ring": material.ring})

@@ -86,6 +86,19 @@ class TestSides:
         there = sides.source >= 0
         np.testing.assert_allclose((found.uncertainty[:, 1:] / found.uncertainty[:, :1])[there], 0.5)
 
+    @pytest.mark.parametrize(("vague", "expected"), [(8, 0.1), (slice(0, 10), 1.0)])
+    def test_a_crystal_is_known_as_well_as_it_is_anywhere_around(self, vague: int | slice, expected: float) -> None:
+        """Blends make the smoothed field less sure next to an edge; the crystal is not less known for that."""
+        field = halves(sigma=1e-4)
+        field.covariance[:, vague] *= 100.0
+        sides = sides_of(field).only((np.arange(SHAPE[1]) == 9) * np.ones(SHAPE, bool))
+        n = len(sides.position)
+        assert (sides.source[:, :2] % SHAPE[1] == [8, 11]).all()
+        affine, zero = field.affine.reshape(-1, 2, 2)[sides.position], np.zeros((n, 2))
+        found = sides.candidates(np.zeros(n, int), affine, np.full(n, 1e-6), zero[:, 0], zero)
+        ratio = found.uncertainty[:, 1:3] / found.uncertainty[:, :1]
+        np.testing.assert_allclose(ratio, np.tile([expected, 0.1], (n, 1)))
+
     @pytest.mark.parametrize(("strain", "expected"), [(0.02, set()), (0.06, {9, 10})])
     def test_only_disks_apart_are_two_crystals(self, strain: float, expected: set[int]) -> None:
         """A step of 2 % moves disks 30 px away by 0.4 px on the average, one of 6 % by 1.3 px."""
@@ -152,5 +165,5 @@ class TestSides:
         assert (whole.source[:, 1] >= 0).sum() > 100
         for side in (5, 16, 32):
             tiled = find_sides(*given, spread=InTurn(side))
-            for name in ("position", "source", "gain", "vacuum", "label", "affine", "variance", "shared"):
+            for name in ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise"):
                 np.testing.assert_array_equal(getattr(tiled, name), getattr(whole, name), err_msg=name)

@@ -108,6 +108,16 @@ def analogue(gain: float, offset: float, read_noise: float, dtype: Any = np.floa
     return spoil
 
 
+def scintillator(spread: float, gain: float, offset: float, read_noise: float) -> Spoil:
+    """A camera whose electrons light several pixels: a Gaussian of standard deviation `spread`, pixels."""
+    camera = analogue(gain, offset, read_noise, np.uint16)
+
+    def spoil(patterns: Patterns, rng: np.random.Generator) -> Patterns:
+        return camera(ndimage.gaussian_filter(patterns.astype(np.float32), (0, 0, spread, spread)), rng)
+
+    return spoil
+
+
 def halo(change: float) -> Spoil:
     """Two rings of an amorphous film with 0.6 of the counts of the crystal; the film is a wedge along the scan rows."""
 
@@ -182,6 +192,8 @@ ODDITIES = (
     Oddity("negative values", analogue(1.0, -5.0, 0.7)),
     Oddity("gain and read noise", analogue(150.0, -30.0, 40.0)),
     Oddity("signed integers with an offset", analogue(7.0, 200.0, 3.0, np.int16)),
+    Oddity("scintillator", scintillator(0.8, 20.0, 100.0, 3.0)),
+    Oddity("shared charge", scintillator(0.45, 1.0, 0.0, 0.0)),
     Oddity("amorphous halo", halo(0.0)),
     Oddity("amorphous wedge", halo(0.3)),
     Oddity("strong descan", simulate={"drift": 16.0}),

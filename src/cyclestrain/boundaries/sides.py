@@ -107,14 +107,15 @@ def _compare_neighbours(field: Any, agreeing: Any, differing: Any) -> None:  # p
 
 @nb.njit(cache=True)
 def _find_sources(
-    field: Any, gain: Any, rank: Any, offsets: Any, seen: Any, position: Any, source: Any, mean_gain: Any
+    field: Any, gain: Any, rank: Any, offsets: Any, seen: Any, position: Any, found_there: Any
 ) -> None:  # pragma: no cover
     """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only.
 
     Of the `offsets`, nearest first, as many are looked at as `seen` tells for each position: its second number where
-    the first ones hold fewer than two crystals of rank 2.
+    the first ones hold fewer than two crystals of rank 2. `found_there` receives sources, gains and noise, see `Sides`.
     """
     rows, columns = field.rows, field.columns
+    source, mean_gain, noise = found_there
     for n in range(len(position)):
         y, x = position[n] // columns, position[n] % columns
         found, count = 0, np.zeros(source.shape[1])
@@ -137,6 +138,7 @@ def _find_sources(
                     source[n, at] = j
                     found += 1
                 mean_gain[n, at] += gain[j]
+                noise[n, at] = min(noise[n, at], field.variance[j] * (1.0 - field.shared[j]))
                 count[at] += 1
         for at in range(found):
             mean_gain[n, at] /= count[at]
@@ -190,9 +192,12 @@ class Sides:
         There is vacuum within the reach of the probe, shape ``(n,)``.
     scatter
         Relative scatter of the gain between clean neighbours beyond that of counting.
-    label, affine, variance, shared
-        Dictionary entry (-1 for none), affine, largest variance of its elements and the share of it that neighbours
-        have in common at each source, shapes ``(n, MOST)``, ``(n, MOST, 2, 2)``, ``(n, MOST)`` and ``(n, MOST)``.
+    label, affine, variance
+        Dictionary entry (-1 for none), affine and largest variance of its elements at each source, shapes ``(n,
+        MOST)``, ``(n, MOST, 2, 2)`` and ``(n, MOST)``.
+    noise
+        Variance of each crystal, without what neighbours have in common, at the position around that knows it best:
+        next to an edge, fits of blends make a crystal seem less known than it is, shape ``(n, MOST)``.
     lattices
         Of every entry.
     overlap
@@ -207,7 +212,7 @@ class Sides:
     label: IntArray
     affine: FloatArray
     variance: FloatArray
-    shared: FloatArray
+    noise: FloatArray
     lattices: Lattices
     overlap: BoolArray
 
@@ -220,7 +225,7 @@ class Sides:
             Flat positions at its ends, both included.
         """
         part = slice(*np.searchsorted(self.position, [first, last + 1]))
-        names = ("position", "source", "gain", "vacuum", "label", "affine", "variance", "shared")
+        names = ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise")
         some: dict[str, Any] = {name: getattr(self, name)[part] for name in names}
         return replace(self, **some)
 
@@ -235,8 +240,8 @@ class Sides:
             Entry, affine and largest variance of each position's own fit, shapes ``(n,)``, ``(n, 2, 2)`` and ``(n,)``;
             fits that are not finite take no part.
         shared
-            Share of each variance that neighbours have in common: it is no reason to doubt what they show, shape
-            ``(n,)``.
+            Share of the own fit's variance that neighbours have in common: it is no reason to doubt what they show,
+            shape ``(n,)``.
         centre
             Beam centre ``(y, x)``, pixels, shape ``(n, 2)``.
         """
@@ -251,7 +256,7 @@ class Sides:
         _departures(labels, affines, self.lattices, off)
         overlap = self.lattices.radius[np.maximum(labels[:, 0], 0)]
         moment = np.einsum("nii->n", self.lattices.moment)[np.maximum(labels, 0)]
-        noise = variances * (1.0 - np.column_stack([shared, self.shared]))
+        noise = np.column_stack([variances[:, 0] * (1.0 - shared), self.noise])
         return Candidates(
             labels, affines, np.concatenate([nearest, self.gain], 1), like, centre,
             off, overlap, np.sqrt(noise * moment),
@@ -329,23 +334,23 @@ def find_sides(
     near = int(((offsets**2).sum(1) <= (reach + 1.9) ** 2).sum())
     seen = np.where(looked_at, np.where(odd | blended | mixed, len(offsets), near), 0).ravel()
     position = np.flatnonzero(looked_at)
-    source, brightness = np.full((len(position), MOST), -1), np.zeros((len(position), MOST))
+    source, brightness, noise = _nothing_found(len(position))
 
     def part(tile: Tile) -> _Around:
         gain_there = tile.cut(np.nan_to_num(gain).ravel())
         return _Around(tile, field.cut(tile), gain_there, tile.cut(rank), tile.cut(seen), near, offsets)
 
-    for _, (at, found, bright) in spread.over(tiles_of(shape, spread.side, int(FARTHEST_SOURCE)), _sources, part):
+    for _, (at, *found) in spread.over(tiles_of(shape, spread.side, int(FARTHEST_SOURCE)), _sources, part):
         here = np.searchsorted(position, at)
-        source[here], brightness[here] = found, bright
+        source[here], brightness[here], noise[here] = found
     some = source[:, 0] >= 0
     scatter = _scatter(gain, significance, clean)
     vacuum = _distance((field.label == VACUUM).reshape(shape)).ravel() <= reach + 2
-    position, source, brightness = position[some], source[some], brightness[some]
+    position, source, brightness, noise = position[some], source[some], brightness[some], noise[some]
     label = np.where(source >= 0, field.label[source], -1)
     return Sides(
         position, source, brightness, vacuum[position], scatter,
-        label, field.affine[source], field.variance[source], field.shared[source], lattices, overlap,
+        label, field.affine[source], field.variance[source], noise, lattices, overlap,
     )  # fmt: skip
 
 
@@ -361,16 +366,21 @@ class _Around(NamedTuple):
     offsets: IntArray
 
 
-def _sources(around: _Around) -> tuple[IntArray, IntArray, FloatArray]:
-    """Flat positions of the tile that are looked at, and the sources and the mean gain of the crystals around each."""
+def _sources(around: _Around) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """Flat positions of the tile that are looked at, and sources, gains and noise of the crystals around each."""
     tile, field, gain, rank, seen, near, offsets = around
     inside = np.zeros(tile.shape, bool)
     inside[tile.inner] = True
     at = np.flatnonzero(inside.ravel() & (seen > 0))
-    source, brightness = np.full((len(at), MOST), -1), np.zeros((len(at), MOST))
+    source, brightness, noise = found = _nothing_found(len(at))
     looks = np.column_stack([np.full(len(at), near), seen[at]])
-    _find_sources(field, gain, rank, offsets, looks, at, source, brightness)
-    return tile.in_scan(at), np.where(source >= 0, tile.in_scan(source), -1), brightness
+    _find_sources(field, gain, rank, offsets, looks, at, found)
+    return tile.in_scan(at), np.where(source >= 0, tile.in_scan(source), -1), brightness, noise
+
+
+def _nothing_found(n: int) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Sources, gains and noise of the crystals around some positions before any is found."""
+    return np.full((n, MOST), -1), np.zeros((n, MOST)), np.full((n, MOST), np.inf)
 
 
 def _distance(near: BoolArray) -> IntArray:

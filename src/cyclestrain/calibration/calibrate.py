@@ -12,11 +12,12 @@ import numpy as np
 
 from cyclestrain.calibration.beam import Beam, Centres, check_direct_beam, find_beam, find_centres
 from cyclestrain.calibration.ceiling import find_ceiling
+from cyclestrain.calibration.grain import measure_grain
 from cyclestrain.calibration.hidden_beam import disk_radius
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, noise_scale
 from cyclestrain.calibration.subset import Sample
 from cyclestrain.calibration.vacuum import Vacuum, find_beam_like
-from cyclestrain.data import Calibration, FloatArray, Scan
+from cyclestrain.data import INDEPENDENT, BoolArray, Calibration, FloatArray, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.io import parse_mask
 from cyclestrain.settings import LearnSettings
@@ -34,6 +35,12 @@ GIVEN_SIGMA = 1.0
 def _ring(centre: FloatArray, shape: tuple[int, int], disk_radius: float) -> tuple[float, float]:
     edge = min(centre[0], centre[1], shape[0] - 1 - centre[0], shape[1] - 1 - centre[1])
     return 2.0 * disk_radius + 2.0, float(max(edge, 3.0 * disk_radius + 6.0))
+
+
+def _beyond(good: BoolArray, centre: FloatArray, inner: float) -> BoolArray:
+    """Good pixels farther from the beam than the inner radius of the ring."""
+    y, x = np.indices(good.shape)
+    return np.asarray(good & (np.hypot(y - centre[0], x - centre[1]) > inner))
 
 
 def calibrate(
@@ -102,10 +109,15 @@ def calibrate(
     middle = centres.smooth.reshape(-1, 2).mean(0)
     ring = settings.ring or _ring(middle, scan.detector_shape, beam.radius)
     choices.append(f"disk radius: {beam.radius:.1f} px; ring used: {ring[0]:.0f} to {ring[1]:.0f} px from the centre")
+    grain = measure_grain(sample.patterns, sample.rows, sample.columns, _beyond(good, middle, ring[0]), beam.radius)
+    if grain != INDEPENDENT:
+        choices.append(
+            f"noise: neighbouring pixels scatter alike, which moves disks as {grain.edge:.2g} times the noise would"
+        )
     filled = fill_from_nearest(mean, good)
     return Calibration(
         good, centres.smooth, centres.sigma, beam.radius, (float(ring[0]), float(ring[1])), filled, tuple(choices),
-        pedestal, centres.jump, ceiling,
+        pedestal, centres.jump, ceiling, grain,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ qy, qx)``, vectors and matrices are in ``(y, x)`` order.
 """
 
 from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
-from cyclestrain.data.calibration import Calibration, Centres
+from cyclestrain.data.calibration import INDEPENDENT, Calibration, Centres, Grain
 from cyclestrain.data.cards import as_html, as_text
 from cyclestrain.data.doubt import Doubt
 from cyclestrain.data.fields import AffineField, Fields, OperatorTable, StrainMaps
@@ -24,6 +24,7 @@ from cyclestrain.data.scan import Block, PatternSource, Quantity, Scan
 from cyclestrain.data.tiles import IN_TURN, InTurn, Spread, Tile, tiles_of
 
 __all__ = [
+    "INDEPENDENT",
     "IN_TURN",
     "AffineField",
     "Block",
@@ -33,6 +34,7 @@ __all__ = [
     "Doubt",
     "Fields",
     "FloatArray",
+    "Grain",
     "InTurn",
     "IntArray",
     "OperatorTable",

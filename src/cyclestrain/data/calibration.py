@@ -10,7 +10,7 @@ import numpy as np
 from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
 from cyclestrain.data.cards import as_text
 
-__all__ = ["Calibration", "Centres"]
+__all__ = ["INDEPENDENT", "Calibration", "Centres", "Grain"]
 
 
 class Centres(NamedTuple):
@@ -18,6 +18,26 @@ class Centres(NamedTuple):
 
     centre: FloatArray
     first: int
+
+
+@dataclass(frozen=True)
+class Grain:
+    """Variance that the noise gives a disk over what it were if pixels scattered independently.
+
+    Attributes
+    ----------
+    edge
+        Of the place of the disk, which its edge tells.
+    area
+        Of what all its pixels tell together: brightness, contrast inside.
+    """
+
+    edge: float = 1.0
+    area: float = 1.0
+
+
+INDEPENDENT = Grain()
+"""That of pixels that scatter independently."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,6 +68,8 @@ class Calibration:
         instead.
     ceiling
         Value at which pixels stop counting, above `pedestal`; infinity where no pattern reaches it.
+    grain
+        What pixels that scatter alike do to the noise of disks.
     first
         Flat index of the first position that `centre` holds.
     """
@@ -62,6 +84,7 @@ class Calibration:
     pedestal: float = 0.0
     beam_jump: float = float("inf")
     ceiling: float = float("inf")
+    grain: Grain = INDEPENDENT
     first: int = 0
 
     def centres_at(self, positions: IntArray) -> FloatArray:

@@ -44,6 +44,11 @@ SETTLING = (4, 4, 12)
 
 The last ones also have to find the contrast, which changes brightness by large factors, each step a part of it.
 """
+SAME = 0.05
+"""Largest difference of any parameter, in units of its sigma, of two fits that are one.
+
+What differs after the first steps differed by no more at the end; deviations start anew with the windows.
+"""
 MIN_SIGNIFICANCE = 5.0
 """Significance from which a pattern whose neighbours agree counts as crystal.
 
@@ -209,7 +214,8 @@ def fit_from_rotation(
 ) -> PatternFit:
     """Fit patterns, or sums of their `members`, from a coarse rotation.
 
-    Where disks are full of contrast, two ways lead to a start; the one that ends at the likelier fit is kept.
+    Where disks are full of contrast, two ways lead to a start; unless they meet, the one that ends at the likelier fit
+    is kept.
 
     Parameters
     ----------
@@ -230,22 +236,42 @@ def fit_from_rotation(
         return fit_from_start(patterns, start.centre, near, entry, knowledge, iterations=3, members=members)
     noise = knowledge.dictionary.noise_scale
     sharp = approach_by_shells(patterns, good, entry, start, centre_sigma=sigma, noise_scale=noise, members=members)
-    one, two = (_settled(patterns, start.centre, place, entry, knowledge, members) for place in (near, sharp))
-    return one.where(two.penalty(entry) < one.penalty(entry), two)
+    prior = start.centre
+    one, two = (
+        fit_from_start(patterns, prior, place, entry, knowledge, iterations=SETTLING[0], members=members)
+        for place in (near, sharp)
+    )
+    apart = ~_agree(one, two)
+    one = _settled(patterns, prior, one, entry, knowledge, members)
+    if not apart.any():
+        return one
+    own = np.flatnonzero(apart)[:, None] if members is None else members[apart]
+    two = _settled(patterns, prior[apart], two.only(apart), entry, knowledge, own)
+    other = two.only(np.maximum(np.cumsum(apart) - 1, 0))
+    return one.where(apart & (other.penalty(entry) < one.penalty(entry)), other)
+
+
+def _agree(one: PatternFit, two: PatternFit) -> BoolArray:
+    """Fits that are so near each other that both are on the way to the same maximum, shape ``(n,)``."""
+    a, b = (
+        np.column_stack([start.affine.reshape(-1, 4), start.centre, start.gain, start.level])
+        for start in (one.start, two.start)
+    )
+    sigma = np.sqrt(np.einsum("nii->ni", one.covariance))
+    return np.asarray((np.abs(a - b) <= SAME * sigma).all(1))
 
 
 def _settled(
     patterns: NDArray[Any],
     centre: FloatArray,
-    start: Start,
+    fit: PatternFit,
     entry: Entry,
     knowledge: Knowledge,
     members: IntArray | None,
 ) -> PatternFit:
-    """Fit with windows that follow: a reflection that leaves its window would be lost without a word."""
-    for iterations in SETTLING:
-        fit = fit_from_start(patterns, centre, start, entry, knowledge, iterations=iterations, members=members)
-        start = fit.start
+    """Fit on with windows that follow: a reflection that leaves its window would be lost without a word."""
+    for iterations in SETTLING[1:]:
+        fit = fit_from_start(patterns, centre, fit.start, entry, knowledge, iterations=iterations, members=members)
     return fit
 
 

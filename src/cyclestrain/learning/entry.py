@@ -90,6 +90,7 @@ def learn_entry(
     if found is None:
         return Unlearned.NO_LATTICE
     entry, crowded = found
+    entry = replace(entry, grain=calibration.grain)
     start = approached(lesson, entry)
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=2, noise_scale=1.0, form=probe)
     entry, start = _look_again(lesson, calibration, entry, start, crowded=crowded)
@@ -182,7 +183,8 @@ def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float
     if (trust > 0).sum() < 3:
         return None
     fits = fits_of(stack, entry, fit, trust)
-    image = image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise_scale)
+    scale = noise_scale * entry.grain.area
+    image = image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, scale)
     if not is_common(image) or 2.0 * max(image.probe.radius, entry.probe.radius) > spacing(entry.basis):
         return None  # where disks overlap, an image would hold what is seen of their neighbours
     return centred(image.probe)
@@ -248,7 +250,7 @@ def _look_again(
         if entry.probe.is_image
         else Probe.from_profile(entry.probe.profile, OVERSAMPLING, half)
     )
-    fresh = replace(entry_of(lattice, average, coverage, probe), background=entry.background)
+    fresh = replace(entry_of(lattice, average, coverage, probe), background=entry.background, grain=entry.grain)
     return fresh, replace(start, affine=affine)
 
 
@@ -319,7 +321,8 @@ def _improved(
     if entry.probe.is_image:
         form = probe if form is None else form.resized(entry.probe.half)
         fits = fits_of(stack, entry, fit, trust)
-        found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, noise_scale)
+        scale = noise_scale * entry.grain.area
+        found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, scale)
         probe = centred(found.probe)
     spread = measure_deviations(deviations, entry, fit, trust)
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections

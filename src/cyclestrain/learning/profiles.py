@@ -129,7 +129,8 @@ def fit_profiles(
     cubic = entry.has_contrast and probe.radius > LEAST_CUBIC
     add_windows(fits, shapes, parts, deviations, N_LOCAL if cubic else N_SMOOTH)
     normal = Normal(*(array.sum(0) for array in parts))
-    new_probe = _fit_probe_profile(normal.probe / noise_scale, normal.probe_rhs / noise_scale, probe, edge)
+    scale = noise_scale * entry.grain.area
+    new_probe = _fit_probe_profile(normal.probe / scale, normal.probe_rhs / scale, probe, edge)
     seen = normal.background[0] > 0
     new_background = background.copy()
     if seen.sum() > 4:
@@ -141,7 +142,7 @@ def fit_profiles(
     floor = 1e-4 * float(np.median(background)) + 1e-9
     return (
         Profiles(new_probe, np.maximum(new_background, floor)),
-        Deviations(deviations[0], noise_scale * deviations[1]),
+        Deviations(deviations[0], scale * deviations[1]),
     )
 
 

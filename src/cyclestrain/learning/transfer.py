@@ -53,7 +53,12 @@ def transfer(
     entries: list[Entry] = []
     scales: list[float] = []
     for k, entry in enumerate(material.dictionary.entries):
-        bright = replace(entry, intensity=dose * entry.intensity, background=dose * entry.background)
+        bright = replace(
+            entry,
+            intensity=dose * entry.intensity,
+            background=dose * entry.background,
+            grain=calibration.grain,
+        )
         found = _find_again(bright, lessons.of(k), improve=improve)
         entries.append(found[0] if found else bright)
         scales += [found[1]] if found else []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
-from cyclestrain.data import as_html, as_text
+from cyclestrain.data import Grain, as_html, as_text
 from cyclestrain.errors import InputError, first_line
 from cyclestrain.files import write_whole
 from cyclestrain.learning import Material, describe
@@ -94,7 +94,7 @@ class Model:
         return as_html(f"Model of {self.about.get('name', 'a scan')}", self._rows)
 
 
-_STORED = (Material, Dictionary, Entry, Probe, Priors, Templates, PolarGrid, TrainingLog, Epoch, NetworkSettings)
+_STORED = (Material, Dictionary, Entry, Probe, Priors, Grain, Templates, PolarGrid, TrainingLog, Epoch, NetworkSettings)
 
 
 def save_model(model: Model, path: PathLike, force: bool = False) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cyclestrain.data import FloatArray
+from cyclestrain.data import INDEPENDENT, FloatArray, Grain
 from cyclestrain.pattern.probe import Probe
 
 __all__ = ["Dictionary", "Entry", "Priors"]
@@ -78,6 +78,8 @@ class Entry:
         Standard deviations of single patterns from the entry.
     average
         Average of the patterns in the entry's frame, centred, for inspection, shape ``(2 size + 1, 2 size + 1)``.
+    grain
+        What pixels that scatter alike do to the noise of its disks.
     """
 
     reflections: FloatArray
@@ -89,6 +91,7 @@ class Entry:
     probe: Probe
     priors: Priors
     average: FloatArray
+    grain: Grain = INDEPENDENT
 
     def __repr__(self) -> str:
         a, b = np.hypot(*self.basis)

@@ -166,7 +166,7 @@ def measure_intensities(
     value = np.maximum(np.nan_to_num(gain, nan=1.0), 0.0)[:, None] * entry.intensity
     sigma = np.full_like(value, np.nan)
     _solve_all(windows, model, value, sigma)
-    return Intensities(np.where(np.isfinite(sigma), value, np.nan), sigma)
+    return Intensities(np.where(np.isfinite(sigma), value, np.nan), np.sqrt(entry.grain.area) * sigma)
 
 
 @part()

@@ -90,6 +90,7 @@ class Steps(NamedTuple):
 
     centre_precision: float
     noise_scale: float
+    grain: float
     robust: bool
     max_shift: float
     iterations: int
@@ -110,6 +111,15 @@ class Outcome(NamedTuple):
     shift_score: FloatArray
     shift_information: FloatArray
     prior: FloatArray
+
+
+@part()
+def spread_of_squares(n: Any, inverse: Any, grain: Any) -> Any:  # pragma: no cover - compiled
+    """Variance of chi-square: of pixels that scatter alike, there are fewer independent ones.
+
+    Where noise is spread as a Gaussian is, the sum of the squares of all correlations is half that of the correlations.
+    """
+    return (2.0 * n + inverse) * 0.5 * (1.0 + grain)
 
 
 @part()
@@ -138,9 +148,9 @@ def _weight(misfit: Any, steps: Any) -> float:  # pragma: no cover - compiled
     """Weight of a reflection with this chi-square, pixels and sum of 1 / expected counts."""
     scale, (chi, n_seen, inverse) = steps.noise_scale, misfit
     # Pearson's chi-square of Poisson counts has variance sum(2 + 1 / expected).
-    if steps.robust and chi > scale * (n_seen + 4.0 * np.sqrt(2.0 * n_seen + inverse * scale)):
-        return n_seen / chi
-    return 1.0 / scale
+    if steps.robust and chi > scale * (n_seen + 4.0 * np.sqrt(spread_of_squares(n_seen, inverse * scale, steps.grain))):
+        return n_seen / (chi * steps.grain)
+    return 1.0 / (scale * steps.grain)
 
 
 @part()

@@ -38,7 +38,7 @@ class Palette(NamedTuple):
     left: IntArray  # first pixel of each row of a (round) window
     profile: NDArray[np.float32]  # backgrounds, (entry, radius)
     floor: float  # least variance of a pixel
-    scale: float  # variance over mean
+    scale: float  # variance over mean, of pixels that scattered independently and told as much
 
     @classmethod
     def of(cls, dictionary: Dictionary) -> Palette:
@@ -54,7 +54,8 @@ class Palette(NamedTuple):
         for k, e in enumerate(entries):
             reflections[k, : number[k]], intensity[k, : number[k]] = e.reflections, e.intensity
         left, floor = probes[0].support.argmax(1), min(e.variance_floor for e in entries)
-        return cls(reflections, intensity, number, tables, left, profile, floor, float(dictionary.noise_scale))
+        scale = float(dictionary.noise_scale) * max(e.grain.area for e in entries)
+        return cls(reflections, intensity, number, tables, left, profile, floor, scale)
 
 
 class Crystals(NamedTuple):

@@ -127,7 +127,7 @@ class PatternFit:
         width[..., 0] *= self.start.gain[:, None] * entry.intensity
         deviation = np.where(width > 0, self.local / np.maximum(width, 1e-9), 0.0)
         # Less what noise leaves: a fit whose windows left the detector has fewer pixels, and is not better for that.
-        return np.asarray((misfit - self.n_pixels).sum(1) + (deviation**2).sum((1, 2)))
+        return np.asarray((misfit - self.n_pixels).sum(1) / entry.grain.edge + (deviation**2).sum((1, 2)))
 
     @property
     def shared(self) -> FloatArray:
@@ -238,15 +238,17 @@ def refine(
         float(probe.radius), float(entry.variance_floor), probe.half,
     )  # fmt: skip
     steps = Steps(
-        1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), robust, float(max_shift), iterations, float(tolerance)
-    )
+        1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), float(entry.grain.edge), robust, float(max_shift),
+        iterations, float(tolerance),
+    )  # fmt: skip
     fit_patterns(windows, model, steps, np.ascontiguousarray(centre, float), outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
+    chi_variance = (2.0 * n_pixels + inverse * noise_scale) * 0.5 * (1.0 + entry.grain.edge)
     scatter = _scatter(entry, outcome) if entry.has_contrast and tolerance == 0 else np.ones(n)
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
-        np.sqrt(2.0 * n_pixels + inverse * noise_scale), outcome.shift_score, outcome.shift_information, outcome.prior,
+        np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior,
         scatter, cut_share(windows, probe.radius, ceiling),
     )  # fmt: skip
 
