@@ -91,7 +91,8 @@ class TestSides:
         """Blends make the smoothed field less sure next to an edge; the crystal is not less known for that."""
         field = halves(sigma=1e-4)
         field.covariance[:, vague] *= 100.0
-        sides = sides_of(field).only((np.arange(SHAPE[1]) == 9) * np.ones(SHAPE, bool))
+        wanted = (np.arange(SHAPE[1]) == 9) * np.ones(SHAPE, bool)
+        sides = find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, lattices_seen(field), wanted=wanted)
         n = len(sides.position)
         assert (sides.source[:, :2] % SHAPE[1] == [8, 11]).all()
         affine, zero = field.affine.reshape(-1, 2, 2)[sides.position], np.zeros((n, 2))
