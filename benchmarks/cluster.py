@@ -3,6 +3,7 @@
 ``python benchmarks/cluster.py [--scan 32] [--workers 2]`` maps a simulated scan both ways, compares the bits, the time
 of both passes and the processor time, then simulates a large cluster as a queue: a scheduler that needs some time for
 each task, workers that read and fit, and a client that gathers. Every number of the plan is measured here or given.
+``--growth 128 256 512`` smooths larger and larger fields instead.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pickle
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,9 +26,15 @@ import xarray as xr
 
 import cyclestrain as cs
 from cyclestrain import pipeline
+from cyclestrain.affine import rotation
 from cyclestrain.cluster import Cluster, connected
+from cyclestrain.cluster.runner import SIDE
+from cyclestrain.context import adaptive, smooth
+from cyclestrain.data import AffineField, InTurn
 from cyclestrain.progress import SilentProgress
 
+CONTEXT = 2850.0
+"""Bytes of the client for one position while context is found."""
 second: Any = sys.modules["cyclestrain.estimation.second_pass"]
 
 
@@ -71,19 +79,25 @@ class Plan:
     pattern: int
     fit: float
     """Seconds of one core for one position, both passes."""
-    context: float
-    """Seconds of the client for one position: what is done between the passes and after them."""
+    alone: float
+    """Seconds of the client for one position: what it does alone between the passes and after them."""
+    tiles: float
+    """Seconds of one core for one position: what is done in tiles then."""
+    tile_bytes: float
+    """Bytes for one position that tiles take and give, both ways."""
     task: float
     """Seconds of scheduler and client for one task."""
     up: float
     down: float
     """Bytes for one position, to the workers and back."""
-    shared: float
-    """Bytes for one position of what is sent to every worker."""
     block: int
     """Bytes of the patterns of one task."""
     drive: float = 20e9
     """Bytes that the file system reads in a second."""
+    link: float = 1e9
+    """Bytes that the client sends or receives in a second, through the scheduler."""
+    halo: float = (1 + 2 * adaptive._halo(adaptive.RADII_SQUARED) / SIDE) ** 2
+    """Positions of a tile with the halo of smoothing, over those without."""
 
     def simulated(self) -> dict[str, float]:
         """Both passes as a queue of tasks; every node reads one block while it works on another."""
@@ -97,18 +111,20 @@ class Plan:
             sent = sent + self.task
             free[first] = max(free[first], sent) + max(work, read)
         ideal = 2 * n_tasks * work / self.nodes
-        serial = self.positions * self.context
+        tiled = self.tiles / (self.nodes * self.cores), self.tile_bytes / self.link
         return {
             "tasks": 2 * n_tasks,
             "passes": float(free.max()),
             "ideal": ideal,
-            "client alone": serial,
+            "tiles": self.positions * self.halo * max(tiled),
+            "client alone": self.positions * self.alone,
             "scheduler busy": 2 * n_tasks * self.task / float(free.max()),
             "patterns read": 2 * self.positions * self.pattern,
-            "to workers": self.positions * (self.up + self.shared * self.nodes),
+            "to workers": self.positions * self.up,
             "back": self.positions * self.down,
-            "largest task": block * (2 * self.pattern + self.up + self.down) + self.positions * self.shared,
-            "client memory": self.positions * 3 * self.down,  # fits of both passes, parts and fields
+            "tiles both ways": self.positions * self.halo * self.tile_bytes,
+            "largest task": block * (2 * self.pattern + self.up + self.down),
+            "client memory": self.positions * (3 * self.down + CONTEXT),  # fits of both passes, parts and fields
         }
 
 
@@ -116,46 +132,85 @@ class Meter:
     """Adds up what passes through some functions."""
 
     def __init__(self) -> None:
-        self.total: dict[str, float] = {"client": 0.0, "up": 0.0, "down": 0.0, "shared": 0.0}
+        kinds = ("fit", "client", "tiles", "tile bytes", "up", "down")
+        self.total: dict[str, float] = dict.fromkeys(kinds, 0.0)
+        self.seconds: dict[str, float] = defaultdict(float)  # by the names of functions
+        self._within = 0.0  # what is counted already
 
-    def timed(self, module: Any, name: str) -> None:
-        """Count the seconds of a function of a module."""
+    def timed(self, module: Any, name: str, kind: str) -> None:
+        """Count the processor time of a function of a module, without what is counted within it."""
         plain = getattr(module, name)
 
         def measured(*arguments: Any, **options: Any) -> Any:
-            start = time.perf_counter()
+            start, outside, self._within = time.process_time(), self._within, 0.0
             try:
                 return plain(*arguments, **options)
             finally:
-                self.total["client"] += time.perf_counter() - start
+                spent = time.process_time() - start
+                self.total[kind] += spent - self._within
+                self.seconds[name] += spent - self._within
+                self._within = outside + spent
 
         setattr(module, name, measured)
 
+    def tiled(self) -> None:
+        """Count processor time and bytes of what is done in tiles in this process."""
+
+        def over(_: InTurn, parts: Any, work: Any, given: Any) -> Iterator[Any]:
+            for part in parts:
+                taken = given(part)
+                start = time.process_time()
+                found = work(taken)
+                spent = time.process_time() - start
+                self.total["tiles"] += spent
+                self.seconds[f"tiles: {work.__name__}"] += spent
+                self.total["tile bytes"] += len(pickle.dumps(taken)) + len(pickle.dumps(found))
+                self._within += time.process_time() - start
+                yield part, found
+
+        InTurn.over = over  # type: ignore[assignment]
+
     def sized(self, name: str, kind: str) -> None:
-        """Count the bytes of the first argument of a method of `Cluster`, or of what it returns."""
+        """Count the bytes of the task that a method of `Cluster` sends, or of what another returns."""
         plain = getattr(Cluster, name)
 
-        def measured(cluster: Cluster, value: Any, *rest: Any) -> Any:
-            out = plain(cluster, value, *rest)
-            self.total[kind] += len(pickle.dumps(out if kind == "down" else value))
+        def measured(cluster: Cluster, *given: Any) -> Any:
+            out = plain(cluster, *given)
+            self.total[kind] += len(pickle.dumps(out if kind == "down" else given[1]))
             return out
 
         setattr(Cluster, name, measured)
 
 
+def growth(sides: list[int]) -> None:
+    """Print the processor time of smoothing for a position of larger and larger fields, whole and in tiles."""
+    for side in (sides[0], *sides):
+        rng = np.random.default_rng(0)
+        turns = 0.02 * np.kron(rng.standard_normal((side // 32, side // 32)), np.ones((32, 32)))
+        affine = rotation(turns + 1e-3 * rng.standard_normal(turns.shape)) + 1e-3 * rng.standard_normal((2, 2))
+        covariance, all_of_it = np.tile(1e-6 * np.eye(4), (*turns.shape, 1, 1)), np.ones(turns.shape, bool)
+        field = AffineField(affine, covariance, np.zeros(turns.shape, int), all_of_it, (np.eye(2)[None],))
+        spent = []
+        for spread in (InTurn(), InTurn(SIDE)):
+            start = time.process_time()
+            smooth(field, spread)
+            spent.append(1e6 * (time.process_time() - start) / turns.size)
+        print(f"{side:5d} x {side}: {spent[0]:.0f} us a position, {spent[1]:.0f} in tiles of {SIDE}")
+
+
 def report(plan: Plan) -> None:
     """Print the plan for more and more nodes."""
     print(f"\nplan: {plan}")
-    print("nodes  passes, s  ideal, s  client alone, s  scheduler busy")
+    print("nodes  passes, s  ideal, s  tiles, s  client alone, s  scheduler busy")
     for nodes in (1, 3, 10, 30, 100, 300, 1000):
         out = replace(plan, nodes=nodes).simulated()
         print(
-            f"{nodes:5d}  {out['passes']:9.0f}  {out['ideal']:8.0f}  {out['client alone']:15.0f}  "
+            f"{nodes:5d}  {out['passes']:9.0f}  {out['ideal']:8.0f}  {out['tiles']:8.0f}  {out['client alone']:15.0f}  "
             f"{100 * out['scheduler busy']:12.2f} %"
         )
     out = plan.simulated()
     print(f"on {plan.nodes} nodes: {out['tasks']:.0f} tasks; GB:", end=" ")
-    names = ("patterns read", "to workers", "back", "largest task", "client memory")
+    names = ("patterns read", "to workers", "back", "tiles both ways", "largest task", "client memory")
     print(", ".join(f"{name} {out[name] / 1e9:.3g}" for name in names))
 
 
@@ -166,7 +221,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--cores", type=int, default=32)
+    parser.add_argument("--growth", type=int, nargs="*", help="smooth fields of these sides instead, multiples of 32")
     given = parser.parse_args()
+    if given.growth:
+        growth(given.growth)
+        return
     meter = Meter()
     with tempfile.TemporaryDirectory() as folder:
         scan = Path(folder) / "scan.h5"
@@ -179,21 +238,28 @@ def main() -> None:
             one, here, cpu_here = timed(scan)
             for name, kind in (("_submitted", "up"), ("_result", "down")):
                 meter.sized(name, kind)
-            for module, name in ((pipeline, "smooth"), (pipeline, "finish"), (second, "find_sides")):
-                meter.timed(module, name)
             two, there, cpu_there = timed(scan, client=client)
             start = time.perf_counter()
             client.gather(client.map(lambda n: n, range(500), pure=False))
             task = (time.perf_counter() - start) / 500
+        for name in ("to_fields", "smooth", "with_unsettled", "with_doubts", "finish"):
+            meter.timed(pipeline, name, "client")
+        for name in ("find_sides", "find_starts"):
+            meter.timed(second, name, "client")
+        for name in ("first_pass", "second_pass"):
+            meter.timed(pipeline, name, "fit")
+        meter.tiled()
+        cs.map(scan)
     xr.testing.assert_equal(one, two)
     n = given.scan**2
     print(f"same bits; {given.scan} x {given.scan} positions, {given.detector} x {given.detector} pixels")
     print(f"passes, s: {here.passes:.2f} in one process, {there.passes:.2f} with local:{given.workers}")
     print(f"processor time of the run, s: {cpu_here:.2f} in one process, {cpu_there:.2f} with local:{given.workers}")
     print({name: round(value, 2) for name, value in there.seconds.items()}, meter.total)
-    fit, context = here.passes * psutil.cpu_count() / n, meter.total["client"] / n
-    up, down = meter.total["up"] / n, meter.total["down"] / n
-    report(Plan(1e7, given.nodes, given.cores, 2 * 256**2, fit, context, task, up, down, shared=16.0, block=block))
+    print("us a position:", {name: round(1e6 * value / n, 1) for name, value in meter.seconds.items()})
+    each = {name: value / n for name, value in meter.total.items()}
+    measured = each["fit"], each["client"], each["tiles"], each["tile bytes"], task, each["up"], each["down"]
+    report(Plan(1e7, given.nodes, given.cores, 2 * given.detector**2, *measured, block))
 
 
 if __name__ == "__main__":

@@ -129,10 +129,12 @@ def map_scan(
         fields = replace(fields, context=with_prior(fields.affine, settings.seed))
     if settings.until == "context":
         with progress.stage("refit from neighbours", scan.n_positions) as task:
-            fit, mixtures = second_pass(source, knowledge, fit, smooth(fields.affine), task.advance, runner)
+            context = smooth(fields.affine, runner)
+            fit, mixtures = second_pass(source, knowledge, fit, context, task.advance, runner)
             fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
             raw, context = (
-                with_unsettled(field, fit, knowledge.dictionary) for field in (fields.affine, smooth(fields.affine))
+                with_unsettled(field, fit, knowledge.dictionary)
+                for field in (fields.affine, smooth(fields.affine, runner))
             )
             mixtures = mixtures.only(context.valid)
             fields = mixtures.with_dominant_crystal(replace(fields, affine=raw, context=context))

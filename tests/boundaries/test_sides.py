@@ -10,6 +10,7 @@ import pytest
 from boundaries.halves import CERTAIN, FITTING, SHAPE, SIXFOLD, halves, sides_of
 from cyclestrain.affine import rotation, symmetric
 from cyclestrain.boundaries import Sides, find_sides
+from cyclestrain.data import InTurn
 from laws import lattices_seen, one_class_field
 
 
@@ -90,7 +91,8 @@ class TestSides:
         """Blends make the smoothed field less sure next to an edge; the crystal is not less known for that."""
         field = halves(sigma=1e-4)
         field.covariance[:, vague] *= 100.0
-        sides = sides_of(field).only((np.arange(SHAPE[1]) == 9) * np.ones(SHAPE, bool))
+        wanted = (np.arange(SHAPE[1]) == 9) * np.ones(SHAPE, bool)
+        sides = find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, lattices_seen(field), wanted=wanted)
         n = len(sides.position)
         assert (sides.source[:, :2] % SHAPE[1] == [8, 11]).all()
         affine, zero = field.affine.reshape(-1, 2, 2)[sides.position], np.zeros((n, 2))
@@ -144,4 +146,25 @@ class TestSides:
         sides = find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, lattices_seen(field), mixed)
         assert not sides.overlap.any()
         assert columns(sides) == {9, 10}
-        assert columns(sides.only(mixed & (np.arange(SHAPE[1]) == 9))) == {9}
+        wanted = mixed & (np.arange(SHAPE[1]) == 9)
+        sides = find_sides(field, np.ones(SHAPE), CERTAIN, FITTING, lattices_seen(field), mixed, wanted=wanted)
+        assert columns(sides) == {9}
+
+    def test_tiles_of_any_size_tell_the_same(self) -> None:
+        """Grains, vacuum and areas that are explained badly; the tiles are smaller than what is looked at."""
+        shape, rng = (41, 47), np.random.default_rng(0)
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        grain, vacuum = (y // 9 + x // 13) % 4, (x - 30) ** 2 + (y - 30) ** 2 < 16
+        affine = rotation(0.05 * grain + 0.0005 * rng.standard_normal(shape))
+        label = np.where(vacuum, -1, grain % 2)
+        field = replace(halves(), affine=affine, covariance=np.tile(1e-6 * np.eye(4), (*shape, 1, 1)), label=label)
+        field = replace(field, valid=~vacuum & (rng.random(shape) > 0.02), operators=field.operators[:1] * 2)
+        misfit = np.where((x - 12) ** 2 + (y - 20) ** 2 < 60, 3.0, 1.0) + 0.01 * rng.standard_normal(shape)
+        given = field, 1 + 0.1 * rng.random(shape), np.full(shape, 50.0), misfit, lattices_seen(field)
+        whole = find_sides(*given)
+        assert len(whole.position) > 500
+        assert (whole.source[:, 1] >= 0).sum() > 100
+        for side in (5, 16, 32):
+            tiled = find_sides(*given, spread=InTurn(side))
+            for name in ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise"):
+                np.testing.assert_array_equal(getattr(tiled, name), getattr(whole, name), err_msg=name)

@@ -19,11 +19,13 @@ import xarray as xr
 
 import cyclestrain as cs
 from cyclestrain.cli import main
+from cyclestrain.context import scatter, smooth
 from cyclestrain.errors import ClusterError
 from cyclestrain.io import Contents, file_state
 from cyclestrain.result import load_result
 from cyclestrain.simulation import polycrystal
 from cyclestrain.storage import RunFolder
+from restless import restless
 
 pytest.importorskip("distributed")
 
@@ -101,6 +103,35 @@ def test_the_same_bits_as_in_one_process(scan: Path, alone: xr.Dataset, client: 
     assert progress.done["fit patterns"] == progress.done["refit from neighbours"] == 99
     assert progress.notes[0].startswith("cluster: 2 workers")
     assert len(client.nthreads()) == 2  # it stays open
+
+
+def test_fields_in_tiles_on_workers_give_the_same_bits(
+    scan: Path, alone: xr.Dataset, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles of a few positions, each with a halo; one worker dies while it has one."""
+    submitted, sent = Cluster._submitted, []
+
+    def counted(self: Cluster, function: Any, task: Any, shared: tuple[Any, ...] = ()) -> Any:
+        out = submitted(self, function, task, shared)
+        sent.append(function)
+        if sent.count(worker.do_piece) == 3 and function is worker.do_piece:
+            kill_workers(client, 1)
+        return out
+
+    monkeypatch.setattr(Cluster, "_submitted", counted)
+    monkeypatch.setattr(runner, "SIDE", 4)
+    same(cs.map(scan, client=client), alone)
+    assert sent.count(worker.do_piece) > 20
+
+
+def test_squares_and_tiles_of_a_larger_field_too(scan: Path, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    field = restless((52, 61), 1)
+    alone = smooth(field)
+    monkeypatch.setattr(runner, "SIDE", 24)
+    monkeypatch.setattr(scatter, "TOGETHER", 2)
+    there = smooth(field, cluster_of(client, source_of(scan)))
+    for name in ("affine", "covariance", "shared"):
+        np.testing.assert_array_equal(getattr(there, name), getattr(alone, name), err_msg=name)
 
 
 def kill_workers(client: Client, n: int) -> None:

@@ -18,7 +18,17 @@ import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
 from cyclestrain.boundaries.overlaps import around_overlaps, find_overlaps, stands_out
-from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray, OperatorTable
+from cyclestrain.data import (
+    IN_TURN,
+    AffineField,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    OperatorTable,
+    Spread,
+    Tile,
+    tiles_of,
+)
 from cyclestrain.pattern import Candidates, Dictionary
 from cyclestrain.strain import Lattices, is_same_crystal
 
@@ -61,6 +71,11 @@ class _Flat(NamedTuple):
         shared = np.zeros(label.shape) if field.shared is None else np.nan_to_num(field.shared).ravel()
         rows, columns = field.label.shape
         return cls(rows, columns, label, affine, variance, shared, lattices)
+
+    def cut(self, tile: Tile) -> _Flat:
+        """That of a tile with its halo."""
+        label, affine, variance, shared = map(tile.cut, (self.label, self.affine, self.variance, self.shared))
+        return _Flat(*tile.shape, label, affine, variance, shared, self.lattices)
 
 
 @nb.njit(cache=True)
@@ -209,13 +224,7 @@ class Sides:
         first, last
             Flat positions at its ends, both included.
         """
-        return self._part(slice(*np.searchsorted(self.position, [first, last + 1])))
-
-    def only(self, there: BoolArray) -> Sides:
-        """Those at the positions of a mask, shape ``(ry, rx)``."""
-        return self._part(there.ravel()[self.position])
-
-    def _part(self, part: slice | BoolArray) -> Sides:
+        part = slice(*np.searchsorted(self.position, [first, last + 1]))
         names = ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise")
         some: dict[str, Any] = {name: getattr(self, name)[part] for name in names}
         return replace(self, **some)
@@ -280,6 +289,9 @@ def find_sides(
     misfit: FloatArray,
     lattices: Lattices,
     mixed: BoolArray | None = None,
+    *,
+    wanted: BoolArray | None = None,
+    spread: Spread = IN_TURN,
 ) -> Sides:
     """Find positions that may hold several crystals, and the crystals around each.
 
@@ -297,6 +309,10 @@ def find_sides(
     mixed
         Positions that were told as mixtures in an earlier look, shape ``(ry, rx)``: no crystal is taken from there, and
         where they are more than the edge of a crystal what is beside them is looked at as well.
+    wanted
+        Positions that are asked for besides those in `Sides.overlap`, shape ``(ry, rx)``; by default all.
+    spread
+        Where the tiles of the scan are searched, which gives the same bits everywhere.
     """
     field = _Flat.of(context, lattices)
     shape, n = context.label.shape, context.label.size
@@ -310,16 +326,23 @@ def find_sides(
     overlap = around_overlaps(mixed, reach)
     odd = find_overlaps(blended, distance > reach) | overlap
     clean = crystal & (distance > reach) & ~odd & ~mixed
-    position = np.flatnonzero(((distance <= reach) & crystal | odd).ravel() | (field.label == UNKNOWN))
+    looked_at = (distance <= reach) & crystal | odd | (field.label == UNKNOWN).reshape(shape)
+    if wanted is not None:
+        looked_at &= overlap | wanted
     rank = np.where(clean.ravel(), 2, ((agreeing >= AGREEING) & ~(blended | mixed).ravel()).astype(np.int64))
-    source, brightness = np.full((len(position), MOST), -1), np.zeros((len(position), MOST))
-    noise = np.full((len(position), MOST), np.inf)
     offsets = _offsets(FARTHEST_SOURCE)
     near = int(((offsets**2).sum(1) <= (reach + 1.9) ** 2).sum())
-    seen = np.column_stack(
-        [np.full(len(position), near), np.where((odd | blended | mixed).ravel()[position], len(offsets), near)]
-    )
-    _find_sources(field, np.nan_to_num(gain).ravel(), rank, offsets, seen, position, (source, brightness, noise))
+    seen = np.where(looked_at, np.where(odd | blended | mixed, len(offsets), near), 0).ravel()
+    position = np.flatnonzero(looked_at)
+    source, brightness, noise = _nothing_found(len(position))
+
+    def part(tile: Tile) -> _Around:
+        gain_there = tile.cut(np.nan_to_num(gain).ravel())
+        return _Around(tile, field.cut(tile), gain_there, tile.cut(rank), tile.cut(seen), near, offsets)
+
+    for _, (at, *found) in spread.over(tiles_of(shape, spread.side, int(FARTHEST_SOURCE)), _sources, part):
+        here = np.searchsorted(position, at)
+        source[here], brightness[here], noise[here] = found
     some = source[:, 0] >= 0
     scatter = _scatter(gain, significance, clean)
     vacuum = _distance((field.label == VACUUM).reshape(shape)).ravel() <= reach + 2
@@ -329,6 +352,35 @@ def find_sides(
         position, source, brightness, vacuum[position], scatter,
         label, field.affine[source], field.variance[source], noise, lattices, overlap,
     )  # fmt: skip
+
+
+class _Around(NamedTuple):
+    """What tells the crystals around the positions of a tile."""
+
+    tile: Tile
+    field: _Flat
+    gain: FloatArray
+    rank: IntArray
+    seen: IntArray  # how many of the offsets are looked at where `near` hold fewer than two crystals; 0 for no look
+    near: int
+    offsets: IntArray
+
+
+def _sources(around: _Around) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """Flat positions of the tile that are looked at, and sources, gains and noise of the crystals around each."""
+    tile, field, gain, rank, seen, near, offsets = around
+    inside = np.zeros(tile.shape, bool)
+    inside[tile.inner] = True
+    at = np.flatnonzero(inside.ravel() & (seen > 0))
+    source, brightness, noise = found = _nothing_found(len(at))
+    looks = np.column_stack([np.full(len(at), near), seen[at]])
+    _find_sources(field, gain, rank, offsets, looks, at, found)
+    return tile.in_scan(at), np.where(source >= 0, tile.in_scan(source), -1), brightness, noise
+
+
+def _nothing_found(n: int) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Sources, gains and noise of the crystals around some positions before any is found."""
+    return np.full((n, MOST), -1), np.zeros((n, MOST)), np.full((n, MOST), np.inf)
 
 
 def _distance(near: BoolArray) -> IntArray:

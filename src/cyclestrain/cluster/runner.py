@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.calibration import Levelled
-from cyclestrain.cluster.worker import Source, Task, complaint, do, own_version, unpacked
-from cyclestrain.data import BoolArray, IntArray, Scan
+from cyclestrain.cluster.worker import Piece, Source, Task, complaint, do, do_piece, own_version, unpacked
+from cyclestrain.data import IN_TURN, BoolArray, IntArray, Scan
 from cyclestrain.errors import ClusterError, CyclestrainError, first_line
 from cyclestrain.io import Contents
 from cyclestrain.version import __version__
@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster"]
 
+Key = TypeVar("Key")
+Part = TypeVar("Part")
+
 AHEAD = 3
 """Tasks that each worker has or is sent: one is worked on, one is read, one is on its way."""
 BLOCKS_EACH = 6
 """Least number of blocks for each worker where a scan is small, so that none is waited for long."""
+SIDE = 256
+"""Positions along the side of the tiles of a field: with the halo of smoothing they hold twice as many."""
 LOSSES = 3
 """How often a block is sent again whose task was lost with what it needs."""
 
@@ -52,6 +57,11 @@ class Cluster:
     contents: Contents
     holds: bool = False
     _sent: dict[int, tuple[Any, Future]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def side(self) -> int:
+        """Positions along the side of the tiles in which fields are worked on."""
+        return SIDE
 
     def check(self) -> int:
         """Make sure that every worker has this version and reads the scan; returns the number of workers.
@@ -100,12 +110,33 @@ class Cluster:
         pedestal = scan.source.pedestal if isinstance(scan.source, Levelled) else 0.0
         spans = scan.spans(self._block_bytes(scan), done)
 
-        def task(span: tuple[int, int]) -> Task:
-            return Task(self.source, pedestal, span, work, part(np.arange(*span)))
+        def send(span: tuple[int, int]) -> Future:
+            task = Task(self.source, pedestal, span, work, part(np.arange(*span)))
+            return self._submitted(do, task, shared)
 
-        for (first, stop), (outcome, hashes) in self._done(task, shared, spans):
+        for (first, stop), (outcome, hashes) in self._done(send, spans):
             self.contents.note(np.arange(first, stop), hashes)
             yield outcome
+
+    def over(
+        self, parts: Sequence[Part], work: Callable[[Any], Any], given: Callable[[Part], Any]
+    ) -> Iterator[tuple[Part, Any]]:
+        """Every part of a field with what the work gives for it, as they are done; see `cyclestrain.data.Spread`.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler is gone, or a part cannot be done by any worker.
+        """
+        if len(parts) == 1:  # of a small scan, which is done before it is sent
+            yield from IN_TURN.over(parts, work, given)
+            return
+
+        def send(number: int) -> Future:
+            return self._submitted(do_piece, Piece(work, given(parts[number])))
+
+        for number, outcome in self._done(send, list(range(len(parts)))):
+            yield parts[number], outcome
 
     def hashes(self, scan: Scan, done: BoolArray) -> NDArray[np.uint64]:
         """Hashes of the patterns as they are now, 0 in blocks that are all done, shape ``(n_positions,)``.
@@ -119,7 +150,11 @@ class Cluster:
         """
         now = np.zeros(scan.n_positions, np.uint64)
         spans = scan.spans(self._block_bytes(scan), done)
-        for span, (_, hashes) in self._done(lambda span: Task(self.source, 0.0, span, _look, None), (), spans):
+
+        def send(span: tuple[int, int]) -> Future:
+            return self._submitted(do, Task(self.source, 0.0, span, _look, None))
+
+        for span, (_, hashes) in self._done(send, spans):
             now[slice(*span)] = hashes
         return now
 
@@ -130,42 +165,42 @@ class Cluster:
     def _n_workers(self) -> int:
         return max(1, len(self.client.nthreads()))
 
-    def _done(
-        self, task: Callable[[tuple[int, int]], Task], shared: tuple[Any, ...], spans: list[tuple[int, int]]
-    ) -> Iterator[tuple[tuple[int, int], Any]]:
-        """Spans with the result of their tasks, as they are done; a few of each worker are on their way at a time."""
+    def _done(self, send: Callable[[Key], Future], keys: list[Key]) -> Iterator[tuple[Key, Any]]:
+        """Keys with the result of what is sent for each, as they are done; a few of each worker are on their way."""
         from distributed import as_completed
 
-        waiting, losses = spans[::-1], dict.fromkeys(spans, 0)
-        running: dict[Any, tuple[int, int]] = {}
+        waiting, losses = keys[::-1], dict.fromkeys(keys, 0)
+        running: dict[Any, Key] = {}
         coming = as_completed(loop=self.client.loop, raise_errors=False)
 
-        def send(most: int) -> None:
+        def send_up_to(most: int) -> None:
             while waiting and len(running) < most:
-                span = waiting.pop()
-                future = self._submitted(task(span), shared)
-                running[future.key] = span
+                key = waiting.pop()
+                future = send(key)
+                running[future.key] = key
                 coming.add(future)
 
         try:
-            send(AHEAD * self._n_workers())
+            send_up_to(AHEAD * self._n_workers())
             for future in coming:
-                span = running.pop(future.key)
+                key = running.pop(future.key)
                 if future.status == "cancelled":  # lost with what it needs, or with the scheduler
-                    self._forget(losses[span])
-                    losses[span] += 1
-                    waiting.append(span)
+                    self._forget(losses[key])
+                    losses[key] += 1
+                    waiting.append(key)
                 else:
-                    yield span, self._result(future)
+                    yield key, self._result(future)
                 future.release()
-                send(AHEAD * self._n_workers())
+                send_up_to(AHEAD * self._n_workers())
         finally:
             if running and self.client.status == "running":
                 self.client.cancel(list(running), force=True)
 
-    def _submitted(self, task: Task, shared: tuple[Any, ...]) -> Future:
+    def _submitted(self, function: Callable[..., Any], task: Any, shared: tuple[Any, ...] = ()) -> Future:
         try:
-            return self.client.submit(do, task, *map(self._shared, shared), pure=False, key=None)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of size: all of it is for one task
+                return self.client.submit(function, task, *map(self._shared, shared), pure=False, key=None)
         except CyclestrainError:
             raise
         except Exception as error:

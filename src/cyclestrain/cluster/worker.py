@@ -21,7 +21,7 @@ from cyclestrain.io import Contents, contents_of, read, watched
 from cyclestrain.settings import ReadSettings
 from cyclestrain.version import __version__
 
-__all__ = ["Source", "Task", "complaint", "do", "own_version", "unpacked"]
+__all__ = ["Piece", "Source", "Task", "complaint", "do", "do_piece", "own_version", "unpacked"]
 
 AT_ONCE = 2
 """Blocks that a worker holds at a time: one is read while one is worked on."""
@@ -78,6 +78,25 @@ class Task:
     version: str = __version__
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of a field to be worked on, which needs no pattern.
+
+    Attributes
+    ----------
+    work
+        A function of a module.
+    part
+        What it is given.
+    version
+        Version of cyclestrain that asks.
+    """
+
+    work: Callable[[Any], Any]
+    part: Any
+    version: str = __version__
+
+
 @lru_cache(maxsize=2)
 def _opened(source: Source) -> Scan:
     return watched(read(source.path, ReadSettings.model_validate_json(source.reading)))
@@ -117,6 +136,27 @@ def do(task: Task, *shared: Any) -> tuple[Any, NDArray[np.uint64]]:
     return outcome, contents.seen[slice(*task.span)].copy()
 
 
+def do_piece(piece: Piece) -> Any:
+    """Work on a part of a field.
+
+    Parameters
+    ----------
+    piece
+        The part, and what to do with it.
+
+    Raises
+    ------
+    ClusterError
+        If this worker has another version.
+    """
+    problem = _other_version(f"the worker {get_worker().address}", piece.version)
+    if problem:
+        raise ClusterError(problem)
+    with _WORKING:
+        _use_own_threads()
+        return piece.work(piece.part)
+
+
 def own_version() -> str:
     """Version of cyclestrain where this runs; a scheduler that has none does not tell that it cannot read a task."""
     return __version__
@@ -140,8 +180,8 @@ def complaint(source: Source, version: str, dask_worker: Any = None) -> str:
         This worker, which dask gives to a function that names it so, except within a task.
     """
     place = f"the worker {(dask_worker or get_worker()).address}"
-    if version != __version__:
-        return f"cyclestrain {__version__} runs on {place}, {version} here; install the same on all workers"
+    if problem := _other_version(place, version):
+        return problem
     if not Path(source.path).exists():
         return (
             f"{place} does not see {source.path}; put the scan where all workers see it under the same name, "
@@ -154,6 +194,13 @@ def complaint(source: Source, version: str, dask_worker: Any = None) -> str:
     if shape != source.shape:
         return f"{source.path} is another scan on {place}: {shape} there, {source.shape} here; copy it again"
     return ""
+
+
+def _other_version(place: str, version: str) -> str:
+    """That what runs here is not the version that asks, in a sentence; empty where it is."""
+    if version == __version__:
+        return ""
+    return f"cyclestrain {__version__} runs on {place}, {version} here; install the same on all workers"
 
 
 def _use_own_threads() -> None:

@@ -9,7 +9,7 @@ dictionary entry, and anew in squares of the scan that differ from the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.special import gammainc, gammaincinv
 
 from cyclestrain.context.adaptive import find_edges
 from cyclestrain.context.chart import Chart
-from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.data import IN_TURN, BoolArray, FloatArray, IntArray, Spread
 
 __all__ = ["Scatter", "measure_scatter"]
 
@@ -51,6 +51,8 @@ FEWEST = 60
 """Differences below which scatter is not measured."""
 SQUARE = 16
 """Positions along the side of a square in which scatter is measured anew."""
+TOGETHER = 64
+"""Squares that are worked on in one go."""
 RIDGE = 1e-9
 """Added to covariances, relative to their trace."""
 TOO_NOISY = 3.0
@@ -106,7 +108,7 @@ class _Differences:
     inflation: tuple[float, float]
     shape: tuple[int, int]
 
-    def only(self, which: BoolArray) -> _Differences:
+    def only(self, which: BoolArray | IntArray) -> _Differences:
         """Some of them."""
         return replace(
             self, value=self.value[which], noise=self.noise[which], variance=self.variance[which],
@@ -115,9 +117,11 @@ class _Differences:
 
     def beside(self, which: BoolArray) -> BoolArray:
         """Those whose middle is within two positions of the middle of some, shape ``(m,)``."""
-        at = np.zeros(self.shape, bool)
-        at.flat[self.position[which]] = True
-        return np.asarray(binary_dilation(at, np.ones((5, 5), bool)).ravel()[self.position])
+        y, x = np.divmod(self.position, self.shape[1])
+        y, x = y - y.min(), x - x.min()
+        at = np.zeros((y.max() + 1, x.max() + 1), bool)  # no larger than the part of the scan that they are from
+        at[y[which], x[which]] = True
+        return np.asarray(binary_dilation(at, np.ones((5, 5), bool))[y, x])
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ class _Measured:
         return signal * units, np.diag(self.error * variance * found) * units, nothing
 
 
-def measure_scatter(chart: Chart, own: FloatArray) -> Scatter | None:
+def measure_scatter(chart: Chart, own: FloatArray, spread: Spread = IN_TURN) -> Scatter | None:
     """Scatter between positions beyond their noise, None where there is none.
 
     Edges are what stands out of the scatter found so far, so that both are found in turn.
@@ -157,16 +161,19 @@ def measure_scatter(chart: Chart, own: FloatArray) -> Scatter | None:
         Estimates of all positions.
     own
         Covariance of the errors that neighbours do not share, shape ``(n, 4, 4)``.
+    spread
+        Where the squares of the scan are worked on.
     """
-    found = _measure_between(chart, own, np.zeros(len(chart.label), bool))
+    found = _measure_between(chart, own, np.zeros(len(chart.label), bool), spread)
     for _ in range(TURNS):
         if found is None:
             break
-        found = _measure_between(chart, own, find_edges(chart.with_covariance(own + found.signal + found.unknown)))
+        edge = find_edges(chart.with_covariance(own + found.signal + found.unknown))
+        found = _measure_between(chart, own, edge, spread)
     return found
 
 
-def _measure_between(chart: Chart, own: FloatArray, edge: BoolArray) -> Scatter | None:
+def _measure_between(chart: Chart, own: FloatArray, edge: BoolArray, spread: Spread) -> Scatter | None:
     """Scatter between positions that are no edge, shape ``(n,)``; see `measure_scatter`."""
     inside = replace(chart, label=np.where(edge, -1, chart.label))
     differences, square = _differences(inside, own), _squares(chart.shape)
@@ -176,13 +183,14 @@ def _measure_between(chart: Chart, own: FloatArray, edge: BoolArray) -> Scatter 
         whole = _measure(mine)
         if whole is None:
             continue
-        for part in np.unique(square[chart.label == k]):
-            here = (chart.label == k) & (square == part)
-            local, found = _measure(mine.only(here[mine.position])), whole.parts(SURE)
+        of_all = whole.parts(SURE)
+        if of_all is not None:
+            out[:, chart.label == k] = np.stack(of_all)[:, None]
+        members = _grouped(square, np.flatnonzero(chart.label == k))
+        for part, local in _in_squares(mine, square, spread):
             if local is not None and _differ(local, whole):
                 found = local.parts(APART)
-            if found is not None:
-                out[:, here] = np.stack(found)[:, None]
+                out[:, members[part]] = 0.0 if found is None else np.stack(found)[:, None]
     return Scatter(*out) if out.any() else None
 
 
@@ -190,6 +198,30 @@ def _squares(shape: tuple[int, int]) -> IntArray:
     """Number of the square of every position, flat; those at the far ends are larger than `SQUARE`."""
     rows, columns = (np.minimum(np.arange(size) // SQUARE, max(size // SQUARE - 1, 0)) for size in shape)
     return np.asarray((rows[:, None] * (columns.max() + 1) + columns).ravel())
+
+
+def _in_squares(differences: _Differences, square: IntArray, spread: Spread) -> Iterator[tuple[int, _Measured | None]]:
+    """Numbers of the squares, shape ``(n,)`` for all positions, with what the differences in each of them tell."""
+    told = _grouped(square[differences.position], np.arange(len(differences.position)))
+    numbers = list(told)
+    groups = [numbers[first : first + TOGETHER] for first in range(0, len(numbers), TOGETHER)]
+
+    def given(group: list[int]) -> list[_Differences]:
+        return [differences.only(told[number]) for number in group]
+
+    for group, found in spread.over(groups, _measure_each, given):
+        yield from zip(group, found, strict=True)
+
+
+def _measure_each(some: list[_Differences]) -> list[_Measured | None]:
+    return list(map(_measure, some))
+
+
+def _grouped(key: IntArray, index: IntArray) -> dict[int, IntArray]:
+    """Some indices (at least one) by their keys, each group ascending."""
+    index = index[np.argsort(key[index], kind="stable")]
+    first = np.flatnonzero(np.diff(key[index], prepend=-1))
+    return dict(zip(key[index][first].tolist(), np.split(index, first[1:]), strict=True))
 
 
 def _differ(one: _Measured, other: _Measured) -> bool:

@@ -34,7 +34,7 @@ from cyclestrain.context.blends import measure_blends
 from cyclestrain.context.chart import Chart, to_chart
 from cyclestrain.context.excess import refine_scatter, spread_scatter
 from cyclestrain.context.scatter import Scatter, measure_scatter
-from cyclestrain.data import AffineField, FloatArray
+from cyclestrain.data import IN_TURN, AffineField, FloatArray, Spread
 
 __all__ = ["smooth"]
 
@@ -42,13 +42,16 @@ TURNS = 3
 """Turns of smoothing and of the scatter about what is smoothed."""
 
 
-def smooth(field: AffineField) -> AffineField:
+def smooth(field: AffineField, spread: Spread = IN_TURN) -> AffineField:
     """Estimates of every position from its own pattern and those of its neighbours.
 
     Parameters
     ----------
     field
         Affine of every position with its covariance; a scan of one row or one column is smoothed along its line.
+    spread
+        Where the tiles of the scan are smoothed, which gives the same bits everywhere: what they depend on together is
+        found first, and each comes with a halo as wide as smoothing reaches.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def smooth(field: AffineField) -> AffineField:
     """
     chart = to_chart(field)
     shared = np.zeros(len(chart.label)) if field.shared is None else field.shared.ravel()
-    value, covariance = _combine(chart, shared)
+    value, covariance = _combine(chart, shared, spread)
     common = shared * np.einsum("nij,nji->n", np.linalg.inv(covariance), chart.covariance) / 4
     affine, own = chart.to_affine(value, covariance)
     good = (chart.label >= 0).reshape(field.label.shape)[..., None, None]
@@ -72,7 +75,7 @@ def smooth(field: AffineField) -> AffineField:
     )
 
 
-def _combine(chart: Chart, shared: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArray, FloatArray]:
     """Values in the chart and their covariance, shapes ``(n, 4)`` and ``(n, 4, 4)``.
 
     Parameters
@@ -81,11 +84,13 @@ def _combine(chart: Chart, shared: FloatArray) -> tuple[FloatArray, FloatArray]:
         Estimates of every position from its own pattern.
     shared
         Share of each covariance that neighbours have in common, shape ``(n,)``.
+    spread
+        See `smooth`.
     """
     own = chart.covariance * (1.0 - shared)[:, None, None]
-    scatter, result, spread = _settle(chart, own)
+    scatter, result, total = _settle(chart, own, spread)
     mosaic = scatter is not None and bool(scatter.signal.any())
-    blend = measure_blends(chart, spread, result)
+    blend = measure_blends(chart, total, result)
     unknown = np.zeros(()) if scatter is None else scatter.unknown
     if not mosaic and blend is None:
         variance = result.variance + shared * np.clip(1.0 - result.variance, 0.0, None)
@@ -104,13 +109,13 @@ def _combine(chart: Chart, shared: FloatArray) -> tuple[FloatArray, FloatArray]:
     return value, 0.5 * (covariance + covariance.swapaxes(1, 2))
 
 
-def _settle(chart: Chart, own: FloatArray) -> tuple[Scatter | None, Smoothed, FloatArray]:
+def _settle(chart: Chart, own: FloatArray, spread: Spread) -> tuple[Scatter | None, Smoothed, FloatArray]:
     """Scatter, the field smoothed with it, and the covariance of noise and scatter of single positions."""
-    scatter, nothing = measure_scatter(chart, own), np.zeros_like(own)
+    scatter, nothing = measure_scatter(chart, own, spread), np.zeros_like(own)
     for turn in range(TURNS + 1):
         mosaic = scatter is not None and bool(scatter.signal.any())
-        spread = own + scatter.signal if scatter is not None and mosaic else chart.covariance
-        result = adapt(chart.with_covariance(spread) if mosaic else chart)
+        total = own + scatter.signal if scatter is not None and mosaic else chart.covariance
+        result = adapt(chart.with_covariance(total) if mosaic else chart, spread)
         if turn == TURNS:
             break
         better = refine_scatter(chart, own, scatter or Scatter(nothing, nothing, nothing), result)
@@ -119,4 +124,4 @@ def _settle(chart: Chart, own: FloatArray) -> tuple[Scatter | None, Smoothed, Fl
         scatter = better
     if turn > 0 and scatter is not None:
         scatter = spread_scatter(chart, own, scatter)
-    return scatter, result, spread
+    return scatter, result, total

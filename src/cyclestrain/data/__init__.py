@@ -5,7 +5,7 @@ qy, qx)``, vectors and matrices are in ``(y, x)`` order.
 """
 
 from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
-from cyclestrain.data.calibration import INDEPENDENT, Calibration, Grain
+from cyclestrain.data.calibration import INDEPENDENT, Calibration, Centres, Grain
 from cyclestrain.data.cards import as_html, as_text
 from cyclestrain.data.doubt import Doubt
 from cyclestrain.data.fields import AffineField, Fields, OperatorTable, StrainMaps
@@ -21,23 +21,29 @@ from cyclestrain.data.neighbours import (
     weighted_means,
 )
 from cyclestrain.data.scan import Block, PatternSource, Quantity, Scan
+from cyclestrain.data.tiles import IN_TURN, InTurn, Spread, Tile, tiles_of
 
 __all__ = [
     "INDEPENDENT",
+    "IN_TURN",
     "AffineField",
     "Block",
     "BoolArray",
     "Calibration",
+    "Centres",
     "Doubt",
     "Fields",
     "FloatArray",
     "Grain",
+    "InTurn",
     "IntArray",
     "OperatorTable",
     "PatternSource",
     "Quantity",
     "Scan",
+    "Spread",
     "StrainMaps",
+    "Tile",
     "as_html",
     "as_text",
     "clearest_neighbour",
@@ -46,6 +52,7 @@ __all__ = [
     "mean_of_members",
     "neighbour_members",
     "neighbour_weights",
+    "tiles_of",
     "upper_quartile",
     "values_around",
     "weighted_means",

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from cyclestrain.data.arrays import BoolArray, FloatArray
+import numpy as np
+
+from cyclestrain.data.arrays import BoolArray, FloatArray, IntArray
 from cyclestrain.data.cards import as_text
 
-__all__ = ["INDEPENDENT", "Calibration", "Grain"]
+__all__ = ["INDEPENDENT", "Calibration", "Centres", "Grain"]
+
+
+class Centres(NamedTuple):
+    """Beam centres of consecutive positions, shape ``(m, 2)``, and the flat index of the first."""
+
+    centre: FloatArray
+    first: int
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class Calibration:
     good
         Detector pixels that can be trusted, shape ``(qy, qx)``.
     centre
-        Beam centre ``(y, x)`` of every position, detector pixels, shape ``(ry, rx, 2)``.
+        Beam centre ``(y, x)`` of every position, detector pixels, shape ``(ry, rx, 2)``; on a worker, which is given
+        those of its block alone, shape ``(m, 2)``, and none before that.
     centre_sigma
         Standard deviation of the true centre about `centre`, pixels.
     disk_radius
@@ -59,6 +70,8 @@ class Calibration:
         Value at which pixels stop counting, above `pedestal`; infinity where no pattern reaches it.
     grain
         What pixels that scatter alike do to the noise of disks.
+    first
+        Flat index of the first position that `centre` holds.
     """
 
     good: BoolArray
@@ -72,6 +85,30 @@ class Calibration:
     beam_jump: float = float("inf")
     ceiling: float = float("inf")
     grain: Grain = INDEPENDENT
+    first: int = 0
+
+    def centres_at(self, positions: IntArray) -> FloatArray:
+        """Beam centres ``(y, x)`` of some flat positions, pixels, shape ``(n, 2)``."""
+        return self.centre.reshape(-1, 2)[positions - self.first]
+
+    def centres_around(self, positions: IntArray, reach: int) -> Centres:
+        """Beam centres of a block and of what lies within some rows and columns of it.
+
+        Parameters
+        ----------
+        positions
+            Flat positions of the block, ascending.
+        reach
+            Number of these rows and columns.
+        """
+        margin = reach * (self.centre.shape[1] + 1)
+        first = max(0, int(positions[0]) - margin)
+        return Centres(self.centre.reshape(-1, 2)[first : int(positions[-1]) + margin + 1], first)
+
+    def with_centres(self, centres: Centres | None) -> Calibration:
+        """The same with the beam centres of a part of the scan, or of none of it."""
+        centre, first = centres or (np.empty((0, 2)), 0)
+        return replace(self, centre=centre, first=first)
 
     def __repr__(self) -> str:
         return as_text("Calibration", [(name, text) for name, _, text in (one.partition(": ") for one in self.choices)])

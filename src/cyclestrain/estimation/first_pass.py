@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cyclestrain.data import Block, IntArray, Scan, mean_of_members, neighbour_members
+from cyclestrain.data import Block, Centres, IntArray, Scan, mean_of_members, neighbour_members
 from cyclestrain.data.neighbours import SUMS
 from cyclestrain.estimation.block import (
     MIN_GAIN,
@@ -69,7 +69,12 @@ def first_pass(
     done = run.restore(restored.arrays) if run else np.zeros(scan.n_positions, bool)
     parts = [restored.only(done)]
     advance(int(done.sum()))
-    for fit in runner.run(_first_fit, scan, (knowledge, fit_block), _nothing, done):
+    shared = knowledge.with_centres(None), fit_block
+
+    def part(positions: IntArray) -> Centres:
+        return knowledge.calibration.centres_around(positions, max(SUMS))
+
+    for fit in runner.run(_first_fit, scan, shared, part, done):
         advance(len(fit.positions))
         if run:
             run.save_block(int(fit.positions[0]), fit.arrays)
@@ -77,13 +82,9 @@ def first_pass(
     return BlockFit.gathered(parts, scan.n_positions)
 
 
-def _nothing(positions: IntArray) -> None:
-    """The first fit of a block needs nothing of its own."""
-
-
-def _first_fit(scan: Scan, block: Block, shared: tuple[Any, ...], _: None) -> BlockFit:
+def _first_fit(scan: Scan, block: Block, shared: tuple[Any, ...], centres: Centres) -> BlockFit:
     """Fit a block of patterns of which nothing is known, see `cyclestrain.estimation.running.Work`."""
-    knowledge, fit_block = shared
+    knowledge, fit_block = shared[0].with_centres(centres), shared[1]
     if can_be_wrong(block.patterns.dtype):
         check_patterns(block.patterns, int(block.positions[0]))
     fit: BlockFit = fit_block(block, knowledge) if fit_block else _fit_with_neighbours(scan, block, knowledge)
@@ -122,7 +123,7 @@ def first_look(block: Block, knowledge: Knowledge) -> Look:
         Calibration and templates.
     """
     calibration = knowledge.calibration
-    smooth = calibration.centre.reshape(-1, 2)[block.positions]
+    smooth = calibration.centres_at(block.positions)
     return look(block.patterns, calibration, smooth, knowledge.templates)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from cyclestrain.data import Block, BoolArray, IntArray, Scan
+from cyclestrain.data import Block, BoolArray, IntArray, InTurn, Scan, Spread
 
 __all__ = ["HERE", "Here", "Part", "Runner", "Work"]
 
@@ -17,8 +17,8 @@ Part: TypeAlias = Callable[[IntArray], Any]
 """What belongs to a block, made of its flat positions."""
 
 
-class Runner(Protocol):
-    """Something that does a piece of work for every block of a scan."""
+class Runner(Spread, Protocol):
+    """Something that does a piece of work for every block of a scan, or for every part of a field."""
 
     @property
     def holds(self) -> bool:
@@ -45,8 +45,8 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
-class Here:
-    """Blocks one after the other, in this process, the next one read while one is worked on."""
+class Here(InTurn):
+    """Blocks of a scan, the next one read while one is worked on, and parts of a field: one after the other, here."""
 
     holds: bool = True
 

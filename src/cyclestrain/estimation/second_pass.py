@@ -18,6 +18,7 @@ from cyclestrain.data import (
     AffineField,
     Block,
     BoolArray,
+    Centres,
     FloatArray,
     IntArray,
     Scan,
@@ -79,56 +80,56 @@ def second_pass(
     shape, palette = scan.scan_shape, Palette.of(knowledge.dictionary)
     lattices = lattices_of(knowledge.dictionary, context.operator_table)
     gain, significance, misfit = (part.reshape(shape) for part in (first.gain, first.significance, first.misfit))
-    sides = find_sides(context, gain, significance, misfit, lattices)
+    sides = find_sides(context, gain, significance, misfit, lattices, spread=runner)
     starts = find_starts(first, context, knowledge)
-    shared, fits, mixtures = (knowledge, palette), [], []
+    shared, fits, mixtures = (knowledge.with_centres(None), palette), [], []
 
-    def part(positions: IntArray) -> tuple[BlockFit, Starts, Sides]:
+    def part(positions: IntArray) -> tuple[BlockFit, Starts, Sides, Centres]:
         here = sides.within(int(positions[0]), int(positions[-1]))
-        return first.only(positions), starts.only(positions), here
+        centres = knowledge.calibration.centres_around(positions, 0)
+        return first.only(positions), starts.only(positions), here, centres
 
     for fitted, explained in runner.run(_second_fit, scan, shared, part):
         advance(len(fitted.positions))
         fits.append(fitted)
         mixtures.append(explained)
     fit, told = BlockFit.gathered(fits, scan.n_positions), Mixtures.joined(mixtures)
+
+    def again(positions: IntArray) -> tuple[BlockFit, Sides, Centres]:
+        here = sides.within(int(positions[0]), int(positions[-1]))
+        return fit.only(positions), here, knowledge.calibration.centres_around(positions, 0)
+
     seen = np.zeros(shape, bool)
     for _ in range(LOOKS):
-        sides = find_sides(context, gain, significance, misfit, lattices, told.told(shape))
-        again = sides.overlap | told.from_mixtures(shape)
-        if not (again & ~seen).any():
+        of_mixtures = told.from_mixtures(shape)
+        mixed = told.told(shape)
+        sides = find_sides(context, gain, significance, misfit, lattices, mixed, wanted=of_mixtures, spread=runner)
+        looked = sides.overlap | of_mixtures
+        if not (looked & ~seen).any() or not len(sides.position):
             break
-        seen |= again
-        told = told.updated(_explain_again(scan, fit, sides.only(again), shared, runner))
+        seen |= looked
+        done = np.ones(scan.n_positions, bool)
+        done[sides.position] = False
+        told = told.updated(Mixtures.joined(list(runner.run(_explained, scan, shared, again, done))))
     return fit, told
 
 
 def _second_fit(
-    scan: Scan, block: Block, shared: tuple[Knowledge, Palette], part: tuple[BlockFit, Starts, Sides]
+    scan: Scan, block: Block, shared: tuple[Knowledge, Palette], part: tuple[BlockFit, Starts, Sides, Centres]
 ) -> tuple[BlockFit, Mixtures]:
     """Refit a block and explain it, see `cyclestrain.estimation.running.Work`."""
-    (knowledge, palette), (first, starts, sides) = shared, part
+    first, starts, sides, centres = part
+    knowledge, palette = shared[0].with_centres(centres), shared[1]
     fit = fit_again(block, first, starts, knowledge)
     return fit, explain_boundaries(block, fit, sides, palette, knowledge)
 
 
-def _explain_again(
-    scan: Scan, fit: BlockFit, sides: Sides, shared: tuple[Knowledge, Palette], runner: Runner
+def _explained(
+    scan: Scan, block: Block, shared: tuple[Knowledge, Palette], part: tuple[BlockFit, Sides, Centres]
 ) -> Mixtures:
-    """What the positions of some sides hold; see `explain_boundaries`."""
-
-    def part(positions: IntArray) -> tuple[BlockFit, Sides]:
-        return fit.only(positions), sides.within(int(positions[0]), int(positions[-1]))
-
-    done = np.ones(scan.n_positions, bool)
-    done[sides.position] = False
-    return Mixtures.joined(list(runner.run(_explained, scan, shared, part, done)))
-
-
-def _explained(scan: Scan, block: Block, shared: tuple[Knowledge, Palette], part: tuple[BlockFit, Sides]) -> Mixtures:
     """Explain a block again, see `cyclestrain.estimation.running.Work`."""
-    (knowledge, palette), (fit, sides) = shared, part
-    return explain_boundaries(block, fit, sides, palette, knowledge)
+    fit, sides, centres = part
+    return explain_boundaries(block, fit, sides, shared[1], shared[0].with_centres(centres))
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def explain_boundaries(block: Block, fit: BlockFit, sides: Sides, palette: Palet
     """
     at, calibration = sides.position - block.positions[0], knowledge.calibration
     variance = np.einsum("nii->ni", fit.covariance[at]).max(1, initial=0.0)
-    smooth = calibration.centre.reshape(-1, 2)[sides.position]
+    smooth = calibration.centres_at(sides.position)
     centre = np.where(np.isfinite(fit.centre[at]), fit.centre[at], smooth)
     candidates = sides.candidates(fit.label[at], fit.affine[at], variance, fit.shared[at], centre)
     return Mixtures.found(sides, candidates, decompose(block.patterns, at, calibration.good, palette, candidates, COST))

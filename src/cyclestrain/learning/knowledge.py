@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cyclestrain.data import Calibration
+from cyclestrain.data import Calibration, Centres
 from cyclestrain.learning.plausibility import Plausibility
 from cyclestrain.orientation import Templates
 from cyclestrain.pattern import Dictionary
@@ -27,6 +27,10 @@ class Knowledge:
     dictionary: Dictionary
     correlation_noise: float = 1.0
     pixel_noise: float = float("nan")
+
+    def with_centres(self, centres: Centres | None) -> Knowledge:
+        """The same with the beam centres of a block alone, or of none: what all blocks need."""
+        return replace(self, calibration=self.calibration.with_centres(centres))
 
     @property
     def doubts(self) -> dict[int, str]:
