@@ -9,7 +9,7 @@ import pytest
 
 from cyclestrain.affine import rotation
 from cyclestrain.data import FloatArray
-from cyclestrain.learning.deviations import measure_deviations
+from cyclestrain.learning.deviations import measure_coherence, measure_deviations
 from cyclestrain.learning.profiles import fit_profiles, held_out_positions
 from cyclestrain.pattern import (
     Entry,
@@ -171,26 +171,65 @@ def test_spread_of_the_background(entry: Entry) -> None:
     np.testing.assert_allclose(spread[:, 1], 0.25, rtol=0.25)
 
 
-@pytest.mark.parametrize("contrast", [0.0, 0.4])
-def test_spread_of_the_contrast(entry: Entry, contrast: float) -> None:
-    """Slopes inside the disks that differ from pattern to pattern; the other modes stay at rest."""
-    rng = np.random.default_rng(9)
-    n, (y, x) = 300, np.indices(SHAPE)
-    start = many_starts(n)
+def sloped(entry: Entry, start: Start, slopes: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Patterns with slopes inside their disks, shape ``(n, reflection, 2)``."""
+    y, x = np.indices(SHAPE)
     patterns = counts_of(replace(entry, intensity=0 * entry.intensity), start)
     disks = counts_of(entry, start) - patterns
     for i, places in enumerate(predicted_positions(start, entry.reflections)):
         slope = np.zeros(SHAPE)
-        for place, (v, u) in zip(places, contrast * rng.standard_normal((6, 2)), strict=True):
+        for place, (v, u) in zip(places, slopes[i], strict=True):
             dy, dx = (y - place[0]) / entry.probe.radius, (x - place[1]) / entry.probe.radius
             slope += np.where(np.hypot(dy, dx) < 1.6, v * dy + u * dx, 0.0)
         patterns[i] += disks[i] * (1 + slope)
-    patterns = rng.poisson(np.maximum(patterns, 0)).astype(float)
+    return rng.poisson(np.maximum(patterns, 0)).astype(float)
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.4])
+def test_spread_of_the_contrast(entry: Entry, contrast: float) -> None:
+    """Slopes inside the disks that differ from pattern to pattern; the other modes stay at rest."""
+    rng = np.random.default_rng(9)
+    start = many_starts(300)
+    patterns = sloped(entry, start, contrast * rng.standard_normal((300, 6, 2)), rng)
     free = replace(entry, priors=Priors(np.full((6, 8), [0.0] * 5 + [contrast] * 3)))
     stack, fit, trust = fitted(free, patterns, start, iterations=4)
-    spread = measure_deviations(fit_profiles(stack, free, fit, trust, 1.0)[1], free, fit, trust)
+    deviations = fit_profiles(stack, free, fit, trust, 1.0)[1]
+    spread = measure_deviations(deviations, free, fit, trust)
+    assert measure_coherence(deviations, spread, free, fit, trust) < 0.02
     assert spread[:, 5].mean() == pytest.approx(contrast, rel=0.25, abs=1e-9)
     assert spread[:, 6:].max() < 0.3 * contrast + 1e-9
+
+
+@pytest.mark.parametrize("varies", [True, False])
+def test_contrast_alike_in_all_disks_is_in_the_sigma_of_dilation(entry: Entry, varies: bool) -> None:
+    """Slopes along the direction from the beam, as thickness makes them: they move all disks outwards or inwards.
+
+    Those that are the same in every pattern cancel against the reference, and change nothing.
+    """
+    rng, n = np.random.default_rng(9), 300
+    start = many_starts(n)
+    place = np.einsum("nij,gj->ngi", start.affine, entry.reflections)
+    common = 0.4 * rng.standard_normal((n, 1, 1)) if varies else 0.4
+    slopes = common * place / np.linalg.norm(place, axis=-1, keepdims=True)
+    patterns = sloped(entry, start, slopes, rng)
+    free = replace(entry, priors=Priors(np.full((6, 8), [0.0] * 5 + [0.4 / np.sqrt(2), 0.0, 0.0])))
+    stack, fit, trust = fitted(free, patterns, start, iterations=8)
+    deviations = fit_profiles(stack, free, fit, trust, 1.0)[1]
+    coherence = measure_coherence(deviations, measure_deviations(deviations, free, fit, trust), free, fit, trust)
+    if not varies:
+        assert coherence < 0.02
+        return
+    assert coherence == pytest.approx(2.0, rel=0.2)
+    coherent = replace(free, priors=replace(free.priors, coherence=coherence))
+    again = fitted(coherent, patterns, start, iterations=8)[1]
+    np.testing.assert_array_equal(again.start.affine, fit.start.affine)
+    turned = np.einsum("nji,njk->nik", start.affine, fit.start.affine)  # axes of the crystal
+    dilation = np.trace(turned - np.einsum("nji,njk->nik", start.affine, start.affine), axis1=1, axis2=2) / 2
+    weight = start.affine.reshape(n, 4) / 2
+    alone, together = (np.sqrt(np.einsum("ni,nij,nj->n", weight, f.affine_covariance, weight)) for f in (fit, again))
+    assert np.std(dilation / together) == pytest.approx(1.0, abs=0.1)
+    assert np.std(dilation / alone) > 1.12
+    assert (again.shared > fit.shared).mean() > 0.9  # it is no noise: neighbours have it in common
 
 
 def test_held_out_position_is_that_of_a_fit_without_the_reflection(entry: Entry) -> None:

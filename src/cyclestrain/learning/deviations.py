@@ -9,11 +9,14 @@ from cyclestrain.learning.profiles import Deviations
 from cyclestrain.pattern import Entry, PatternFit, shift_design
 from cyclestrain.pattern.elimination import STEEPEST
 
-__all__ = ["measure_deviations"]
-
+__all__ = ["measure_coherence", "measure_deviations"]
 
 MOST_OWN = 0.9
 """Largest part of a prediction that a reflection may have in itself."""
+FARTHEST = 5.0
+"""Slope, in units of its width, from which it counts no more."""
+MOST_COHERENT = 2.0
+"""Where all slopes are radial, their variance along that direction is twice that of a component."""
 
 
 def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
@@ -49,6 +52,40 @@ def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, tr
             continue
         spread[:, column] = _contrast_spread(deviations.value[..., modes], deviations.variance[..., modes])
     return spread
+
+
+def measure_coherence(
+    deviations: Deviations, spread: FloatArray, entry: Entry, fit: PatternFit, trust: FloatArray
+) -> float:
+    """How far contrast along the direction from the beam is alike in all disks of a pattern, see `Priors.coherence`.
+
+    The covariance of the radial slopes of different disks over their widths, zero unless three times its own
+    uncertainty. What is the same in every pattern cancels against the reference: slopes count from their mean.
+
+    Parameters
+    ----------
+    deviations, entry, fit, trust
+        As for `measure_deviations`.
+    spread
+        Widths that were measured.
+    """
+    place = np.einsum("nij,gj->ngi", fit.start.affine, entry.reflections)
+    direction = place / np.maximum(np.linalg.norm(place, axis=-1, keepdims=True), 1e-9)
+    width = spread[:, 5]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = (deviations.value[..., 4:6] * direction).sum(-1) / width
+        noise = (deviations.variance[..., 4:6] * direction**2).sum(-1) / width**2
+    used = (trust > 0) & np.isfinite(value) & np.isfinite(noise)
+    weight = np.where(used, 1.0 / (1.0 + np.where(used, noise, 0.0)), 0.0)
+    value = np.where(used, value, 0.0)
+    value -= (weight * value).sum(0) / np.maximum(weight.sum(0), 1e-12)
+    part = weight * np.clip(value, -FARTHEST, FARTHEST)
+    products = part.sum(1) ** 2 - (part**2).sum(1)
+    pairs = weight.sum(1) ** 2 - (weight**2).sum(1)
+    total = max(float(pairs.sum()), 1e-12)
+    found = float(products.sum()) / total
+    error = float(np.sqrt(((products - found * pairs) ** 2).sum())) / total
+    return min(found, MOST_COHERENT) if found > 3.0 * error else 0.0
 
 
 def _own_shift(fit: PatternFit) -> tuple[FloatArray, FloatArray]:

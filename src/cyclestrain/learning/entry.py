@@ -13,7 +13,7 @@ import numpy as np
 
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
-from cyclestrain.learning.deviations import measure_deviations
+from cyclestrain.learning.deviations import measure_coherence, measure_deviations
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_operators
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import find_peaks
@@ -327,7 +327,9 @@ def _improved(
         scale = noise_scale * entry.grain.area
         found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, scale)
         probe = centred(found.probe)
-    spread = measure_deviations(deviations, entry, fit, trust)
+    priors = Priors(measure_deviations(deviations, entry, fit, trust))
+    if entry.has_contrast:
+        priors = replace(priors, coherence=measure_coherence(deviations, priors.spread, entry, fit, trust))
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
     return replace(
         entry,
@@ -335,7 +337,7 @@ def _improved(
         background=profiles.background * level,
         intensity=intensity * scale,
         reflections=reflections,
-        priors=Priors(spread),
+        priors=priors,
     )
 
 

@@ -33,9 +33,15 @@ class Priors:
         the background's slope in y and x (relative, from the window's centre to its edge), of its position (pixels),
         and of the contrast inside its disk (relative, from the middle to the edge): slope, bowl, saddle and third
         order. Shape ``(reflection, 9)``.
+    coherence
+        Part of the variance of contrast along the direction from the beam that all disks of a pattern have in common
+        and that changes from pattern to pattern, 0 where each disk is its own. In a thick crystal the excitation
+        error grows along that direction in every disk, so that thickness moves them all outwards or inwards: no
+        residual shows that, it looks like strain.
     """
 
     spread: FloatArray
+    coherence: float = 0.0
 
     def __post_init__(self) -> None:
         missing = N_SPREADS - self.spread.shape[1]
@@ -140,7 +146,7 @@ class Entry:
             reflections=self.reflections[keep],
             intensity=self.intensity[keep],
             indices=self.indices[keep],
-            priors=Priors(self.priors.spread[keep]),
+            priors=Priors(self.priors.spread[keep], self.priors.coherence),
         )
 
 

@@ -71,7 +71,7 @@ class Model(NamedTuple):
     """What patterns are compared with.
 
     ``tables`` and ``grid`` are those of `cyclestrain.pattern.refine`, the background is a radial profile, windows
-    reach ``half`` pixels, and ``floor`` is the least variance of a pixel.
+    reach ``half`` pixels, ``floor`` is the least variance of a pixel, and ``coherence`` is that of `Priors`.
     """
 
     tables: NDArray[np.float32]
@@ -83,6 +83,7 @@ class Model(NamedTuple):
     radius: float
     floor: float
     half: int
+    coherence: float
 
 
 class Steps(NamedTuple):
@@ -101,7 +102,8 @@ class Outcome(NamedTuple):
     """What a fit writes for every pattern; `parameters` and `local` are where it starts as well.
 
     ``prior`` is the variance of the pooled score that the deviations give it, ``(n, 8, 8)``, zero where none is free;
-    the others are as in `cyclestrain.pattern.PatternFit`.
+    ``coherent`` is what is added to that because they are alike in all disks, see `Priors.coherence`; the others are as
+    in `cyclestrain.pattern.PatternFit`.
     """
 
     parameters: FloatArray
@@ -111,6 +113,7 @@ class Outcome(NamedTuple):
     shift_score: FloatArray
     shift_information: FloatArray
     prior: FloatArray
+    coherent: FloatArray
 
 
 @part()
@@ -204,6 +207,27 @@ def _report(
 
 
 @part()
+def _add_radial(g: int, model: Any, outcome: Any, scratch: Any) -> None:  # pragma: no cover - compiled
+    """Pool the part of what the priors give reflection `g` that acts along its direction from the beam.
+
+    With the variance `V` of its score and the direction `r` this is ``w = V r / (r V r)^(1/2)``.
+    """
+    theta, of_priors, radial_score = outcome.parameters, scratch.scatter, scratch.radial
+    gy, gx, intensity, level = model.reflections[g, 0], model.reflections[g, 1], model.intensity[g], theta[7]
+    ry, rx = theta[0] * gy + theta[1] * gx, theta[2] * gy + theta[3] * gx
+    along = ry * ry * of_priors[0, 0] + 2 * ry * rx * of_priors[0, 1] + rx * rx * of_priors[1, 1]
+    if not along > 0:
+        return
+    for i in range(4):
+        radial_score[i] = (of_priors[i, 0] * ry + of_priors[i, 1] * rx) / np.sqrt(along)
+    pool_score(gy, gx, intensity, level, radial_score, scratch.pooled_radial)
+    for i in range(4):
+        for j in range(4):
+            of_priors[i, j] = radial_score[i] * radial_score[j]
+    pool_information(gy, gx, intensity, level, of_priors, scratch.pooled_own)
+
+
+@part()
 def _add_report(
     g: int, last: bool, model: Any, outcome: Any, plan: Any, scratch: Any
 ) -> None:  # pragma: no cover - compiled
@@ -219,6 +243,8 @@ def _add_report(
         n_free = plan.n_local if plan.free[g] else 0
         from_priors(normal, scratch.precision, scratch.gains[g], n_free, wander, scratch.to_score, scratch.scatter)
         pool_information(gy, gx, intensity, level, scratch.scatter, scratch.pooled_scatter)
+        if model.coherence > 0:
+            _add_radial(g, model, outcome, scratch)
     if wander > 0:
         soften(normal, score, wander)
     pool_information(gy, gx, intensity, level, normal, scratch.pooled)
@@ -242,12 +268,15 @@ def _assemble(theta: Any, steps: Any, centre: Any, scratch: Any) -> None:  # pra
 
 
 @part()
-def _conclude(outcome: Any, scratch: Any) -> None:  # pragma: no cover - compiled
+def _conclude(outcome: Any, coherence: float, scratch: Any) -> None:  # pragma: no cover - compiled
     """Covariance of the pattern's parameters, and what of it the priors give."""
-    covariance, prior = outcome.covariance, outcome.prior
+    covariance, prior, coherent = outcome.covariance, outcome.prior, outcome.coherent
     for a in range(N_PARAMETERS):
         for b in range(a, N_PARAMETERS):
             prior[POOLED[a], POOLED[b]] = prior[POOLED[b], POOLED[a]] = scratch.pooled_scatter[a, b]
+            together = coherence * scratch.pooled_radial[a] * scratch.pooled_radial[b]
+            together -= min(coherence, 1.0) * scratch.pooled_own[a, b]
+            coherent[POOLED[a], POOLED[b]] = coherent[POOLED[b], POOLED[a]] = together
     for a in range(N_PARAMETERS):
         for b in range(N_PARAMETERS):
             covariance[a, b] = 1.0 if a == b else 0.0
@@ -284,6 +313,8 @@ def _fit_one(
     scratch.place[:] = -(10**6)
     scratch.step[0, 0] = touch_images(windows, n)
     scratch.pooled_scatter[:] = 0.0
+    scratch.pooled_radial[:] = 0.0
+    scratch.pooled_own[:] = 0.0
     for iteration in range(steps.iterations + 1):
         last = iteration == steps.iterations
         if last and steps.tolerance > 0:
@@ -296,7 +327,7 @@ def _fit_one(
                 _add_report(g, last, model, outcome, plan, scratch)
         _assemble(outcome.parameters, steps, centre, scratch)
         if last:
-            _conclude(outcome, scratch)
+            _conclude(outcome, model.coherence, scratch)
             break
         if not cholesky_solve(scratch.hessian, scratch.step, N_PARAMETERS, 1):
             break
@@ -314,7 +345,7 @@ def _fit_some(
     for n in range(first, last):
         own = Outcome(
             outcome.parameters[n], outcome.local[n], outcome.covariance[n], outcome.misfit[n], outcome.shift_score[n],
-            outcome.shift_information[n], outcome.prior[n],
+            outcome.shift_information[n], outcome.prior[n], outcome.coherent[n],
         )  # fmt: skip
         _fit_one(n, windows, model, steps, centre[n], own, plan, scratch)
 

@@ -82,6 +82,9 @@ class PatternFit:
         reflection, 2, 2)``.
     prior
         Variance of the score by deviations drawn from their priors, without counting noise, shape ``(n, 8, 8)``.
+    coherent
+        What is to be added to `prior` because contrast is alike in all disks, see `Priors.coherence`; the fit itself
+        takes each for its own, shape ``(n, 8, 8)``.
     scatter
         Variance of the reflections about the common affine over what their noise and wandering explain, 1 where it is
         no more or where disks have no contrast, shape ``(n,)``.
@@ -98,6 +101,7 @@ class PatternFit:
     shift_score: FloatArray
     shift_information: FloatArray
     prior: FloatArray
+    coherent: FloatArray
     scatter: FloatArray
     saturated: FloatArray
 
@@ -137,14 +141,16 @@ class PatternFit:
             return out
         known = np.flatnonzero(np.isfinite(self.covariance).all((1, 2)) & np.isfinite(self.prior).all((1, 2)))
         covariance = self.covariance[known]
-        part = (covariance @ self.prior[known] @ covariance)[:, :4, :4]
-        out[known] = np.einsum("nii->n", np.linalg.pinv(covariance[:, :4, :4]) @ part) / 4
+        part = (covariance @ (self.prior[known] + self.coherent[known]) @ covariance)[:, :4, :4]
+        out[known] = np.einsum("nii->n", np.linalg.pinv(self.affine_covariance[known]) @ part) / 4
         return 1.0 - (1.0 - out) / self.scatter  # what displaces disks beyond their noise is shared as well
 
     @property
     def affine_covariance(self) -> FloatArray:
-        """Covariance of ``(A_yy, A_yx, A_xy, A_xx)``, shape ``(n, 4, 4)``."""
-        return self.covariance[:, :4, :4]
+        """Covariance of ``(A_yy, A_yx, A_xy, A_xx)`` with contrast that is alike in all disks, shape ``(n, 4, 4)``."""
+        if not self.coherent.any():
+            return self.covariance[:, :4, :4]
+        return (self.covariance + self.covariance @ self.coherent @ self.covariance)[:, :4, :4]
 
     @property
     def misfit(self) -> FloatArray:
@@ -230,12 +236,13 @@ def refine(
     outcome = Outcome(
         parameters, np.zeros((n, n_reflections, N_LOCAL)), covariance, np.zeros((n, n_reflections, 3)),
         np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2)), np.zeros_like(covariance),
+        np.zeros_like(covariance),
     )  # fmt: skip
     tables, grid = probe.compared
     model = Model(
         tables, grid, entry.background.astype(np.float32), np.ascontiguousarray(entry.reflections, float),
         np.ascontiguousarray(entry.intensity, float), np.ascontiguousarray(entry.priors.spread, float),
-        float(probe.radius), float(entry.variance_floor), probe.half,
+        float(probe.radius), float(entry.variance_floor), probe.half, float(entry.priors.coherence),
     )  # fmt: skip
     steps = Steps(
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), float(entry.grain.edge), robust, float(max_shift),
@@ -248,7 +255,7 @@ def refine(
     scatter = _scatter(entry, outcome) if entry.has_contrast and tolerance == 0 else np.ones(n)
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
-        np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior,
+        np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior, outcome.coherent,
         scatter, cut_share(windows, probe.radius, ceiling),
     )  # fmt: skip
 

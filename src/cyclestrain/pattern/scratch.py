@@ -43,9 +43,12 @@ class Scratch(NamedTuple):
     gains: Any  # of every reflection, see `eliminate`
     to_score: Any
     scatter: Any
+    radial: Any  # see `_add_radial`
     pooled: Any  # information, its score and its variance by the priors, parameters in the order of `POOLED`
     pooled_score: Any
     pooled_scatter: Any
+    pooled_radial: Any
+    pooled_own: Any
     hessian: Any  # parameters in their own order from here on
     step: Any
 
@@ -114,6 +117,8 @@ def make_scratch(n_reflections: int, n_pixels: int, n_local: int) -> Any:  # pra
         np.zeros((N_COLUMNS, N_COLUMNS + 1), np.float32),
         np.zeros((N_COLUMNS, N_COLUMNS)), np.zeros(N_COLUMNS), np.empty(N_LOCAL), np.empty((n_local, n_local)),
         np.empty((n_local, 4)), np.zeros((n_reflections, n_local, 5)), np.zeros((4, 2)), np.zeros((4, 4)),
+        np.zeros(4),
         np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS), np.zeros((N_PARAMETERS, N_PARAMETERS)),
+        np.zeros(N_PARAMETERS), np.zeros((N_PARAMETERS, N_PARAMETERS)),
         np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty((N_PARAMETERS, 1)),
     )  # fmt: skip
