@@ -21,6 +21,8 @@ __all__ = ["NotThisCrystalError", "Placement", "ScanLibrary", "lay_library"]
 
 VIBRATIONS = (0.3, 0.7, 1.2)
 """Debye-Waller factors, square angstrom, between and a little beyond which that of a scan is looked for."""
+CLOSER = 0.1
+"""Distance of the factors between which it is looked for again, as intensities bend over those above."""
 SAMPLE = 96
 """Positions that are looked at to decide what is the same for all."""
 SAME_TILT = 1e-4
@@ -123,16 +125,25 @@ def lay_library(
     scale = float(np.median([one.scale for one in matches]))
     aperture = round(0.1 * radius / scale * wavelength(zone.voltage), 5)  # scans of one session share a library
     reach = float(np.hypot(*entry.T).max()) / scale * 1.1
+
+    def computed(value: float) -> Library:
+        return Library.computed(dataclasses.replace(zone, vibration=value), axes, aperture, reach, advance)
+
     values = VIBRATIONS if vibration is None else (vibration,)
-    made = [
-        Library.computed(dataclasses.replace(zone, vibration=value), axes, aperture, reach, advance) for value in values
-    ]
+    made = [computed(value) for value in values]
     sample = _sample(data)
     chosen, rival = _ways_to_lie(sample, made[len(made) // 2], matches)
     used = np.all([match.reflections >= 0 for match in chosen], axis=0)
-    placed = [[one.only(match.reflections[used]) for match in chosen] for one in made]
     sample = sample.only(used)
-    found, libraries = _vibration(sample, placed, values)
+
+    def placed(one: Library) -> list[Library]:
+        return [one.only(match.reflections[used]) for match in chosen]
+
+    found, libraries = _vibration(sample, [placed(one) for one in made], values)
+    if vibration is None:
+        middle = max(round(found / CLOSER) * CLOSER, 2 * CLOSER)
+        values = tuple(round(middle + step * CLOSER, 6) for step in (-1, 0, 1))
+        found, libraries = _vibration(sample, [placed(computed(value)) for value in values], values)
     placements = tuple(Placement(match, library) for match, library in zip(chosen, libraries, strict=True))
     return ScanLibrary(placements, used, found, library_misfit(sample, libraries), aperture, rival)
 
@@ -199,7 +210,9 @@ def _vibration(sample: Measured, made: list[list[Library]], values: tuple[float,
         each = [find_minima(some, library, 0.02)[1][:, 0] for library in blended(value)]
         return float(np.min(each, axis=0).sum())
 
+    beyond = values[1] - values[0]
     best = optimize.minimize_scalar(
-        deviance, bounds=(0.1, 1.5), method="bounded", options={"xatol": 0.02, "maxiter": 12}
-    )
+        deviance, bounds=(max(values[0] - beyond, 0.1), values[-1] + beyond), method="bounded",
+        options={"xatol": 0.01, "maxiter": 14},
+    )  # fmt: skip
     return float(best.x), blended(float(best.x))

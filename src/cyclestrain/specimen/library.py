@@ -23,12 +23,12 @@ from scipy import ndimage
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.errors import OutputError
 from cyclestrain.files import write_whole
-from cyclestrain.specimen.bloch import MOST_BEAMS, REACH, intensities, taking_part
+from cyclestrain.specimen.bloch import intensities, taking_part
 from cyclestrain.specimen.structure import Zone
 
 __all__ = ["Axes", "Library", "aperture_nodes", "cache_folder"]
 
-FORMAT = 4
+FORMAT = 5
 """Raised where what is computed changes, so that libraries of earlier versions are not read."""
 TRUSTED = 0.75
 """Length, in units of the longest beam that takes part, up to which intensities do not miss the beams beyond."""
@@ -283,7 +283,7 @@ def _key(zone: Zone, axes: Axes, aperture: float, shown: int) -> str:
     """Hash of all that a library depends on."""
     cell = zone.cell
     facts = [
-        FORMAT, REACH, MOST_BEAMS, cell.zone.tolist(), cell.cell.round(6).tolist(), cell.places.round(6).tolist(),
+        FORMAT, cell.zone.tolist(), cell.cell.round(6).tolist(), cell.places.round(6).tolist(),
         cell.symbols, zone.vibration, zone.voltage, axes.thickness, axes.tilt, axes.displacement,
         round(aperture, 8), shown,
     ]  # fmt: skip
