@@ -20,13 +20,15 @@ potential,
 
 .. math:: \Delta C(r) = -\frac{\lambda}{4 \pi^2} \sum_{n > 0} \left(\frac{L}{n}\right)^2 |\nabla C_n(r)|^2 ,
 
-since the first order commutes. What is left is the layer that a crystal happens to begin and end with, which nobody
-knows. Absorption is left out.
+since the first order commutes. What is left is between which layers a crystal begins and ends, which nobody knows: at
+the height `z` its surfaces are phase objects :math:`\pm 2 \sum_{n > 0} \mathrm{Im}(C_n(r) e^{2 \pi i n z / L}) L / n`.
+What they change, to first order, is given beside the intensities as a part of their error. Absorption is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,8 +51,12 @@ STATES = 110
 """Bloch waves of the axis that are followed to other directions."""
 LAYERS_REACH = 1.0
 """Height of the highest Laue zone that is gone to and back from, 1/angstrom."""
+HEIGHTS = (0.125, 0.375)
+"""Heights of the surfaces, in periods, whose mean square is that over all heights where the first zone counts most."""
 TOGETHER = 32
 """Directions that are computed at a time."""
+WHOLE = 1e-3
+"""Distance from a whole number that is none."""
 REAL = 1e-9
 """Imaginary part of a matrix, relative to its largest element, that is none."""
 
@@ -72,7 +78,7 @@ def intensities(
     shown: int,
     advance: Callable[[int], object] = lambda n: None,
 ) -> NDArray[np.float32]:
-    """Share of a plane wave in each beam.
+    """Share of a plane wave in each beam, and by how much surfaces between other layers change it.
 
     Parameters
     ----------
@@ -90,21 +96,24 @@ def intensities(
     Returns
     -------
     intensity
-        Shape ``(t, n, shown)``.
+        Shape ``(1 + surfaces, t, n, shown)``: the share, then the change for surfaces at each of `HEIGHTS`.
     """
     lamda = wavelength(zone.voltage)
-    out = np.empty((len(thickness), len(directions), shown), np.float32)
+    out = np.empty((1 + len(HEIGHTS), len(thickness), len(directions), shown), np.float32)
     with threadpool_limits(1):  # matrices as small as these only wait for each other's threads
         axis = _States.on_axis(zone)
         for start in range(0, len(directions), TOGETHER):
             part = slice(start, start + TOGETHER)
             waves = directions[part] / lamda
             values, mixed = np.linalg.eigh(axis.matrix(waves, lamda))
-            leaving = axis.waves[:shown] @ mixed
-            entering = (axis.waves[0] @ mixed).conj()
-            for row, t in zip(out, thickness, strict=True):
-                amplitude = leaving @ (np.exp(2j * np.pi * t * values) * entering)[..., None]
-                row[part] = np.abs(amplitude[..., 0]) ** 2
+            phases = np.exp(2j * np.pi * values[..., None] * thickness)
+            leaving, within = axis.waves[:shown] @ mixed, phases * (axis.waves[0] @ mixed).conj()[..., None]
+            amplitude = leaving @ within
+            out[0, :, part] = (np.abs(amplitude) ** 2).transpose(2, 0, 1)
+            for k, surface in enumerate(axis.surfaces, 1):
+                change = (surface[:shown] @ mixed) @ within
+                change -= leaving @ (phases * (surface[0] @ mixed).conj()[..., None])
+                out[k, :, part] = -2 * (amplitude.conj() * change).imag.transpose(2, 0, 1)
             advance(len(waves))
     return out
 
@@ -120,11 +129,14 @@ class _States(NamedTuple):
         Amplitudes of the beams, shape ``(beam, state)``.
     transverse
         Wave vector ``(y, x)`` between the states, shape ``(2, state, state)``.
+    surfaces
+        What the phase of a surface at each of `HEIGHTS` makes of `waves`, shape ``(height, beam, state)``.
     """
 
     value: FloatArray
     waves: NDArray[Any]
     transverse: NDArray[Any]
+    surfaces: NDArray[Any]
 
     @classmethod
     def on_axis(cls, zone: Zone) -> _States:
@@ -135,7 +147,8 @@ class _States(NamedTuple):
         value, waves = np.linalg.eigh(matrix)
         value, waves = value[-STATES:], waves[:, -STATES:]
         transverse = np.stack([waves.conj().T @ (vectors[:, axis, None] * waves) for axis in (0, 1)])
-        return cls(value, waves, transverse)
+        surfaces = np.stack([_among(hkl, partial(_surface, zone, z=z)) @ waves for z in HEIGHTS])
+        return cls(value, waves, transverse, surfaces)
 
     def matrix(self, waves: FloatArray, lamda: float) -> NDArray[Any]:
         """`A` between the states for every incident wave, shape ``(n, state, state)``."""
@@ -145,12 +158,35 @@ class _States(NamedTuple):
 def _coupling(zone: Zone, hkl: IntArray) -> NDArray[Any]:
     """What couples the beams, shape ``(beam, beam)``: potential, layers, and the way by weak beams."""
     half = 0.5 * wavelength(zone.voltage)
-    weak, vectors = (part[len(hkl) :] for part in zone.beams(WEAK_REACH))
+    weak, vectors = zone.beams(WEAK_REACH)
+    weak, vectors = weak[len(hkl) :], vectors[len(hkl) :]
     beside = half * zone.potential(hkl[:, None] - weak[None])
-    apart, place = np.unique((hkl[:, None] - hkl[None]).reshape(-1, 3), axis=0, return_inverse=True)
-    between = (half * zone.potential(apart) + _layers(zone, apart))[place].reshape(len(hkl), len(hkl))
+    between = _among(hkl, lambda apart: half * zone.potential(apart) + _layers(zone, apart))
     total = between + (beside / (half * (vectors**2).sum(1))) @ beside.conj().T
     return np.asarray(total - total[0, 0] * np.eye(len(hkl)))
+
+
+def _among(hkl: IntArray, potential: Callable[[IntArray], NDArray[Any]]) -> NDArray[Any]:
+    """Matrix of a potential among beams, from its Fourier coefficients."""
+    apart, place = np.unique((hkl[:, None] - hkl[None]).reshape(-1, 3), axis=0, return_inverse=True)
+    return potential(apart)[place].reshape(len(hkl), len(hkl))
+
+
+def _surface(zone: Zone, hkl: IntArray, z: float) -> NDArray[np.complex128]:
+    """Fourier coefficients of the phase of a surface at height `z`, in periods, for ``hkl`` of the zone.
+
+    Layers that differ by a shift alone scatter to none of these.
+    """
+    half, basis = 0.5 * wavelength(zone.voltage), zone.layers()
+    high, *flat = basis @ np.linalg.inv(zone.cell.cell).T @ zone.across.T
+    shift = high @ np.linalg.inv(np.stack(flat))
+    total = np.zeros(len(hkl), complex)
+    height = int(LAYERS_REACH * zone.period)
+    for n in (n for n in range(-height, height + 1) if n):
+        if np.abs(n * shift - np.rint(n * shift)).max() < WHOLE:
+            above = hkl + n * basis[0] - np.rint(n * shift).astype(int) @ basis[1:]
+            total += half * zone.potential(above) * np.exp(2j * np.pi * n * z) * zone.period / (1j * n)
+    return total
 
 
 def _layers(zone: Zone, hkl: IntArray) -> NDArray[np.complex128]:
