@@ -1,14 +1,15 @@
 """Tilt, thickness and polarization against multislice: the acceptance table of `cyclestrain tilt`.
 
-    python benchmarks/beyond.py --folder beyond-scans                # all of it, about ten minutes
-    python benchmarks/beyond.py --folder beyond-scans --only tilt    # or: held-out, polarization, centrosymmetric
+    python benchmarks/beyond.py --folder beyond-scans                # all of it, about half an hour
+    python benchmarks/beyond.py --folder beyond-scans --only tilt    # or another part
 
-The scans are simulated slice by slice with other scattering factors (Lobato), vibration and thicknesses than the
-library (Bloch waves, Kirkland), with strain, background and shot noise, and mapped with ``--intensities``. Silicon
-[110] at 200 kV and aluminium [100] at 80 kV: 20 to 40 nm, tilts to 5 mrad. PbTiO3 [100]: domains poled along one or
-both axes or not at all, 10 to 20 nm, tilts to 2 mrad; its twin scan is the centrosymmetric structure everywhere. Held
-out, nothing was set on them: GaAs [110] at 300 kV, copper [100] at 120 kV, and BaTiO3 poled along both axes, whose
-lattice does not tell the axis. Needs the extra `multislice`.
+The scans are simulated slice by slice, atoms cut by slices, with other scattering factors (Lobato), vibration and
+thicknesses than the library (Bloch waves, Kirkland), with strain, background and shot noise, and mapped with
+``--intensities``. Silicon [110] at 200 kV and aluminium [100] at 80 kV: 20 to 40 nm, tilts to 5 mrad. PbTiO3 [100]:
+domains poled along one or both axes or not at all, 10 to 20 nm, tilts to 2 mrad; its twin scan is the centrosymmetric
+structure everywhere. GaAs [110] at 300 kV, copper [100] at 120 kV, and BaTiO3 poled along both axes, whose lattice does
+not tell the axis, were held out once; what failed on them has been mended since. Nickel [110] and KNbO3 are unseen:
+looked at once, and nothing was set on them. Needs the extra `multislice`.
 """
 
 from __future__ import annotations
@@ -26,44 +27,39 @@ from cyclestrain.affine import rotation, symmetric
 from cyclestrain.io import read
 from cyclestrain.simulation import SimulatedScan, load_truth, record, save
 from cyclestrain.simulation.acquisition import Acquisition
-from cyclestrain.simulation.materials import MATERIALS, Material, cubic
+from cyclestrain.simulation.materials import Material, cubic
 from cyclestrain.simulation.multislice import Specimen, simulate, smooth_step, unit_square
 from cyclestrain.simulation.propagation import Crystal
 
 CRYSTALS = {
-    "silicon": (MATERIALS["Si"], "a=5.431,structure=diamond,zone=110,elements=Si", 200, "silicon [110]"),
-    "aluminium": (
-        partial(cubic, "fcc", "100", ["Al"], 4.05, 0.85, voltage=80e3), "a=4.05,structure=fcc,zone=100,elements=Al",
-        80, "aluminium [100], 80 kV",
-    ),
-    "arsenide": (
-        partial(cubic, "zincblende", "110", ["Ga", "As"], 5.653, 0.65, voltage=300e3),
-        "a=5.653,structure=zincblende,zone=110,elements=Ga-As", 300, "GaAs [110], 300 kV",
-    ),
-    "copper": (
-        partial(cubic, "fcc", "100", ["Cu"], 3.615, 0.55, voltage=120e3), "a=3.615,structure=fcc,zone=100,elements=Cu",
-        120, "copper [100], 120 kV",
-    ),
-}  # fmt: skip
-"""What makes a crystal, what it is known as, voltage (kV) and words."""
+    "silicon": ("diamond", "110", "Si", 5.431, 0.46, 200),
+    "aluminium": ("fcc", "100", "Al", 4.05, 0.85, 80),
+    "arsenide": ("zincblende", "110", "Ga-As", 5.653, 0.65, 300),
+    "copper": ("fcc", "100", "Cu", 3.615, 0.55, 120),
+    "nickel": ("fcc", "110", "Ni", 3.524, 0.37, 200),
+}
+"""Structure, zone, elements, lattice constant (angstrom), vibration (square angstrom) and voltage (kV)."""
 PARTS = {
     "tilt": [("silicon", ""), ("aluminium", "")],
     "held-out": [("arsenide", ""), ("copper", ""), ("BaTiO3", "ninety")],
+    "unseen": [("nickel", ""), ("KNbO3", "ninety")],
     "polarization": [("PbTiO3", "domains"), ("PbTiO3", "ninety"), ("PbTiO3a", "ninety")],
     "centrosymmetric": [("PbTiO3", "parent")],
 }
-"""Crystals, and for the polar ones their domains. Nothing was set on those of `held-out`."""
+"""Crystals, and for the polar ones their domains. Nothing was set on those of `unseen`."""
 RADII = {"arsenide": 6.0, "copper": 4.0}
 """Of the disks, pixels, where it is not 5."""
 PEROVSKITES = {
     "PbTiO3": (3.904, 4.152, (0.0, 0.0377, 0.1118, 0.1174, 0.1174)),
     "PbTiO3a": (3.98, 3.98, (0.0, 0.0377, 0.1118, 0.1174, 0.1174)),
     "BaTiO3": (3.994, 4.038, (0.0, 0.0224, -0.0244, -0.0105, -0.0105)),
+    "KNbO3": (3.997, 4.063, (0.023, 0.0, 0.040, 0.042, 0.042)),
 }  # fmt: skip
 """Lattice constants a and c (angstrom), and how far the atoms are displaced along c, in units of c.
 
 PbTiO3: Shirane et al., Acta Cryst. 9 (1956) 131; against lead all are displaced, oxygen furthest: P is against +c.
 BaTiO3: Kwei et al., J. Phys. Chem. 97 (1993) 2368; titanium is displaced along +c, oxygen against it: P is along +c.
+KNbO3: Hewat, J. Phys. C 6 (1973) 2559; against niobium oxygen is displaced furthest: P is against +c.
 PbTiO3a: the same as PbTiO3 with equal axes (no such crystal), so that the lattice does not tell the polar one.
 """
 PARENT = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
@@ -103,12 +99,17 @@ def strained(n: int, name: str) -> SimulatedScan:
     stretch = np.eye(2) + symmetric(0.006 * onset * np.sin(6 * x), 0.006 * onset * np.cos(5 * y), 0 * x)
     return _simulated(
         n, np.zeros((n, n), np.int64), stretch @ rotation(np.deg2rad(0.6) * onset * np.sin(6 * x)),
-        300 + 100 * np.sin(2 * np.pi * (0.8 * x + 0.5 * y)), 5e-3, [CRYSTALS[name][0]],
+        300 + 100 * np.sin(2 * np.pi * (0.8 * x + 0.5 * y)), 5e-3, [partial(_crystal, name)],
         Acquisition(scan=(n, n), detector=(256, 256), radius=RADII.get(name, 5.0)), (onset > 0).astype(np.int64),
     )  # fmt: skip
 
 
-def titanate(n: int, name: str, kind: str) -> SimulatedScan:
+def _crystal(name: str) -> Material:
+    structure, zone, elements, constant, vibration, voltage = CRYSTALS[name]
+    return cubic(structure, zone, elements.split("-"), constant, vibration, voltage=1e3 * voltage, fine=True)
+
+
+def perovskite(n: int, name: str, kind: str) -> SimulatedScan:
     """A perovskite along [100] in domains: c along x, along both axes, or no polarization anywhere."""
     y, x = unit_square((n, n))
     wavy = x + 0.12 * np.sin(2 * np.pi * y)
@@ -133,11 +134,11 @@ def _perovskite(name: str, displacement: float, axis: str) -> Material:
     places[:, 2] = (places[:, 2] + 0.25) % 1.0  # no atom on the edge of a slice
     cell = [c, a, a] if axis == "x" else [a, c, a]
     atoms = Atoms(_symbols(name), scaled_positions=places, cell=cell, pbc=True)
-    return Material(Crystal.from_atoms(atoms, 2, 0.6), "square", 0.0, 1 / a)
+    return Material(Crystal.from_atoms(atoms, None, 0.6), "square", 0.0, 1 / a)
 
 
 def _symbols(name: str) -> list[str]:
-    return [name[:2], "Ti", "O", "O", "O"]
+    return (["K", "Nb"] if name == "KNbO3" else [name[:2], "Ti"]) + ["O", "O", "O"]
 
 
 def _simulated(n, material, deformation, thickness, tilt, materials, acquisition, grain):
@@ -153,7 +154,7 @@ def mapped(given: argparse.Namespace, name: str, background: float) -> Path:
     """Result of a scan with intensities; what is missing is made."""
     clean = given.folder / f"{name}_{given.scan}.h5"
     if not clean.exists():
-        save(strained(given.scan, name) if name in CRYSTALS else titanate(given.scan, *name.split("-")), clean)
+        save(strained(given.scan, name) if name in CRYSTALS else perovskite(given.scan, *name.split("-")), clean)
     path = clean.with_name(f"{clean.stem}_{background:g}_{given.seed}.h5")
     if not path.exists():
         made = SimulatedScan(read(clean), load_truth(clean))
@@ -166,7 +167,8 @@ def mapped(given: argparse.Namespace, name: str, background: float) -> Path:
 
 def tilt_rows(given: argparse.Namespace, name: str) -> list[list[str]]:
     """Error of tilt and thickness of a crystal."""
-    rows, (_, known, voltage, words) = [], CRYSTALS[name]
+    rows, (structure, zone, elements, constant, _, voltage) = [], CRYSTALS[name]
+    known = f"a={constant},structure={structure},zone={zone},elements={elements}"
     for background in given.backgrounds:
         result = mapped(given, name, background)
         truth = _truth(result)
@@ -174,7 +176,7 @@ def tilt_rows(given: argparse.Namespace, name: str) -> list[list[str]]:
         good = found["valid"].values
         error, z = tilt_error(found, truth)
         thick = (found["thickness"].values - truth["thickness"].values / 10)[good]
-        scan = [f"{words}, 0 to 5 mrad", f"{background:.0%}"]
+        scan = [f"{name} [{zone}], {voltage} kV, 0 to 5 mrad", f"{background:.0%}"]
         rows.append([*scan, "valid positions", f"{good.mean():.0%}", ""])
         if not good.any():
             continue
@@ -182,9 +184,9 @@ def tilt_rows(given: argparse.Namespace, name: str) -> list[list[str]]:
         rows += [
             [*scan, "tilt error, mean / 95 % / largest (mrad)",
              f"{length.mean():.3f} / {np.quantile(length, 0.95):.3f} / {length.max():.3f}", "<= 0.3"],
-            [*scan, "tilt z (y, x)", " ".join(f"{s:.2f}" for s in z[good].std(0)), "0.8-1.2"],
+            [*scan, "tilt z (y, x)", " ".join(f"{_rms(s):.2f}" for s in z[good].T), "0.8-1.2"],
             [*scan, "thickness error, mean (nm); z", f"{np.abs(thick).mean():.2f}; "
-             f"{(thick / found['thickness_sigma'].values[good]).std():.2f}", ""],
+             f"{_rms(thick / found['thickness_sigma'].values[good]):.2f}", "z 0.8-1.2"],
         ]  # fmt: skip
     return rows
 
@@ -195,7 +197,7 @@ def polar_rows(given: argparse.Namespace, name: str, kind: str) -> list[list[str
     structure = given.folder / f"{name}.cif"
     _write_structure(structure, name)
     found = cs.tilt(
-        result, known=f"{structure},zone=100", thickness=(6, 30), polar=True, vibration=0.5,
+        result, known=f"{structure},zone=100", thickness=(6, 30), polar=True,
         figure=result.with_suffix(".png"), force=True,
     )  # fmt: skip
     truth = _truth(result)
@@ -221,10 +223,15 @@ def polar_rows(given: argparse.Namespace, name: str, kind: str) -> list[list[str
     if not good.any():
         return rows
     score = ((along - true) / found["displacement_sigma"].values)[good]
-    rows.append([*scan, "displacement z", f"{score.std():.2f}", "0.8-1.2"])
+    rows.append([*scan, "displacement z", f"{_rms(score):.2f}", "0.8-1.2"])
     rows.append([*scan, "tilt error, mean (mrad); z", f"{1e3 * np.hypot(*error[good].T).mean():.3f}; "
-                 f"{z[good].std():.2f}", "z 0.8-1.2"])  # fmt: skip
+                 f"{_rms(z[good]):.2f}", "z 0.8-1.2"])  # fmt: skip
     return rows
+
+
+def _rms(score: np.ndarray) -> float:
+    """Error in units of sigma: a mean that is off counts as well."""
+    return float(np.sqrt((score**2).mean()))
 
 
 def tilt_error(found: xr.Dataset, truth: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:

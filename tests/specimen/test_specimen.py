@@ -139,7 +139,7 @@ def test_library_agrees_with_multislice_which_knows_nothing_of_it(known, made, v
     directions = 1e-3 * np.array([[0.0, 0.0], [2.0, 1.0], [-1.0, 4.0]])
     slices = len(crystal.transmission) * 60
     thickness = np.array([slices * crystal.step])
-    own = intensities(zone, thickness, directions, 30)[0]
+    own = intensities(zone, thickness, directions, 30)[0, 0]
     axes = np.stack([np.array([0, 0, 1.0]), np.array([-1, 1, 0]) / np.sqrt(2)]) @ zone.across.T
     theirs = diffract(crystal, np.eye(2), [slices], directions @ axes.T / crystal.wavelength)[0]
     _, vectors = taking_part(zone)
@@ -148,6 +148,69 @@ def test_library_agrees_with_multislice_which_knows_nothing_of_it(known, made, v
             continue
         place = np.unravel_index(((crystal.waves - vector) ** 2).sum(-1).argmin(), theirs.shape[1:])
         np.testing.assert_allclose(own[:, k], theirs[(slice(None), *place)], atol=0.006)
+
+
+def titanate():
+    """PbTiO3 poled across the beam."""
+    places = np.array([[0, 0, 0], [0.5, 0.5, 0.5377], [0.5, 0.5, 0.1118], [0.5, 0, 0.6174], [0, 0.5, 0.6174]])
+    cell = np.diag([3.904, 3.904, 4.152])
+    return KnownCell("PbTiO3", np.array([1, 0, 0]), cell, places, ("Pb", "Ti", "O", "O", "O"), np.ones(5))
+
+
+def test_heavy_columns_and_layers_are_as_in_multislice_and_so_is_what_surfaces_change(monkeypatch):
+    """The simulation cuts the atoms into slices; crystals begin with the layer of lead or with that of titanium."""
+    pytest.importorskip("abtem")
+    from ase import Atoms
+
+    from cyclestrain.simulation.propagation import Crystal, diffract
+    from cyclestrain.specimen import bloch
+
+    cell, cells = titanate(), 20
+    zone, directions = Zone(cell, 0.6, 200e3), 1e-3 * np.array([[0.0, 0.0], [1.0, 0.5], [-3.0, 2.0]])
+    thickness = np.array([3.904 * cells])
+    monkeypatch.setattr(bloch, "HEIGHTS", (0.25,))  # between the layers
+    own, change = intensities(zone, thickness, directions, 45)[:, 0]
+    monkeypatch.setattr(bloch, "LAYERS_REACH", 0.0)
+    flat = intensities(zone, thickness, directions, 45)[0, 0]
+    beside = zone.across @ np.array([0, 1.0, 0]), zone.across @ np.array([0, 0, 1.0])  # y and x of the simulation
+    axes = np.stack(beside) @ np.eye(2)
+    theirs = []
+    for up in (0.75, 0.25):
+        places = cell.places[:, [2, 1, 0]] + [0, 0, up]
+        atoms = Atoms(cell.symbols, scaled_positions=places % 1.0, cell=[4.152, 3.904, 3.904], pbc=True)
+        crystal = Crystal.from_atoms(atoms, None, 0.6)
+        depth = cells * len(crystal.transmission)
+        shares = diffract(crystal, np.eye(2), [depth], directions @ axes.T / crystal.wavelength)[0]
+        vectors = taking_part(zone)[1][:45] @ axes.T
+        at = [np.unravel_index(((crystal.waves - one) ** 2).sum(-1).argmin(), shares.shape[1:]) for one in vectors]
+        theirs.append(np.stack([shares[(slice(None), *one)] for one in at], 1))
+    mean, half = (theirs[0] + theirs[1]) / 2, (theirs[0] - theirs[1]) / 2
+
+    def off(one, other):
+        return np.linalg.norm((one - other)[:, 1:]) / np.linalg.norm(other[:, 1:])
+
+    assert off(own, mean) < 0.035
+    assert off(flat, mean) > 1.4 * off(own, mean)
+    assert np.corrcoef(half[:, 1:].ravel(), change[:, 1:].ravel())[0, 1] > 0.98
+    assert off(change, half) < 0.2
+
+
+def test_surfaces_change_nothing_where_layers_differ_by_a_shift():
+    pytest.importorskip("abtem")
+    (cell,) = known_cells("a=3.615,structure=fcc,zone=100,elements=Cu")
+    own, *change = intensities(Zone(cell, 0.55, 120e3), np.array([200.0]), np.zeros((1, 2)), 20)
+    assert own[..., 1:].max() > 0.01
+    assert np.abs(change).max() < 2e-3
+
+
+@pytest.mark.parametrize("axis", ["100", "110", "111", "112", "1-10"])
+def test_layers_span_all_reflections(axis):
+    (cell,) = known_cells(f"a=5.431,structure=diamond,zone={axis},elements=Si")
+    zone = Zone(cell, 0.5, 200e3)
+    basis = zone.layers()
+    assert abs(round(np.linalg.det(basis))) == 1
+    np.testing.assert_array_equal(basis @ zone.cell.zone, [1, 0, 0])
+    assert zone.period == pytest.approx(5.431 * np.linalg.norm(zone.cell.zone))
 
 
 def test_library_is_kept_and_a_damaged_one_is_computed_again(tmp_path, monkeypatch):

@@ -135,7 +135,7 @@ def _measured(
     maps = maps_of(result)
     radius = float(json.loads(maps.attrs["calibration"])["disk_radius"])
     spectra = intensities(result)
-    waves = len(axes.tilts()) ** 2 * len(axes.displacement) * (1 if vibration is not None else 3)
+    waves = len(axes.tilts()) ** 2 * len(axes.displacement) * (1 if vibration is not None else 4)
     with progress.stage("library and fit", waves) as task:
         return measure_specimen(maps, spectra, zone, axes, radius, vibration=vibration, advance=task.advance)
 

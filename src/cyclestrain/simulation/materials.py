@@ -69,7 +69,7 @@ ORIENTATIONS = {
 
 def cubic(
     structure: str, zone: str, symbols: Sequence[str], constant: float, vibration: float, alloy: float | None = None,
-    *, voltage: float = VOLTAGE,
+    *, voltage: float = VOLTAGE, fine: bool = False,
 ) -> Material:  # fmt: skip
     """A cubic crystal along a zone axis.
 
@@ -88,6 +88,8 @@ def cubic(
         Share of the second element of an alloy.
     voltage
         Acceleration voltage, volts.
+    fine
+        Whether thin slices cut the atoms; else each lies in one slice.
     """
     lattice, turn, first = ORIENTATIONS[structure, zone]
     directions = ZONES[zone]
@@ -98,7 +100,9 @@ def cubic(
     for _, atoms in cells:
         atoms.translate([0.0, 0.0, atoms.cell.lengths()[2] * (5 / 24 if len(depths) == 6 else 0.5 / slices)])
         atoms.wrap()
-    return Material(Crystal.from_alloy(cells, slices, vibration, voltage), lattice, turn, first / constant)
+    return Material(
+        Crystal.from_alloy(cells, None if fine else slices, vibration, voltage), lattice, turn, first / constant
+    )
 
 
 def _cell(structure: str, directions: list[list[int]], symbols: Sequence[str], constant: float) -> Atoms:

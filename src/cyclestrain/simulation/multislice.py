@@ -198,7 +198,10 @@ def simulate(
     truth = make_truth(
         sample, acquisition.centres(), parameters | {"phantom": name, "voltage": made[0].crystal.voltage}
     )
-    truth["thickness"] = (("ry", "rx"), specimen.thickness, {"unit": "Angstrom"})
+    drawn = specimen.thickness.astype(float)
+    for k, library in libraries.items():
+        drawn[specimen.material == k] = library.nearest(specimen.thickness[specimen.material == k])[1]
+    truth["thickness"] = (("ry", "rx"), drawn, {"unit": "Angstrom"})
     truth["tilt"] = (("ry", "rx", "axis"), specimen.tilt, {"unit": "rad"})
     return SimulatedScan(Scan(patterns, name=name), truth)
 
@@ -229,7 +232,7 @@ def _pattern(
         return image
     library = libraries[k]
     places = centre + scale * library.beams @ reciprocal(specimen.deformation[at]).T
-    intensity = library.at(float(specimen.thickness[at]))
+    intensity = library.intensity[library.nearest(specimen.thickness[at])[0]]
     middle = (intensity.shape[1] - 1) / 2 + specimen.tilt[at] / library.wavelength / library.spacing
     step = 1.0 / (scale * library.spacing)
     _draw(image, places, intensity, middle, step, acquisition.disk_radius, EDGE, _reach(0.0))

@@ -5,7 +5,7 @@ See `cyclestrain.simulation.multislice` for the method. Needs the extra: ``pip i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from cyclestrain.affine import reciprocal
-from cyclestrain.data import FloatArray
+from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.simulation._compiled import compiled
 
 if TYPE_CHECKING:
@@ -29,6 +29,14 @@ VOLTAGE = 200e3
 
 SAMPLING = 0.12
 """Pixel of the projected unit cell, at most, in Angstrom: beams up to 2.8 1/Angstrom take part."""
+
+
+FINE_SAMPLING, FINE_SLICE = 0.07, 0.7
+"""The same where atoms are cut by slices, and the thickness of a slice, at most."""
+
+
+FINE_REACH = 3.0
+"""Length of the longest wave vector along the beam where atoms are cut by slices, 1/Angstrom."""
 
 
 MOST_APART = 0.4e-3
@@ -61,7 +69,7 @@ class Crystal:
     voltage: float
 
     @classmethod
-    def from_atoms(cls, atoms: Atoms, slices: int, vibration: float) -> Crystal:
+    def from_atoms(cls, atoms: Atoms, slices: int | None, vibration: float) -> Crystal:
         """Project an orthogonal unit cell.
 
         Parameters
@@ -69,7 +77,7 @@ class Crystal:
         atoms
             The unit cell, with the beam along its third axis.
         slices
-            Number of slices.
+            Number of slices, in one of which every atom lies; None for thin slices that cut atoms, and finer pixels.
         vibration
             Debye-Waller factor `B`, square Angstrom.
         """
@@ -77,19 +85,18 @@ class Crystal:
 
     @classmethod
     def from_alloy(
-        cls, parts: Sequence[tuple[float, Atoms]], slices: int, vibration: float, voltage: float = VOLTAGE
+        cls, parts: Sequence[tuple[float, Atoms]], slices: int | None, vibration: float, voltage: float = VOLTAGE
     ) -> Crystal:
         """Project the mean of some unit cells of one size, each with its share."""
         from abtem.core.energy import energy2sigma
 
         x, y, depth = (float(length) for length in parts[0][1].cell.lengths())
-        projected = np.sum([share * _project(atoms, slices) for share, atoms in parts], axis=0)
         cell = np.array([y, x])
-        waves = _wave_vectors(projected.shape[1:], cell)
-        damping = np.exp(-0.25 * vibration * (waves**2).sum(-1)) * _inside(waves)
-        projected = fft.ifft2(fft.fft2(projected) * damping).real
+        projected = np.sum([share * _project(atoms, slices, vibration) for share, atoms in parts], axis=0)
+        projected *= _inside(_wave_vectors(projected.shape[1:], cell))
+        projected = fft.ifft2(projected).real * (np.prod(projected.shape[1:]) / np.prod(cell))
         transmission = np.exp(1j * energy2sigma(voltage) * projected).astype(np.complex64)
-        return cls(transmission, cell, depth / slices, voltage)
+        return cls(transmission, cell, depth / len(transmission), voltage)
 
     @property
     def wavelength(self) -> float:
@@ -104,8 +111,8 @@ class Crystal:
         return _wave_vectors(self.transmission.shape[1:], self.cell)
 
 
-def _project(atoms: Atoms, slices: int) -> FloatArray:
-    """Projected potential of every slice of an orthogonal unit cell, shape ``(slice, y, x)``.
+def _project(atoms: Atoms, slices: int | None, vibration: float) -> NDArray[np.complex128]:
+    """Fourier coefficients of the projected potential of every slice of an orthogonal cell, shape ``(slice, y, x)``.
 
     It is summed atom by atom in reciprocal space: places between the pixels are exact, where an interpolation would
     weaken the beams with long wave vectors (a quarter of a GaAs cell in 34 pixels lies halfway between two).
@@ -113,17 +120,48 @@ def _project(atoms: Atoms, slices: int) -> FloatArray:
     from abtem.parametrizations import LobatoParametrization
 
     x, y, depth = (float(length) for length in atoms.cell.lengths())
-    shape, cell = tuple(4 * ceil(length / SAMPLING / 4) for length in (y, x)), np.array([y, x])
-    waves = _wave_vectors(shape, cell)
+    pixel = FINE_SAMPLING if slices is None else SAMPLING
+    waves = _wave_vectors(tuple(4 * ceil(length / pixel / 4) for length in (y, x)), np.array([y, x]))
+    square = (waves**2).sum(-1)
+    along = _whole_atoms(depth, slices) if slices else _cut_atoms(depth, ceil(depth / FINE_SLICE))
     symbols, places = np.array(list(atoms.symbols)), np.asarray(atoms.positions, float)
-    layer = np.floor(places[:, 2] % depth / (depth / slices)).astype(int).clip(0, slices - 1)
-    total = np.zeros((slices, *shape), complex)
+    total = np.zeros((slices or ceil(depth / FINE_SLICE), *square.shape), complex)
     for symbol in sorted(set(symbols)):
         scattered: Any = LobatoParametrization().projected_scattering_factor(symbol)
-        factor = np.asarray(scattered((waves**2).sum(-1)), float)
-        for atom in np.flatnonzero(symbols == symbol):
-            total[layer[atom]] += factor * np.exp(-2j * np.pi * (waves @ places[atom, 1::-1]))
-    return np.asarray(fft.ifft2(total).real * (np.prod(shape) / np.prod(cell)))
+        own = places[symbols == symbol]
+        phases = np.exp(-2j * np.pi * np.tensordot(own[:, 1::-1], waves, (1, -1)))
+        for height, share in along(own[:, 2]):
+            beyond = square + height**2
+            factor = np.asarray(scattered(beyond), float) * np.exp(-0.25 * vibration * beyond)
+            total += factor * np.tensordot(share, phases, 1)
+    return total
+
+
+Along = Callable[[FloatArray], Iterator[tuple[float, NDArray[Any]]]]
+"""For the heights of atoms: wave vectors along the beam, and each atom's share of every slice ``(slice, atom)``."""
+
+
+def _whole_atoms(depth: float, slices: int) -> Along:
+    """Every atom lies in one slice."""
+
+    def shares(z: FloatArray) -> Iterator[tuple[float, NDArray[Any]]]:
+        layer = np.floor(z % depth / (depth / slices)).astype(int).clip(0, slices - 1)
+        yield 0.0, (np.arange(slices)[:, None] == layer).astype(float)
+
+    return shares
+
+
+def _cut_atoms(depth: float, slices: int) -> Along:
+    """Every slice has the part of each atom that lies between its faces."""
+    step = depth / slices
+    middle = (np.arange(slices) + 0.5) * step
+
+    def shares(z: FloatArray) -> Iterator[tuple[float, NDArray[Any]]]:
+        for n in range(-int(FINE_REACH * depth), int(FINE_REACH * depth) + 1):
+            wave = np.exp(2j * np.pi * n / depth * (middle[:, None] - z))
+            yield n / depth, np.sinc(n / slices) / slices * wave
+
+    return shares
 
 
 def _wave_vectors(shape: tuple[int, ...], cell: FloatArray) -> FloatArray:
@@ -231,9 +269,10 @@ class Library:
             np.ascontiguousarray(intensity),
         )  # fmt: skip
 
-    def at(self, thickness: float) -> NDArray[np.float32]:
-        """Intensity at the nearest thickness, shape ``(beam, y, x)``."""
-        return self.intensity[int(np.abs(self.thickness - thickness).argmin())]
+    def nearest(self, thickness: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Index of the thicknesses of whole cells that are nearest to some, and these thicknesses."""
+        index = np.abs(self.thickness - np.asarray(thickness)[..., None]).argmin(-1)
+        return index, self.thickness[index]
 
 
 @compiled

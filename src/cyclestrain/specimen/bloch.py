@@ -4,21 +4,36 @@ The wave vector of the incident wave across the zone axis is `k`; in the forward
 of the beams behind a thickness `t` are the first column of
 
 .. math:: \exp(2 \pi i t A), \qquad A_{gg} = -\tfrac{\lambda}{2} (|g + k|^2 - |k|^2), \qquad
-    A_{gh} = \tfrac{\lambda}{2} U_{g-h},
+    A_{gh} = C_{g-h} = \tfrac{\lambda}{2} U_{g-h}
 
-(Kirkland, Advanced Computing in Electron Microscopy, section 6; De Graef, Introduction to Conventional TEM, chapter 5)
-with the shortest beams of the zone. Longer ones are never strong and take part by Bethe potentials (De Graef, chapter
-5): what goes by way of such a beam `w`, far from its Ewald sphere, adds :math:`-A_{gw} A_{wh} / A_{ww}` to the
-coupling. Beams of higher Laue zones and absorption are left out.
+(Kirkland, Advanced Computing in Electron Microscopy, section 6; De Graef, Introduction to Conventional TEM, chapter
+5). Heavy columns bind states that are so narrow that hundreds of beams are needed for them, but they depend on `k`
+little: the matrix is diagonalised once, on the axis, with all beams, and only the states of least kinetic energy are
+followed to other directions, where :math:`A(k) = A(0) - \lambda k \cdot g` between these states (k.p theory:
+Luttinger and Kohn, Phys. Rev. 97 (1955) 869). Beams that are longer still take part by Bethe potentials: what goes by
+way of such a beam `w` adds :math:`-A_{gw} A_{wh} / A_{ww}`.
+
+Higher Laue zones are far from their Ewald sphere, but what goes there and comes back is felt: the potential of layers
+is not that of their mean along the beam. With period `L` along the beam and :math:`C_n(r)` the `n`-th Fourier
+coefficient along it, the second order of the Magnus expansion (Blanes et al., Phys. Rep. 470 (2009) 151) is again a
+potential,
+
+.. math:: \Delta C(r) = -\frac{\lambda}{4 \pi^2} \sum_{n > 0} \left(\frac{L}{n}\right)^2 |\nabla C_n(r)|^2 ,
+
+since the first order commutes. What is left is between which layers a crystal begins and ends, which nobody knows: at
+the height `z` its surfaces are phase objects :math:`\pm 2 \sum_{n > 0} \mathrm{Im}(C_n(r) e^{2 \pi i n z / L}) L / n`.
+What they change, to first order, is given beside the intensities as a part of their error. Absorption is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import fft2, ifft2, next_fast_len
 from threadpoolctl import threadpool_limits
 
 from cyclestrain.data import FloatArray, IntArray
@@ -26,14 +41,22 @@ from cyclestrain.specimen.structure import Zone, wavelength
 
 __all__ = ["REACH", "intensities", "taking_part"]
 
-REACH = 1.9
+REACH = 2.8
 """Length of the longest beam that takes part, 1/angstrom."""
-MOST_BEAMS = 125
+MOST_BEAMS = 500
 """Beams that take part at the most, the shortest ones."""
-WEAK_REACH = 2.8
+WEAK_REACH = 5.0
 """Length of the longest beam that takes part by Bethe potentials, 1/angstrom."""
+STATES = 110
+"""Bloch waves of the axis that are followed to other directions."""
+LAYERS_REACH = 1.0
+"""Height of the highest Laue zone that is gone to and back from, 1/angstrom."""
+HEIGHTS = (0.125, 0.375)
+"""Heights of the surfaces, in periods, whose mean square is that over all heights where the first zone counts most."""
 TOGETHER = 32
 """Directions that are computed at a time."""
+WHOLE = 1e-3
+"""Distance from a whole number that is none."""
 REAL = 1e-9
 """Imaginary part of a matrix, relative to its largest element, that is none."""
 
@@ -55,7 +78,7 @@ def intensities(
     shown: int,
     advance: Callable[[int], object] = lambda n: None,
 ) -> NDArray[np.float32]:
-    """Share of a plane wave in each beam.
+    """Share of a plane wave in each beam, and by how much surfaces between other layers change it.
 
     Parameters
     ----------
@@ -73,50 +96,113 @@ def intensities(
     Returns
     -------
     intensity
-        Shape ``(t, n, shown)``.
+        Shape ``(1 + surfaces, t, n, shown)``: the share, then the change for surfaces at each of `HEIGHTS`.
     """
-    hkl, vectors = taking_part(zone)
-    weak = _Weak.of(zone, hkl)
     lamda = wavelength(zone.voltage)
-    coupling: NDArray[Any] = 0.5 * lamda * zone.potential(hkl[:, None] - hkl[None])
-    coupling -= coupling[0, 0] * np.eye(len(hkl))
-    if np.abs(coupling.imag).max() < REAL * np.abs(coupling).max():
-        coupling = coupling.real
-    out = np.empty((len(thickness), len(directions), shown), np.float32)
+    out = np.empty((1 + len(HEIGHTS), len(thickness), len(directions), shown), np.float32)
     with threadpool_limits(1):  # matrices as small as these only wait for each other's threads
+        axis = _States.on_axis(zone)
         for start in range(0, len(directions), TOGETHER):
             part = slice(start, start + TOGETHER)
             waves = directions[part] / lamda
-            error = _excitation(vectors, waves, lamda)
-            by_way = weak.coupling(waves, lamda)
-            values, states = np.linalg.eigh(coupling + by_way + error[..., None] * np.eye(len(hkl)))
-            entering, leaving = states[:, 0].conj(), states[:, :shown]
-            for row, t in zip(out, thickness, strict=True):
-                amplitude = leaving @ (np.exp(2j * np.pi * t * values) * entering)[..., None]
-                row[part] = np.abs(amplitude[..., 0]) ** 2
+            values, mixed = np.linalg.eigh(axis.matrix(waves, lamda))
+            phases = np.exp(2j * np.pi * values[..., None] * thickness)
+            leaving, within = axis.waves[:shown] @ mixed, phases * (axis.waves[0] @ mixed).conj()[..., None]
+            amplitude = leaving @ within
+            out[0, :, part] = (np.abs(amplitude) ** 2).transpose(2, 0, 1)
+            for k, surface in enumerate(axis.surfaces, 1):
+                change = (surface[:shown] @ mixed) @ within
+                change -= leaving @ (phases * (surface[0] @ mixed).conj()[..., None])
+                out[k, :, part] = -2 * (amplitude.conj() * change).imag.transpose(2, 0, 1)
             advance(len(waves))
     return out
 
 
-def _excitation(vectors: FloatArray, waves: FloatArray, lamda: float) -> FloatArray:
-    """Diagonal of the matrix: of every beam for every incident wave, shape ``(n, beam)``."""
-    return np.asarray(-0.5 * lamda * (((vectors + waves[:, None]) ** 2).sum(-1) - (waves**2).sum(-1)[:, None]))
+class _States(NamedTuple):
+    """Bloch waves for a plane wave along the axis.
 
+    Attributes
+    ----------
+    value
+        Eigenvalues, shape ``(state,)``, 1/angstrom.
+    waves
+        Amplitudes of the beams, shape ``(beam, state)``.
+    transverse
+        Wave vector ``(y, x)`` between the states, shape ``(2, state, state)``.
+    surfaces
+        What the phase of a surface at each of `HEIGHTS` makes of `waves`, shape ``(height, beam, state)``.
+    """
 
-class _Weak(NamedTuple):
-    """Beams that take part by Bethe potentials: their vectors, and their coupling to the others ``(beam, weak)``."""
-
-    vectors: FloatArray
-    beside: NDArray[Any]
+    value: FloatArray
+    waves: NDArray[Any]
+    transverse: NDArray[Any]
+    surfaces: NDArray[Any]
 
     @classmethod
-    def of(cls, zone: Zone, strong: IntArray) -> _Weak:
-        hkl, vectors = zone.beams(WEAK_REACH)
-        hkl, vectors = hkl[len(strong) :], vectors[len(strong) :]
-        beside = 0.5 * wavelength(zone.voltage) * zone.potential(strong[:, None] - hkl[None])
-        real = beside.size and np.abs(beside.imag).max() < REAL * np.abs(beside).max()
-        return cls(vectors, beside.real if real else beside)
+    def on_axis(cls, zone: Zone) -> _States:
+        hkl, vectors = taking_part(zone)
+        matrix = _coupling(zone, hkl) - 0.5 * wavelength(zone.voltage) * np.diag((vectors**2).sum(1))
+        if np.iscomplexobj(matrix) and np.abs(matrix.imag).max() < REAL * np.abs(matrix).max():
+            matrix = matrix.real
+        value, waves = np.linalg.eigh(matrix)
+        value, waves = value[-STATES:], waves[:, -STATES:]
+        transverse = np.stack([waves.conj().T @ (vectors[:, axis, None] * waves) for axis in (0, 1)])
+        surfaces = np.stack([_among(hkl, partial(_surface, zone, z=z)) @ waves for z in HEIGHTS])
+        return cls(value, waves, transverse, surfaces)
 
-    def coupling(self, waves: FloatArray, lamda: float) -> NDArray[Any]:
-        """What they add for every incident wave, shape ``(n, beam, beam)``."""
-        return (self.beside / -_excitation(self.vectors, waves, lamda)[:, None]) @ self.beside.conj().T
+    def matrix(self, waves: FloatArray, lamda: float) -> NDArray[Any]:
+        """`A` between the states for every incident wave, shape ``(n, state, state)``."""
+        return np.diag(self.value) - lamda * np.tensordot(waves, self.transverse, 1)
+
+
+def _coupling(zone: Zone, hkl: IntArray) -> NDArray[Any]:
+    """What couples the beams, shape ``(beam, beam)``: potential, layers, and the way by weak beams."""
+    half = 0.5 * wavelength(zone.voltage)
+    weak, vectors = zone.beams(WEAK_REACH)
+    weak, vectors = weak[len(hkl) :], vectors[len(hkl) :]
+    beside = half * zone.potential(hkl[:, None] - weak[None])
+    between = _among(hkl, lambda apart: half * zone.potential(apart) + _layers(zone, apart))
+    total = between + (beside / (half * (vectors**2).sum(1))) @ beside.conj().T
+    return np.asarray(total - total[0, 0] * np.eye(len(hkl)))
+
+
+def _among(hkl: IntArray, potential: Callable[[IntArray], NDArray[Any]]) -> NDArray[Any]:
+    """Matrix of a potential among beams, from its Fourier coefficients."""
+    apart, place = np.unique((hkl[:, None] - hkl[None]).reshape(-1, 3), axis=0, return_inverse=True)
+    return potential(apart)[place].reshape(len(hkl), len(hkl))
+
+
+def _surface(zone: Zone, hkl: IntArray, z: float) -> NDArray[np.complex128]:
+    """Fourier coefficients of the phase of a surface at height `z`, in periods, for ``hkl`` of the zone.
+
+    Layers that differ by a shift alone scatter to none of these.
+    """
+    half, basis = 0.5 * wavelength(zone.voltage), zone.layers()
+    high, *flat = basis @ np.linalg.inv(zone.cell.cell).T @ zone.across.T
+    shift = high @ np.linalg.inv(np.stack(flat))
+    total = np.zeros(len(hkl), complex)
+    height = int(LAYERS_REACH * zone.period)
+    for n in (n for n in range(-height, height + 1) if n):
+        if np.abs(n * shift - np.rint(n * shift)).max() < WHOLE:
+            above = hkl + n * basis[0] - np.rint(n * shift).astype(int) @ basis[1:]
+            total += half * zone.potential(above) * np.exp(2j * np.pi * n * z) * zone.period / (1j * n)
+    return total
+
+
+def _layers(zone: Zone, hkl: IntArray) -> NDArray[np.complex128]:
+    """Fourier coefficients of what layers along the beam add to the potential, for ``hkl`` of the zone."""
+    lamda, basis, period = wavelength(zone.voltage), zone.layers(), zone.period
+    height = int(LAYERS_REACH * period)
+    across = np.linalg.inv(zone.cell.cell).T @ zone.across.T
+    most = int(np.ceil(WEAK_REACH * np.linalg.norm(np.linalg.inv(basis[1:] @ across), axis=0).max())) + height
+    steps = np.stack(np.meshgrid(*2 * [np.arange(-most, most + 1)], indexing="ij"), -1).reshape(-1, 2)
+    size = next_fast_len(4 * most)
+    total = np.zeros((size, size))
+    for n in range(1, height + 1):
+        high = n * basis[0] + steps @ basis[1:]
+        near = np.hypot(*(high @ across).T) < WEAK_REACH
+        slope = np.zeros((2, size, size), complex)
+        slope[:, steps[near, 0], steps[near, 1]] = (high[near] @ across).T * (0.5 * lamda * zone.potential(high[near]))
+        total -= lamda * (period / n) ** 2 * (np.abs(ifft2(slope, norm="forward")) ** 2).sum(0)
+    place = np.rint(np.linalg.solve(basis[1:] @ basis[1:].T, basis[1:] @ hkl.T)).astype(int)
+    return np.asarray(fft2(total, norm="forward")[place[0], place[1]])

@@ -19,8 +19,11 @@ from cyclestrain.specimen.structure import Zone, wavelength
 
 __all__ = ["NotThisCrystalError", "Placement", "ScanLibrary", "lay_library"]
 
-VIBRATIONS = (0.3, 0.7, 1.2)
-"""Debye-Waller factors, square angstrom, between and a little beyond which that of a scan is looked for."""
+FIRST_VIBRATION, CLOSE = 0.5, 0.1
+"""Debye-Waller factor, square angstrom, at which that of a scan is first looked for, and the distance of those that
+libraries are computed for: intensities bend over more."""
+LEAST_VIBRATION, MOST_VIBRATION = 0.2, 2.0
+"""Range in which it is looked for."""
 SAMPLE = 96
 """Positions that are looked at to decide what is the same for all."""
 SAME_TILT = 1e-4
@@ -123,16 +126,21 @@ def lay_library(
     scale = float(np.median([one.scale for one in matches]))
     aperture = round(0.1 * radius / scale * wavelength(zone.voltage), 5)  # scans of one session share a library
     reach = float(np.hypot(*entry.T).max()) / scale * 1.1
-    values = VIBRATIONS if vibration is None else (vibration,)
-    made = [
-        Library.computed(dataclasses.replace(zone, vibration=value), axes, aperture, reach, advance) for value in values
-    ]
+
+    def computed(value: float) -> Library:
+        return Library.computed(dataclasses.replace(zone, vibration=value), axes, aperture, reach, advance)
+
+    first = computed(FIRST_VIBRATION if vibration is None else vibration)
     sample = _sample(data)
-    chosen, rival = _ways_to_lie(sample, made[len(made) // 2], matches)
+    chosen, rival = _ways_to_lie(sample, first, matches)
     used = np.all([match.reflections >= 0 for match in chosen], axis=0)
-    placed = [[one.only(match.reflections[used]) for match in chosen] for one in made]
     sample = sample.only(used)
-    found, libraries = _vibration(sample, placed, values)
+
+    def placed(value: float) -> list[Library]:
+        whole = computed(value)  # kept in the cache
+        return [whole.only(match.reflections[used]) for match in chosen]
+
+    found, libraries = (vibration, placed(vibration)) if vibration is not None else _vibration(sample, placed)
     placements = tuple(Placement(match, library) for match, library in zip(chosen, libraries, strict=True))
     return ScanLibrary(placements, used, found, library_misfit(sample, libraries), aperture, rival)
 
@@ -180,26 +188,37 @@ def _said(match: Match, points: FloatArray) -> FloatArray:
     return np.asarray(points[:, 0, 1:3] @ match.turn.T)
 
 
-def _vibration(sample: Measured, made: list[list[Library]], values: tuple[float, ...]) -> tuple[float, list[Library]]:
+def _vibration(sample: Measured, placed: Callable[[float], list[Library]]) -> tuple[float, list[Library]]:
     """The Debye-Waller factor that explains a sample best, and the library of every placement for it.
 
-    Made is, for each of `values`, the library of every placement.
+    Placed is what makes these libraries. From the first factor a walk leads to it in steps of `CLOSE`.
     """
-    if len(made) == 1:
-        return values[0], made[0]
+    made: dict[float, list[Library]] = {}
+    middle, been = FIRST_VIBRATION, set[float]()
+    while True:
+        been.add(middle)
+        values = [round(middle + step * CLOSE, 6) for step in (-1, 0, 1)]
+        made = {value: made[value] if value in made else placed(value) for value in values}
+        found, libraries = _between(sample, made)
+        middle = float(np.clip(round(found / CLOSE) * CLOSE, LEAST_VIBRATION, MOST_VIBRATION).round(6))
+        if middle in been:
+            return found, libraries
+
+
+def _between(sample: Measured, made: dict[float, list[Library]]) -> tuple[float, list[Library]]:
+    """The factor that explains a sample best, between and a step beyond those that libraries were made for."""
+    nodes, some = np.array(list(made)), sample.part(np.arange(0, len(sample.value), 3))
 
     def blended(value: float) -> list[Library]:
-        nodes = np.array(values)
         weights = [np.prod([(value - b) / (a - b) for b in nodes if b != a]) for a in nodes]
-        return [first.blended(others, weights) for first, *others in zip(*made, strict=True)]
-
-    some = sample.part(np.arange(0, len(sample.value), 3))
+        return [first.blended(others, weights) for first, *others in zip(*made.values(), strict=True)]
 
     def deviance(value: float) -> float:
         each = [find_minima(some, library, 0.02)[1][:, 0] for library in blended(value)]
         return float(np.min(each, axis=0).sum())
 
     best = optimize.minimize_scalar(
-        deviance, bounds=(0.1, 1.5), method="bounded", options={"xatol": 0.02, "maxiter": 12}
-    )
+        deviance, bounds=(nodes[0] - 0.9 * CLOSE, nodes[-1] + CLOSE), method="bounded",
+        options={"xatol": 0.01, "maxiter": 10},
+    )  # fmt: skip
     return float(best.x), blended(float(best.x))

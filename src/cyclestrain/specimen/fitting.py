@@ -29,12 +29,16 @@ from cyclestrain.specimen.posterior import Minima, scatter_around
 __all__ = ["Found", "Measured", "find_minima", "fit_library", "library_misfit"]
 
 MINIMA = 16
-"""Local minima that are followed at each position: with few reflections the true one need not be at a deep node."""
+"""Minima that are followed to the bottom at each position."""
 BLOCK = 512
 """Positions that are fitted together."""
 FAR = 4.0
 """Standard deviations beyond which a parameter is far from the best one."""
-STEPS = 15
+DEEP, BANDS = 24, 16
+"""Starts at each position: the deepest local minima among the nodes, and the lowest node of equal parts of the range of
+thickness, since a narrow minimum between the nodes is none among them."""
+SCOUTING, STEPS = 4, 11
+"""Steps from all starts, and from the lowest `MINIMA` of what these lead to."""
 TOGETHER = 24
 """Positions whose deviance is computed at all nodes at a time."""
 FIRST_MISFIT = 0.05
@@ -110,12 +114,13 @@ class Found:
 
 
 class _State(NamedTuple):
-    """A fit at some parameters: expected intensities, their slopes, variance and deviance."""
+    """A fit at some parameters: expected intensities, their slopes, variance and deviance, and their scale."""
 
     mean: FloatArray
     slope: FloatArray
     variance: FloatArray
     deviance: FloatArray
+    scale: FloatArray
 
 
 def library_misfit(data: Measured, libraries: Sequence[Library]) -> float:
@@ -173,16 +178,17 @@ def _fit(data: Measured, library: Library, misfit: float) -> Found:
     chi = (there * (np.nan_to_num(data.value) - best.mean) ** 2 / best.variance).sum(1)
     chi = chi / np.maximum(there.sum(1) - len(units) - 1, 1.0)
     worse = np.maximum(chi, 1.0)[:, None]  # what is not explained makes everything less certain
-    curved = _curvature(data, library, points, misfit) * worse[..., None, None]
+    curved = _curvature(data, library, points, misfit)
 
     def sampled(places: FloatArray) -> FloatArray:
         n, k, p = places.shape
         state = _evaluate(data.repeated(k), library, (places * units).reshape(n * k, p), misfit)
         return state.deviance.reshape(n, k) / worse
 
-    minima = Minima(points / units, curved, deviance / worse)
+    minima = Minima(points / units, curved * worse[..., None, None], deviance / worse)
     scatter = scatter_around(minima, (lower / units, upper / units), sampled, FAR)
-    shared = _shared_error(data, best, library, misfit, curved[:, 0])
+    surfaces = library.by_surfaces(points[:, 0]) * best.scale[:, None, None]
+    shared = _shared_error(data, best, library, misfit, curved[:, 0], surfaces)
     covariance = (scatter.covariance + shared) * units[:, None] * units
     inside = np.all((points[:, 0] > lower + EDGE * units) & (points[:, 0] < upper - EDGE * units), axis=1)
     return Found(points, deviance, covariance, chi, inside, scatter.tail, scatter.opposite)
@@ -196,12 +202,21 @@ def find_minima(data: Measured, library: Library, misfit: float) -> tuple[FloatA
     data, library, misfit
         As for `fit_library`.
     """
-    starts = _starts(data, library, misfit)
-    n, minima, dims = starts.shape
-    points, state = _descend(data.repeated(minima), library, starts.reshape(-1, dims), misfit)
-    points, deviance = _lowest_first(points.reshape(n, minima, dims), state.deviance.reshape(n, minima))
-    for k in range(1, minima):  # two starts may lead to one minimum
-        apart = np.abs(points[:, k, None] - points[:, :k]) / library.steps
+    points = _starts(data, library, misfit)
+    for steps in (SCOUTING, STEPS):
+        n, starts, dims = points.shape
+        points, state = _descend(data.repeated(starts), library, points.reshape(-1, dims), misfit, steps)
+        deviance = state.deviance.reshape(n, starts)
+        points, deviance = _distinct(points.reshape(n, starts, dims), deviance, library.steps)
+        points, deviance = points[:, :MINIMA], deviance[:, :MINIMA]
+    return points, deviance
+
+
+def _distinct(points: FloatArray, deviance: FloatArray, steps: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The lowest first; those that two starts lead to are once at their place, and infinite at the end."""
+    points, deviance = _lowest_first(points, deviance)
+    for k in range(1, points.shape[1]):
+        apart = np.abs(points[:, k, None] - points[:, :k]) / steps
         deviance[np.any(np.all(apart < SAME, axis=-1), axis=1), k] = np.inf
     return _lowest_first(points, deviance)
 
@@ -229,11 +244,11 @@ def _evaluate(data: Measured, library: Library, points: FloatArray, misfit: floa
         mean = scale[:, None] * value
         variance = noise + misfit**2 * _unit_misfit(mean * there)
     deviance = (there * ((counts - mean) ** 2 / variance + np.log(variance))).sum(1)
-    return _State(mean, scale[:, None, None] * slope, variance, deviance)
+    return _State(mean, scale[:, None, None] * slope, variance, deviance, scale)
 
 
 def _starts(data: Measured, library: Library, misfit: float) -> FloatArray:
-    """The lowest local minima among the nodes of a library, shape ``(n, minima, parameter)``."""
+    """The lowest nodes of a library, `DEEP` and `BANDS`, shape ``(n, start, parameter)``."""
     shape = library.intensity.shape[:-1]
     nodes = np.ascontiguousarray(library.intensity.reshape(-1, library.intensity.shape[-1]), np.float32)
     square = nodes**2
@@ -242,7 +257,7 @@ def _starts(data: Measured, library: Library, misfit: float) -> FloatArray:
     some = max(misfit, 0.02) ** 2  # weights follow the counts here: those of faint reflections must not be blown up
     top = (bright**2).sum(1, keepdims=True) / np.maximum(bright.sum(1, keepdims=True), 1e-30)
     weight = there / (data.variance + some * (bright + 0.05 * top) * top)
-    out = np.empty((len(counts), MINIMA, len(shape)))
+    out = np.empty((len(counts), DEEP + BANDS, len(shape)))
     for start in range(0, len(counts), TOGETHER):
         part = slice(start, start + TOGETHER)
         cross = (weight[part] * counts[part]).astype(np.float32) @ nodes.T
@@ -253,21 +268,26 @@ def _starts(data: Measured, library: Library, misfit: float) -> FloatArray:
 
 
 def _lowest(chi: NDArray[np.float32], library: Library) -> FloatArray:
-    """Parameters of the lowest local minima of one position, the first one repeated where there are fewer."""
+    """Parameters of the lowest nodes of one position, the first one repeated where there are fewer."""
     low = np.flatnonzero(chi == ndimage.minimum_filter(chi, 3))
-    low = low[np.argsort(chi.ravel()[low], kind="stable")][:MINIMA]
-    low = np.concatenate([low, np.repeat(low[:1], MINIMA - len(low))])
+    low = low[np.argsort(chi.ravel()[low], kind="stable")][:DEEP]
+    each = chi.reshape(len(chi), -1).argmin(1) + np.arange(len(chi)) * (chi.size // len(chi))
+    bands = [part[chi.ravel()[part].argmin()] for part in np.array_split(each, min(BANDS, len(each)))]
+    low = np.concatenate([low, bands])
+    low = np.concatenate([low, np.repeat(low[:1], DEEP + BANDS - len(low))])
     places = np.unravel_index(low, chi.shape)
     return np.stack([nodes[place] for nodes, place in zip(library.grid, places, strict=True)], 1)
 
 
-def _descend(data: Measured, library: Library, points: FloatArray, misfit: float) -> tuple[FloatArray, _State]:
+def _descend(
+    data: Measured, library: Library, points: FloatArray, misfit: float, steps: int
+) -> tuple[FloatArray, _State]:
     """Follow the deviance to its minimum (Levenberg and Marquardt), all positions at once."""
     (lower, upper), units = library.bounds, library.steps
     damping = np.full(len(points), 1e-2)
     points = np.clip(points, lower + 0.25 * units, upper - 0.25 * units)
     state = _evaluate(data, library, points, misfit)
-    for _ in range(STEPS):
+    for _ in range(steps):
         gradient, normal = _equations(data, state, units)
         diagonal = np.einsum("nii->ni", normal)
         damped = normal + damping[:, None, None] * diagonal[:, None] * np.eye(normal.shape[1])
@@ -311,13 +331,18 @@ def _curvature(data: Measured, library: Library, points: FloatArray, misfit: flo
     return np.asarray(np.linalg.inv(normal + np.diag(extent)).reshape(n, minima, dims, dims))
 
 
-def _shared_error(data: Measured, best: _State, library: Library, misfit: float, covariance: FloatArray) -> FloatArray:
+def _shared_error(
+    data: Measured, best: _State, library: Library, misfit: float, covariance: FloatArray, surfaces: FloatArray
+) -> FloatArray:
     """Covariance that the errors of a library add because reflections share them, in square steps of the library.
 
-    Those of one length have the same scattering factor and vibration. That widens thickness much and tilt little.
+    Those of one length have the same scattering factor and vibration. That widens thickness much and tilt little. What
+    the unknown surfaces change, in counts, shape ``(n, surface, g)``, makes a displacement larger or smaller.
     """
     weight, slope = _scale_free(data, best, library.steps)
-    slope = slope * (weight * misfit * np.sqrt(_unit_misfit(best.mean * data.weight)))[:, None]
+    slope = slope * weight[:, None]
+    alone = slope * (misfit * np.sqrt(_unit_misfit(best.mean * data.weight)))[:, None]
     _, ring = np.unique(np.hypot(*library.vectors.T).round(2), return_inverse=True)
-    shared = slope @ np.eye(ring.max() + 1)[ring]
+    by_surfaces = slope @ surfaces.swapaxes(1, 2) / np.sqrt(max(surfaces.shape[1], 1))
+    shared = np.concatenate([alone @ np.eye(ring.max() + 1)[ring], by_surfaces], -1)
     return np.asarray(covariance @ (shared @ shared.swapaxes(1, 2)) @ covariance)

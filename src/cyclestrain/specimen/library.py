@@ -23,12 +23,12 @@ from scipy import ndimage
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.errors import OutputError
 from cyclestrain.files import write_whole
-from cyclestrain.specimen.bloch import MOST_BEAMS, REACH, intensities, taking_part
+from cyclestrain.specimen.bloch import intensities, taking_part
 from cyclestrain.specimen.structure import Zone
 
 __all__ = ["Axes", "Library", "aperture_nodes", "cache_folder"]
 
-FORMAT = 4
+FORMAT = 6
 """Raised where what is computed changes, so that libraries of earlier versions are not read."""
 TRUSTED = 0.75
 """Length, in units of the longest beam that takes part, up to which intensities do not miss the beams beyond."""
@@ -90,6 +90,9 @@ class Library:
         Of the cubic spline through `intensity`.
     polar_direction
         Unit vector ``(y, x)`` of the polarization at a positive displacement, in the axes of `vectors`; None for none.
+    surfaces
+        By how much other surfaces of the crystal change `intensity` (`cyclestrain.specimen.bloch`), shape
+        ``(surface, *grid, g)``.
     """
 
     hkl: IntArray
@@ -98,6 +101,7 @@ class Library:
     intensity: NDArray[np.float32]
     coefficients: NDArray[np.float32]
     polar_direction: FloatArray | None
+    surfaces: NDArray[np.float16]
 
     @classmethod
     def computed(
@@ -131,26 +135,35 @@ class Library:
         if disks is None:
             zones = [zone.displaced(amount) for amount in axes.displacement] if axes.is_polar else [zone]
             each = [_averaged(one, axes, aperture, shown, advance) for one in zones]
-            disks = np.stack(each, 3)[..., 1:]  # without the direct beam
+            disks = np.stack(each, 4)[..., 1:]  # without the direct beam
             _keep(file, disks)
         grid: tuple[FloatArray, ...] = (axes.thicknesses, axes.tilts(), axes.tilts())
         direction = None
         if axes.is_polar:
             grid, direction = (*grid, np.array(axes.displacement)), zone.polar_direction
         else:
-            disks = disks[:, :, :, 0]
-        return cls.tabulated(hkl[1:shown], 10.0 * vectors[1:shown], grid, disks, direction)
+            disks = disks[:, :, :, :, 0]
+        made = cls.tabulated(hkl[1:shown], 10.0 * vectors[1:shown], grid, disks[0], direction)
+        return dataclasses.replace(made, surfaces=disks[1:].astype(np.float16))
 
     @classmethod
     def tabulated(
         cls, hkl: IntArray, vectors: FloatArray, grid: tuple[FloatArray, ...], intensity: NDArray[np.float32],
         polar_direction: FloatArray | None = None,
     ) -> Library:  # fmt: skip
-        """A library from its intensities; parameters are its attributes."""
+        """A library from its intensities, of which surfaces change nothing; parameters are its attributes."""
         coefficients = intensity.astype(float)
         for axis in range(len(grid)):
             coefficients = ndimage.spline_filter1d(coefficients, 3, axis=axis, mode="mirror")
-        return cls(hkl, vectors, grid, intensity, coefficients.astype(np.float32), polar_direction)
+        return cls(
+            hkl,
+            vectors,
+            grid,
+            intensity,
+            coefficients.astype(np.float32),
+            polar_direction,
+            np.zeros((0, *intensity.shape), np.float16),
+        )
 
     @property
     def steps(self) -> FloatArray:
@@ -167,10 +180,14 @@ class Library:
         return dataclasses.replace(
             self, hkl=self.hkl[reflections], vectors=self.vectors[reflections],
             intensity=self.intensity[..., reflections], coefficients=self.coefficients[..., reflections],
+            surfaces=self.surfaces[..., reflections],
         )  # fmt: skip
 
     def blended(self, others: Sequence[Library], weights: Sequence[float]) -> Library:
-        """Weighted sum of this library and others over the same axes; `weights` are of this one, then of the others."""
+        """Weighted sum of this library and others over the same axes; `weights` are of this one, then of the others.
+
+        What surfaces change is taken from this one.
+        """
         parts = [(self, weights[0]), *zip(others, weights[1:], strict=True)]
         intensity, coefficients = np.zeros_like(self.intensity), np.zeros_like(self.coefficients)
         for one, weight in parts:
@@ -215,6 +232,12 @@ class Library:
                 slope[:, axis] += np.prod(other, axis=0)[:, None] * here
         return value, slope
 
+    def by_surfaces(self, points: FloatArray) -> FloatArray:
+        """What other surfaces change, at the nodes nearest to points as `at` has them, shape ``(n, surface, g)``."""
+        first, steps = self.bounds[0], self.steps
+        index = np.rint((points - first) / steps).astype(int).clip(0, np.array(self.intensity.shape[:-1]) - 1)
+        return np.moveaxis(self.surfaces[(slice(None), *index.T)].astype(float), 0, 1)
+
 
 def _spline(t: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Weights of the four coefficients around a place within a cell, and their derivatives, shape ``(n, 4)``."""
@@ -233,19 +256,20 @@ def _mirrored(index: IntArray, n: int) -> IntArray:
 def _averaged(
     zone: Zone, axes: Axes, aperture: float, shown: int, advance: Callable[[int], object]
 ) -> NDArray[np.float32]:
-    """Intensity of disks over thickness and both tilts, shape ``(t, y, x, shown)``."""
+    """Intensity of disks and what surfaces change, over thickness and both tilts, ``(1 + surface, t, y, x, shown)``."""
     wide, wanted = axes.tilts(aperture + 2 * axes.tilt[1]), axes.tilts()
     directions = np.stack(np.meshgrid(wide, wide, indexing="ij"), -1).reshape(-1, 2)
     waves = intensities(zone, 10.0 * axes.thicknesses, directions, shown, advance)
-    waves = waves.reshape(len(axes.thicknesses), len(wide), len(wide), shown)
+    waves = waves.reshape(*waves.shape[:2], len(wide), len(wide), shown)
     step, margin = axes.tilt[1], (len(wide) - len(wanted)) // 2
-    smooth = ndimage.spline_filter1d(waves, 3, axis=1, mode="mirror")
-    smooth = ndimage.spline_filter1d(smooth, 3, axis=2, mode="mirror")
-    total = np.zeros((len(axes.thicknesses), len(wanted), len(wanted), shown))
+    smooth = ndimage.spline_filter1d(waves, 3, axis=2, mode="mirror")
+    smooth = ndimage.spline_filter1d(smooth, 3, axis=3, mode="mirror")
+    total = np.zeros((*waves.shape[:2], len(wanted), len(wanted), shown))
     for (y, x), weight in _stencil(aperture / step).items():
-        part = smooth[:, margin + y : margin + y + len(wanted), margin + x : margin + x + len(wanted)]
+        part = smooth[:, :, margin + y : margin + y + len(wanted), margin + x : margin + x + len(wanted)]
         total += weight * part
-    return np.maximum(total, 0.0).astype(np.float32)
+    total[0] = np.maximum(total[0], 0.0)
+    return total.astype(np.float32)
 
 
 def _stencil(radius: float) -> dict[tuple[int, int], float]:
@@ -283,7 +307,7 @@ def _key(zone: Zone, axes: Axes, aperture: float, shown: int) -> str:
     """Hash of all that a library depends on."""
     cell = zone.cell
     facts = [
-        FORMAT, REACH, MOST_BEAMS, cell.zone.tolist(), cell.cell.round(6).tolist(), cell.places.round(6).tolist(),
+        FORMAT, cell.zone.tolist(), cell.cell.round(6).tolist(), cell.places.round(6).tolist(),
         cell.symbols, zone.vibration, zone.voltage, axes.thickness, axes.tilt, axes.displacement,
         round(aperture, 8), shown,
     ]  # fmt: skip

@@ -35,9 +35,8 @@ MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
 BAD_LIBRARY = 0.1
 """Error of a library, relative, beyond which it is of another crystal or misses beams, and nothing is valid."""
-FLOOR = (0.005, 1e-5, 0.02)
-"""What a library leaves open besides: thickness, relative (scattering factors), tilt, radians (interpolation),
-and displacement (beams that are left out)."""
+FLOOR = (0.005, 1e-5)
+"""What a library leaves open besides: thickness, relative (scattering factors), and tilt, radians (interpolation)."""
 SURE_SIGN = 4.0
 """Standard deviations from zero from which a displacement has a sign."""
 OPEN = 5e-4
@@ -150,10 +149,8 @@ def _fill(maps: _Maps, at: IntArray, data: Measured, laid: ScanLibrary, turn: Fl
     found, arrow = best_placement(each, laid.placements)
     best, other = found.parameters[:, 0], found.parameters[:, 1]
     covariance = found.covariance + 0.0
-    # amplitudes that are wrong by f / 2, all alike, are those of another thickness
-    covariance[:, 0, 0] += (FLOOR[0] ** 2 + (0.5 * laid.misfit) ** 2) * best[:, 0] ** 2
+    covariance[:, 0, 0] += FLOOR[0] ** 2 * best[:, 0] ** 2
     covariance[:, [1, 2], [1, 2]] += FLOOR[1] ** 2
-    covariance[:, 3:, 3:] += FLOOR[2] ** 2
     sigma = np.sqrt(np.einsum("nii->ni", covariance))
     maps.tilt[at] = np.einsum("nij,nj->ni", turn, best[:, 1:3])
     maps.tilt_covariance[at] = turn @ covariance[:, 1:3, 1:3] @ turn.swapaxes(1, 2)

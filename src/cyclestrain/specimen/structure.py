@@ -97,6 +97,28 @@ class Zone:
         return 0.1 * self.across @ self.cell.across.T @ self.cell.lattice.basis
 
     @property
+    def period(self) -> float:
+        """Length along the beam after which the crystal repeats, angstrom."""
+        return float(np.linalg.norm(self._direction @ self.cell.cell))
+
+    @property
+    def _direction(self) -> IntArray:
+        """The zone axis without a common divisor."""
+        return np.asarray(self.cell.zone // np.gcd.reduce(self.cell.zone))
+
+    def layers(self) -> IntArray:
+        """Basis of all reflections, rows ``hkl``: one of the first higher Laue zone, and two that span the zone."""
+        most = max(int(np.abs(self._direction).max()), 1) + 1
+        grid = np.meshgrid(*3 * [np.arange(-most, most + 1)], indexing="ij")
+        hkl = np.stack(grid, -1).reshape(-1, 3)
+        length = np.linalg.norm(hkl @ np.linalg.inv(self.cell.cell).T @ self.across.T, axis=1)
+        hkl = hkl[np.argsort(length, kind="stable")]
+        height = hkl @ self._direction
+        flat = hkl[(height == 0) & hkl.any(1)]
+        beside = next(one for one in flat if (np.abs(np.cross(flat[0], one)) == np.abs(self._direction)).all())
+        return np.stack([hkl[height == 1][0], flat[0], beside])
+
+    @property
     def displacement(self) -> FloatArray:
         """Displacement of every atom from the nearest centrosymmetric structure, angstrom, shape ``(atom, 3)``."""
         return parent_structure(self.cell)[1]
