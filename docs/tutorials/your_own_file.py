@@ -8,6 +8,7 @@ Most vendors' files are read as they are (:doc:`/formats` lists them, with how e
 that this page can run.
 """
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -70,6 +71,9 @@ print(f"{int(maps.valid.sum())} of {maps.valid.size} positions valid")
 # -----------------------
 # Uncertainties come from counting statistics. Patterns that were scaled, filtered or
 # background-subtracted have lost them; give the file that the detector wrote. A constant gain, as
-# of a scintillator camera, is measured from the scan itself:
+# of a scintillator camera, and light that it spreads over neighbouring pixels are measured from
+# the scan itself: variance over mean of a pixel, and by how much more than that of independent
+# pixels the noise moves disks and changes their brightness.
 
-print(maps.attrs.get("noise", ""))
+calibration = json.loads(maps.attrs["calibration"])
+print(calibration["noise_scale"], calibration["grain"])

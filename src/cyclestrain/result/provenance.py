@@ -73,6 +73,7 @@ def provenance(
                 "pedestal": calibration.pedestal,
                 "bad_pixels": int((~calibration.good).sum()),
                 "noise_scale": dictionary.noise_scale,
+                "grain": [calibration.grain.edge, calibration.grain.area],
             }
         ),
         "choices": "\n".join(calibration.choices),
