@@ -67,6 +67,27 @@ def test_noise_of_whole_rows_counts_in_full() -> None:
     assert 1.5 < grain_of(electrons() + rows).edge < 6.0
 
 
+def test_a_single_column_tells_it_as_a_row_does() -> None:
+    patterns, line = spread(electrons(), 0.8), np.arange(SIDE * SIDE)
+    found = [
+        measure_grain(patterns, rows, columns, beyond_the_beam(), RADIUS)
+        for rows, columns in ((line, 0 * line), (0 * line, line))
+    ]
+    assert found[0] == found[1]
+    assert found[0].edge > 3.0
+
+
+def test_a_small_detector_tells_it_too() -> None:
+    part = spread(electrons(), 0.8)[:, 28:60, 28:60]
+    y, x = np.indices((32, 32)) - 19.5
+    found = measure_grain(part, ROWS, COLUMNS, np.hypot(y, x) > 6, RADIUS)
+    assert found.edge == pytest.approx(grain_of(spread(electrons(), 0.8)).edge, rel=0.3)
+
+
+def test_hardly_any_electrons_tell_nothing_wrong() -> None:
+    assert grain_of(electrons(0.0005)) == INDEPENDENT
+
+
 def test_too_few_positions_tell_nothing() -> None:
     patterns = spread(electrons(), 1.0)[:2]
     assert measure_grain(patterns, ROWS[:2], COLUMNS[:2], beyond_the_beam(), RADIUS) == INDEPENDENT

@@ -23,8 +23,8 @@ REACH = 6
 """Largest distance along an axis at which the noise of two pixels may go together, pixels."""
 FAR = 10
 """Distance at which what still goes together is signal, pixels."""
-SIDE = 16
-"""Side of the areas of the detector that are judged by themselves, pixels."""
+LARGEST_SIDE, LEAST_SIDE, ACROSS = 16, 4, 8
+"""Side of the areas of the detector that are judged by themselves, pixels; there are eight across a small detector."""
 QUIET = 0.5
 """Share of the pixels, those that scatter least for their counts, that show noise and not what changes in a crystal."""
 BLUR = 7
@@ -56,8 +56,10 @@ class _Changes:
         not quiet: smooth changes of a crystal cancel, and three positions across a boundary are left out.
     quiet
         Pixels that scatter least for their counts, shape ``(qy, qx)``.
+    side
+        Of the square areas that the detector is divided into, pixels.
     areas
-        Areas of the detector that hold enough of them, shape ``(ny, nx)``.
+        Those that hold enough of the quiet pixels, shape ``(ny, nx)``.
     level
         Mean counts of their quiet pixels, shape ``(area,)``.
     bright
@@ -66,6 +68,7 @@ class _Changes:
 
     change: FloatArray
     quiet: BoolArray
+    side: int
     areas: BoolArray
     level: FloatArray
     bright: float
@@ -74,9 +77,14 @@ class _Changes:
         """Covariance of quiet pixels that are `y` rows and `x` columns apart, of each area, shape ``(area,)``."""
         here, there = _apart(self.change, y, x)
         pairs = np.logical_and(*_apart(self.quiet, y, x)).astype(float)
-        shape = self.areas.shape
-        total, number = _areas(np.einsum("nyx,nyx->yx", here, there), shape), _areas(pairs, shape)
-        return np.asarray((total / np.maximum(number * len(self.change), 1.0))[self.areas])
+        total, number = self._sums(np.einsum("nyx,nyx->yx", here, there)), self._sums(pairs)
+        return np.asarray(total / np.maximum(number * len(self.change), 1.0))
+
+    def _sums(self, image: FloatArray) -> FloatArray:
+        """Sums over the areas; what pairs of pixels lack at the end of the detector counts as nothing."""
+        whole = np.zeros(self.change.shape[1:])
+        whole[: image.shape[0], : image.shape[1]] = image
+        return np.asarray(_areas(whole, self.side)[self.areas])
 
 
 def _apart(image: NDArray[Any], y: int, x: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -129,8 +137,9 @@ def measure_grain(
 
 def _changes(patterns: NDArray[Any], rows: IntArray, columns: IntArray, used: BoolArray) -> _Changes | None:
     """What changes irregularly in a sample of a scan; None where too little of it is seen."""
-    straight = (np.diff(rows)[1:] == 0) & (np.diff(rows)[:-1] == 0)
-    middle = 1 + np.flatnonzero(straight & (np.diff(columns)[1:] == 1) & (np.diff(columns)[:-1] == 1))
+    down, right = np.diff(rows), np.diff(columns)
+    step = np.abs(down) + np.abs(right) == 1
+    middle = 1 + np.flatnonzero(step[1:] & step[:-1] & (down[1:] == down[:-1]) & (right[1:] == right[:-1]))
     middle = middle[:: max(1, len(middle) * used.size // MOST_PIXELS)]
     if len(middle) < LEAST_TRIPLES:
         return None
@@ -143,26 +152,24 @@ def _changes(patterns: NDArray[Any], rows: IntArray, columns: IntArray, used: Bo
     change, scale, level = change[alike], scale[alike], level[alike].mean(0)
     limit = LARGEST * scale * float(np.sqrt(size[alike].mean() / used.mean()))
     change = np.clip(change, -limit, limit)
-    scatter = ndimage.uniform_filter(np.where(used, np.einsum("nyx,nyx->yx", change, change), 0.0), BLUR)
-    scatter /= np.maximum(level * ndimage.uniform_filter(used.astype(float), BLUR), 1e-12)
+    squares = np.where(used, np.einsum("nyx,nyx->yx", change, change), 0.0)
+    there = ndimage.uniform_filter(used.astype(float), BLUR)
+    scatter = ndimage.uniform_filter(squares, BLUR) / np.maximum(level * there, 1e-12)
     seen = used & (scatter > 0)
     quiet = seen & (scatter <= np.quantile(scatter[seen], QUIET)) if seen.any() else seen
-    shape = tuple(size // SIDE for size in used.shape)
-    number = _areas(quiet.astype(float), shape)
-    areas = number > LEAST_FILLED * SIDE**2
-    brightness = (_areas(np.where(quiet, level, 0.0), shape) / np.maximum(number, 1.0))[areas]
+    side = int(np.clip(min(used.shape) // ACROSS, LEAST_SIDE, LARGEST_SIDE))
+    number = _areas(quiet.astype(float), side)
+    areas = (number > LEAST_FILLED * side**2) & (_areas(np.where(quiet, squares, 0.0), side) > 0)
+    brightness = (_areas(np.where(quiet, level, 0.0), side) / np.maximum(number, 1.0))[areas]
     if areas.sum() < LEAST_AREAS:
         return None
-    return _Changes(np.where(quiet, change, 0.0), quiet, areas, brightness, bright)
+    return _Changes(np.where(quiet, change, 0.0), quiet, side, areas, brightness, bright)
 
 
-def _areas(image: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """Sums over square areas of the detector; what pairs of pixels lack at the end of an image counts as nothing."""
-    ny, nx = shape
-    whole = np.zeros((ny * SIDE, nx * SIDE))
-    part = image[: ny * SIDE, : nx * SIDE]
-    whole[: part.shape[0], : part.shape[1]] = part
-    return np.asarray(whole.reshape(ny, SIDE, nx, SIDE).sum((1, 3)))
+def _areas(image: FloatArray, side: int) -> FloatArray:
+    """Sums over square areas of the detector, shape ``(ny, nx)``; what is left at its end is in none."""
+    ny, nx = (size // side for size in image.shape)
+    return np.asarray(image[: ny * side, : nx * side].reshape(ny, side, nx, side).sum((1, 3)))
 
 
 def _at_disks(variance: FloatArray, changes: _Changes) -> FloatArray:
