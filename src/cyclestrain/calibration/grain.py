@@ -37,8 +37,13 @@ LEAST_TRIPLES, LEAST_AREAS = 4, 8
 """Least number of three positions in a row, and of areas, on which it is measured."""
 LARGEST = 6.0
 """Largest departure of a pixel, standard deviations, that counts as such."""
-LEAST, SURE = 0.03, 5.0
-"""Correlation with the next pixel, in a row or a column, below which there is none: by itself, and in sigmas."""
+LEAST, EVERYWHERE = 0.1, 0.1
+"""Correlation with the next pixel, in a row or a column, below which there is none, and share of the areas without any.
+
+Crystals that move or fade between positions leave up to .06 in the median, and areas without; .1 is 15 % of sigma.
+"""
+ALIKE = 0.5
+"""Share of the positions, those that differ least from the ones beside them, on which it is measured."""
 BRIGHT = 0.97
 """Share of the pixels that are darker than disks are."""
 CLEARLY = 10.0
@@ -119,9 +124,7 @@ def measure_grain(
         return INDEPENDENT
     own = changes.product(0, 0)
     beside = np.stack([changes.product(0, 1), changes.product(1, 0)]) / own
-    middle = np.median(beside, axis=1)
-    error = 1.25 * 1.4826 * np.median(np.abs(beside - middle[:, None]), axis=1) / np.sqrt(len(own))
-    if not ((middle > SURE * error) & (middle > LEAST)).any():
+    if not ((np.median(beside, axis=1) > LEAST) & (np.quantile(beside, EVERYWHERE, axis=1) > 0.0)).any():
         return INDEPENDENT
     part = _at_disks(own, changes)
     lags = [(FAR, 0), (0, FAR), (FAR, FAR), (FAR, -FAR)]
@@ -147,7 +150,7 @@ def _changes(patterns: NDArray[Any], rows: IntArray, columns: IntArray, used: Bo
     change, level = here - 0.5 * (before + after), ndimage.uniform_filter(before + here + after, (0, 5, 5)) / 3.0
     scale = np.sqrt(np.maximum(level, max(float(level.mean()), 1e-12) / 30.0))
     size = np.where(used, (change / scale) ** 2, 0.0).mean((1, 2))
-    alike = size <= np.quantile(size, 0.75)
+    alike = size <= np.quantile(size, ALIKE)
     bright = float(np.quantile(level[alike][:, used], BRIGHT))
     change, scale, level = change[alike], scale[alike], level[alike].mean(0)
     limit = LARGEST * scale * float(np.sqrt(size[alike].mean() / used.mean()))
