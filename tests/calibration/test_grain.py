@@ -56,8 +56,8 @@ def test_spread_light_is_measured(sigma: float, gain: float, read_noise: float) 
     y, x = np.mgrid[-8:9, -8:9]
     weight = ndimage.gaussian_filter((np.hypot(y, x) == 0).astype(float), sigma)
     whole = 1.0 / (weight**2).sum()  # of a sum over a very large area
-    assert 0.6 * whole < found.edge < 1.1 * whole
-    assert 0.75 * whole < found.area < 1.35 * whole  # with read noise, some thirty areas tell it within a tenth
+    assert 0.6 * whole < found.edge < 1.2 * whole
+    assert 0.75 * whole < found.area < 1.5 * whole  # with read noise, some thirty areas tell it within a tenth
     assert found.edge < found.area
 
 

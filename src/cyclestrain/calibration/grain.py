@@ -42,6 +42,10 @@ LEAST, EVERYWHERE = 0.1, 0.1
 
 Crystals that move or fade between positions leave up to .06 in the median, and areas without; .1 is 15 % of sigma.
 """
+MARGIN = 1.1
+"""By how much what is found is enlarged: it is known within a tenth, and what noise leaves unexplained is taken, when
+an entry is learned, for disks that wander.
+"""
 ALIKE = 0.5
 """Share of the positions, those that differ least from the ones beside them, on which it is measured."""
 BRIGHT = 0.97
@@ -207,4 +211,5 @@ def _of_disk(correlation: FloatArray, radius: float) -> Grain:
     seen = power * (np.sinc(fy) * np.sinc(fx)) ** 2
     edge = j1(k * radius) ** 2 * seen
     area = np.where(k > 0, (2.0 * j1(k * radius) / np.where(k > 0, k * radius, 1.0)) ** 2, 1.0) * seen
-    return Grain(*(float(max(1.0, (shape * power).sum() / shape.sum())) for shape in (edge, area)))
+    more = [(shape * power).sum() / shape.sum() - 1.0 for shape in (edge, area)]
+    return Grain(*(1.0 + MARGIN * float(max(0.0, each)) for each in more))
