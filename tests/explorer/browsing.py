@@ -30,7 +30,12 @@ def running(
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A command that serves windows: the address it prints, and its process, which is told to stop at the end."""
     line = [sys.executable, "-m", "cyclestrain.cli", command, *map(str, words), "--no-browser"]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs in the background ignore it
+    )
     assert process.stdout is not None
     try:
         ready, _, _ = select.select([process.stdout], [], [], 120)
