@@ -44,6 +44,12 @@ def test_a_bullseye_is_mapped(bullseye: st.Stranger, given: bool) -> None:
     assert ("probe_fingerprint" in maps.attrs) == given
 
 
+def test_an_entry_stands_for_one_pattern_at_any_gain(bullseye: st.Stranger) -> None:
+    """Brightness is that of the patterns, whatever the noise of their counts."""
+    maps = cs.map(20.0 * bullseye.counts, reference=":,:", ellipse=(1.0, 0.0), probe=image(st.bullseye(7.0, 2.5)))
+    assert float(maps["gain"].median()) == pytest.approx(1.0, abs=0.1)
+
+
 def test_a_run_with_an_image_is_repeated(bullseye: st.Stranger, tmp_path: Path) -> None:
     np.save(tmp_path / "scan.npy", bullseye.counts[:6, :6])
     first = cs.map(tmp_path / "scan.npy", tmp_path / "one.nc", reference=":,:", probe=image(st.bullseye(7.0, 2.5)))

@@ -47,8 +47,6 @@ APART, APART_SHARE = 0.6, 0.12
 """How far, pixels and share, the radii of the direct beam and of the learned disk may be apart for that to be so."""
 MOST_WORSE = 0.95
 """Share of patterns that the edge of the direct beam may explain worse than the learned one and still be believed."""
-LEAST_NOISE = 0.5
-"""Ratio of noise scales below which an image of the probe fits noise and not the patterns better."""
 OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
 MAX_PATTERNS = 1024
@@ -99,9 +97,8 @@ def learn_entry(
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale, form=probe)
     image = None if probe else _common_image(lesson, entry, start, noise_scale)
     if image is not None:
-        other = _alternate(lesson, replace(entry, probe=image), start, rounds=rounds, noise_scale=noise_scale)
-        if other[2] > LEAST_NOISE * noise_scale:
-            entry, start, noise_scale = other
+        entry = replace(entry, probe=image)
+        entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
     if entry.has_contrast and not entry.probe.is_image:
         entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
@@ -186,8 +183,8 @@ def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float
     if (trust > 0).sum() < 3:
         return None
     fits = fits_of(stack, entry, fit, trust)
-    scale = noise_scale * entry.grain.area
-    image = image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, scale)
+    noise = noise_scale * entry.grain.area
+    image = image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise)
     if not is_common(image) or 2.0 * max(image.probe.radius, entry.probe.radius) > spacing(entry.basis):
         return None  # where disks overlap, an image would hold what is seen of their neighbours
     return centred(image.probe)
@@ -324,8 +321,8 @@ def _improved(
     if entry.probe.is_image:
         form = probe if form is None else form.resized(entry.probe.half)
         fits = fits_of(stack, entry, fit, trust)
-        scale = noise_scale * entry.grain.area
-        found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, scale)
+        noise = noise_scale * entry.grain.area
+        found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, noise)
         probe = centred(found.probe)
     priors = Priors(measure_deviations(deviations, entry, fit, trust))
     if entry.has_contrast:
