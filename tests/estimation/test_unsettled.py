@@ -63,6 +63,7 @@ def test_a_fit_of_another_crystal_forgets_what_the_first_said() -> None:
         start=SimpleNamespace(affine=np.tile(np.eye(2), (2, 1, 1)), centre=np.zeros((2, 2)), gain=np.ones(2)),
         affine_covariance=np.tile(np.eye(4), (2, 1, 1)), inflation=np.ones(2), misfit=np.ones(2),
         significance=np.ones(2), n_pixels=np.ones((2, 3)), shared=np.zeros(2), saturated=np.zeros(2),
+        checked=np.ones(2),
     )  # fmt: skip
     alone = fit.with_fits(np.arange(2), found, 0).alone
     assert np.isfinite(alone[0]).all()

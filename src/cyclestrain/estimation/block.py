@@ -86,6 +86,8 @@ class BlockFit:
         Share of the covariance that neighbours have in common, see `AffineField`, shape ``(n,)``.
     saturated
         Share of the pixels at the end of the detector's scale in the disk that has most of them, shape ``(n,)``.
+    checked
+        1 where more reflections were seen than fix the affine, else 0, shape ``(n,)``.
     alone
         Affine that the pattern alone led to, from the same entry; NaN where it was not asked, shape ``(n, 2, 2)``.
     """
@@ -104,6 +106,7 @@ class BlockFit:
     seen: FloatArray
     shared: FloatArray
     saturated: FloatArray
+    checked: FloatArray
     alone: FloatArray
 
     @classmethod
@@ -126,6 +129,7 @@ class BlockFit:
             seen=zero.copy(),
             shared=zero.copy(),
             saturated=zero.copy(),
+            checked=zero.copy(),
             alone=np.full((n, 2, 2), np.nan),
         )
 
@@ -178,6 +182,7 @@ class BlockFit:
             "seen": (fit.n_pixels > 0).mean(1),
             "shared": fit.shared,
             "saturated": fit.saturated,
+            "checked": fit.checked,
             "alone": np.where((self.label[index] == label)[:, None, None], self.alone[index], np.nan),
         }
         return self.with_values(index, **found)

@@ -50,7 +50,10 @@ def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> 
     sample = _is_crystal(fit, shape, dictionary)
     sigma = np.sqrt(np.einsum("nii->ni", fit.covariance).max(1, initial=0.0))
     stretch = np.linalg.svd(np.nan_to_num(fit.affine, nan=1.0), compute_uv=False)
-    valid = sample & np.isfinite(sigma) & (sigma < MAX_STRAIN / 3) & (np.abs(stretch - 1).max(1) < MAX_STRAIN)
+    largest = np.abs(stretch - 1).max(1)
+    beyond = largest > MAX_MISMATCH
+    unchecked = beyond & (fit.checked < 1)
+    valid = sample & np.isfinite(sigma) & (sigma < MAX_STRAIN / 3) & (largest < MAX_STRAIN) & ~unchecked
     field = _affine_field(fit, shape, dictionary, np.where(sample, fit.label, -1), valid)
     fields = Fields(
         field,
@@ -63,9 +66,9 @@ def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> 
     )
     doubts = {
         Doubt.FAINT: is_faint(fit),
-        Doubt.FEW_REFLECTIONS: fit.seen < LEAST_SEEN,
+        Doubt.FEW_REFLECTIONS: (fit.seen < LEAST_SEEN) | unchecked,
         Doubt.SATURATION: fit.saturated > MOST_SATURATED,
-        Doubt.STRAIN_RANGE: np.abs(stretch - 1).max(1) > MAX_MISMATCH,
+        Doubt.STRAIN_RANGE: beyond,
     }
     for why, where in doubts.items():
         fields = fields.doubted((sample & where).reshape(shape), why)

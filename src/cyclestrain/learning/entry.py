@@ -97,8 +97,9 @@ def learn_entry(
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale, form=probe)
     image = None if probe else _common_image(lesson, entry, start, noise_scale)
     if image is not None:
-        entry = replace(entry, probe=image)
-        entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
+        other = _alternate(lesson, replace(entry, probe=image), start, rounds=rounds, noise_scale=noise_scale)
+        if _worse(lesson, (entry, start, noise_scale), other) < 0.5:
+            entry, start, noise_scale = other
     if entry.has_contrast and not entry.probe.is_image:
         entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
@@ -219,9 +220,15 @@ def _sharper(
     r = np.arange((entry.probe.half + 3) * OVERSAMPLING) / OVERSAMPLING
     probe = Probe.from_profile(seen_edge(r, *edge), OVERSAMPLING, entry.probe.half)
     other = _alternate(lesson, replace(entry, probe=probe), start, rounds=rounds, noise_scale=noise_scale, edge=edge)
-    common = min(noise_scale, other[2])
-    learned, beam = (_fitted(lesson, each, at, common)[1].penalty(each) for each, at in ((entry, start), other[:2]))
-    return other if (beam > learned).mean() < MOST_WORSE else (entry, start, noise_scale)
+    learned = entry, start, noise_scale
+    return other if _worse(lesson, learned, other) < MOST_WORSE else learned
+
+
+def _worse(lesson: Lesson, one: tuple[Entry, Start, float], other: tuple[Entry, Start, float]) -> float:
+    """Share of the patterns that the `other` entry explains worse, by the noise of the one with less."""
+    noise = min(one[2], other[2])
+    before, after = (_fitted(lesson, entry, start, noise)[1].penalty(entry) for entry, start, _ in (one, other))
+    return float((after > before).mean())
 
 
 def _look_again(
@@ -324,7 +331,7 @@ def _improved(
         noise = noise_scale * entry.grain.area
         found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, noise)
         probe = centred(found.probe)
-    priors = Priors(measure_deviations(deviations, entry, fit, trust))
+    priors = Priors(_settled(entry.priors.spread, measure_deviations(deviations, entry, fit, trust)))
     if entry.has_contrast:
         priors = replace(priors, coherence=measure_coherence(deviations, priors.spread, entry, fit, trust))
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
@@ -336,6 +343,15 @@ def _improved(
         reflections=reflections,
         priors=priors,
     )
+
+
+def _settled(before: FloatArray, now: FloatArray) -> FloatArray:
+    """Widths between those a fit was given and those it leads to; zero where it shows none.
+
+    What a fit is free to take up, it does not leave to the next one: taken as they are, widths can swing from round to
+    round, and what is learned would depend on which round is the last.
+    """
+    return np.where((before > 0) & (now > 0), np.sqrt(0.5 * (before**2 + now**2)), now)
 
 
 def _regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:

@@ -10,9 +10,10 @@ from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import fit_edge, pixelated_disk, seen_edge
 from cyclestrain.pattern.image import expected_image
 from cyclestrain.pattern.intensities import Intensities, disks_touch, measure_intensities
+from cyclestrain.pattern.light import shift_design
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
-from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine, shift_design
+from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine
 from cyclestrain.pattern.windows import Windows, WindowStack, gather, in_place
 
 __all__ = [

@@ -45,6 +45,7 @@ from cyclestrain.pattern.elimination import (
 from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reading import load_window, touch_images
 from cyclestrain.pattern.reflection import (
+    N_COLUMNS,
     N_LOCAL,
     N_PLAIN,
     N_SMOOTH,
@@ -102,8 +103,9 @@ class Outcome(NamedTuple):
     """What a fit writes for every pattern; `parameters` and `local` are where it starts as well.
 
     ``prior`` is the variance of the pooled score that the deviations give it, ``(n, 8, 8)``, zero where none is free;
-    ``coherent`` is what is added to that because they are alike in all disks, see `Priors.coherence`; the others are as
-    in `cyclestrain.pattern.PatternFit`.
+    ``coherent`` is what is added to that because they are alike in all disks, see `Priors.coherence`; ``brightness``
+    holds the counts expected in each disk, what was found beyond these, and the variance of that, ``(n, reflection,
+    3)``; the others are as in `cyclestrain.pattern.PatternFit`.
     """
 
     parameters: FloatArray
@@ -114,6 +116,7 @@ class Outcome(NamedTuple):
     shift_information: FloatArray
     prior: FloatArray
     coherent: FloatArray
+    brightness: FloatArray
 
 
 @part()
@@ -157,6 +160,17 @@ def _weight(misfit: Any, steps: Any) -> float:  # pragma: no cover - compiled
 
 
 @part()
+def _weigh_light(weight: float, amplitude: float, sums: Any, brightness: Any) -> None:  # pragma: no cover - compiled
+    """What is expected in the disk, what was found beyond it with the background's level unknown, and its variance."""
+    over_level = sums[2, 3] / sums[3, 3] if sums[3, 3] > 0 else 0.0
+    information = sums[2, 2] - over_level * sums[2, 3]
+    if information > 0:
+        brightness[0] = amplitude
+        brightness[1] = (sums[2, N_COLUMNS] - over_level * sums[3, N_COLUMNS]) / information
+        brightness[2] = 1.0 / (weight * information)
+
+
+@part()
 def _isolate(
     g: int, weight: float, expected: Any, model: Any, gain: float, plan: Any, scratch: Any, n_local: int
 ) -> None:  # pragma: no cover - compiled
@@ -179,6 +193,7 @@ def _report(
     """What reflection `g` says into `normal` and `score`; False where too little of it is seen."""
     theta, local, misfit = outcome.parameters, outcome.local[g], outcome.misfit[g]
     misfit[:] = 0.0
+    outcome.brightness[g, 2] = np.inf
     near, fy, fx = _place_window(n, g, windows, model, theta, plan, scratch)
     if not near:
         return False
@@ -195,6 +210,7 @@ def _report(
     if seen[1] < _LEAST_SHARE * size * size * 0.78:
         return False
     weight = _weight(seen, steps)
+    _weigh_light(weight, expected.amplitude, scratch.sums, outcome.brightness[g])
     if plan.n_local == N_LOCAL:  # constants let the compiler unroll the loops
         _isolate(g, weight, expected, model, theta[6], plan, scratch, N_LOCAL)
     elif plan.n_local == N_SMOOTH:
@@ -346,6 +362,7 @@ def _fit_some(
         own = Outcome(
             outcome.parameters[n], outcome.local[n], outcome.covariance[n], outcome.misfit[n], outcome.shift_score[n],
             outcome.shift_information[n], outcome.prior[n], outcome.coherent[n],
+            outcome.brightness[n],
         )  # fmt: skip
         _fit_one(n, windows, model, steps, centre[n], own, plan, scratch)
 

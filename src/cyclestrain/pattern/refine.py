@@ -11,6 +11,7 @@ from cyclestrain.affine import rotation
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.elimination import N_PARAMETERS
+from cyclestrain.pattern.light import AS_EXPECTED, is_checked, responses, shift_design
 from cyclestrain.pattern.likelihood import Model, Outcome, Steps, fit_patterns
 from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
@@ -90,6 +91,11 @@ class PatternFit:
         no more or where disks have no contrast, shape ``(n,)``.
     saturated
         Share of the pixels at the end of the detector's scale in the disk that has most of them, shape ``(n,)``.
+    response
+        What becomes of an error of ``(A_yy, A_yx, A_xy, A_xx, c_y, c_x)`` in the affine where disks are surely darker
+        or brighter than the fit supposed, the identity elsewhere, shape ``(n, 4, 6)``; see `responses`.
+    checked
+        Whether more reflections were seen than fix the affine, shape ``(n,)``; see `is_checked`.
     """
 
     start: Start
@@ -104,6 +110,8 @@ class PatternFit:
     coherent: FloatArray
     scatter: FloatArray
     saturated: FloatArray
+    response: FloatArray
+    checked: BoolArray
 
     def only(self, which: Any) -> PatternFit:
         """Fits of some of the patterns, chosen by a mask, indices or a slice."""
@@ -118,7 +126,8 @@ class PatternFit:
 
         names = [name for name in self.__dataclass_fields__ if name != "start"]
         start = Start(*(pick(a, b) for a, b in zip(astuple(self.start), astuple(other.start), strict=True)))
-        return PatternFit(start, **{name: pick(getattr(self, name), getattr(other, name)) for name in names})
+        arrays: dict[str, Any] = {name: pick(getattr(self, name), getattr(other, name)) for name in names}
+        return PatternFit(start, **arrays)
 
     def penalty(self, entry: Entry) -> FloatArray:
         """Misfit of each pattern, robust against reflections that do not fit, with that of its deviations, ``(n,)``.
@@ -148,9 +157,14 @@ class PatternFit:
     @property
     def affine_covariance(self) -> FloatArray:
         """Covariance of ``(A_yy, A_yx, A_xy, A_xx)`` with contrast that is alike in all disks, shape ``(n, 4, 4)``."""
-        if not self.coherent.any():
-            return self.covariance[:, :4, :4]
-        return (self.covariance + self.covariance @ self.coherent @ self.covariance)[:, :4, :4]
+        out = self.covariance
+        if self.coherent.any():
+            out = out + out @ self.coherent @ out
+        unlike = np.flatnonzero((self.response != AS_EXPECTED).any((1, 2)))
+        affine = out[:, :4, :4].copy() if len(unlike) else out[:, :4, :4]
+        response = self.response[unlike]
+        affine[unlike] = response @ out[unlike, :6, :6] @ response.swapaxes(1, 2)
+        return np.asarray(affine)
 
     @property
     def misfit(self) -> FloatArray:
@@ -236,7 +250,7 @@ def refine(
     outcome = Outcome(
         parameters, np.zeros((n, n_reflections, N_LOCAL)), covariance, np.zeros((n, n_reflections, 3)),
         np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2)), np.zeros_like(covariance),
-        np.zeros_like(covariance),
+        np.zeros_like(covariance), np.full((n, n_reflections, 3), np.inf),
     )  # fmt: skip
     tables, grid = probe.compared
     model = Model(
@@ -256,22 +270,9 @@ def refine(
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior, outcome.coherent,
-        scatter, cut_share(windows, probe.radius, ceiling),
+        scatter, cut_share(windows, probe.radius, ceiling), responses(entry, outcome),
+        is_checked(entry, outcome.brightness),
     )  # fmt: skip
-
-
-def shift_design(reflections: FloatArray) -> FloatArray:
-    """Derivative of every reflection's position with respect to a pattern's parameters, shape ``(reflection, 2, 8)``.
-
-    Parameters
-    ----------
-    reflections
-        Positions in the entry relative to its centre, pixels, shape ``(reflection, 2)``.
-    """
-    design = np.zeros((len(reflections), 2, N_PARAMETERS))
-    design[:, 0, 0:2] = design[:, 1, 2:4] = reflections
-    design[:, 0, 4] = design[:, 1, 5] = 1.0
-    return design
 
 
 def _scatter(entry: Entry, outcome: Outcome) -> FloatArray:
