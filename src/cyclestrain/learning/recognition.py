@@ -49,6 +49,9 @@ def significance(entry: Entry, lesson: Lesson) -> FloatArray:
 def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson: Lesson, most: int = 128) -> bool:
     """Whether an entry explains its patterns clearly better than every known entry, and is another lattice than each.
 
+    A known entry that has to be strained by more than `MAX_MISMATCH` explains nothing: two lattices share many
+    distances, and a bright pattern of one, fitted by the other, may be more significant than by its own.
+
     Parameters
     ----------
     entry
@@ -63,7 +66,8 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
     some = np.linspace(0, len(lesson.theta) - 1, min(most, len(lesson.theta))).astype(int)
     own = significance(entry, lesson.only(some))
     for other, theta in others:
-        known = significance(other, replace(lesson, theta=theta).only(some))
+        fit = _fitted(other, replace(lesson, theta=theta).only(some))
+        known = np.where(_mismatch(fit) < MAX_MISMATCH, np.nan_to_num(fit.significance), 0.0)
         sure = np.maximum(own, known) > SURE  # the others may show no crystal at all
         better = sure.any() and np.median(own[sure]) >= 1.2 * np.median(known[sure])
         richer = len(entry.indices) > MORE_REFLECTIONS * len(other.indices)
@@ -87,9 +91,13 @@ def shows_crystal(lesson: Lesson, entries: Sequence[Entry]) -> bool:
     """
     fits = [_fitted(entry, lesson) for entry in entries]
     sure = np.array([np.nan_to_num(fit.significance) > SURE for fit in fits])
-    stretch = np.array([np.linalg.svd(np.nan_to_num(fit.start.affine), compute_uv=False) for fit in fits])
-    found = (sure & (np.abs(stretch - 1).max(-1) < MAX_MISMATCH)).all(0).sum()
+    found = (sure & (np.array([_mismatch(fit) for fit in fits]) < MAX_MISMATCH)).all(0).sum()
     return bool(found >= max(2, 0.01 * len(lesson.theta)) and found >= 0.3 * sure.any(0).sum())
+
+
+def _mismatch(fit: PatternFit) -> FloatArray:
+    """Largest strain of each pattern relative to its entry, shape ``(n,)``."""
+    return np.asarray(np.abs(np.linalg.svd(np.nan_to_num(fit.start.affine), compute_uv=False) - 1).max(-1))
 
 
 def _fitted(entry: Entry, lesson: Lesson) -> PatternFit:

@@ -13,6 +13,8 @@ __all__ = ["AS_EXPECTED", "is_checked", "responses", "shift_design"]
 
 SURELY_UNLIKE = 4.0
 """Standard deviations by which the brightness of a pattern's disks must scatter more than noise to count as unlike."""
+LEAST = 0.02
+"""Least part of what it reckons with that a fit is taken to know: noise leaves no disk surely without any counts."""
 SHOWN = 3.0
 """Standard deviations from which a single reflection is seen."""
 ENOUGH = 3
@@ -56,23 +58,25 @@ def responses(entry: Entry, outcome: Outcome) -> FloatArray:
     unlike = np.flatnonzero((part != 1.0).any(1) & np.isfinite(outcome.covariance).all((1, 2)))
     if not len(unlike):
         return out
-    information = np.linalg.inv(outcome.covariance[unlike, :6, :6])
     place = outcome.shift_information[unlike]
     wander = entry.priors.spread[:, 4] ** 2
     place = np.linalg.solve(np.eye(2) + place * wander[:, None, None], place)
     design = shift_design(entry.reflections)[:, :, :6]
     lost = np.einsum("ng,gia,ngij,gjb->nab", 1.0 - part[unlike], design, place, design, optimize=True)
-    left = (
-        information - lost + 1e-6 * information * np.eye(6)
-    )  # a ridge: what is lost altogether must not be divided by
-    out[unlike] = np.linalg.solve(left, information)[:, :4]
+    # In units of sigma, where what is lost is a part of one: what couples to gain and level counts twice, but not more.
+    values, vectors = np.linalg.eigh(outcome.covariance[unlike, :6, :6])
+    sigma = np.sqrt(np.maximum(values, 1e-12 * values[:, -1:]))[:, None]
+    to_sigma = vectors * sigma
+    share, axes = np.linalg.eigh(to_sigma.swapaxes(1, 2) @ lost @ to_sigma)
+    answer = axes / (1.0 - np.minimum(share, 1.0 - LEAST))[:, None] @ axes.swapaxes(1, 2)
+    out[unlike] = (to_sigma @ answer @ (vectors / sigma).swapaxes(1, 2))[:, :4]
     return out
 
 
 def light_found(brightness: FloatArray) -> FloatArray:
     """Part of the supposed counts that each disk has, 1 where no pattern of noise is exceeded, ``(n, reflection)``.
 
-    Deviations are shrunk by what noise gives to their scatter.
+    Deviations are shrunk by what noise gives to their scatter. What is brighter than it should be makes nothing surer.
     """
     supposed, beyond, variance = np.moveaxis(brightness, -1, 0)
     known = np.isfinite(variance) & (supposed > 0)
@@ -83,7 +87,7 @@ def light_found(brightness: FloatArray) -> FloatArray:
     weight = np.where(known, 1.0 / noise, 0.0)
     excess = (square - count) / np.maximum(weight.sum(1), 1e-300)  # variance of deviations over that of noise
     shrunk = deviation * (excess[:, None] / (excess[:, None] + noise))
-    return np.where(unlike[:, None] & known, np.maximum(1.0 + shrunk, 0.0), 1.0)
+    return np.where(unlike[:, None] & known, np.clip(1.0 + shrunk, LEAST, 1.0), 1.0)
 
 
 def is_checked(entry: Entry, brightness: FloatArray) -> BoolArray:

@@ -19,6 +19,9 @@ from cyclestrain.pattern.windows import Windows, WindowStack, cut_share
 
 __all__ = ["PatternFit", "Start", "predicted_positions", "refine"]
 
+MOST_SHARED = 0.999
+"""Largest part of a covariance that comes from contrast: a fit that is all prior has some noise of its own."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -93,7 +96,7 @@ class PatternFit:
         Share of the pixels at the end of the detector's scale in the disk that has most of them, shape ``(n,)``.
     response
         What becomes of an error of ``(A_yy, A_yx, A_xy, A_xx, c_y, c_x)`` in the affine where disks are surely darker
-        or brighter than the fit supposed, the identity elsewhere, shape ``(n, 4, 6)``; see `responses`.
+        than the fit supposed, the identity elsewhere, shape ``(n, 4, 6)``; see `responses`.
     checked
         Whether more reflections were seen than fix the affine, shape ``(n,)``; see `is_checked`.
     """
@@ -152,6 +155,7 @@ class PatternFit:
         covariance = self.covariance[known]
         part = (covariance @ (self.prior[known] + self.coherent[known]) @ covariance)[:, :4, :4]
         out[known] = np.einsum("nii->n", np.linalg.pinv(self.affine_covariance[known]) @ part) / 4
+        out = np.clip(out, 0.0, MOST_SHARED)
         return 1.0 - (1.0 - out) / self.scatter  # what displaces disks beyond their noise is shared as well
 
     @property
