@@ -228,6 +228,32 @@ class TestOtherStructure:
         assert np.mean((valid & (entry == host))[label == 1]) < 0.05
 
 
+class TestZones:
+    """Grains of one crystal seen along different axes share many distances; each axis is an entry of its own."""
+
+    @pytest.mark.parametrize(("first", "seed"), [(0, 3), more(1, 4)])
+    def test_both_zones_of_a_cubic_crystal_are_learned(self, first: int, seed: int) -> None:
+        angle, side = np.arccos(1 / 3), 22.0
+        short = side * np.sqrt(3) / 2
+        cube = st.square(side, reach=48.0, falloff=15.0)
+        edge = st.phase((0.0, short), (short * np.sin(angle), short * np.cos(angle)), 2, reach=48.0, falloff=15.0)
+        number = st.voronoi((20, 20), 5, seed)
+        labels = (np.arange(5) + first) % 2
+        turns = np.random.default_rng(seed).uniform(0, 360, 5)
+        gradients = np.stack([deformed(0.001, degrees=angle) for angle in turns])
+        made = stranger(
+            [cube, edge], st.grains(number, gradients, labels), probe=st.disk(2.5), background=st.lorentzian(20),
+            dose=3e4, contrast=0.3, seed=seed,
+        )  # fmt: skip
+        maps = cs.map(made.counts)
+        valid, entry = maps["valid"].values, maps["class"].values
+        assert valid.mean() > 0.95
+        common = [np.bincount(entry[valid & (made.label == k)]).argmax() for k in (0, 1)]
+        assert common[0] != common[1]
+        for k in (0, 1):
+            assert np.mean(entry[valid & (made.label == k)] == common[k]) > 0.97
+
+
 def trusted(maps: xr.Dataset) -> np.ndarray:
     """Positions that are valid without any doubt."""
     doubt = maps["doubt"].values != 0 if "doubt" in maps else False

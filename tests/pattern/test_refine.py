@@ -222,3 +222,39 @@ def test_type_of_the_counts_does_not_matter(dtype: type) -> None:
         for patterns in (counts.astype(np.int64), counts.astype(dtype))
     ]
     np.testing.assert_array_equal(*found)
+
+
+def drawn_with(parts: FloatArray, seed: int) -> tuple[Entry, PatternFit, FloatArray]:
+    """Patterns whose reflections have these parts of the counts of their entry, fitted from 2 % off the truth."""
+    entry = made_up_entry(ring_of_reflections())
+    affine, centre = np.eye(2), np.array([36.0, 38.0])
+    bright = replace(entry, intensity=entry.intensity * parts)
+    draws = np.random.default_rng(seed).poisson(expected_counts(bright, affine, centre, 1, 1, (72, 76)), (200, 72, 76))
+    start = start_of(affine, centre, 200)
+    start = replace(start, affine=start.affine + 0.02 * np.random.default_rng(seed + 1).normal(size=(200, 2, 2)))
+    places = predicted_positions(start, entry.reflections)
+    stack = gather(draws.astype(float), places, entry.probe.half + 2, np.ones((72, 76), bool))
+    fit = refine(stack, entry, start, centre=start.centre, centre_sigma=0.05, iterations=5)
+    return entry, fit, (fit.start.affine - affine).reshape(-1, 4)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.15])
+def test_a_reflection_that_is_hardly_there_fixes_nothing(part: float) -> None:
+    """A pattern of another zone shares a row with the entry: across it, sigma must not be that of disks supposed."""
+    parts = np.where(np.arange(6) % 3 == 0, 1.0, part)
+    _, fit, error = drawn_with(parts, 1)
+    supposed, stated = (
+        np.sqrt(np.mean(error**2 / np.einsum("nii->ni", each), 0))
+        for each in (fit.covariance[:, :4, :4], fit.affine_covariance)
+    )
+    assert supposed.max() > 1.5
+    assert stated.max() < 1.3
+    assert part > 0 or not fit.checked.any()
+
+
+def test_what_is_as_bright_as_supposed_is_as_sure_as_supposed() -> None:
+    _, fit, error = drawn_with(np.ones(6), 2)
+    same = (fit.affine_covariance == fit.covariance[:, :4, :4]).all((1, 2))
+    assert same.mean() > 0.99
+    np.testing.assert_allclose((error / np.sqrt(np.einsum("nii->ni", fit.affine_covariance))).std(0), 1.0, atol=0.15)
+    assert fit.checked.all()

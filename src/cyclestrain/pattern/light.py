@@ -19,6 +19,8 @@ SHOWN = 3.0
 """Standard deviations from which a single reflection is seen."""
 ENOUGH = 3
 """Reflections, Friedel pairs counted once, that are one more than fix an affine whose centre is known."""
+PARTNER = 0.1
+"""How far from the place across the beam, in units of its own distance, the other reflection of a Friedel pair lies."""
 AS_EXPECTED = np.eye(4, 6)
 """Response where every disk has the brightness that was supposed."""
 
@@ -102,11 +104,12 @@ def is_checked(entry: Entry, brightness: FloatArray) -> BoolArray:
     """
     counts, deviation = brightness[..., 0] + brightness[..., 1], np.sqrt(brightness[..., 2])
     shown = np.isfinite(deviation) & (counts > SHOWN * deviation)
-    upper = np.where(entry.indices[:, :1] == 0, entry.indices[:, 1:], entry.indices[:, :1]) > 0
-    half = np.where(upper, 1, -1) * entry.indices
-    _, pair = np.unique(half, axis=0, return_inverse=True)
-    of_pair = np.eye(pair.max(initial=0) + 1, dtype=bool)[pair.ravel()]
-    one, two = ((shown * entry.reflections[:, k]) for k in (0, 1))
+    g = entry.reflections
+    across = np.linalg.norm(g[:, None] + g, axis=-1)
+    partner = np.where(across.min(1) < PARTNER * np.linalg.norm(g, axis=1), across.argmin(1), len(g))
+    pair = np.minimum(np.arange(len(g)), partner)
+    of_pair = pair[:, None] == np.arange(len(g))
+    one, two = ((shown * g[:, k]) for k in (0, 1))
     area = (one**2).sum(1) * (two**2).sum(1) - (one * two).sum(1) ** 2
     in_plane = area > 1e-3 * ((one**2).sum(1) + (two**2).sum(1)) ** 2
     return np.asarray(((shown.astype(int) @ of_pair) > 0).sum(1) >= ENOUGH) & in_plane
