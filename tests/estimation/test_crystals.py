@@ -31,10 +31,13 @@ def sample(significance: np.ndarray, turn: np.ndarray | float = 0.0, summed: np.
 
 
 def test_doubts_of_a_fit_are_told() -> None:
-    """Faint, few of its reflections seen, strained beyond what was learned: each where it is, in crystal only."""
+    """Faint, few of its reflections seen, strained beyond what was learned: each where it is, in crystal only.
+
+    What is strained so far is valid only where more reflections were seen than such a transform needs.
+    """
     n = SHAPE[0] * SHAPE[1]
     affine, seen, significance = np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.full(n, 40.0)
-    affine[3, 0, 0], seen[4], significance[5], significance[6] = 1.1, 0.5, 9.0, 0.0
+    affine[[3, 7], 0, 0], seen[4], significance[5], significance[6] = 1.1, 0.5, 9.0, 0.0
     fit = BlockFit.unknown(np.arange(n)).with_values(
         np.arange(n),
         affine=affine,
@@ -43,10 +46,15 @@ def test_doubts_of_a_fit_are_told() -> None:
         gain=1.0,
         label=0,
         seen=seen,
+        checked=np.arange(n) != 7,
     )
-    doubt = to_fields(fit, SHAPE, DICTIONARY).doubt
+    fields = to_fields(fit, SHAPE, DICTIONARY)
+    doubt = fields.doubt
     assert doubt is not None
-    expected = {3: Doubt.STRAIN_RANGE, 4: Doubt.FEW_REFLECTIONS, 5: Doubt.FAINT}
+    unchecked = Doubt.STRAIN_RANGE | Doubt.FEW_REFLECTIONS
+    expected = {3: Doubt.STRAIN_RANGE, 4: Doubt.FEW_REFLECTIONS, 5: Doubt.FAINT, 7: unchecked}
+    assert fields.affine.valid.flat[3]
+    assert not fields.affine.valid.flat[7]
     assert {int(k): Doubt(int(doubt.flat[k])) for k in np.flatnonzero(doubt)} == expected
 
 
