@@ -12,10 +12,11 @@ from cyclestrain.pattern.image import expected_image
 from cyclestrain.pattern.intensities import Intensities, disks_touch, measure_intensities
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
-from cyclestrain.pattern.refine import PatternFit, Start, predicted_positions, refine, shift_design
+from cyclestrain.pattern.refine import START_ONLY, PatternFit, Start, predicted_positions, refine, shift_design
 from cyclestrain.pattern.windows import Windows, WindowStack, gather, in_place
 
 __all__ = [
+    "START_ONLY",
     "Candidates",
     "Decomposition",
     "Dictionary",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cyclestrain.affine import rotation
-from cyclestrain.data import BoolArray, FloatArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.likelihood import Model, Outcome, Steps, fit_patterns
@@ -16,7 +16,10 @@ from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
 from cyclestrain.pattern.windows import Windows, WindowStack, cut_share
 
-__all__ = ["PatternFit", "Start", "predicted_positions", "refine"]
+__all__ = ["START_ONLY", "PatternFit", "Start", "predicted_positions", "refine"]
+
+START_ONLY = 1e-9
+"""A `tolerance` of `refine` that ends no climb, pixels: only the parameters are found, not their covariance."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,13 @@ class Start:
         """Starts of some of the patterns, chosen by a mask, indices or a slice."""
         return Start(self.affine[which], self.centre[which], self.gain[which], self.level[which])
 
+    def with_others(self, index: IntArray, other: Start) -> Start:
+        """These parameters, or those of `other` for the patterns of an index, shape ``(k,)``."""
+        out = Start(self.affine.copy(), self.centre.copy(), self.gain.copy(), self.level.copy())
+        for mine, others in zip(_arrays(out), _arrays(other), strict=True):
+            mine[index] = others
+        return out
+
     @classmethod
     def turned(cls, theta: FloatArray, centre: FloatArray, patterns: FloatArray | None = None) -> Start:
         """Starts that are a rotation without strain.
@@ -57,6 +67,10 @@ class Start:
         """
         gain = np.ones(len(theta)) if patterns is None else patterns.astype(float)
         return cls(rotation(theta), centre, gain, gain)
+
+
+def _arrays(start: Start) -> tuple[FloatArray, ...]:
+    return start.affine, start.centre, start.gain, start.level
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ class PatternFit:
             return np.where(better.reshape(-1, *[1] * (one.ndim - 1)), two, one)
 
         names = [name for name in self.__dataclass_fields__ if name != "start"]
-        start = Start(*(pick(a, b) for a, b in zip(astuple(self.start), astuple(other.start), strict=True)))
+        start = Start(*(pick(a, b) for a, b in zip(_arrays(self.start), _arrays(other.start), strict=True)))
         return PatternFit(start, **{name: pick(getattr(self, name), getattr(other, name)) for name in names})
 
     def penalty(self, entry: Entry) -> FloatArray:
@@ -198,6 +212,7 @@ def refine(
     robust: bool = True,
     tolerance: float = 0.0,
     ceiling: float = np.inf,
+    settled: float = 0.0,
 ) -> PatternFit:
     """Fit affine, centre, gain and background of every pattern by Fisher scoring.
 
@@ -225,6 +240,8 @@ def refine(
         If above zero, only the parameters are found, and steps end when no reflection moves by more, pixels.
     ceiling
         Value at which pixels stop counting.
+    settled
+        Length of a step, in units of its standard deviation, below which no other follows it.
     """
     probe = probe or entry.probe
     windows = windows.windows if isinstance(windows, WindowStack) else windows
@@ -246,7 +263,7 @@ def refine(
     )  # fmt: skip
     steps = Steps(
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), float(entry.grain.edge), robust, float(max_shift),
-        iterations, float(tolerance),
+        iterations, float(tolerance), float(settled),
     )  # fmt: skip
     fit_patterns(windows, model, steps, np.ascontiguousarray(centre, float), outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
