@@ -2,6 +2,7 @@
 
     python benchmarks/neighbour_starts.py grains-uneven --counts 1e5 --seed 3    # a set of benchmarks/real.py
     python benchmarks/neighbour_starts.py simulated --background 0.6 --seed 2
+    python benchmarks/neighbour_starts.py bend-disks --counts 1e5 --seed 5 --ways      # only the last line
 
 A trial, not what the package does. Every 16th column of a scan is searched in full; the columns half way between start
 from the neighbour above them in this tree whose rotation is nearer to the pattern's own first look, and so on down.
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--counts", type=float, default=1e5)
     parser.add_argument("--background", type=float, default=0.25)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ways", action="store_true", help="only the time of the fit where disks have contrast")
     options = parser.parse_args()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -149,7 +151,8 @@ def main() -> None:
     patterns = np.asarray(scan.source[...]).reshape(SIDE * SIDE, *scan.detector_shape)
     head = ["class", "contrast", "degrees", "used", "off < .1", "off > 1", "accepted", "of these off > 1",
             "of these less likely", "search", "from neighbour"]  # fmt: skip
-    print(markdown(head, list(rows(patterns, knowledge))))
+    if not options.ways:
+        print(markdown(head, list(rows(patterns, knowledge))))
     two_ways(patterns, knowledge)
 
 

@@ -129,15 +129,7 @@ def map_scan(
         fields = replace(fields, context=with_prior(fields.affine, settings.seed))
     if settings.until == "context":
         with progress.stage("refit from neighbours", scan.n_positions) as task:
-            context = smooth(fields.affine, runner)
-            fit, mixtures = second_pass(source, knowledge, fit, context, task.advance, runner)
-            fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
-            raw, context = (
-                with_unsettled(field, fit, knowledge.dictionary)
-                for field in (fields.affine, smooth(fields.affine, runner))
-            )
-            mixtures = mixtures.only(context.valid)
-            fields = mixtures.with_dominant_crystal(replace(fields, affine=raw, context=context))
+            fields, mixtures = _refined(source, knowledge, fit, fields, within, task.advance, runner)
     fields = with_doubts(fields, knowledge)
     maps, labelled = finish(scan, settings, knowledge, geometry, fields, mixtures, wanted=wanted, progress=progress)
     spectra = None
@@ -148,6 +140,26 @@ def map_scan(
             progress.note(f"no intensities of class {k}: its disks touch, and no background is seen between them")
         spectra = intensities_dataset(found, knowledge.dictionary, maps, labelled.affine)
     return MapResult(maps, dictionary_dataset(knowledge.dictionary), log.dataset() if log else None, spectra)
+
+
+@threadpool_limits.wrap(1, user_api="blas")  # type: ignore[untyped-decorator]  # more only wait for each other
+def _refined(
+    scan: Scan,
+    knowledge: Knowledge,
+    fit: BlockFit,
+    fields: Fields,
+    within: BoolArray,
+    advance: Callable[[int], object],
+    runner: Runner,
+) -> tuple[Fields, Mixtures]:
+    """Fields refitted from what neighbours say, and mixtures near boundaries."""
+    fit, mixtures = second_pass(scan, knowledge, fit, smooth(fields.affine, runner), advance, runner)
+    fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
+    raw, context = (
+        with_unsettled(field, fit, knowledge.dictionary) for field in (fields.affine, smooth(fields.affine, runner))
+    )
+    mixtures = mixtures.only(context.valid)
+    return mixtures.with_dominant_crystal(replace(fields, affine=raw, context=context)), mixtures
 
 
 def fit_model(
@@ -290,6 +302,7 @@ def _check_found(fields: Fields, scan: Scan) -> None:
         )
 
 
+@threadpool_limits.wrap(1, user_api="blas")  # type: ignore[untyped-decorator]
 def finish(
     scan: Scan,
     settings: MapSettings,

@@ -183,6 +183,25 @@ def test_windows_that_are_read_in_place_give_the_same_bits(dtype: type, summed: 
     np.testing.assert_array_equal(read.start.affine, cut.start.affine)
 
 
+@pytest.mark.parametrize("free", [[], WIDTHS[:2], WIDTHS])
+def test_a_step_that_hardly_matters_is_the_last(free: list[int]) -> None:
+    entry, near = made_up_entry(ring_of_reflections()), 0.05
+    spread = np.zeros_like(entry.priors.spread)
+    spread[:, free] = 0.02
+    entry = replace(entry, priors=Priors(spread))
+    stack, start = noisy_windows(entry, 20)
+    given = {"centre": start.centre, "centre_sigma": 1.0}
+    whole, ended = (refine(stack, entry, start, iterations=40, settled=settled, **given) for settled in (0.0, near))
+    sigma = np.sqrt(np.einsum("nii->ni", whole.affine_covariance))
+    off = np.abs(ended.start.affine - whole.start.affine).reshape(-1, 4) / sigma
+    assert 0 < off.max() < near
+    np.testing.assert_allclose(ended.covariance, whole.covariance, rtol=0.05, atol=0.01 * whole.covariance.max())
+    np.testing.assert_allclose(ended.chi_square.sum(1), whole.chi_square.sum(1), rtol=1e-3)
+    first = refine(stack, entry, start, iterations=1, **given)
+    bold = refine(stack, entry, start, iterations=40, settled=1e6, **given)
+    np.testing.assert_array_equal(bold.start.affine, first.start.affine)
+
+
 def test_a_pattern_does_not_depend_on_those_fitted_with_it() -> None:
     entry = made_up_entry(ring_of_reflections())
     entry = replace(entry, priors=Priors(np.full_like(entry.priors.spread, 0.05)))

@@ -18,6 +18,7 @@ from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.learning import Knowledge, centre_prior
 from cyclestrain.machine import batch
 from cyclestrain.pattern import (
+    START_ONLY,
     Entry,
     PatternFit,
     Start,
@@ -42,13 +43,20 @@ __all__ = [
 SETTLING = (4, 4, 12)
 """Steps before windows are cut again around where the reflections are now, where a start may be off by their size.
 
-The last ones also have to find the contrast, which changes brightness by large factors, each step a part of it.
+The second ones are for fits that have `LEFT` theirs. The last ones also have to find the contrast, which changes
+brightness by large factors, each step a part of it: they are the most there are.
 """
+LEFT = 1.0
+"""Move of a reflection from the middle of its window up to which windows follow it, pixels."""
 SAME = 0.05
-"""Largest difference of any parameter, in units of its sigma, of two fits that are one.
+"""Largest difference of any parameter, in units of its sigma, of two ways that are one.
 
-What differs after the first steps differed by no more at the end; deviations start anew with the windows.
+What differs by so little while it is followed differs by no more at the end; deviations start anew with the windows.
+With a fifth of sigma, 1 of 256 recorded patterns with many maxima ended at a far less likely one.
 """
+SETTLED, SETTLED_WITH_CONTRAST = 0.05, 0.01
+"""Length of a step, in units of its standard deviation, that is the last. The next one would be a fifth of it, or with
+contrast three quarters."""
 MIN_SIGNIFICANCE = 5.0
 """Significance from which a pattern whose neighbours agree counts as crystal.
 
@@ -219,9 +227,6 @@ def fit_from_rotation(
 ) -> PatternFit:
     """Fit patterns, or sums of their `members`, from a coarse rotation.
 
-    Where disks are full of contrast, two ways lead to a start; unless they meet, the one that ends at the likelier fit
-    is kept.
-
     Parameters
     ----------
     patterns
@@ -239,45 +244,80 @@ def fit_from_rotation(
     near = approach(patterns, good, entry, start, centre_sigma=sigma, members=members)
     if not entry.has_contrast:
         return fit_from_start(patterns, start.centre, near, entry, knowledge, iterations=3, members=members)
+    own = np.arange(len(patterns))[:, None] if members is None else members
     noise = knowledge.dictionary.noise_scale
-    sharp = approach_by_shells(patterns, good, entry, start, centre_sigma=sigma, noise_scale=noise, members=members)
-    prior = start.centre
-    one, two = (
-        fit_from_start(patterns, prior, place, entry, knowledge, iterations=SETTLING[0], members=members)
-        for place in (near, sharp)
-    )
-    apart = ~_agree(one, two)
-    one = _settled(patterns, prior, one, entry, knowledge, members)
-    if not apart.any():
-        return one
-    own = np.flatnonzero(apart)[:, None] if members is None else members[apart]
-    two = _settled(patterns, prior[apart], two.only(apart), entry, knowledge, own)
-    other = two.only(np.maximum(np.cumsum(apart) - 1, 0))
-    return one.where(apart & (other.penalty(entry) < one.penalty(entry)), other)
+    sharp = approach_by_shells(patterns, good, entry, start, centre_sigma=sigma, noise_scale=noise, members=own)
+    return _likelier_way(patterns, start.centre, near, sharp, entry, knowledge, own)
 
 
-def _agree(one: PatternFit, two: PatternFit) -> BoolArray:
-    """Fits that are so near each other that both are on the way to the same maximum, shape ``(n,)``."""
-    a, b = (
-        np.column_stack([start.affine.reshape(-1, 4), start.centre, start.gain, start.level])
-        for start in (one.start, two.start)
-    )
-    sigma = np.sqrt(np.einsum("nii->ni", one.covariance))
-    return np.asarray((np.abs(a - b) <= SAME * sigma).all(1))
-
-
-def _settled(
+def _likelier_way(
     patterns: NDArray[Any],
     centre: FloatArray,
-    fit: PatternFit,
+    near: Start,
+    sharp: Start,
     entry: Entry,
     knowledge: Knowledge,
-    members: IntArray | None,
+    members: IntArray,
 ) -> PatternFit:
-    """Fit on with windows that follow: a reflection that leaves its window would be lost without a word."""
-    for iterations in SETTLING[1:]:
-        fit = fit_from_start(patterns, centre, fit.start, entry, knowledge, iterations=iterations, members=members)
-    return fit
+    """Fit from two starts, where disks are full of contrast, and keep the likelier fit; where both meet, one is left.
+
+    Parameters
+    ----------
+    patterns, centre, entry, knowledge, members
+        As for `fit_from_start`.
+    near, sharp
+        What the two ways of `cyclestrain.pattern.approach` lead to.
+    """
+
+    def fit(start: Start, some: BoolArray | IntArray, steps: int, tolerance: float = 0.0) -> PatternFit:
+        return fit_from_start(
+            patterns, centre[some], start, entry, knowledge, iterations=steps, members=members[some],
+            tolerance=tolerance,
+        )  # fmt: skip
+
+    def followed(before: Start, after: Start, some: IntArray) -> Start:
+        """Starts with windows that follow: a reflection that leaves its window would be lost without a word."""
+        moved = predicted_positions(after, entry.reflections) - predicted_positions(before, entry.reflections)
+        left = np.flatnonzero(~(np.abs(moved).max((1, 2), initial=0.0) < LEFT))
+        further = fit(after.only(left), some[left], SETTLING[1], START_ONLY)
+        return after.with_others(left, further.start)
+
+    def parted(one: Start, other: Start, some: IntArray) -> BoolArray:
+        return ~_agree(one.only(some), other, sigma[some])
+
+    everywhere = np.arange(len(centre))
+    first = fit(near, everywhere, SETTLING[0])
+    sigma = np.sqrt(np.einsum("nii->ni", first.covariance))
+    apart = np.flatnonzero(parted(first.start, sharp, everywhere))
+    before = sharp.only(apart)
+    other = fit(before, apart, SETTLING[0], START_ONLY).start
+    still = parted(first.start, other, apart)
+    apart, start = apart[still], followed(near, first.start, everywhere)
+    other = followed(before.only(still), other.only(still), apart)
+    still = parted(start, other, apart)
+    apart, one = apart[still], fit(start, everywhere, SETTLING[2])
+    if not len(apart):
+        return one
+    two = fit(other.only(still), apart, SETTLING[2])
+    likelier = np.zeros(len(centre), bool)
+    likelier[apart] = two.penalty(entry) < one.only(apart).penalty(entry)
+    place = np.zeros(len(centre), int)
+    place[apart] = np.arange(len(apart))
+    return one.where(likelier, two.only(place))
+
+
+def _agree(one: Start, two: Start, sigma: FloatArray) -> BoolArray:
+    """Starts so near each other that both are on the way to the same maximum, shape ``(n,)``.
+
+    Parameters
+    ----------
+    one, two
+        The starts.
+    sigma
+        Standard deviations of all eight parameters, shape ``(n, 8)``.
+    """
+    a, b = (np.column_stack([each.affine.reshape(-1, 4), each.centre, each.gain, each.level]) for each in (one, two))
+    return np.asarray((np.abs(a - b) <= SAME * sigma).all(1))
 
 
 def fit_from_start(
@@ -289,6 +329,7 @@ def fit_from_start(
     *,
     iterations: int,
     members: IntArray | None = None,
+    tolerance: float = 0.0,
 ) -> PatternFit:
     """Fit patterns, or sums of their `members`, from a start within a fraction of a pixel.
 
@@ -301,7 +342,9 @@ def fit_from_start(
     start, entry, knowledge, members
         As for `fit_from_rotation`.
     iterations
-        Fisher-scoring steps; with 0 the start stays and only its misfit and covariance are found.
+        Most Fisher-scoring steps; with 0 the start stays and only its misfit and covariance are found.
+    tolerance
+        See `cyclestrain.pattern.refine`.
     """
     calibration = knowledge.calibration
     positions = predicted_positions(start, entry.reflections)
@@ -313,6 +356,8 @@ def fit_from_start(
         centre_sigma=centre_prior(calibration),
         noise_scale=knowledge.dictionary.noise_scale,
         iterations=iterations,
+        tolerance=tolerance,
+        settled=SETTLED_WITH_CONTRAST if entry.has_contrast else SETTLED,
         ceiling=calibration.ceiling if members is None or members.shape[1] == 1 else np.inf,
     )
 

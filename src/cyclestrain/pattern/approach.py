@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, IntArray
 from cyclestrain.pattern.dictionary import Entry
-from cyclestrain.pattern.refine import Start, predicted_positions, refine
+from cyclestrain.pattern.refine import START_ONLY, Start, predicted_positions, refine
 from cyclestrain.pattern.windows import in_place
 
 __all__ = ["approach", "approach_by_shells"]
@@ -108,7 +108,8 @@ def approach_by_shells(
         part = entry.only(length <= reach * length.min())
         windows = in_place(patterns, predicted_positions(start, part.reflections), part.probe.half + 4, good, members)
         fit = refine(
-            windows, part, start, centre=centre, centre_sigma=centre_sigma, iterations=4, noise_scale=noise_scale
-        )
+            windows, part, start, centre=centre, centre_sigma=centre_sigma, iterations=4, noise_scale=noise_scale,
+            tolerance=START_ONLY,
+        )  # fmt: skip
         start = fit.start
     return start

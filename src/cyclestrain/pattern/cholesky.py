@@ -9,7 +9,7 @@ import numpy as np
 
 from cyclestrain.pattern.parts import part
 
-__all__ = ["cholesky_solve"]
+__all__ = ["cholesky_solve", "factorise", "substitute"]
 
 
 @part()
@@ -25,6 +25,21 @@ def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no
     n, m
         Number of unknowns and of right-hand sides.
     """
+    if not factorise(matrix, n):
+        return False
+    substitute(matrix, rhs, n, m)
+    return True
+
+
+@part()
+def factorise(matrix: Any, n: int) -> bool:  # pragma: no cover
+    """Put the Cholesky factor of a symmetric matrix into its lower triangle; False if it is not positive definite.
+
+    Parameters
+    ----------
+    matrix, n
+        As for `cholesky_solve`.
+    """
     for j in range(n):
         d = matrix[j, j]
         for k in range(j):
@@ -38,6 +53,18 @@ def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no
             for k in range(j):
                 t -= matrix[i, k] * matrix[j, k]
             matrix[i, j] = t / d
+    return True
+
+
+@part()
+def substitute(matrix: Any, rhs: Any, n: int, m: int) -> None:  # pragma: no cover
+    """Solve a system whose matrix holds its factor, see `factorise`.
+
+    Parameters
+    ----------
+    matrix, rhs, n, m
+        As for `cholesky_solve`.
+    """
     for c in range(m):
         for i in range(n):
             t = rhs[i, c]
@@ -49,4 +76,3 @@ def cholesky_solve(matrix: Any, rhs: Any, n: int, m: int) -> bool:  # pragma: no
             for k in range(i + 1, n):
                 t -= matrix[k, i] * rhs[k, c]
             rhs[i, c] = t / matrix[i, i]
-    return True

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
-from cyclestrain.pattern.cholesky import cholesky_solve
+from cyclestrain.pattern.cholesky import factorise, substitute
 from cyclestrain.pattern.dictionary import WIDTHS
 from cyclestrain.pattern.elimination import (
     N_PARAMETERS,
@@ -88,7 +88,11 @@ class Model(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """How to climb; ``tolerance`` above zero ends when no reflection moves further, and leaves out the covariance."""
+    """How to climb.
+
+    ``tolerance`` above zero ends when no reflection moves further, and leaves out the covariance; ``settled`` when the
+    step is shorter in units of its standard deviation.
+    """
 
     centre_precision: float
     noise_scale: float
@@ -97,6 +101,7 @@ class Steps(NamedTuple):
     max_shift: float
     iterations: int
     tolerance: float
+    settled: float
 
 
 class Outcome(NamedTuple):
@@ -284,8 +289,8 @@ def _assemble(theta: Any, steps: Any, centre: Any, scratch: Any) -> None:  # pra
 
 
 @part()
-def _conclude(outcome: Any, coherence: float, scratch: Any) -> None:  # pragma: no cover - compiled
-    """Covariance of the pattern's parameters, and what of it the priors give."""
+def _conclude(outcome: Any, coherence: float, factored: bool, scratch: Any) -> None:  # pragma: no cover - compiled
+    """Covariance of the pattern's parameters, whose information is `factored`, and what of it the priors give."""
     covariance, prior, coherent = outcome.covariance, outcome.prior, outcome.coherent
     for a in range(N_PARAMETERS):
         for b in range(a, N_PARAMETERS):
@@ -296,8 +301,22 @@ def _conclude(outcome: Any, coherence: float, scratch: Any) -> None:  # pragma: 
     for a in range(N_PARAMETERS):
         for b in range(N_PARAMETERS):
             covariance[a, b] = 1.0 if a == b else 0.0
-    if not cholesky_solve(scratch.hessian, covariance, N_PARAMETERS, N_PARAMETERS):
+    if factored:
+        substitute(scratch.hessian, covariance, N_PARAMETERS, N_PARAMETERS)
+    else:
         covariance[:] = np.nan
+
+
+@part()
+def _squared(factor: Any, step: Any) -> float:  # pragma: no cover - compiled
+    """Square of a step in units of its standard deviation, from the factor of the information."""
+    total = 0.0
+    for i in range(N_PARAMETERS):
+        t = 0.0
+        for k in range(i, N_PARAMETERS):
+            t += factor[k, i] * step[k, 0]
+        total += t * t
+    return total
 
 
 @part()
@@ -331,7 +350,8 @@ def _fit_one(
     scratch.pooled_scatter[:] = 0.0
     scratch.pooled_radial[:] = 0.0
     scratch.pooled_own[:] = 0.0
-    for iteration in range(steps.iterations + 1):
+    iteration = 0
+    while True:
         last = iteration == steps.iterations
         if last and steps.tolerance > 0:
             break
@@ -342,13 +362,20 @@ def _fit_one(
             if scratch.seen[g]:
                 _add_report(g, last, model, outcome, plan, scratch)
         _assemble(outcome.parameters, steps, centre, scratch)
+        factored = factorise(scratch.hessian, N_PARAMETERS)
         if last:
-            _conclude(outcome, model.coherence, scratch)
+            _conclude(outcome, model.coherence, factored, scratch)
             break
-        if not cholesky_solve(scratch.hessian, scratch.step, N_PARAMETERS, 1):
+        if not factored:
             break
+        substitute(scratch.hessian, scratch.step, N_PARAMETERS, 1)
+        settled = _squared(scratch.hessian, scratch.step) < steps.settled**2
         if _advance(model, steps, outcome, plan, scratch) < steps.tolerance:
             break
+        if settled and plan.rigid:  # what was found before so short a step holds behind it
+            _conclude(outcome, model.coherence, factored, scratch)
+            break
+        iteration = steps.iterations if settled else iteration + 1
 
 
 @nb.njit(forceinline=True, error_model="numpy")

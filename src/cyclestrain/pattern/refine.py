@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cyclestrain.affine import rotation
-from cyclestrain.data import BoolArray, FloatArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.light import AS_EXPECTED, is_checked, responses, shift_design
@@ -17,7 +17,10 @@ from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
 from cyclestrain.pattern.windows import Windows, WindowStack, cut_share
 
-__all__ = ["PatternFit", "Start", "predicted_positions", "refine"]
+__all__ = ["START_ONLY", "PatternFit", "Start", "predicted_positions", "refine"]
+
+START_ONLY = 1e-9
+"""A `tolerance` of `refine` that ends no climb, pixels: only the parameters are found, not their covariance."""
 
 MOST_SHARED = 0.999
 """Largest part of a covariance that comes from contrast: a fit that is all prior has some noise of its own."""
@@ -46,6 +49,13 @@ class Start:
         """Starts of some of the patterns, chosen by a mask, indices or a slice."""
         return Start(self.affine[which], self.centre[which], self.gain[which], self.level[which])
 
+    def with_others(self, index: IntArray, other: Start) -> Start:
+        """These parameters, or those of `other` for the patterns of an index, shape ``(k,)``."""
+        out = Start(self.affine.copy(), self.centre.copy(), self.gain.copy(), self.level.copy())
+        for mine, others in zip(_arrays(out), _arrays(other), strict=True):
+            mine[index] = others
+        return out
+
     @classmethod
     def turned(cls, theta: FloatArray, centre: FloatArray, patterns: FloatArray | None = None) -> Start:
         """Starts that are a rotation without strain.
@@ -61,6 +71,10 @@ class Start:
         """
         gain = np.ones(len(theta)) if patterns is None else patterns.astype(float)
         return cls(rotation(theta), centre, gain, gain)
+
+
+def _arrays(start: Start) -> tuple[FloatArray, ...]:
+    return start.affine, start.centre, start.gain, start.level
 
 
 @dataclass(frozen=True)
@@ -128,7 +142,7 @@ class PatternFit:
             return np.where(better.reshape(-1, *[1] * (one.ndim - 1)), two, one)
 
         names = [name for name in self.__dataclass_fields__ if name != "start"]
-        start = Start(*(pick(a, b) for a, b in zip(astuple(self.start), astuple(other.start), strict=True)))
+        start = Start(*(pick(a, b) for a, b in zip(_arrays(self.start), _arrays(other.start), strict=True)))
         arrays: dict[str, Any] = {name: pick(getattr(self, name), getattr(other, name)) for name in names}
         return PatternFit(start, **arrays)
 
@@ -216,6 +230,7 @@ def refine(
     robust: bool = True,
     tolerance: float = 0.0,
     ceiling: float = np.inf,
+    settled: float = 0.0,
 ) -> PatternFit:
     """Fit affine, centre, gain and background of every pattern by Fisher scoring.
 
@@ -243,6 +258,8 @@ def refine(
         If above zero, only the parameters are found, and steps end when no reflection moves by more, pixels.
     ceiling
         Value at which pixels stop counting.
+    settled
+        Length of a step, in units of its standard deviation, below which no other follows it.
     """
     probe = probe or entry.probe
     windows = windows.windows if isinstance(windows, WindowStack) else windows
@@ -264,18 +281,20 @@ def refine(
     )  # fmt: skip
     steps = Steps(
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), float(entry.grain.edge), robust, float(max_shift),
-        iterations, float(tolerance),
+        iterations, float(tolerance), float(settled),
     )  # fmt: skip
     fit_patterns(windows, model, steps, np.ascontiguousarray(centre, float), outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
     chi_variance = (2.0 * n_pixels + inverse * noise_scale) * 0.5 * (1.0 + entry.grain.edge)
-    scatter = _scatter(entry, outcome) if entry.has_contrast and tolerance == 0 else np.ones(n)
+    whole = tolerance == 0  # else it is a start for another fit
+    scatter = _scatter(entry, outcome) if entry.has_contrast and whole else np.ones(n)
+    response = responses(entry, outcome) if whole else np.tile(AS_EXPECTED, (n, 1, 1))
+    checked = is_checked(entry, outcome.brightness) if whole else np.zeros(n, bool)
     return PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior, outcome.coherent,
-        scatter, cut_share(windows, probe.radius, ceiling), responses(entry, outcome),
-        is_checked(entry, outcome.brightness),
+        scatter, cut_share(windows, probe.radius, ceiling), response, checked,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ class Plan(NamedTuple):
     runs: Any  # pixels that are compared, row by row: offset x of the first one and how many, (row, 2)
     margin: int  # how far a window can be off its predicted place
     free: Any  # reflections that have deviations, (reflection,)
+    rigid: bool  # no reflection has any, or wanders
     n_local: int  # deviations that are fitted: `N_LOCAL`, `N_SMOOTH`, `N_PLAIN` or 2
     longest: float  # length of the longest reflection
 
@@ -95,7 +96,8 @@ def make_plan(model: Any, reach: int) -> Any:  # pragma: no cover - compiled
     for g in range(n_reflections):
         longest = max(longest, np.hypot(reflections[g, 0], reflections[g, 1]))
         free[g] = spread[g, :4].max() > 0 or spread[g, 5:].max() > 0
-    return Plan(find_runs(grid, half), reach - half, free, n_local, longest)
+    rigid = not free.any() and not spread[:, 4].max() > 0
+    return Plan(find_runs(grid, half), reach - half, free, rigid, n_local, longest)
 
 
 @nb.njit(forceinline=True, error_model="numpy")

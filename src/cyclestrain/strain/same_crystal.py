@@ -64,11 +64,27 @@ def variant_distance(a: FloatArray, b: FloatArray, label: Any, operators: Sequen
     """
     out = np.full(len(a), np.inf)
     for k, variants in enumerate(operators):
-        here = label == k
-        ratio = np.linalg.inv(a[here]) @ b[here]
-        distance = np.abs(ratio[:, None] - np.linalg.inv(variants)).max((-1, -2))
-        out[here] = distance.min(1) if distance.size else np.inf
+        here = np.flatnonzero(np.asarray(label) == k)
+        if len(here):
+            _variant_distances(a, b, here, np.linalg.inv(variants), out)
     return out
+
+
+@nb.njit(cache=True, error_model="numpy")
+def _variant_distances(a: Any, b: Any, here: Any, inverses: Any, out: Any) -> None:  # pragma: no cover
+    """Distances of some pairs of one entry, see `variant_distance`; infinite where one of them is not finite."""
+    for n in here:
+        determinant = a[n, 0, 0] * a[n, 1, 1] - a[n, 0, 1] * a[n, 1, 0]
+        yy = (a[n, 1, 1] * b[n, 0, 0] - a[n, 0, 1] * b[n, 1, 0]) / determinant
+        yx = (a[n, 1, 1] * b[n, 0, 1] - a[n, 0, 1] * b[n, 1, 1]) / determinant
+        xy = (a[n, 0, 0] * b[n, 1, 0] - a[n, 1, 0] * b[n, 0, 0]) / determinant
+        xx = (a[n, 0, 0] * b[n, 1, 1] - a[n, 1, 0] * b[n, 0, 1]) / determinant
+        for k in range(inverses.shape[0]):
+            s = inverses[k]
+            upper = max(abs(yy - s[0, 0]), abs(yx - s[0, 1]))
+            largest = max(upper, max(abs(xy - s[1, 0]), abs(xx - s[1, 1])))
+            if largest < out[n]:
+                out[n] = largest
 
 
 class Lattices(NamedTuple):

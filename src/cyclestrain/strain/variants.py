@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba as nb
 import numpy as np
 
-from cyclestrain.affine import deformation, left_polar, wrap_angle
+from cyclestrain.affine import deformation
 from cyclestrain.data import AffineField, FloatArray
 
 __all__ = ["ideal_shape", "nearest_labelling", "nearest_variant", "relabelled"]
@@ -33,10 +36,34 @@ def nearest_labelling(
     affine: FloatArray, operators: FloatArray, gradient_ref: FloatArray, rotation_near: FloatArray | float = 0.0
 ) -> FloatArray:
     """The affine of that labelling, shape ``(..., 2, 2)``; parameters as for `nearest_variant`."""
-    variants = affine[..., None, :, :] @ operators  # (..., order, 2, 2)
-    _, theta = left_polar(deformation(variants) @ np.linalg.inv(gradient_ref))
-    best = np.argmin(np.abs(wrap_angle(theta - np.asarray(rotation_near)[..., None])), axis=-1)
-    return np.take_along_axis(variants, best[..., None, None, None], axis=-3)[..., 0, :, :]
+    flat, near = np.reshape(affine, (-1, 2, 2)).astype(float), np.broadcast_to(rotation_near, affine.shape[:-2])
+    best = np.zeros(len(flat), np.int64)
+    _nearest(
+        flat, np.ascontiguousarray(operators, float), np.linalg.inv(gradient_ref), near.astype(float).ravel(), best
+    )
+    return np.asarray((flat @ operators[best]).reshape(affine.shape))
+
+
+@nb.njit(cache=True, error_model="numpy")
+def _nearest(affine: Any, operators: Any, inverse: Any, near: Any, best: Any) -> None:  # pragma: no cover
+    """Number of the labelling whose rotation is nearest to one, the first where that is unknown.
+
+    Of the deformation gradient of a labelling, which is that of the affine times the inverse of the operator
+    transposed, only the rotation counts, so that no determinant is needed but its sign.
+    """
+    for n in range(affine.shape[0]):
+        a, least = affine[n], np.inf
+        for k in range(operators.shape[0]):
+            s = operators[k]
+            yy, yx = a[0, 0] * s[0, 0] + a[0, 1] * s[1, 0], a[0, 0] * s[0, 1] + a[0, 1] * s[1, 1]
+            xy, xx = a[1, 0] * s[0, 0] + a[1, 1] * s[1, 0], a[1, 0] * s[0, 1] + a[1, 1] * s[1, 1]
+            sign = 1.0 if yy * xx - yx * xy >= 0 else -1.0
+            across = (xx * inverse[0, 1] - xy * inverse[1, 1]) - (yy * inverse[1, 0] - yx * inverse[0, 0])
+            along = (xx * inverse[0, 0] - xy * inverse[1, 0]) + (yy * inverse[1, 1] - yx * inverse[0, 1])
+            off = np.arctan2(sign * across, sign * along) - near[n]
+            off = abs((off + np.pi) % (2 * np.pi) - np.pi)
+            if off < least:
+                best[n], least = k, off
 
 
 def relabelled(field: AffineField, gradients: FloatArray, near: FloatArray) -> FloatArray:
