@@ -72,7 +72,7 @@ def test_tilt_is_in_the_axes_of_the_detector_and_what_is_beyond_the_library_is_t
     points[-4:, 1] = 3.8e-3
     angles = rng.uniform(-0.1, 0.1, n)
     maps, data = scan(points, angles, vibration=0.5)
-    found = measure_specimen(maps, data, silicon(0.5), AXES, RADIUS, vibration=0.5)
+    found = measure_specimen(maps, data, silicon(0.5), AXES, np.array([RADIUS]), vibration=0.5)
     expected = np.einsum("nij,nj->ni", rotation(angles + TURN), points[:, 1:])
     tilt = np.stack([found["tilt_y"].values.ravel(), found["tilt_x"].values.ravel()], 1)
     sigma = np.stack([found["tilt_y_sigma"].values.ravel(), found["tilt_x_sigma"].values.ravel()], 1)
@@ -90,7 +90,7 @@ def test_vibration_is_found_from_the_scan() -> None:
     rng, n = np.random.default_rng(2), 24
     points = np.stack([rng.uniform(17, 23, n), *rng.uniform(-2e-3, 2e-3, (2, n))], 1)
     maps, data = scan(points, np.zeros(n), vibration=0.9)
-    found = measure_specimen(maps, data, silicon(0.5), AXES, RADIUS)
+    found = measure_specimen(maps, data, silicon(0.5), AXES, np.array([RADIUS]))
     assert float(found.attrs["class_0"].split()[1]) == pytest.approx(0.9, abs=0.15)
 
 

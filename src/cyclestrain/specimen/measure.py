@@ -68,7 +68,7 @@ class _Maps:
 
 
 def measure_specimen(
-    maps: xr.Dataset, intensities: xr.Dataset, zone: Zone | None, axes: Axes, radius: float, *,
+    maps: xr.Dataset, intensities: xr.Dataset, zone: Zone | None, axes: Axes, radii: FloatArray, *,
     vibration: float | None = None, pixel: float | None = None, advance: Callable[[int], object] = lambda n: None,
 ) -> xr.Dataset:  # fmt: skip
     """Tilt and thickness, and with an axis of displacements polarization, of every position.
@@ -83,8 +83,9 @@ def measure_specimen(
         The known crystal; None for what is said without one.
     axes
         What the library runs over.
-    radius
-        Radius of the disks, pixels.
+    radii
+        Radius of the disks of every class, pixels: that of the learned probe, since in a thick crystal dark bands
+        across the direct beam make that one look smaller.
     vibration, pixel, advance
         As for `cyclestrain.specimen.crystal.lay_library`.
 
@@ -121,7 +122,7 @@ def measure_specimen(
         data = everything.part(at).only(own)
         try:
             laid = lay_library(
-                data, vectors[own], zone, axes, radius, vibration=vibration, pixel=pixel, advance=advance
+                data, vectors[own], zone, axes, float(radii[k]), vibration=vibration, pixel=pixel, advance=advance
             )
         except NotThisCrystalError as error:  # a class may be another phase
             others.append(error)
