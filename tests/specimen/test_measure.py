@@ -131,7 +131,7 @@ def test_another_tilt_that_explains_it_as_well_is_a_caution() -> None:
     library = symmetric_library()
     mean = 1e4 * library.at(np.array([[15.0, 1e-3, 5e-4], [15.0, 0.0, 5e-4]]))[0]
     place = Placement(Match(np.eye(2), 1.0, np.arange(5)), library)
-    laid = ScanLibrary((place,), np.ones(5, bool), 0.5, 0.0, 1e-3, None)
+    laid = ScanLibrary((place,), np.ones(5, bool), 0.5, 0.0, 1e-3, None, np.zeros(len(library.grid[0])))
     maps = _Maps.blank(2)
     _fill(maps, np.arange(2), Measured(mean, np.full(mean.shape, 20.0)), laid, np.tile(np.eye(2), (2, 1, 1)))
     assert maps.caution[0] & Caution.COMPETING
@@ -223,7 +223,7 @@ def test_a_library_that_is_far_off_says_nothing(misfit: float) -> None:
     library = symmetric_library()
     mean = 1e4 * library.at(np.array([[15.0, 0.0, 5e-4]]))[0]
     place = Placement(Match(np.eye(2), 1.0, np.arange(5)), library)
-    laid = ScanLibrary((place,), np.ones(5, bool), 0.5, misfit, 1e-3, None)
+    laid = ScanLibrary((place,), np.ones(5, bool), 0.5, misfit, 1e-3, None, np.zeros(len(library.grid[0])))
     maps = _Maps.blank(1)
     _fill(maps, np.arange(1), Measured(mean, np.full(mean.shape, 1.0)), laid, np.eye(2)[None])
     thickness, sigma = maps.thickness[0]

@@ -11,7 +11,7 @@ from scipy import optimize
 
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.errors import InputError
-from cyclestrain.specimen.bloch import REACH
+from cyclestrain.specimen.bloch import REACH, lost
 from cyclestrain.specimen.fitting import Measured, find_minima, library_misfit
 from cyclestrain.specimen.library import Axes, Library
 from cyclestrain.specimen.matching import SHAPE, Match, find_matches
@@ -83,6 +83,8 @@ class ScanLibrary:
         Half angle of the beam, radians.
     rival
         Another way to lay the crystal that is as good and says something else; None where there is none.
+    lost
+        Share of the beam in higher Laue zones, at the thicknesses of the library (`cyclestrain.specimen.bloch.lost`).
     """
 
     placements: tuple[Placement, ...]
@@ -91,6 +93,11 @@ class ScanLibrary:
     misfit: float
     aperture: float
     rival: Match | None
+    lost: FloatArray
+
+    def lost_at(self, thickness: FloatArray) -> FloatArray:
+        """Share of the beam that the library does not know of, at some thicknesses, nm."""
+        return np.interp(thickness, self.placements[0].library.grid[0], self.lost)
 
 
 def lay_library(
@@ -147,7 +154,8 @@ def lay_library(
 
     found, libraries = (vibration, placed(vibration)) if vibration is not None else _vibration(sample, placed)
     placements = tuple(Placement(match, library) for match, library in zip(chosen, libraries, strict=True))
-    return ScanLibrary(placements, used, found, library_misfit(sample, libraries), aperture, rival)
+    high = lost(dataclasses.replace(zone, vibration=found), 10.0 * axes.thicknesses)
+    return ScanLibrary(placements, used, found, library_misfit(sample, libraries), aperture, rival, high)
 
 
 def _sample(data: Measured) -> Measured:

@@ -34,7 +34,8 @@ OPPOSITE = 0.002
 MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
 BAD_LIBRARY = 0.1
-"""Error of a library, relative, beyond which it is of another crystal or misses beams, and nothing is valid."""
+"""Error of a library, relative, beyond which it is of another crystal or misses beams, and nothing is valid; also the
+share of the beam that higher Laue zones may take, of which no library knows."""
 FLOOR = (0.005, 1e-5)
 """What a library leaves open besides: thickness, relative (scattering factors), and tilt, radians (interpolation)."""
 SURE_SIGN = 4.0
@@ -162,7 +163,8 @@ def _fill(maps: _Maps, at: IntArray, data: Measured, laid: ScanLibrary, turn: Fl
     maps.misfit[at] = found.chi_square
     caution = np.zeros(len(at), int)
     caution |= np.where(~found.inside, int(Caution.EDGE), 0)
-    caution |= np.where((found.chi_square > MISFIT) | (laid.misfit > BAD_LIBRARY), int(Caution.MISFIT), 0)
+    poor = (laid.misfit > BAD_LIBRARY) | (laid.lost_at(best[:, 0]) > BAD_LIBRARY)
+    caution |= np.where((found.chi_square > MISFIT) | poor, int(Caution.MISFIT), 0)
     unknown = (sigma[:, 1:3].max(1) > OPEN) | (found.tail > RARE)
     caution |= np.where(unknown, int(Caution.COMPETING), 0)
     caution |= int(Caution.ORIENTATION) if laid.rival is not None else 0
