@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,7 +253,7 @@ class Library:
             return surfaces
         return np.concatenate([surfaces, self.by_vibration[self._nearest(points)][:, None].astype(float)], 1)
 
-    def _nearest(self, points: FloatArray) -> tuple[IntArray, ...]:
+    def _nearest(self, points: FloatArray) -> tuple[Any, ...]:
         """Indices of the nodes nearest to points, one array for each axis."""
         index = np.rint((points - self.bounds[0]) / self.steps).astype(int)
         return tuple(index.clip(0, np.array(self.intensity.shape[:-1]) - 1).T)
