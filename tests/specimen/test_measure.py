@@ -255,3 +255,15 @@ def test_surfaces_that_nobody_knows_are_in_sigma() -> None:
     without, beside = (np.sqrt((score(one) ** 2).mean()) for one in (library, known))
     assert without > 1.25
     assert 0.6 < beside < 1.2
+
+
+def test_nothing_is_valid_where_higher_laue_zones_take_much_not_even_what_looks_thin() -> None:
+    library = symmetric_library()
+    mean = 1e4 * library.at(np.array([[11.0, 1e-3, 5e-4], [18.0, 0.0, 5e-4], [18.0, 0.0, 5e-4]]))[0]
+    place = Placement(Match(np.eye(2), 1.0, np.arange(5)), library)
+    for most, bad in ((0.09, False), (0.2, True)):
+        share = np.linspace(0.0, most, len(library.grid[0]))
+        laid = ScanLibrary((place,), np.ones(5, bool), 0.5, 0.0, 1e-3, None, share)
+        maps = _Maps.blank(3)
+        _fill(maps, np.arange(3), Measured(mean, np.full(mean.shape, 20.0)), laid, np.tile(np.eye(2), (3, 1, 1)))
+        assert ((maps.caution & Caution.MISFIT > 0) == bad).all()

@@ -163,7 +163,8 @@ def _fill(maps: _Maps, at: IntArray, data: Measured, laid: ScanLibrary, turn: Fl
     maps.misfit[at] = found.chi_square
     caution = np.zeros(len(at), int)
     caution |= np.where(~found.inside, int(Caution.EDGE), 0)
-    poor = (laid.misfit > BAD_LIBRARY) | (laid.lost_at(best[:, 0]) > BAD_LIBRARY)
+    deep = np.maximum(best[:, 0], np.median(best[:, 0]))  # one that looks thin may have found a wrong minimum
+    poor = (laid.misfit > BAD_LIBRARY) | (laid.lost_at(deep) > BAD_LIBRARY)
     caution |= np.where((found.chi_square > MISFIT) | poor, int(Caution.MISFIT), 0)
     unknown = (sigma[:, 1:3].max(1) > OPEN) | (found.tail > RARE)
     caution |= np.where(unknown, int(Caution.COMPETING), 0)
