@@ -1,6 +1,7 @@
 """Laws of the room `specimen`: what the library is, what a fit of it says, and when it says nothing."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -304,3 +305,18 @@ def test_what_is_asked_for_must_make_sense():
         cs.tilt_series([maps, maps], tilts=[0.0])
     with pytest.raises(InputError, match="at least 3 degrees"):
         cs.tilt_series([maps, maps], tilts=[0.0, 1.0])
+
+
+def test_the_aperture_is_that_of_the_learned_probe(monkeypatch):
+    """Dark bands across the direct beam of a thick crystal make that one look smaller."""
+    import cyclestrain as cs
+
+    made = cs.simulate("uniform", scan=(4, 4), detector=(96, 96), radius=3.0, background=0.2)
+    maps = cs.map(made.scan, intensities=True)
+    given = {}
+    monkeypatch.setattr(
+        "cyclestrain.specimen.measure_specimen", lambda *all_of_it, **_: given.update(radii=all_of_it[4])
+    )
+    maps.attrs["calibration"] = json.dumps(json.loads(maps.attrs["calibration"]) | {"disk_radius": 2.6})
+    cs.tilt(maps)
+    np.testing.assert_allclose(given["radii"], 3.0, atol=0.1)
