@@ -60,9 +60,10 @@ PAGE = """\
 # WS2 and WSe2
 
 `python examples/ws2_wse2.py ws2 --positions {positions}`: triangles of WSe2 in a monolayer of WS2, as in Han et al.,
-Nano Letters 18, 3746 (2018), whose kind of scan the method's paper maps in its figure 4. {positions} x {positions} positions with a step of
-{step:g} nm, {detector} x {detector} pixels, 80 kV, {dose:,.0f} electrons per pattern, of which a monolayer diffracts
-about 4 %. The scan is drawn by `examples/ws2_monolayer.py`, which knows neither the model that is fitted nor the
+Nano Letters 18, 3746 (2018), whose kind of scan the method's paper maps in its figure 4.
+{positions} x {positions} positions with a step of {step:g} nm, {detector} x {detector} pixels, 80 kV, {dose:,.0f}
+electrons per pattern, of which a monolayer diffracts about 4 %. The scan is drawn by
+`examples/ws2_monolayer.py`, which knows neither the model that is fitted nor the
 simulator of the package: the elastic field of triangles with 4.1 % misfit, dislocations along their edges, a ripple
 out of the plane, holes, and amorphous carbon under a part of the sheet and beside it. `cyclestrain.map` is told step,
 pixel size, the rotation of the scan and that the detector is not elliptic; nothing else is set.
