@@ -8,8 +8,9 @@ thicknesses than the library (Bloch waves, Kirkland), with strain, background an
 ``--intensities``. Silicon [110] at 200 kV and aluminium [100] at 80 kV: 20 to 40 nm, tilts to 5 mrad. PbTiO3 [100]:
 domains poled along one or both axes or not at all, 10 to 20 nm, tilts to 2 mrad; its twin scan is the centrosymmetric
 structure everywhere. GaAs [110] at 300 kV, copper [100] at 120 kV, and BaTiO3 poled along both axes, whose lattice does
-not tell the axis, were held out once; what failed on them has been mended since. Nickel [110] and KNbO3 are unseen:
-looked at once, and nothing was set on them. Needs the extra `multislice`.
+not tell the axis, were held out once, then nickel [110] and KNbO3 (`once`); what failed on them has been mended since.
+Iron [100], platinum [100] and germanium [110] are unseen: looked at once, and nothing was set on them. Needs the extra
+`multislice`.
 """
 
 from __future__ import annotations
@@ -37,17 +38,21 @@ CRYSTALS = {
     "arsenide": ("zincblende", "110", "Ga-As", 5.653, 0.65, 300),
     "copper": ("fcc", "100", "Cu", 3.615, 0.55, 120),
     "nickel": ("fcc", "110", "Ni", 3.524, 0.37, 200),
+    "iron": ("bcc", "100", "Fe", 2.866, 0.35, 300),
+    "platinum": ("fcc", "100", "Pt", 3.924, 0.37, 120),
+    "germanium": ("diamond", "110", "Ge", 5.658, 0.57, 80),
 }
 """Structure, zone, elements, lattice constant (angstrom), vibration (square angstrom) and voltage (kV)."""
 PARTS = {
     "tilt": [("silicon", ""), ("aluminium", "")],
     "held-out": [("arsenide", ""), ("copper", ""), ("BaTiO3", "ninety")],
-    "unseen": [("nickel", ""), ("KNbO3", "ninety")],
+    "once": [("nickel", ""), ("KNbO3", "ninety")],
+    "unseen": [("iron", ""), ("platinum", ""), ("germanium", "")],
     "polarization": [("PbTiO3", "domains"), ("PbTiO3", "ninety"), ("PbTiO3a", "ninety")],
     "centrosymmetric": [("PbTiO3", "parent")],
 }
 """Crystals, and for the polar ones their domains. Nothing was set on those of `unseen`."""
-RADII = {"arsenide": 6.0, "copper": 4.0}
+RADII = {"arsenide": 6.0, "copper": 4.0, "iron": 4.0, "platinum": 3.5, "germanium": 6.5}
 """Of the disks, pixels, where it is not 5."""
 PEROVSKITES = {
     "PbTiO3": (3.904, 4.152, (0.0, 0.0377, 0.1118, 0.1174, 0.1174)),

@@ -72,7 +72,7 @@ def test_tilt_is_in_the_axes_of_the_detector_and_what_is_beyond_the_library_is_t
     points[-4:, 1] = 3.8e-3
     angles = rng.uniform(-0.1, 0.1, n)
     maps, data = scan(points, angles, vibration=0.5)
-    found = measure_specimen(maps, data, silicon(0.5), AXES, RADIUS, vibration=0.5)
+    found = measure_specimen(maps, data, silicon(0.5), AXES, np.array([RADIUS]), vibration=0.5)
     expected = np.einsum("nij,nj->ni", rotation(angles + TURN), points[:, 1:])
     tilt = np.stack([found["tilt_y"].values.ravel(), found["tilt_x"].values.ravel()], 1)
     sigma = np.stack([found["tilt_y_sigma"].values.ravel(), found["tilt_x_sigma"].values.ravel()], 1)
@@ -90,7 +90,7 @@ def test_vibration_is_found_from_the_scan() -> None:
     rng, n = np.random.default_rng(2), 24
     points = np.stack([rng.uniform(17, 23, n), *rng.uniform(-2e-3, 2e-3, (2, n))], 1)
     maps, data = scan(points, np.zeros(n), vibration=0.9)
-    found = measure_specimen(maps, data, silicon(0.5), AXES, RADIUS)
+    found = measure_specimen(maps, data, silicon(0.5), AXES, np.array([RADIUS]))
     assert float(found.attrs["class_0"].split()[1]) == pytest.approx(0.9, abs=0.15)
 
 
@@ -131,7 +131,7 @@ def test_another_tilt_that_explains_it_as_well_is_a_caution() -> None:
     library = symmetric_library()
     mean = 1e4 * library.at(np.array([[15.0, 1e-3, 5e-4], [15.0, 0.0, 5e-4]]))[0]
     place = Placement(Match(np.eye(2), 1.0, np.arange(5)), library)
-    laid = ScanLibrary((place,), np.ones(5, bool), 0.5, 0.0, 1e-3, None)
+    laid = ScanLibrary((place,), np.ones(5, bool), 0.5, 0.0, 1e-3, None, np.zeros(len(library.grid[0])))
     maps = _Maps.blank(2)
     _fill(maps, np.arange(2), Measured(mean, np.full(mean.shape, 20.0)), laid, np.tile(np.eye(2), (2, 1, 1)))
     assert maps.caution[0] & Caution.COMPETING
@@ -223,7 +223,7 @@ def test_a_library_that_is_far_off_says_nothing(misfit: float) -> None:
     library = symmetric_library()
     mean = 1e4 * library.at(np.array([[15.0, 0.0, 5e-4]]))[0]
     place = Placement(Match(np.eye(2), 1.0, np.arange(5)), library)
-    laid = ScanLibrary((place,), np.ones(5, bool), 0.5, misfit, 1e-3, None)
+    laid = ScanLibrary((place,), np.ones(5, bool), 0.5, misfit, 1e-3, None, np.zeros(len(library.grid[0])))
     maps = _Maps.blank(1)
     _fill(maps, np.arange(1), Measured(mean, np.full(mean.shape, 1.0)), laid, np.eye(2)[None])
     thickness, sigma = maps.thickness[0]
@@ -255,3 +255,15 @@ def test_surfaces_that_nobody_knows_are_in_sigma() -> None:
     without, beside = (np.sqrt((score(one) ** 2).mean()) for one in (library, known))
     assert without > 1.25
     assert 0.6 < beside < 1.2
+
+
+def test_nothing_is_valid_where_higher_laue_zones_take_much_not_even_what_looks_thin() -> None:
+    library = symmetric_library()
+    mean = 1e4 * library.at(np.array([[11.0, 1e-3, 5e-4], [18.0, 0.0, 5e-4], [18.0, 0.0, 5e-4]]))[0]
+    place = Placement(Match(np.eye(2), 1.0, np.arange(5)), library)
+    for most, bad in ((0.09, False), (0.2, True)):
+        share = np.linspace(0.0, most, len(library.grid[0]))
+        laid = ScanLibrary((place,), np.ones(5, bool), 0.5, 0.0, 1e-3, None, share)
+        maps = _Maps.blank(3)
+        _fill(maps, np.arange(3), Measured(mean, np.full(mean.shape, 20.0)), laid, np.tile(np.eye(2), (3, 1, 1)))
+        assert ((maps.caution & Caution.MISFIT > 0) == bad).all()

@@ -1,12 +1,15 @@
 """Laws of the room `specimen`: what the library is, what a fit of it says, and when it says nothing."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from scipy.special import beta
 
 from cyclestrain.errors import InputError
 from cyclestrain.specimen import Axes, Library, Measured, Zone, dipole, fit_library, friedel_asymmetry, wavelength
-from cyclestrain.specimen.bloch import intensities, taking_part
+from cyclestrain.specimen.bloch import intensities, lost, taking_part
 from cyclestrain.specimen.library import aperture_nodes
 from cyclestrain.specimen.matching import find_matches
 from cyclestrain.specimen.structure import parent_structure
@@ -195,6 +198,40 @@ def test_heavy_columns_and_layers_are_as_in_multislice_and_so_is_what_surfaces_c
     assert off(change, half) < 0.2
 
 
+def test_what_the_vibration_changes_is_in_sigma():
+    """Of a crystal that vibrates otherwise than its library thickness is off, by no more than sigma says."""
+    library, rng, n = made_up(), np.random.default_rng(4), 60
+    truth = np.stack([rng.uniform(13, 27, n), *rng.uniform(-2e-3, 2e-3, (2, n))], 1)
+    change = np.float32(0.4) * np.gradient(library.intensity, axis=0)  # as 0.4 nm do
+    known = dataclasses.replace(library, by_vibration=change)
+    mean = 1e6 * (library.at(truth)[0] + known.unknown(truth)[:, -1])
+    data = Measured(mean, np.full(mean.shape, 1e3))
+    without, beside = (fit_library(data, one, 0.0) for one in (library, known))
+    error = np.abs(without.parameters[:, 0, 0] - truth[:, 0])
+    assert np.median(error / np.sqrt(without.covariance[:, 0, 0])) > 5
+    assert 0.7 < np.median(error / np.sqrt(beside.covariance[:, 0, 0])) < 1.5
+    np.testing.assert_allclose(without.parameters, beside.parameters)
+
+
+def test_what_higher_laue_zones_take_is_told():
+    """A slice-by-slice simulation of platinum at 120 kV has a seventh of the beam beyond 3.4 1/angstrom."""
+    pytest.importorskip("abtem")
+    from cyclestrain.simulation.materials import cubic
+    from cyclestrain.simulation.propagation import diffract
+
+    crystal = cubic("fcc", "100", ["Pt"], 3.924, 0.37, voltage=120e3, fine=True).crystal
+    depth = 25 * len(crystal.transmission)
+    drawn = diffract(crystal, np.eye(2), [depth], np.zeros((1, 2)))[0, 0]
+    beyond = 1 - drawn[np.hypot(*np.moveaxis(crystal.waves, -1, 0)) < 3.4].sum()
+    (cell,) = known_cells("a=3.924,structure=fcc,zone=100,elements=Pt")
+    thickness = np.array([0.0, depth * crystal.step])
+    none, told = lost(Zone(cell, 0.37, 120e3), thickness)
+    assert none == 0
+    assert 0.6 * beyond < told < 1.5 * beyond
+    (cell,) = known_cells(SILICON)
+    assert lost(Zone(cell, 0.46, 200e3), thickness).max() < 1e-3
+
+
 def test_surfaces_change_nothing_where_layers_differ_by_a_shift():
     pytest.importorskip("abtem")
     (cell,) = known_cells("a=3.615,structure=fcc,zone=100,elements=Cu")
@@ -268,3 +305,18 @@ def test_what_is_asked_for_must_make_sense():
         cs.tilt_series([maps, maps], tilts=[0.0])
     with pytest.raises(InputError, match="at least 3 degrees"):
         cs.tilt_series([maps, maps], tilts=[0.0, 1.0])
+
+
+def test_the_aperture_is_that_of_the_learned_probe(monkeypatch):
+    """Dark bands across the direct beam of a thick crystal make that one look smaller."""
+    import cyclestrain as cs
+
+    made = cs.simulate("uniform", scan=(4, 4), detector=(96, 96), radius=3.0, background=0.2)
+    maps = cs.map(made.scan, intensities=True)
+    given = {}
+    monkeypatch.setattr(
+        "cyclestrain.specimen.measure_specimen", lambda *all_of_it, **_: given.update(radii=all_of_it[4])
+    )
+    maps.attrs["calibration"] = json.dumps(json.loads(maps.attrs["calibration"]) | {"disk_radius": 2.6})
+    cs.tilt(maps)
+    np.testing.assert_allclose(given["radii"], 3.0, atol=0.1)

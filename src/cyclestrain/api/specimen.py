@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cyclestrain.api.arguments import PathLike, maps_of
 from cyclestrain.api.words import Known, known_words
@@ -130,14 +131,15 @@ def _measured(
     result: PathLike | xr.Dataset, zone: Zone | None, axes: Axes, vibration: float | None, progress: Progress
 ) -> xr.Dataset:
     from cyclestrain.api.inspection import intensities
+    from cyclestrain.result import stored_entries
     from cyclestrain.specimen import measure_specimen
 
     maps = maps_of(result)
-    radius = float(json.loads(maps.attrs["calibration"])["disk_radius"])
+    radii = np.array([entry.probe.radius for entry in stored_entries(maps)])
     spectra = intensities(result)
     waves = len(axes.tilts()) ** 2 * len(axes.displacement) * (1 if vibration is not None else 4)
     with progress.stage("library and fit", waves) as task:
-        return measure_specimen(maps, spectra, zone, axes, radius, vibration=vibration, advance=task.advance)
+        return measure_specimen(maps, spectra, zone, axes, radii, vibration=vibration, advance=task.advance)
 
 
 def _volts(voltage: float | str) -> float:

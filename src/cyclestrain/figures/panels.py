@@ -82,7 +82,9 @@ class Grid:
         return Box(left, HEADER_HEIGHT + row * self.cell_height + TITLE_BAND, self.map_width, self.map_height)
 
 
-def plan_grid(shape: tuple[int, int], n_panels: int, *, note_lines: int, page_width: float = PAGE_WIDTH) -> Grid:
+def plan_grid(
+    shape: tuple[int, int], n_panels: int, *, note_lines: int, page_width: float = PAGE_WIDTH, columns: int = 4
+) -> Grid:
     """Grid of panels that suits the shape of a scan; pixels are square unless the scan is extremely long.
 
     Parameters
@@ -95,10 +97,12 @@ def plan_grid(shape: tuple[int, int], n_panels: int, *, note_lines: int, page_wi
         Lines of text under each panel.
     page_width
         Width of the page, millimetres.
+    columns
+        Panels beside each other, at most.
     """
     n_rows, n_columns = shape
     aspect = n_rows / n_columns
-    columns = 4 if aspect >= WIDE else 2
+    columns = columns if aspect >= WIDE else 2
     if page_width < NARROW:
         columns = max(1, columns // 2)
     columns = min(columns, n_panels)

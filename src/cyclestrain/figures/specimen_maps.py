@@ -41,15 +41,14 @@ def specimen_figure(ds: xr.Dataset) -> Figure:
             scale = symmetric_scale(values) if signed else sequential_scale(values, from_zero=sigma)
             colours = UNCERTAINTY if sigma else named_colours("vik") if signed else SEQUENTIAL
             label = name.replace("_", " ") + (f" ({unit})" if unit else "")
-            panels.append(
-                Panel(f"{SIGMA} of {label}" if sigma else label, values, scale, colours, spread_note(values, unit))
-            )
-    grid = plan_grid((ds.sizes["ry"], ds.sizes["rx"]), len(panels), note_lines=2)
+            note = spread_note(values, unit).replace(", ", "\n")
+            panels.append(Panel(f"{SIGMA} of {label}" if sigma else label, values, scale, colours, note))
+    grid = plan_grid((ds.sizes["ry"], ds.sizes["rx"]), len(panels), note_lines=2, columns=len(names))
     page = Page(grid.page_height, grid.page_width)
     said = "Tilt: where the beam points in the crystal; the Laue circle's centre is opposite." if known else (
         "Dipole of the intensities: zero for an untilted crystal; without a library neither tilt nor polarity is told."
     )  # fmt: skip
-    draw_header(page, ds, f"{said}\nHatched: not valid, see `caution`. Spread: half of the 16 to 84 % range.")
+    draw_header(page, ds, f"{said}\nHatched: not valid, see `caution`. Spread: half of the 16 to 84 % range.", "tilt")
     for index, panel in enumerate(panels):
         axes = draw_panel(page, grid, index, panel)
         if polar and panel.title.startswith("displacement"):

@@ -159,7 +159,7 @@ def _open(
         found = _arranged(_load(path, dataset, layout), shape)
         if line and found.scan_shape is None and len(found.source.shape) == 3:
             scan_shape = (1, int(found.source.shape[0]))
-        return _finish(found, path.name.split(".")[0] or path.name, str(path), scan_shape)
+        return _finish(found, _name_of(path), str(path), scan_shape)
 
 
 def _stated(how: ReadSettings) -> dict[str, Any]:
@@ -288,6 +288,20 @@ def factorisations(n: int, most: int = 3) -> list[tuple[int, int]]:
     """
     rows = (ry for ry in range(math.isqrt(n), 0, -1) if n % ry == 0)
     return [(ry, n // ry) for ry, _ in zip(rows, range(most), strict=False)]
+
+
+def _name_of(path: Path) -> str:
+    """Name of a file without its extensions; what starts with a digit is none.
+
+    Examples
+    --------
+    >>> _name_of(Path("tilt_0.25_1.h5")), _name_of(Path("scan.ome.tif")), _name_of(Path(".h5"))
+    ('tilt_0.25_1', 'scan', '.h5')
+    """
+    name = path.name
+    while (suffix := Path(name).suffix)[1:2].isalpha():
+        name = name.removesuffix(suffix)
+    return name
 
 
 def _as_scan(source: PatternSource, scan_shape: tuple[int, int] | None, name: str) -> PatternSource:

@@ -17,6 +17,7 @@ from cyclestrain.result.patterns import (
     pixel_noise,
     predicted,
     recorded_pattern,
+    stored_entries,
 )
 from cyclestrain.result.provenance import origin, provenance
 from cyclestrain.result.summary import Summary, add_to_table, as_table, read_table, summarise
@@ -59,6 +60,7 @@ __all__ = [
     "recorded_pattern",
     "relative_to",
     "save_result",
+    "stored_entries",
     "stored_pixel",
     "strain_covariance",
     "summarise",

@@ -22,7 +22,8 @@ potential,
 
 since the first order commutes. What is left is between which layers a crystal begins and ends, which nobody knows: at
 the height `z` its surfaces are phase objects :math:`\pm 2 \sum_{n > 0} \mathrm{Im}(C_n(r) e^{2 \pi i n z / L}) L / n`.
-What they change, to first order, is given beside the intensities as a part of their error. Absorption is left out.
+What they change, to first order, is given beside the intensities as a part of their error. Absorption is left out, and
+so is what stays in the ring of a higher Laue zone, which heavy columns at low voltage scatter to; `lost` says how much.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from threadpoolctl import threadpool_limits
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.specimen.structure import Zone, wavelength
 
-__all__ = ["REACH", "intensities", "taking_part"]
+__all__ = ["REACH", "intensities", "lost", "taking_part"]
 
 REACH = 2.8
 """Length of the longest beam that takes part, 1/angstrom."""
@@ -53,6 +54,8 @@ LAYERS_REACH = 1.0
 """Height of the highest Laue zone that is gone to and back from, 1/angstrom."""
 HEIGHTS = (0.125, 0.375)
 """Heights of the surfaces, in periods, whose mean square is that over all heights where the first zone counts most."""
+NEAR_SPHERE = 0.02
+"""Excitation error, 1/angstrom, beyond the eigenvalues of all states, from which nothing is lost to a beam."""
 TOGETHER = 32
 """Directions that are computed at a time."""
 WHOLE = 1e-3
@@ -153,6 +156,41 @@ class _States(NamedTuple):
     def matrix(self, waves: FloatArray, lamda: float) -> NDArray[Any]:
         """`A` between the states for every incident wave, shape ``(n, state, state)``."""
         return np.diag(self.value) - lamda * np.tensordot(waves, self.transverse, 1)
+
+
+def lost(zone: Zone, thickness: FloatArray) -> FloatArray:
+    r"""Share of a wave along the axis that higher Laue zones take, to first order; no library knows of it.
+
+    From a state with eigenvalue :math:`\gamma` and amplitudes `c` goes
+    :math:`|2 \pi t \, \mathrm{sinc}((s - \gamma) t) \sum_h C_{G-h} c_h|^2` to a beam `G` with excitation error `s`.
+
+    Parameters
+    ----------
+    zone
+        Crystal and zone axis.
+    thickness
+        Angstrom, shape ``(t,)``.
+
+    Returns
+    -------
+    share
+        Shape ``(t,)``.
+    """
+    half, basis, axis = 0.5 * wavelength(zone.voltage), zone.layers(), _States.on_axis(zone)
+    across, (hkl, _) = np.linalg.inv(zone.cell.cell).T @ zone.across.T, taking_part(zone)
+    total = np.zeros((len(thickness), len(axis.value)))
+    for n in range(1, max(1, int(LAYERS_REACH * zone.period)) + 1):
+        radius = np.sqrt(n / zone.period / half) + 1.0
+        most = int(np.ceil(radius * np.linalg.norm(np.linalg.inv(basis[1:] @ across), axis=0).max())) + n
+        steps = np.stack(np.meshgrid(*2 * [np.arange(-most, most + 1)], indexing="ij"), -1).reshape(-1, 2)
+        high = n * basis[0] + steps @ basis[1:]
+        error = n / zone.period - half * ((high @ across) ** 2).sum(1)
+        near = (error > axis.value.min() - NEAR_SPHERE) & (error < axis.value.max() + NEAR_SPHERE)
+        coupled = (np.abs(half * zone.potential(high[near][:, None] - hkl) @ axis.waves) * 2 * np.pi) ** 2
+        apart = error[near][:, None] - axis.value
+        for row, t in zip(total, thickness, strict=True):
+            row += (coupled * (t * np.sinc(apart * t)) ** 2).sum(0)
+    return np.asarray((1 - np.exp(-total)) @ np.abs(axis.waves[0]) ** 2)
 
 
 def _coupling(zone: Zone, hkl: IntArray) -> NDArray[Any]:

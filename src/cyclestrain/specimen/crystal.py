@@ -11,7 +11,7 @@ from scipy import optimize
 
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.errors import InputError
-from cyclestrain.specimen.bloch import REACH
+from cyclestrain.specimen.bloch import REACH, lost
 from cyclestrain.specimen.fitting import Measured, find_minima, library_misfit
 from cyclestrain.specimen.library import Axes, Library
 from cyclestrain.specimen.matching import SHAPE, Match, find_matches
@@ -22,6 +22,11 @@ __all__ = ["NotThisCrystalError", "Placement", "ScanLibrary", "lay_library"]
 FIRST_VIBRATION, CLOSE = 0.5, 0.1
 """Debye-Waller factor, square angstrom, at which that of a scan is first looked for, and the distance of those that
 libraries are computed for: intensities bend over more."""
+UNSURE = 0.03
+"""Standard deviation of a factor that was found, square angstrom: by as much do the falling scattering factors of two
+authors (Kirkland, Lobato and Van Dyck) differ at the most, in iron, nickel, niobium, molybdenum."""
+ROUGH_MISFIT, LEAST_MISFIT = 0.02, 0.002
+"""Error of the library while the factor is looked for, and the least one with which it is found."""
 LEAST_VIBRATION, MOST_VIBRATION = 0.2, 2.0
 """Range in which it is looked for."""
 SAMPLE = 96
@@ -78,6 +83,8 @@ class ScanLibrary:
         Half angle of the beam, radians.
     rival
         Another way to lay the crystal that is as good and says something else; None where there is none.
+    lost
+        Share of the beam in higher Laue zones, at the thicknesses of the library (`cyclestrain.specimen.bloch.lost`).
     """
 
     placements: tuple[Placement, ...]
@@ -86,6 +93,11 @@ class ScanLibrary:
     misfit: float
     aperture: float
     rival: Match | None
+    lost: FloatArray
+
+    def lost_at(self, thickness: FloatArray) -> FloatArray:
+        """Share of the beam that the library does not know of, at some thicknesses, nm."""
+        return np.interp(thickness, self.placements[0].library.grid[0], self.lost)
 
 
 def lay_library(
@@ -142,7 +154,8 @@ def lay_library(
 
     found, libraries = (vibration, placed(vibration)) if vibration is not None else _vibration(sample, placed)
     placements = tuple(Placement(match, library) for match, library in zip(chosen, libraries, strict=True))
-    return ScanLibrary(placements, used, found, library_misfit(sample, libraries), aperture, rival)
+    high = lost(dataclasses.replace(zone, vibration=found), 10.0 * axes.thicknesses)
+    return ScanLibrary(placements, used, found, library_misfit(sample, libraries), aperture, rival, high)
 
 
 def _sample(data: Measured) -> Measured:
@@ -195,30 +208,44 @@ def _vibration(sample: Measured, placed: Callable[[float], list[Library]]) -> tu
     """
     made: dict[float, list[Library]] = {}
     middle, been = FIRST_VIBRATION, set[float]()
+    some = sample.part(np.arange(0, len(sample.value), 3))
     while True:
         been.add(middle)
         values = [round(middle + step * CLOSE, 6) for step in (-1, 0, 1)]
         made = {value: made[value] if value in made else placed(value) for value in values}
-        found, libraries = _between(sample, made)
+        found = _between(some, made, ROUGH_MISFIT)
         middle = float(np.clip(round(found / CLOSE) * CLOSE, LEAST_VIBRATION, MOST_VIBRATION).round(6))
         if middle in been:
-            return found, libraries
+            break
+    found = _between(sample, made, max(library_misfit(some, _blended(made, found)), LEAST_MISFIT))
+    return found, _unsure(made, found)
 
 
-def _between(sample: Measured, made: dict[float, list[Library]]) -> tuple[float, list[Library]]:
+def _between(sample: Measured, made: dict[float, list[Library]], misfit: float) -> float:
     """The factor that explains a sample best, between and a step beyond those that libraries were made for."""
-    nodes, some = np.array(list(made)), sample.part(np.arange(0, len(sample.value), 3))
-
-    def blended(value: float) -> list[Library]:
-        weights = [np.prod([(value - b) / (a - b) for b in nodes if b != a]) for a in nodes]
-        return [first.blended(others, weights) for first, *others in zip(*made.values(), strict=True)]
 
     def deviance(value: float) -> float:
-        each = [find_minima(some, library, 0.02)[1][:, 0] for library in blended(value)]
+        each = [find_minima(sample, library, misfit)[1][:, 0] for library in _blended(made, value)]
         return float(np.min(each, axis=0).sum())
 
     best = optimize.minimize_scalar(
-        deviance, bounds=(nodes[0] - 0.9 * CLOSE, nodes[-1] + CLOSE), method="bounded",
-        options={"xatol": 0.01, "maxiter": 10},
+        deviance, bounds=(min(made) - 0.9 * CLOSE, max(made) + CLOSE), method="bounded",
+        options={"xatol": 0.005, "maxiter": 10},
     )  # fmt: skip
-    return float(best.x), blended(float(best.x))
+    return float(best.x)
+
+
+def _blended(made: dict[float, list[Library]], value: float) -> list[Library]:
+    """Libraries of a factor between those that libraries were made for, by the parabola through these."""
+    nodes = np.array(list(made))
+    weights = [float(np.prod([(value - b) / (a - b) for b in nodes if b != a])) for a in nodes]
+    return [first.blended(others, weights) for first, *others in zip(*made.values(), strict=True)]
+
+
+def _unsure(made: dict[float, list[Library]], value: float) -> list[Library]:
+    """Libraries of a factor that was found, which know what another one would change."""
+    middle, less, more = (_blended(made, value + step * UNSURE) for step in (0, -1, 1))
+    return [
+        dataclasses.replace(one, by_vibration=0.5 * (high.intensity - low.intensity))
+        for one, low, high in zip(middle, less, more, strict=True)
+    ]

@@ -187,8 +187,8 @@ def _fit(data: Measured, library: Library, misfit: float) -> Found:
 
     minima = Minima(points / units, curved * worse[..., None, None], deviance / worse)
     scatter = scatter_around(minima, (lower / units, upper / units), sampled, FAR)
-    surfaces = library.by_surfaces(points[:, 0]) * best.scale[:, None, None]
-    shared = _shared_error(data, best, library, misfit, curved[:, 0], surfaces)
+    unknown = library.unknown(points[:, 0]) * best.scale[:, None, None]
+    shared = _shared_error(data, best, library, misfit, curved[:, 0], unknown)
     covariance = (scatter.covariance + shared) * units[:, None] * units
     inside = np.all((points[:, 0] > lower + EDGE * units) & (points[:, 0] < upper - EDGE * units), axis=1)
     return Found(points, deviance, covariance, chi, inside, scatter.tail, scatter.opposite)
@@ -332,17 +332,17 @@ def _curvature(data: Measured, library: Library, points: FloatArray, misfit: flo
 
 
 def _shared_error(
-    data: Measured, best: _State, library: Library, misfit: float, covariance: FloatArray, surfaces: FloatArray
+    data: Measured, best: _State, library: Library, misfit: float, covariance: FloatArray, unknown: FloatArray
 ) -> FloatArray:
     """Covariance that the errors of a library add because reflections share them, in square steps of the library.
 
-    Those of one length have the same scattering factor and vibration. That widens thickness much and tilt little. What
-    the unknown surfaces change, in counts, shape ``(n, surface, g)``, makes a displacement larger or smaller.
+    Those of one length have the same scattering factor. That widens thickness much and tilt little. What is not known
+    of the crystal changes all of them, in counts, shape ``(n, k, g)``: surfaces make a displacement larger or smaller,
+    vibration a thickness.
     """
     weight, slope = _scale_free(data, best, library.steps)
     slope = slope * weight[:, None]
     alone = slope * (misfit * np.sqrt(_unit_misfit(best.mean * data.weight)))[:, None]
     _, ring = np.unique(np.hypot(*library.vectors.T).round(2), return_inverse=True)
-    by_surfaces = slope @ surfaces.swapaxes(1, 2) / np.sqrt(max(surfaces.shape[1], 1))
-    shared = np.concatenate([alone @ np.eye(ring.max() + 1)[ring], by_surfaces], -1)
+    shared = np.concatenate([alone @ np.eye(ring.max() + 1)[ring], slope @ unknown.swapaxes(1, 2)], -1)
     return np.asarray(covariance @ (shared @ shared.swapaxes(1, 2)) @ covariance)

@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,9 @@ class Library:
     surfaces
         By how much other surfaces of the crystal change `intensity` (`cyclestrain.specimen.bloch`), shape
         ``(surface, *grid, g)``.
+    by_vibration
+        By how much the standard deviation of the Debye-Waller factor changes `intensity`, shape as that; None for a
+        factor that is known.
     """
 
     hkl: IntArray
@@ -102,6 +106,7 @@ class Library:
     coefficients: NDArray[np.float32]
     polar_direction: FloatArray | None
     surfaces: NDArray[np.float16]
+    by_vibration: NDArray[np.float32] | None = None
 
     @classmethod
     def computed(
@@ -181,6 +186,7 @@ class Library:
             self, hkl=self.hkl[reflections], vectors=self.vectors[reflections],
             intensity=self.intensity[..., reflections], coefficients=self.coefficients[..., reflections],
             surfaces=self.surfaces[..., reflections],
+            by_vibration=None if self.by_vibration is None else self.by_vibration[..., reflections],
         )  # fmt: skip
 
     def blended(self, others: Sequence[Library], weights: Sequence[float]) -> Library:
@@ -234,9 +240,23 @@ class Library:
 
     def by_surfaces(self, points: FloatArray) -> FloatArray:
         """What other surfaces change, at the nodes nearest to points as `at` has them, shape ``(n, surface, g)``."""
-        first, steps = self.bounds[0], self.steps
-        index = np.rint((points - first) / steps).astype(int).clip(0, np.array(self.intensity.shape[:-1]) - 1)
-        return np.moveaxis(self.surfaces[(slice(None), *index.T)].astype(float), 0, 1)
+        return np.moveaxis(self.surfaces[(slice(None), *self._nearest(points))].astype(float), 0, 1)
+
+    def unknown(self, points: FloatArray) -> FloatArray:
+        """What is not known of the crystal changes intensities so, each by its standard deviation, ``(n, k, g)``.
+
+        Its surfaces, which share one place, and the Debye-Waller factor; at the nodes nearest to the points.
+        """
+        surfaces = self.by_surfaces(points)
+        surfaces = surfaces / np.sqrt(max(surfaces.shape[1], 1))
+        if self.by_vibration is None:
+            return surfaces
+        return np.concatenate([surfaces, self.by_vibration[self._nearest(points)][:, None].astype(float)], 1)
+
+    def _nearest(self, points: FloatArray) -> tuple[Any, ...]:
+        """Indices of the nodes nearest to points, one array for each axis."""
+        index = np.rint((points - self.bounds[0]) / self.steps).astype(int)
+        return tuple(index.clip(0, np.array(self.intensity.shape[:-1]) - 1).T)
 
 
 def _spline(t: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -34,7 +34,8 @@ OPPOSITE = 0.002
 MISFIT = 4.0
 """Chi-square per degree of freedom, with the error of the library in it, beyond which nothing is explained."""
 BAD_LIBRARY = 0.1
-"""Error of a library, relative, beyond which it is of another crystal or misses beams, and nothing is valid."""
+"""Error of a library, relative, beyond which it is of another crystal or misses beams, and nothing is valid; also the
+share of the beam that higher Laue zones may take, of which no library knows."""
 FLOOR = (0.005, 1e-5)
 """What a library leaves open besides: thickness, relative (scattering factors), and tilt, radians (interpolation)."""
 SURE_SIGN = 4.0
@@ -68,7 +69,7 @@ class _Maps:
 
 
 def measure_specimen(
-    maps: xr.Dataset, intensities: xr.Dataset, zone: Zone | None, axes: Axes, radius: float, *,
+    maps: xr.Dataset, intensities: xr.Dataset, zone: Zone | None, axes: Axes, radii: FloatArray, *,
     vibration: float | None = None, pixel: float | None = None, advance: Callable[[int], object] = lambda n: None,
 ) -> xr.Dataset:  # fmt: skip
     """Tilt and thickness, and with an axis of displacements polarization, of every position.
@@ -83,8 +84,9 @@ def measure_specimen(
         The known crystal; None for what is said without one.
     axes
         What the library runs over.
-    radius
-        Radius of the disks, pixels.
+    radii
+        Radius of the disks of every class, pixels: that of the learned probe, since in a thick crystal dark bands
+        across the direct beam make that one look smaller.
     vibration, pixel, advance
         As for `cyclestrain.specimen.crystal.lay_library`.
 
@@ -121,7 +123,7 @@ def measure_specimen(
         data = everything.part(at).only(own)
         try:
             laid = lay_library(
-                data, vectors[own], zone, axes, radius, vibration=vibration, pixel=pixel, advance=advance
+                data, vectors[own], zone, axes, float(radii[k]), vibration=vibration, pixel=pixel, advance=advance
             )
         except NotThisCrystalError as error:  # a class may be another phase
             others.append(error)
@@ -161,7 +163,9 @@ def _fill(maps: _Maps, at: IntArray, data: Measured, laid: ScanLibrary, turn: Fl
     maps.misfit[at] = found.chi_square
     caution = np.zeros(len(at), int)
     caution |= np.where(~found.inside, int(Caution.EDGE), 0)
-    caution |= np.where((found.chi_square > MISFIT) | (laid.misfit > BAD_LIBRARY), int(Caution.MISFIT), 0)
+    deep = np.maximum(best[:, 0], np.median(best[:, 0]))  # one that looks thin may have found a wrong minimum
+    poor = (laid.misfit > BAD_LIBRARY) | (laid.lost_at(deep) > BAD_LIBRARY)
+    caution |= np.where((found.chi_square > MISFIT) | poor, int(Caution.MISFIT), 0)
     unknown = (sigma[:, 1:3].max(1) > OPEN) | (found.tail > RARE)
     caution |= np.where(unknown, int(Caution.COMPETING), 0)
     caution |= int(Caution.ORIENTATION) if laid.rival is not None else 0
