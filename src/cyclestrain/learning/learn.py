@@ -13,8 +13,10 @@ from cyclestrain.errors import InputError
 from cyclestrain.learning.beam_image import beam_extent, patterned_beam
 from cyclestrain.learning.entry import learn_entry
 from cyclestrain.learning.knowledge import Knowledge
+from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.lessons import ClassLesson, choose
-from cyclestrain.learning.plausibility import MISFIT_OF_ODD, Unlearned
+from cyclestrain.learning.overlapping_disks import learn_overlapping
+from cyclestrain.learning.plausibility import MISFIT_OF_ODD, Plausibility, Unlearned
 from cyclestrain.learning.recognition import is_new_crystal, is_scarce
 from cyclestrain.orientation import PolarGrid, learn_templates
 from cyclestrain.pattern import Entry, Probe
@@ -199,6 +201,8 @@ def _learn_class(
         return learned
     for source in sources:
         found = learn_entry(source.lesson, calibration, rng, noise=noise, probe=probe)
+        if probe is None:
+            found = _or_overlapping(found, source.lesson, calibration, noise)
         if not isinstance(found, Unlearned):
             new = _Learned(*found, source)
             if isinstance(learned, Unlearned) or new.explains(noise) or not learned.explains(noise):
@@ -208,6 +212,18 @@ def _learn_class(
         elif isinstance(learned, Unlearned):
             learned = found
     return learned
+
+
+def _or_overlapping(
+    found: tuple[Entry, float] | Unlearned, lesson: Lesson, calibration: Calibration, noise: float
+) -> tuple[Entry, float] | Unlearned:
+    """What was learned, or, where disks overlap or nothing was, the entry of overlapping disks that explains more."""
+    if not isinstance(found, Unlearned) and not Plausibility.of(found[0], calibration).disks_overlap:
+        return found
+    other = learn_overlapping(lesson, calibration, noise)
+    if isinstance(other, Unlearned) or other[1] > MISFIT_OF_ODD * noise:
+        return found
+    return other if isinstance(found, Unlearned) or other[1] < SAME_NOISE * found[1] else found
 
 
 def _no_crystal(scan: Scan, calibration: Calibration, refused: list[Unlearned]) -> str:

@@ -78,7 +78,8 @@ class Plausibility:
     has_rim, is_flat
         Whether the disks end within their window, and whether they are flat inside, see `Probe`.
     spacing
-        Least distance of the nodes of the lattice, pixels.
+        Least distance of the nodes of the lattice, pixels; infinite where light of several disks in a pixel is shared
+        between them.
     """
 
     indexed: float
@@ -119,7 +120,7 @@ class Plausibility:
             misfit=misfit,
             has_rim=entry.probe.falls_off,
             is_flat=entry.probe.is_flat,
-            spacing=float(np.hypot(*entry.basis).min()),
+            spacing=np.inf if entry.overlaps else float(np.hypot(*entry.basis).min()),
         )
 
     @property
