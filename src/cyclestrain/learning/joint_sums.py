@@ -6,7 +6,7 @@ pattern are its disks, the probe's derivatives summed over all disks, and spline
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba as nb
@@ -17,7 +17,7 @@ from scipy.interpolate import BSpline
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.pattern import Entry, Probe, Start, pixelated_disk, predicted_positions
 
-__all__ = ["RADII", "Form", "Sums", "radial_splines", "sum_patterns"]
+__all__ = ["DIMMEST", "Form", "Sums", "radial_splines", "stepped", "sum_patterns"]
 
 STEPS = (0.02, 0.05, 0.05)
 """Steps of radius (pixels), logarithm of the edge and bowl by which derivatives are taken."""
@@ -25,6 +25,12 @@ SPACED = 3.0, 0.15
 """Distance of the knots of the background: at least so many pixels, and this part of the distance from the beam."""
 RADII = 4
 """Values of the splines per pixel."""
+LARGEST = np.array([0.4, 0.6, 0.15])
+"""Largest step of the form: radius (pixels), logarithm of the edge, bowl."""
+RIDGE = 1e-7
+"""Added to the normal equations relative to their diagonal."""
+DIMMEST = 1e-6
+"""Least intensity of a reflection relative to the brightest."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,43 @@ def sum_patterns(
         value[n], variance[n] = _deviations(one, score, weighted.T @ below, (weight * below) @ below, n_disks)
         value[n] += own[n] / gain
     return Sums(normal, rhs, value / entry.intensity, variance / entry.intensity**2)
+
+
+def stepped(entry: Entry, form: Form, sums: Sums, *, fixed: bool) -> tuple[Entry, Form]:
+    """Entry and form after a step of what patterns share.
+
+    Parameters
+    ----------
+    entry, form
+        As they were summed.
+    sums
+        Sums over patterns.
+    fixed
+        Whether the form stays.
+    """
+    n, n_forms = len(entry.intensity), len(LARGEST)
+    free = np.ones(len(sums.rhs), bool)
+    free[n : n + n_forms] = not fixed
+    information = np.diag(sums.normal)
+    seen = information > 1e-6 * np.median(information[:n])
+    scale = np.where(seen, 1.0 / np.sqrt(np.maximum(information, 1e-300)), 0.0)
+    matrix = sums.normal * scale[:, None] * scale + RIDGE * np.eye(len(scale))
+    step = np.zeros(len(scale))
+    step[free] = np.linalg.solve(matrix[np.ix_(free, free)], (scale * sums.rhs)[free])
+    step *= scale
+    intensity = np.where(seen[:n], entry.intensity + step[:n], 0.0)
+    splines = radial_splines(*(entry.annulus or (0.0, 0.0)))
+    radii = np.minimum(np.arange(len(entry.background)) * RADII, splines.shape[1] - 1)
+    background = entry.background + (step[n + n_forms :] @ splines)[radii]
+    floor = 1e-3 * float(np.median(np.abs(background))) + 1e-9
+    if not fixed:
+        form = form.moved(np.clip(step[n : n + n_forms], -LARGEST, LARGEST))
+    return replace(
+        entry,
+        intensity=np.maximum(intensity, DIMMEST * float(intensity.max())),
+        background=np.maximum(background, floor),
+        probe=form.probe(entry.probe.oversampling),
+    ), form
 
 
 def _squares(shapes: FloatArray, probe: Probe) -> NDArray[np.float32]:

@@ -30,6 +30,8 @@ SMALL = 0.8
 """Ratio of the radius of the disks to the extent of the direct beam from which that may be patterned."""
 SAME_NOISE = 1.1
 """Ratio of two noise scales within which they are the same."""
+CROWDED = 0.66
+"""Diameter of the disks, in units of the lattice's spacing, from which the disks between its nodes may overlap."""
 CLEARLY_LESS = 0.99
 """Ratio of two noise scales below which what has the smaller one explains more; chance leaves far less than this."""
 
@@ -217,13 +219,21 @@ def _learn_class(
 def _or_overlapping(
     found: tuple[Entry, float] | Unlearned, lesson: Lesson, calibration: Calibration, noise: float
 ) -> tuple[Entry, float] | Unlearned:
-    """What was learned, or, where disks overlap or nothing was, the entry of overlapping disks that explains more."""
-    if not isinstance(found, Unlearned) and not Plausibility.of(found[0], calibration).disks_overlap:
-        return found
+    """What was learned, or the entry of overlapping disks that explains more.
+
+    It is looked for where disks nearly touch, since a lattice of every second disk may have been found, and where
+    nothing else was. Where disks do not overlap on the lattice that is known, it has to explain clearly more.
+    """
+    limit = np.inf
+    if not isinstance(found, Unlearned):
+        known = Plausibility.of(found[0], calibration)
+        if known.crowding < CROWDED:
+            return found
+        limit = found[1] * (SAME_NOISE if known.disks_overlap else CLEARLY_LESS)
     other = learn_overlapping(lesson, calibration, noise)
-    if isinstance(other, Unlearned) or other[1] > MISFIT_OF_ODD * noise:
+    if isinstance(other, Unlearned) or other[1] > MISFIT_OF_ODD * noise or not other[1] < limit:
         return found
-    return other if isinstance(found, Unlearned) or other[1] < SAME_NOISE * found[1] else found
+    return other
 
 
 def _no_crystal(scan: Scan, calibration: Calibration, refused: list[Unlearned]) -> str:

@@ -137,7 +137,12 @@ class Plausibility:
     @property
     def disks_overlap(self) -> bool:
         """Whether the disks, or one of the direct beam's size, are wider than the lattice."""
-        return 2.0 * max(self.radius, self.beam_radius) > OVERLAP * self.spacing
+        return self.crowding > OVERLAP
+
+    @property
+    def crowding(self) -> float:
+        """Diameter of the disks, or of one of the direct beam's size, in units of the lattice's spacing."""
+        return 2.0 * max(self.radius, self.beam_radius) / self.spacing
 
     @cached_property
     def faults(self) -> tuple[str, ...]:
