@@ -229,7 +229,8 @@ def _squares(shapes: FloatArray, probe: Probe) -> NDArray[np.float32]:
 def _compared(good: BoolArray, entry: Entry, centre: FloatArray) -> tuple[Any, Any, FloatArray]:
     """Rows and columns of the pixels of a pattern that are compared, and their distances from the beam."""
     inner, outer = entry.annulus or (0.0, np.inf)
-    y, x = np.indices(good.shape)
+    grid = np.indices(good.shape)
+    y, x = grid[0], grid[1]
     radii = np.hypot(y - centre[0], x - centre[1])
     used = good & (radii > inner) & (radii < outer)
     return y[used], x[used], radii[used]
@@ -242,7 +243,7 @@ def _deviations(
     matrix = np.empty((n + 1, n + 1))
     matrix[:n, :n], matrix[:n, n], matrix[n, :n], matrix[n, n] = normal[:n, :n], with_level[:n], with_level[:n], level
     seen = np.r_[np.diag(normal)[:n] > 1e-3 * np.median(np.diag(normal)[:n]), True]
-    matrix[np.diag_indices(n + 1)] *= 1.0 + 1e-6
+    matrix += 1e-6 * np.diag(np.diag(matrix))
     inverse = np.linalg.inv(matrix[np.ix_(seen, seen)])
     value, variance = np.full(n + 1, np.nan), np.full(n + 1, np.nan)
     value[seen] = inverse @ np.r_[score[:n], 0.0][seen]
