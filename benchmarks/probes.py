@@ -47,11 +47,27 @@ def ring(radius: float, inner: float) -> st.Shape:
 
 @dataclass(frozen=True)
 class Case:
-    """A probe, and the spacing of the square lattice it is seen with, pixels."""
+    """A probe, and the lattice it is seen with: a spacing (pixels), the ratio of the other one, the angle and symmetry.
+
+    Every second disk may be dimmer by a factor, and brightness scatter from pattern to pattern (relative).
+    """
 
     probe: st.Shape
     spacing: float
     half: int = 12
+    ratio: float = 1.0
+    angle: float = 90.0
+    fold: int = 4
+    dimmer: float = 1.0
+    contrast: float = 0.0
+
+    def phase(self, seed: int) -> st.Phase:
+        """The crystal; brightness depends on the seed."""
+        other = self.spacing * self.ratio * np.array([np.sin(np.deg2rad(self.angle)), np.cos(np.deg2rad(self.angle))])
+        return st.phase(
+            (0.0, self.spacing), (float(other[0]), float(other[1])), self.fold, reach=54.0, seed=seed, falloff=40.0,
+            form=lambda h, k: self.dimmer if (h + k) % 2 else 1.0,
+        )  # fmt: skip
 
 
 CASES = {
@@ -62,6 +78,10 @@ CASES = {
     "spots, 2 px": Case(st.spot(2.0), 17.0),
     "disks overlap": Case(st.disk(7.0), 9.8),
     "disks overlap by a ninth": Case(st.disk(7.0), 12.5),
+    "disks overlap, oblique": Case(st.disk(6.0), 9.0, ratio=1.15, angle=78.0, fold=2),
+    "disks overlap, hexagonal": Case(st.disk(5.0), 8.0, angle=60.0, fold=6),
+    "disks overlap, dimmer ones": Case(st.disk(7.0), 10.0, dimmer=0.3),
+    "disks overlap, contrast": Case(st.disk(7.0), 11.0, contrast=0.3),
     "disks touch": Case(st.disk(7.0), 14.0),
     "round disks": Case(st.disk(5.0), 17.0),
 }
@@ -103,7 +123,7 @@ def recorded(case: Case, dose: float, seed: int) -> np.ndarray:
 def measured(case: Case, share: float, *, side: int, dose: float, seed: int, given: bool = False) -> str:
     """One row of the table."""
     vacuum = recorded(case, dose, seed) if given else None
-    phase = st.square(case.spacing, reach=54.0, seed=seed + 1, falloff=40.0)
+    phase = case.phase(seed + 1)
     number = st.voronoi((side, side), 4, seed)
     rng = np.random.default_rng(seed)
     turned = 17.0 + np.r_[0.0, rng.uniform(-6, 6, 3)]
@@ -112,7 +132,7 @@ def measured(case: Case, share: float, *, side: int, dose: float, seed: int, giv
     background = st.lorentzian(25)
     made = st.stranger(
         [phase], st.grains(number, gradients), probe=case.probe, half=case.half, detector=DETECTOR,
-        background=background, backgrounds=share, dose=dose, offset=tuple(OFFSET), seed=seed,
+        background=background, backgrounds=share, dose=dose, offset=tuple(OFFSET), contrast=case.contrast, seed=seed,
     )  # fmt: skip
     least = bound(case, phase, gradients[0], dose, share, background)
     began = time.process_time()
@@ -177,7 +197,7 @@ def main() -> None:
     for name in given.probes:
         for share in given.backgrounds:
             row = measured(CASES[name], share, side=given.scan, dose=given.dose, seed=given.seed, given=given.vacuum)
-            print(f"{name:14s} {100 * share:3.0f} %  {row}", flush=True)
+            print(f"{name:26s} {100 * share:3.0f} %  {row}", flush=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def test_sums_replace_single_patterns_only_where_they_explain_theirs(
     """A tilted crystal varies so much that it looks faint; sums of its patterns gave a false lattice."""
     given = {"alone": alone, "summed": summed}
     monkeypatch.setattr(module, "learn_entry", lambda lesson, *_, **__: (lesson, given[lesson]))
+    monkeypatch.setattr(module, "_or_overlapping", lambda found, *_: found)
     monkeypatch.setattr(module, "is_scarce", lambda *_: True)
     sources: Any = [SimpleNamespace(thetas=np.zeros((9, 1)), lesson=name) for name in given]
     found = module._learn_class(sources, None, np.random.default_rng(0), noise=1.0, probe=None)

@@ -9,7 +9,7 @@ from cyclestrain.learning.profiles import Deviations
 from cyclestrain.pattern import Entry, PatternFit, shift_design
 from cyclestrain.pattern.elimination import STEEPEST
 
-__all__ = ["measure_coherence", "measure_deviations"]
+__all__ = ["brightness_spread", "measure_coherence", "measure_deviations"]
 
 MOST_OWN = 0.9
 """Largest part of a prediction that a reflection may have in itself."""
@@ -52,6 +52,17 @@ def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, tr
             continue
         spread[:, column] = _contrast_spread(deviations.value[..., modes], deviations.variance[..., modes])
     return spread
+
+
+def brightness_spread(value: FloatArray, variance: FloatArray) -> FloatArray:
+    """Standard deviation of the brightness of every reflection beyond noise, as by `measure_deviations`.
+
+    Parameters
+    ----------
+    value, variance
+        Relative deviations and their variances, NaN where not measured, shape ``(n, reflection)``.
+    """
+    return _spread(*_excess_variance(value, variance, axis=0))
 
 
 def measure_coherence(

@@ -21,7 +21,8 @@ from cyclestrain.learning.plausibility import Plausibility, Unlearned
 from cyclestrain.learning.probe_image import centred, image_of, is_common
 from cyclestrain.learning.profiles import fit_profiles, fits_of
 from cyclestrain.learning.reflections import measure_reflections
-from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, spacing, start_entry, window_half
+from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, regauged, spacing, start_entry, window_half
+from cyclestrain.learning.trust import trusted, typical_misfit
 from cyclestrain.pattern import (
     Entry,
     PatternFit,
@@ -35,7 +36,6 @@ from cyclestrain.pattern import (
     refine,
     seen_edge,
 )
-from cyclestrain.pattern.elimination import N_PARAMETERS
 
 __all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry"]
 
@@ -170,7 +170,7 @@ def _alternate(
     """Alternate fitting the patterns and updating the entry; disks keep an `edge` that is known, images a `form`."""
     for round_ in range(rounds):
         stack, fit = _fitted(lesson, entry, start, noise_scale)
-        noise_scale *= _misfit(fit)
+        noise_scale *= typical_misfit(fit)
         summed = (lesson.members >= 0).sum(1)
         entry = _improved(stack, entry, fit, noise_scale, summed, move=round_ > 0, edge=edge, form=form)
         start = fit.start
@@ -180,7 +180,7 @@ def _alternate(
 def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Probe | None:
     """Image of a probe that is not round, None where the windows do not ask for one."""
     stack, fit = _fitted(lesson, entry, start, noise_scale)
-    trust = _trust(fit)
+    trust = trusted(fit)
     if (trust > 0).sum() < 3:
         return None
     fits = fits_of(stack, entry, fit, trust)
@@ -235,7 +235,7 @@ def _look_again(
     lesson: Lesson, calibration: Calibration, entry: Entry, start: Start, *, crowded: bool
 ) -> tuple[Entry, Start]:
     """Average again with the fitted affines: sharper, it shows weaker reflections, and windows can shrink."""
-    entry, affine = _regauged(entry, start.affine)
+    entry, affine = regauged(entry, start.affine)
     outer = entry.average.shape[0] // 2
     average, coverage = average_of(replace(lesson, centre=start.centre), affine, outer)
     radius = entry.probe.radius
@@ -259,28 +259,6 @@ def _look_again(
     )
     fresh = replace(entry_of(lattice, average, coverage, probe), background=entry.background, grain=entry.grain)
     return fresh, replace(start, affine=affine)
-
-
-def _trust(fit: PatternFit) -> FloatArray:
-    """Weight of every reflection: none in patterns without crystal or far from the model, less where it misfits."""
-    misfit, significance = fit.misfit, fit.significance
-    typical = np.median(misfit)
-    width = 1.4826 * np.median(np.abs(misfit - typical)) + 1e-3 * typical
-    good = (misfit < typical + 5 * width) & (significance > 5) & np.isfinite(fit.covariance[:, 0, 0])
-    per_pixel = fit.chi_square / np.maximum(fit.n_pixels, 1)
-    limit = 1.0 + 4.0 * fit.chi_error / np.maximum(fit.n_pixels, 1)
-    weight = np.where(per_pixel > limit, 1.0 / np.maximum(per_pixel, 1e-9), 1.0)
-    return np.where((fit.n_pixels > 0) & good[:, None], weight, 0.0)
-
-
-def _misfit(fit: PatternFit) -> float:
-    """Chi-square per pixel of the typical reflection; strong ones may misfit by more than noise (contrast inside)."""
-    clear = _trust(fit).any(1)
-    if not clear.any():
-        return float(np.median(fit.misfit))
-    freedom = 1.0 - N_PARAMETERS / np.maximum(fit.n_pixels[clear].sum(1), N_PARAMETERS + 1)
-    pixels = (fit.n_pixels[clear] * freedom[:, None]).sum(0)
-    return float(np.median(fit.chi_square[clear].sum(0)[pixels > 0] / pixels[pixels > 0]))
 
 
 def _moved_reflections(entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
@@ -307,7 +285,7 @@ def _improved(
     form: Probe | None = None,
 ) -> Entry:
     """One update of probe, background, intensities, priors and reflection positions."""
-    trust = _trust(fit)
+    trust = trusted(fit)
     if (trust > 0).sum() < 3:
         return entry
     profiles, deviations = fit_profiles(stack, entry, fit, trust, noise_scale, edge)
@@ -352,16 +330,3 @@ def _settled(before: FloatArray, now: FloatArray) -> FloatArray:
     round, and what is learned would depend on which round is the last.
     """
     return np.where((before > 0) & (now > 0), np.sqrt(0.5 * (before**2 + now**2)), now)
-
-
-def _regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:
-    """Give the entry the scan's mean lattice: the choice is free (it cancels in the strain) but shows the symmetry."""
-    lattice = affine @ entry.basis
-    metric = np.mean(lattice.swapaxes(-1, -2) @ lattice, axis=0)
-    # The new basis has this metric and differs from the present one by a symmetric stretch only.
-    current = np.linalg.inv(entry.basis)
-    target = current.T @ metric @ current
-    values, vectors = np.linalg.eigh(target)
-    stretch = vectors @ np.diag(np.sqrt(values)) @ vectors.T
-    entry = replace(entry, reflections=entry.reflections @ stretch.T, basis=stretch @ entry.basis)
-    return entry, affine @ np.linalg.inv(stretch)

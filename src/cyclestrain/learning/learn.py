@@ -13,8 +13,10 @@ from cyclestrain.errors import InputError
 from cyclestrain.learning.beam_image import beam_extent, patterned_beam
 from cyclestrain.learning.entry import learn_entry
 from cyclestrain.learning.knowledge import Knowledge
+from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.lessons import ClassLesson, choose
-from cyclestrain.learning.plausibility import MISFIT_OF_ODD, Unlearned
+from cyclestrain.learning.overlapping_disks import learn_overlapping
+from cyclestrain.learning.plausibility import MISFIT_OF_ODD, Plausibility, Unlearned
 from cyclestrain.learning.recognition import is_new_crystal, is_scarce
 from cyclestrain.orientation import PolarGrid, learn_templates
 from cyclestrain.pattern import Entry, Probe
@@ -28,6 +30,8 @@ SMALL = 0.8
 """Ratio of the radius of the disks to the extent of the direct beam from which that may be patterned."""
 SAME_NOISE = 1.1
 """Ratio of two noise scales within which they are the same."""
+CROWDED = 0.66
+"""Diameter of the disks, in units of the lattice's spacing, from which the disks between its nodes may overlap."""
 CLEARLY_LESS = 0.99
 """Ratio of two noise scales below which what has the smaller one explains more; chance leaves far less than this."""
 
@@ -199,6 +203,8 @@ def _learn_class(
         return learned
     for source in sources:
         found = learn_entry(source.lesson, calibration, rng, noise=noise, probe=probe)
+        if probe is None and source is sources[0]:  # in sums, beams that interfere would pass for light that adds up
+            found = _or_overlapping(found, source.lesson, calibration, noise)
         if not isinstance(found, Unlearned):
             new = _Learned(*found, source)
             if isinstance(learned, Unlearned) or new.explains(noise) or not learned.explains(noise):
@@ -208,6 +214,26 @@ def _learn_class(
         elif isinstance(learned, Unlearned):
             learned = found
     return learned
+
+
+def _or_overlapping(
+    found: tuple[Entry, float] | Unlearned, lesson: Lesson, calibration: Calibration, noise: float
+) -> tuple[Entry, float] | Unlearned:
+    """What was learned, or the entry of overlapping disks that explains more.
+
+    It is looked for where disks nearly touch, since a lattice of every second disk may have been found, and where
+    nothing else was. Where disks do not overlap on the lattice that is known, it has to explain clearly more.
+    """
+    limit = np.inf
+    if not isinstance(found, Unlearned):
+        known = Plausibility.of(found[0], calibration)
+        if known.crowding < CROWDED:
+            return found
+        limit = found[1] * (SAME_NOISE if known.disks_overlap else CLEARLY_LESS)
+    other = learn_overlapping(lesson, calibration, noise)
+    if isinstance(other, Unlearned) or not other[1] < limit:
+        return found
+    return other
 
 
 def _no_crystal(scan: Scan, calibration: Calibration, refused: list[Unlearned]) -> str:

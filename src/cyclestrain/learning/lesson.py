@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
-from cyclestrain.pattern import Start, WindowStack, gather
+from cyclestrain.pattern import Start, Windows, WindowStack, gather, in_place
 
 __all__ = ["Lesson"]
 
@@ -64,3 +64,13 @@ class Lesson:
             Reach of the windows, pixels.
         """
         return gather(self.patterns, positions, half, self.good, self.members, ceiling=self.ceiling)
+
+    def whole(self, positions: FloatArray, half: int) -> Windows:
+        """The same without a copy of their pixels, of which those of a whole pattern can be read.
+
+        Parameters
+        ----------
+        positions, half
+            As for `windows`.
+        """
+        return in_place(self.patterns, positions, half, self.good, self.members, ceiling=self.ceiling)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.averages import distance_from_centre, radial_median
 
-__all__ = ["Peaks", "disk_mask", "find_peaks", "flattened", "pixel_noise", "ring_mask"]
+__all__ = ["Peaks", "disk_mask", "find_peaks", "flattened", "parabolic", "pixel_noise", "ring_mask"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def find_peaks(
     peak &= (distance > ring[0]) & (distance < ring[1]) & (coverage > 0.3 * coverage.max())
     at = np.argwhere(peak)
     order = np.argsort(-filtered[peak])
-    positions = np.array([_parabolic(filtered, p) for p in at[order]]).reshape(-1, 2) - centre
+    positions = np.array([parabolic(filtered, p) for p in at[order]]).reshape(-1, 2) - centre
     return Peaks(positions, significance[peak][order])
 
 
@@ -139,7 +139,16 @@ def pixel_noise(average: FloatArray, distance: FloatArray, coverage: FloatArray)
     return 3.0 * _radial_spread(ndimage.correlate(average, kernel) / 6.0, distance, coverage)
 
 
-def _parabolic(image: FloatArray, at: NDArray[np.int64]) -> FloatArray:
+def parabolic(image: FloatArray, at: NDArray[np.int64]) -> FloatArray:
+    """Place ``(y, x)`` of a maximum between pixels.
+
+    Parameters
+    ----------
+    image
+        Shape ``(ny, nx)``.
+    at
+        Pixel of the maximum, shape ``(2,)``.
+    """
     out = at.astype(float)
     for axis in range(2):
         if 0 < at[axis] < image.shape[axis] - 1:

@@ -102,8 +102,9 @@ def _mismatch(fit: PatternFit) -> FloatArray:
 
 def _fitted(entry: Entry, lesson: Lesson) -> PatternFit:
     start = approached(lesson, entry)
-    stack = lesson.windows(predicted_positions(start, entry.reflections), entry.probe.half + 1)
-    return refine(stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, iterations=2)
+    cut = lesson.whole if entry.overlaps else lesson.windows
+    windows = cut(predicted_positions(start, entry.reflections), entry.probe.half + 1)
+    return refine(windows, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, iterations=2)
 
 
 def is_scarce(entry: Entry, lesson: Lesson, most: int = 256) -> bool:

@@ -27,6 +27,8 @@ Each step reduces what is left to a fifth, and what follows starts nearer to its
 """
 THOROUGH = (0.003, 0.003)
 """The same where an entry is learned: what it comes to may hang on little."""
+SOFTENED = 0.17
+"""Blur of disks that overlap, in units of their radius: with more the pattern has no contrast left."""
 SHELLS = (1.2, 2.1, np.inf)
 """Lengths, in units of the shortest reflection, up to which reflections are fitted, one after the other."""
 
@@ -67,8 +69,9 @@ def approach(
         Whether to climb to the maximum itself, as learning does.
     """
     length = np.hypot(*entry.reflections.T)
-    blur = max(1.0, 0.4 * entry.probe.radius)
-    inner = length <= max(1.8 * length.min(), (entry.probe.radius + blur) / relative_error)
+    blur = SOFTENED * entry.probe.radius if entry.overlaps else max(1.0, 0.4 * entry.probe.radius)
+    entry = entry.farther_from_beam(2.0 * blur)
+    inner = entry.overlaps | (length <= max(1.8 * length.min(), (entry.probe.radius + blur) / relative_error))
     centre = start.centre
     wide = int(np.ceil(blur))  # the disks of a better start lie in the middle of their windows
     parts = ((inner, blur, wide, 4), (np.ones(len(length), bool), 0.6 * blur, 0, 3))

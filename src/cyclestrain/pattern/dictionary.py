@@ -86,6 +86,9 @@ class Entry:
         Average of the patterns in the entry's frame, centred, for inspection, shape ``(2 size + 1, 2 size + 1)``.
     grain
         What pixels that scatter alike do to the noise of its disks.
+    annulus
+        Inner and outer distance from the beam, pixels, of the pixels that are compared where disks overlap and all that
+        reach a pixel are fitted together; None where every disk has a window of its own.
     """
 
     reflections: FloatArray
@@ -98,6 +101,7 @@ class Entry:
     priors: Priors
     average: FloatArray
     grain: Grain = INDEPENDENT
+    annulus: tuple[float, float] | None = None
 
     def __repr__(self) -> str:
         a, b = np.hypot(*self.basis)
@@ -110,6 +114,11 @@ class Entry:
     def symmetry(self) -> int:
         """Order of the rotational symmetry: 1, 2, 3, 4 or 6."""
         return len(self.operators)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether its disks overlap, and are fitted together."""
+        return self.annulus is not None
 
     @property
     def variance_floor(self) -> float:
@@ -138,6 +147,12 @@ class Entry:
         spread = self.priors.spread.copy()
         spread[:, FIRST_CONTRAST:] = 0.0
         return replace(self, priors=Priors(spread))
+
+    def farther_from_beam(self, distance: float) -> Entry:
+        """The entry compared only with pixels so much farther from the beam, where disks overlap; else the same."""
+        if self.annulus is None:
+            return self
+        return replace(self, annulus=(self.annulus[0] + distance, self.annulus[1]))
 
     def only(self, keep: FloatArray) -> Entry:
         """The entry with some of its reflections, `keep` being a mask or indices."""

@@ -39,6 +39,7 @@ class Palette(NamedTuple):
     profile: NDArray[np.float32]  # backgrounds, (entry, radius)
     floor: float  # least variance of a pixel
     scale: float  # variance over mean, of pixels that scattered independently and told as much
+    inner: FloatArray  # pixels nearer to the beam hold its own disk, (entry,); zero where no reflection comes near
 
     @classmethod
     def of(cls, dictionary: Dictionary) -> Palette:
@@ -55,7 +56,8 @@ class Palette(NamedTuple):
             reflections[k, : number[k]], intensity[k, : number[k]] = e.reflections, e.intensity
         left, floor = probes[0].support.argmax(1), min(e.variance_floor for e in entries)
         scale = float(dictionary.noise_scale) * max(e.grain.area for e in entries)
-        return cls(reflections, intensity, number, tables, left, profile, floor, scale)
+        inner = np.array([e.annulus[0] if e.annulus else 0.0 for e in entries])
+        return cls(reflections, intensity, number, tables, left, profile, floor, scale, inner)
 
 
 class Crystals(NamedTuple):
@@ -97,6 +99,7 @@ def _draw(palette: Any, crystal: Any, listed: Any, used: int, column: Any) -> in
     n_y, n_x = index.shape
     size, phases = palette.left.shape[0], palette.tables.shape[1]
     half, one, tables = size // 2, np.float32(1.0), palette.tables[entry]
+    beam = palette.inner[entry] ** 2
     for g in range(palette.number[entry]):
         gy, gx = palette.reflections[entry, g, 0], palette.reflections[entry, g, 1]
         py, px = centre[0] + affine[0, 0] * gy + affine[0, 1] * gx, centre[1] + affine[1, 0] * gy + affine[1, 1] * gx
@@ -117,6 +120,8 @@ def _draw(palette: Any, crystal: Any, listed: Any, used: int, column: Any) -> in
                 if at == BAD:
                     continue
                 if at == UNSEEN:
+                    if beam > 0.0 and (y - centre[0]) ** 2 + (x + j - centre[1]) ** 2 < beam:
+                        continue
                     index[y, x + j] = at = used
                     pixels[at, 0], pixels[at, 1] = y, x + j
                     used += 1

@@ -189,6 +189,12 @@ class Probe:
         return out
 
     @cached_property
+    def squares(self) -> NDArray[np.float32]:
+        """The same with all pixels of a window in one row, shape ``(phase_y, phase_x, 3, size * size)``."""
+        tables = self.tables
+        return np.ascontiguousarray(np.moveaxis(tables, 0, 2)).reshape(*tables.shape[1:3], 3, -1)
+
+    @cached_property
     def support(self) -> NDArray[np.float32]:
         """Round window in which pixels are compared, shape ``(2 half + 1, 2 half + 1)``, ones and zeros."""
         y, x = np.mgrid[-self.half : self.half + 1, -self.half : self.half + 1]

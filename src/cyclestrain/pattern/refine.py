@@ -13,6 +13,7 @@ from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.light import AS_EXPECTED, is_checked, responses, shift_design
 from cyclestrain.pattern.likelihood import Model, Outcome, Steps, fit_patterns
+from cyclestrain.pattern.overlapping import Disks, fit_overlapping
 from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
 from cyclestrain.pattern.windows import Windows, WindowStack, cut_share
@@ -273,17 +274,15 @@ def refine(
         np.zeros((n, n_reflections, 2)), np.zeros((n, n_reflections, 2, 2)), np.zeros_like(covariance),
         np.zeros_like(covariance), np.full((n, n_reflections, 3), np.inf),
     )  # fmt: skip
-    tables, grid = probe.compared
-    model = Model(
-        tables, grid, entry.background.astype(np.float32), np.ascontiguousarray(entry.reflections, float),
-        np.ascontiguousarray(entry.intensity, float), np.ascontiguousarray(entry.priors.spread, float),
-        float(probe.radius), float(entry.variance_floor), probe.half, float(entry.priors.coherence),
-    )  # fmt: skip
     steps = Steps(
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), float(entry.grain.edge), robust, float(max_shift),
         iterations, float(tolerance), float(settled),
     )  # fmt: skip
-    fit_patterns(windows, model, steps, np.ascontiguousarray(centre, float), outcome)
+    centre = np.ascontiguousarray(centre, float)
+    if entry.overlaps:
+        fit_overlapping(windows, _disks(entry, probe), steps, centre, outcome)
+    else:
+        fit_patterns(windows, _model(entry, probe), steps, centre, outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
     chi_variance = (2.0 * n_pixels + inverse * noise_scale) * 0.5 * (1.0 + entry.grain.edge)
@@ -295,6 +294,26 @@ def refine(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior, outcome.coherent,
         scatter, cut_share(windows, probe.radius, ceiling), response, checked,
+    )  # fmt: skip
+
+
+def _model(entry: Entry, probe: Probe) -> Model:
+    """An entry whose disks have windows of their own, as the compiled loop reads it."""
+    tables, grid = probe.compared
+    return Model(
+        tables, grid, entry.background.astype(np.float32), np.ascontiguousarray(entry.reflections, float),
+        np.ascontiguousarray(entry.intensity, float), np.ascontiguousarray(entry.priors.spread, float),
+        float(probe.radius), float(entry.variance_floor), probe.half, float(entry.priors.coherence),
+    )  # fmt: skip
+
+
+def _disks(entry: Entry, probe: Probe) -> Disks:
+    """An entry whose disks overlap, as the compiled loop reads it."""
+    inner, outer = entry.annulus or (0.0, np.inf)
+    return Disks(
+        probe.squares, entry.background.astype(np.float32),
+        np.ascontiguousarray(entry.reflections, float), np.ascontiguousarray(entry.intensity, float),
+        np.ascontiguousarray(entry.priors.spread[:, 0], float), float(inner), float(outer), float(entry.variance_floor),
     )  # fmt: skip
 
 
