@@ -14,6 +14,7 @@ from cyclestrain.data import Scan
 from cyclestrain.errors import InputError
 from cyclestrain.learning import Knowledge
 from cyclestrain.learning.plausibility import Plausibility, counting_noise
+from cyclestrain.pattern import fit_edge
 from cyclestrain.pipeline import prepare
 from cyclestrain.progress import SilentProgress
 from cyclestrain.settings import MapSettings
@@ -101,9 +102,12 @@ def test_overlapping_patterned_probes_are_refused_for_what_they_are() -> None:
         learned(st.square(14.0, reach=56.0, seed=1), st.bullseye(10.0), half=15, dose=2e5, detector=(128, 128))
 
 
-def test_spots_where_large_disks_overlap_are_no_lattice() -> None:
-    with pytest.raises(InputError, match=r"the disks overlap|shows no lattice"):
-        learned(st.square(9.8, reach=54.0, falloff=40.0, seed=1), st.disk(7.0), half=12, detector=(128, 128))
+def test_of_large_disks_that_overlap_the_disks_are_the_lattice_and_not_the_spots_between() -> None:
+    knowledge = learned(st.square(9.8, reach=54.0, falloff=40.0, seed=1), st.disk(7.0), half=12, detector=(128, 128))
+    (entry,) = knowledge.dictionary.entries
+    assert np.hypot(*entry.basis) == pytest.approx([9.8, 9.8], rel=0.01)
+    assert fit_edge(entry.probe.profile, entry.probe.oversampling)[0] == pytest.approx(7.0, abs=0.03)
+    assert not knowledge.doubts
 
 
 def test_one_fault_is_a_doubt_and_two_are_a_refusal() -> None:
