@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 import cyclestrain as cs
 import strangers as st
+from cyclestrain.errors import InputError
 from cyclestrain.learning.plausibility import Plausibility
 from cyclestrain.learning.reflections import without_gaps
+from cyclestrain.learning.transfer import transfer
+from cyclestrain.network.scan import course_of
+from cyclestrain.settings import MapSettings
+from laws import simulated_field
 
 RADIUS = 5.0
 
@@ -81,3 +89,16 @@ def test_disks_that_overlap_by_a_third_reach_the_bound() -> None:
     assert maps["valid"].values.mean() > 0.95
     assert np.sqrt(np.mean(error**2)) < 14e-4  # the bound is 11e-4, of which the reference adds a little
     assert (np.abs(made.z(maps, "_raw")[:3].std(1) - 1) < 0.25).all()
+
+
+def test_an_entry_whose_disks_overlap_is_not_carried_over() -> None:
+    """Neither the network nor a model of another scan fits such disks together: both say so instead of fitting them."""
+    overlapping: Any = SimpleNamespace(entries=[SimpleNamespace(overlaps=True, reflections=np.array([[9.0, 0.0]]))])
+    made = simulated_field(np.tile(np.eye(2), (2, 2, 1, 1)), detector=(64, 64))
+    known: Any = SimpleNamespace(dictionary=overlapping, disk_radius=3.0)
+    calibration: Any = SimpleNamespace(disk_radius=3.0, centre=np.full((2, 2, 2), 31.5))
+    sample: Any = None
+    with pytest.raises(InputError, match=r"overlap.*without a model"):
+        course_of(made.scan, known, MapSettings())
+    with pytest.raises(InputError, match=r"overlap.*leave out the model"):
+        transfer(known, made.scan, sample, calibration, seed=0)

@@ -42,9 +42,14 @@ def transfer(
     Raises
     ------
     InputError
-        If the detector does not fit, or no crystal of the material is found.
+        If the detector does not fit, no crystal of the material is found, or its disks overlap.
     """
     _check_detector(material, scan, calibration)
+    if any(entry.overlaps for entry in material.dictionary.entries):
+        raise InputError(
+            f"the disks of the model overlap, and such a crystal is not carried over to {scan.name}: leave out the "
+            "model to learn from this scan"
+        )
     chosen = choose(sample, calibration, material.templates.grid, np.random.default_rng(seed))
     level = chosen.polar.mean((0, 2), dtype=np.float64)
     dose = float(np.median(level / np.maximum(material.templates.level, 1e-12)))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from cyclestrain.calibration import draw_sample
 from cyclestrain.data import Scan
+from cyclestrain.errors import InputError
 from cyclestrain.io import sample_mask
 from cyclestrain.learning import Knowledge, centre_prior
 from cyclestrain.network.autoencoder import Autoencoder
@@ -126,7 +127,17 @@ def course_of(scan: Scan, knowledge: Knowledge, settings: LearnSettings) -> Cour
         What was learned of it.
     settings
         Positions that are the sample.
+
+    Raises
+    ------
+    InputError
+        If disks overlap.
     """
+    if any(entry.overlaps for entry in knowledge.dictionary.entries):
+        raise InputError(
+            f"the disks in {scan.name} overlap, and the network looks at each of them by itself: map it without a "
+            "model (cyclestrain map), or record it with a smaller aperture"
+        )
     sample = draw_sample(scan, MAX_TRAINING_PATTERNS).only(sample_mask(settings.sample, scan.scan_shape))
     calibration = knowledge.calibration
     smooth = calibration.centre[sample.rows, sample.columns]
