@@ -6,8 +6,6 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cyclestrain.api.arguments import PathLike, maps_of
 from cyclestrain.api.words import Known, known_words
 from cyclestrain.errors import InputError
@@ -130,6 +128,8 @@ def _crystal(known: Known | None, voltage: float | str, vibration: float | None,
 def _measured(
     result: PathLike | xr.Dataset, zone: Zone | None, axes: Axes, vibration: float | None, progress: Progress
 ) -> xr.Dataset:
+    import numpy as np
+
     from cyclestrain.api.inspection import intensities
     from cyclestrain.result import stored_entries
     from cyclestrain.specimen import measure_specimen

@@ -216,7 +216,7 @@ def bound_of_entry(
         stack, entry, start, centre=start.centre, centre_sigma=centre_sigma, iterations=0, noise_scale=noise_scale,
         robust=False,
     )  # fmt: skip
-    return Bound.from_affine(matrix, fit.affine_covariance[0], reference)
+    return Bound.from_affine(matrix, fit.covariance[0, :4, :4], reference)
 
 
 @dataclass(frozen=True)
