@@ -235,8 +235,8 @@ class TestZones:
     def test_both_zones_of_a_cubic_crystal_are_learned(self, first: int, seed: int) -> None:
         angle, side = np.arccos(1 / 3), 22.0
         short = side * np.sqrt(3) / 2
-        cube = st.square(side, reach=48.0, falloff=15.0)
-        edge = st.phase((0.0, short), (short * np.sin(angle), short * np.cos(angle)), 2, reach=48.0, falloff=15.0)
+        cube = st.square(side, reach=48.0, falloff=8.0)
+        edge = st.phase((0.0, short), (short * np.sin(angle), short * np.cos(angle)), 2, reach=48.0, falloff=8.0)
         number = st.voronoi((20, 20), 5, seed)
         labels = (np.arange(5) + first) % 2
         turns = np.random.default_rng(seed).uniform(0, 360, 5)
