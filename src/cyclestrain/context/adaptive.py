@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cyclestrain.context.chart import UPPER, Chart, full
 from cyclestrain.context.estimates import MISFIT, SELF_WEIGHT, VARIANCE, Data, blank, everywhere
-from cyclestrain.context.local_fits import EXPONENTS, RISK_RADIUS_SQUARED, fit_all, mark_edges, start_planes
+from cyclestrain.context.local_fits import fit_means, fit_planes, mark_edges, start_planes
 from cyclestrain.context.mixing import Mixed, compare, mix
+from cyclestrain.context.neighbourhoods import RISK_RADIUS_SQUARED, Columns, Hood, enter
 from cyclestrain.data import IN_TURN, BoolArray, FloatArray, IntArray, Spread, Tile, tiles_of
 
 __all__ = ["Smoothed", "adapt", "find_edges"]
@@ -46,9 +47,10 @@ def _grow(data: Data, present: FloatArray, order: int, radii_squared: tuple[int,
     taken, compared = np.zeros(n, np.int64), np.zeros((n, 3))
     bias: FloatArray = np.zeros((n, 10))
     kept: FloatArray = np.ones(n)
-    squares = (data.offsets**2).sum(1)
+    fit, columns = fit_means if order == 0 else fit_planes, Columns.of(data, isqrt(radii_squared[-1]))
     for step, radius_squared in enumerate(radii_squared):
-        everywhere(fit_all, data, present, int((squares <= radius_squared).sum()), order, new, taken)
+        everywhere(enter, data, present, columns)
+        everywhere(fit, data, columns, Hood.within(data.offsets, radius_squared), new, taken)
         everywhere(compare, data, old, new, compared)
         everywhere(mix, data, taken, compared, old, new, mixed)
         if step > 0:
@@ -83,10 +85,9 @@ def _reach(chart: Chart, tile: Tile | None = None) -> Data:
     y, x = (axis.ravel() for axis in np.mgrid[-reach : reach + 1, -reach : reach + 1])
     nearest = np.argsort(y**2 + x**2, kind="stable")[: int((y**2 + x**2 <= RADII_SQUARED[-1]).sum())]
     offsets = np.stack([y, x], 1)[nearest]
-    powers = np.stack([offsets[:, 0].astype(float) ** a * offsets[:, 1].astype(float) ** b for a, b in EXPONENTS], 1)
     tile = tile or Tile.whole(chart.shape)
     label, raw, metric, precision = map(tile.cut, (chart.label, chart.value, chart.metric, chart.precision))
-    return Data(*tile.shape, label, raw, metric, precision, np.zeros(len(label), bool), offsets, powers)
+    return Data(*tile.shape, label, raw, metric, precision, np.zeros(len(label), bool), offsets)
 
 
 def _halo(radii_squared: tuple[int, ...]) -> int:

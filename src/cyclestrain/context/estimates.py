@@ -5,8 +5,10 @@ Flat arrays over positions, in the chart of `cyclestrain.context.chart`. A fit i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple
 
 import numba as nb
@@ -29,8 +31,8 @@ __all__ = [
     "square",
 ]
 
-BLOCK = 1024
-"""Positions of one piece of work."""
+BLOCK, PIECES = 1024, 4
+"""Least positions of one piece of work, and pieces for each thread, so that none waits long for the others."""
 VALUE, SLOPE, VARIANCE, SLOPE_VARIANCE, SELF_WEIGHT, MISFIT, WIDTH = 0, 4, 12, 13, 14, 15, 16
 """First columns of a fit, an array (n, 16): values, their slopes along y and x in turn, and
 
@@ -49,8 +51,7 @@ class Data(NamedTuple):
     metric: FloatArray  # inverse covariance over `precision`, upper triangle, (n, 10)
     precision: FloatArray  # (n,)
     edge: BoolArray  # (n,)
-    offsets: IntArray  # (neighbour, 2), nearest first
-    powers: FloatArray  # monomials of the offsets, (neighbour, 15)
+    offsets: IntArray  # of the largest neighbourhood, (neighbour, 2), nearest first
 
 
 def blank(data: Data) -> FloatArray:
@@ -72,13 +73,19 @@ def everywhere(kernel: Callable[..., None], data: Data, *arguments: Any) -> None
     data, *arguments
         What it is given before the first and behind the last position.
     """
-    n = len(data.label)
-    starts = range(0, n, BLOCK)
-    if len(starts) == 1:
+    n, threads = len(data.label), nb.get_num_threads()
+    if threads == 1 or n <= BLOCK:
         kernel(data, *arguments, 0, n)
         return
-    with ThreadPoolExecutor(nb.get_num_threads()) as pool:
-        list(pool.map(lambda start: kernel(data, *arguments, start, min(start + BLOCK, n)), starts))
+    size = max(BLOCK, -(-n // (PIECES * threads)))
+    starts = range(0, n, size)
+    list(_pool(os.getpid(), threads).map(lambda start: kernel(data, *arguments, start, min(start + size, n)), starts))
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for kernels; each process has its own, a copy of one would have none."""
+    return ThreadPoolExecutor(threads)
 
 
 @nb.njit(inline="always", fastmath=True)

@@ -17,11 +17,10 @@ from cyclestrain.context.estimates import (
     agree,
     square,
 )
+from cyclestrain.context.neighbourhoods import place_of, sums_of_means, sums_of_planes
 
-__all__ = ["EXPONENTS", "fit_all", "mark_edges", "start_planes"]
+__all__ = ["fit_means", "fit_planes", "mark_edges", "start_planes"]
 
-RISK_RADIUS_SQUARED = 18
-"""Neighbours within this squared radius share their risk; at most 63 positions, one bit each."""
 EXPONENTS = [(total - x, x) for total in range(5) for x in range(total + 1)]
 """Powers of y and x in the monomials up to fourth order."""
 N_BASIS, N_MOMENTS = 6, len(EXPONENTS)
@@ -123,56 +122,56 @@ def mark_edges(data: Any, fit: Any, start: int, stop: int) -> None:  # pragma: n
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
-def fit_all(
-    data: Any, present: Any, n_offsets: int, order: int, fit: Any, taken: Any, start: int, stop: int
-) -> None:  # pragma: no cover
-    """Fit every position to the neighbours that agree with it.
+def fit_means(
+    data: Any, columns: Any, hood: Any, fit: Any, taken: Any, start: int, stop: int
+) -> None:  # pragma: no cover - compiled
+    """Mean of every position and the neighbours that agree with it under estimates without slopes.
 
     Parameters
     ----------
     data
-        Raw estimates and neighbourhood.
-    present
-        Estimates under which neighbours agree.
-    n_offsets
-        Size of the neighbourhood.
-    order
-        0 for means, above for polynomials up to second order.
+        Raw estimates.
+    columns, hood
+        What positions say, and the neighbourhood.
     fit, taken
         Receive the fit and, bit by bit, which of the nearest neighbours were used.
     start, stop
         Positions.
     """
-    rows, columns, label, raw, metric, precision, edge, offsets, powers = data
+    label, raw, metric, precision, edge = data.label, data.raw, data.metric, data.precision, data.edge
+    for i in range(start, stop):
+        if label[i] < 0:
+            continue
+        at = place_of(data, columns, i)
+        total, s0, s1, s2, s3, taken[i] = sums_of_means(columns, hood, metric[i], label[i], edge[i], at)
+        d0, d1, d2, d3 = s0 / total, s1 / total, s2 / total, s3 / total
+        fit[i, 0], fit[i, 1], fit[i, 2], fit[i, 3] = raw[i, 0] + d0, raw[i, 1] + d1, raw[i, 2] + d2, raw[i, 3] + d3
+        for c in range(SLOPE, WIDTH):
+            fit[i, c] = 0.0
+        fit[i, VARIANCE], fit[i, SELF_WEIGHT] = 1.0 / total, precision[i] / total
+        fit[i, MISFIT] = precision[i] * square(metric, i, d0, d1, d2, d3)
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def fit_planes(
+    data: Any, columns: Any, hood: Any, fit: Any, taken: Any, start: int, stop: int
+) -> None:  # pragma: no cover - compiled
+    """Fit polynomials up to second order to every position and the neighbours that agree with it.
+
+    Parameters
+    ----------
+    data, columns, hood, fit, taken, start, stop
+        As for `fit_means`.
+    """
+    label, raw, metric, precision, edge = data.label, data.raw, data.metric, data.precision, data.edge
     moments, sums = np.zeros(N_MOMENTS), np.zeros((N_BASIS, 4))
     low, pivot, unit = np.zeros((N_BASIS, N_BASIS)), np.zeros(N_BASIS), np.zeros((N_BASIS, 3))
     for i in range(start, stop):
         if label[i] < 0:
             continue
-        y, x, bits = i // columns, i % columns, np.int64(0)
-        moments[:] = 0.0
-        sums[:] = 0.0
-        for k in range(n_offsets):
-            dy, dx = offsets[k, 0], offsets[k, 1]
-            if y + dy < 0 or y + dy >= rows or x + dx < 0 or x + dx >= columns:
-                continue
-            j = i + dy * columns + dx
-            if label[j] != label[i] or edge[j] > edge[i] or (k > 0 and not agree(metric, present, i, j, dy, dx)):
-                continue
-            if k < 64 and dy * dy + dx * dx <= RISK_RADIUS_SQUARED:
-                bits |= np.int64(1) << k
-            w = precision[j]
-            d0, d1, d2, d3 = raw[j, 0] - raw[i, 0], raw[j, 1] - raw[i, 1], raw[j, 2] - raw[i, 2], raw[j, 3] - raw[i, 3]
-            for b in range(N_BASIS if order > 0 else 1):
-                v = w * powers[k, b]
-                sums[b, 0] += v * d0
-                sums[b, 1] += v * d1
-                sums[b, 2] += v * d2
-                sums[b, 3] += v * d3
-            for m in range(N_MOMENTS if order > 0 else 1):
-                moments[m] += w * powers[k, m]
-        taken[i] = bits
-        first, second = _solve(metric, moments, sums, order, low, pivot, unit, i)
+        at = place_of(data, columns, i)
+        taken[i] = sums_of_planes(columns, hood, metric[i], label[i], edge[i], at, moments, sums)
+        first, second = _solve(metric, moments, sums, low, pivot, unit, i)
         _expand(pivot, unit, sums, first, second, fit, i)
         fit[i, MISFIT] = precision[i] * square(metric, i, fit[i, 0], fit[i, 1], fit[i, 2], fit[i, 3])
         fit[i, SELF_WEIGHT] *= precision[i]
@@ -181,9 +180,7 @@ def fit_all(
 
 
 @nb.njit(forceinline=True, fastmath=True)
-def _solve(
-    metric: Any, moments: Any, sums: Any, order: int, low: Any, pivot: Any, unit: Any, i: int
-) -> Any:  # pragma: no cover
+def _solve(metric: Any, moments: Any, sums: Any, low: Any, pivot: Any, unit: Any, i: int) -> Any:  # pragma: no cover
     r"""Least squares of order 0, 1 and 2 by one factorisation :math:`L D L^T`; returns the Akaike weights.
 
     In the basis :math:`L^{-T}` the coefficients are independent, so a higher order only adds terms: each is multiplied
@@ -191,8 +188,8 @@ def _solve(
     that leads to the value and its slopes.
     """
     pivot[:] = 0.0
-    gain, gains = 0.0, np.zeros(3)  # log likelihood over order 0, less the number of coefficients
-    for r in range(N_BASIS if order > 0 else 1):
+    gain = of_first = of_second = 0.0  # log likelihood over order 0, less the number of coefficients
+    for r in range(N_BASIS):
         for c in range(r + 1):
             t = moments[PAIRS[r, c]]
             for k in range(c):
@@ -210,12 +207,12 @@ def _solve(
                 unit[r, c] -= low[r, k] * unit[k, c]
         if r > 0 and pivot[r] > 0:
             gain += square(metric, i, sums[r, 0], sums[r, 1], sums[r, 2], sums[r, 3]) / (2 * pivot[r]) - 4
-        if r == 2 or r == 5:
-            gains[(r + 1) // 3] = gain
-    if order == 0:
-        return 0.0, 0.0
-    top = max(0.0, gains[1], gains[2])
-    zeroth, first, second = np.exp(-top), np.exp(gains[1] - top), np.exp(gains[2] - top)
+        if r == 2:
+            of_first = gain
+        elif r == 5:
+            of_second = gain
+    top = max(0.0, of_first, of_second)
+    zeroth, first, second = np.exp(-top), np.exp(of_first - top), np.exp(of_second - top)
     return (first + second) / (zeroth + first + second), second / (zeroth + first + second)
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numba as nb
 import numpy as np
 from scipy.ndimage import binary_dilation
 from scipy.special import gammainc, gammaincinv
@@ -290,16 +292,52 @@ def _robust(differences: _Differences, inflation: float) -> _Measured | None:
         return None
     total = np.eye(4) * max(float(np.median((value**2).sum(1))) / MEDIAN, RIDGE)
     far = np.zeros(len(value), bool)
-    for step in range(ROUNDS):
-        distance = ((value @ np.linalg.inv(total)) * value).sum(1)
-        if step == ROUNDS // 2:
-            far = differences.beside(distance > OUTLIER)  # the windows around hold the outlier as well
-            far &= far.mean() < 0.5
-        kept = (distance < CLIP) & ~far
-        if kept.sum() < FEWEST:
-            return None
-        total = value[kept].T @ value[kept] / (kept.sum() * SHRUNK)
-        total += RIDGE * (1.0 + np.trace(total)) * np.eye(4)
+    distance = np.empty(len(value))
+    if not _clip(value, far, ROUNDS // 2, total, distance):
+        return None
+    _measure_distances(value, total, distance)
+    far = differences.beside(distance > OUTLIER)  # the windows around hold the outlier as well
+    far &= far.mean() < 0.5
+    if not _clip(value, far, ROUNDS - ROUNDS // 2, total, distance):
+        return None
+    kept = (distance < CLIP) & ~far
     scale = 1 / np.sqrt((1 / differences.variance[kept]).mean(0))
     error = float(np.sqrt(2 * inflation / kept.sum()))
     return _Measured(total, differences.noise[kept].mean(0), scale, error)
+
+
+@nb.njit(cache=True)
+def _clip(value: Any, far: Any, rounds: int, total: Any, distance: Any) -> bool:  # pragma: no cover - compiled
+    """Rounds of clipping: `total` becomes the covariance of what is neither clipped nor `far`; False if too little."""
+    squares = np.empty((4, 4))
+    for _ in range(rounds):
+        _measure_distances(value, total, distance)
+        squares[:] = 0.0
+        n = 0
+        for k in range(value.shape[0]):
+            if distance[k] < CLIP and not far[k]:
+                n += 1
+                for p in range(4):
+                    for q in range(p + 1):
+                        squares[p, q] += value[k, p] * value[k, q]
+        if n < FEWEST:
+            return False
+        for p in range(4):
+            for q in range(p + 1):
+                total[p, q] = total[q, p] = squares[p, q] / (n * SHRUNK)
+        ridge = RIDGE * (1.0 + np.trace(total))
+        for p in range(4):
+            total[p, p] += ridge
+    return True
+
+
+@nb.njit(cache=True)
+def _measure_distances(value: Any, total: Any, distance: Any) -> None:  # pragma: no cover - compiled
+    """Squared distances of differences whose covariance is `total`."""
+    inverse = np.linalg.inv(total)
+    for k in range(value.shape[0]):
+        a, b, c, d = value[k, 0], value[k, 1], value[k, 2], value[k, 3]
+        of_a = inverse[0, 0] * a + 2.0 * (inverse[0, 1] * b + inverse[0, 2] * c + inverse[0, 3] * d)
+        of_b = inverse[1, 1] * b + 2.0 * (inverse[1, 2] * c + inverse[1, 3] * d)
+        of_c = inverse[2, 2] * c + 2.0 * inverse[2, 3] * d
+        distance[k] = a * of_a + b * of_b + c * of_c + inverse[3, 3] * d * d
