@@ -74,7 +74,7 @@ def mix(
     data
         Raw estimates and neighbourhood.
     taken
-        Bit by bit, which of the nearest neighbours share their risk, see `fit_all`.
+        Bit by bit, which of the nearest neighbours share their risk, see `Hood`.
     compared
         Columns of `compare`.
     old, new

@@ -79,7 +79,9 @@ class Hood(NamedTuple):
             Of the neighbourhood.
         """
         bit = {tuple(offset): 1 << k for k, offset in enumerate(offsets[:63].tolist())}
-        rows, places, reach = [], [], isqrt(radius_squared)
+        rows: list[tuple[int, int, int]] = []
+        places: list[tuple[int, int]] = []
+        reach = isqrt(radius_squared)
         for y in range(-reach, reach + 1):
             half = isqrt(radius_squared - y * y)
             rows.append((y, -half, len(places)))
