@@ -22,6 +22,7 @@ from cyclestrain.api.arguments import (
     stored_run,
 )
 from cyclestrain.api.clusters import cluster_for, connection
+from cyclestrain.api.meanwhile import load_meanwhile
 from cyclestrain.api.words import Known, Mask, Reference, settings_words
 from cyclestrain.errors import InputError, OutputError
 from cyclestrain.machine import threads
@@ -211,6 +212,7 @@ def carry_out(
     from cyclestrain.pipeline import map_scan
     from cyclestrain.result import save_result
 
+    load_meanwhile()
     known, before = job.model, job.before
     cluster = cluster_for(client, scan, job.scan, job.reading, job.settings, progress) if client else None
     state, files = file_state(scan.path), files_named(job.settings)  # as they are when the run begins

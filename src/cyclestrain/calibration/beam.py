@@ -60,7 +60,7 @@ MOST_JUMPS = 0.2
 """Share of positions with such a distance above which the beam wanders and no smooth centre is used."""
 
 
-@nb.njit(parallel=True, cache=True)
+@nb.njit(parallel=True, cache=True, nogil=True)
 def _centroids(patterns: Any, good: Any, start: Any, radii: Any, out: Any) -> None:  # pragma: no cover - compiled
     n_y, n_x = good.shape
     for n in nb.prange(patterns.shape[0]):

@@ -5,7 +5,7 @@ of the scan. What is done to a block is a pure function, so that threads, a clus
 """
 
 from cyclestrain.estimation.block import BlockFit, chunks, fit_from_start
-from cyclestrain.estimation.compiling import COMPILING, cache_folder, is_compiled
+from cyclestrain.estimation.compiling import COMPILING, cache_folder, is_compiled, wake_compiler
 from cyclestrain.estimation.crystals import to_fields
 from cyclestrain.estimation.doubts import unexplained, with_doubts
 from cyclestrain.estimation.first_pass import first_look, first_pass, fit_alone, fit_sums
@@ -38,6 +38,7 @@ __all__ = [
     "second_pass",
     "to_fields",
     "unexplained",
+    "wake_compiler",
     "with_doubts",
     "with_unsettled",
 ]

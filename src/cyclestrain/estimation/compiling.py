@@ -6,9 +6,11 @@ import inspect
 import sys
 from pathlib import Path
 
+import numba as nb
+
 from cyclestrain.pattern.likelihood import fit_patterns
 
-__all__ = ["COMPILING", "cache_folder", "is_compiled"]
+__all__ = ["COMPILING", "cache_folder", "is_compiled", "wake_compiler"]
 
 COMPILING = (
     "compiling loops for this machine, about a minute, once after each installation; `cyclestrain warm-up` does it "
@@ -30,3 +32,13 @@ def is_compiled() -> bool:
     installed = Path(inspect.getfile(fit_patterns.py_func)).stat().st_mtime
     version = f"py{sys.version_info.major}{sys.version_info.minor}"
     return any(each.stat().st_mtime >= installed for each in folder.glob(f"*.fit_patterns-*.{version}.nbi"))
+
+
+def wake_compiler() -> None:
+    """Load what numba loads before the first compiled loop of a process runs, which takes half a second."""
+    _do_nothing()
+
+
+@nb.njit(cache=True)
+def _do_nothing() -> None:  # pragma: no cover - compiled
+    pass

@@ -56,7 +56,7 @@ def average_turned(
     return mean / np.maximum(coverage, 1), coverage
 
 
-@nb.njit(parallel=True, cache=True, error_model="numpy")
+@nb.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def _accumulate(
     patterns: Any, chosen: Any, usable: Any, centres: Any, affine: Any, total: Any
 ) -> None:  # pragma: no cover
@@ -129,9 +129,10 @@ def radial_median(image: FloatArray, coverage: FloatArray | None = None) -> Floa
     radius = np.rint(distance_from_centre(image)).astype(np.int32)
     seen = np.ones(image.shape, bool) if coverage is None else coverage > 0
     radius, values = radius[seen], np.asarray(image[seen], float)
-    ends = np.cumsum(np.bincount(radius))
-    rings = np.split(values[np.argsort(radius, kind="stable")], ends[:-1])
-    index = np.arange(len(ends))
-    medians = np.array([np.median(ring) if len(ring) else np.nan for ring in rings])
+    ranked = values[np.lexsort((values, radius))]
+    count = np.bincount(radius)
+    index, first = np.arange(len(count)), np.cumsum(count) - count
+    low, high = (ranked[np.minimum(first + each, len(ranked) - 1)] for each in ((count - 1) // 2, count // 2))
+    medians = np.where(count > 0, 0.5 * (low + high), np.nan)
     known = np.isfinite(medians)
     return np.interp(index, index[known], medians[known])

@@ -18,7 +18,7 @@ from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, l
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import find_peaks
 from cyclestrain.learning.plausibility import Plausibility, Unlearned
-from cyclestrain.learning.probe_image import centred, image_of, is_common
+from cyclestrain.learning.probe_image import FIRST_PIXELS, MOST_PIXELS, ProbeImage, centred, image_of, is_common
 from cyclestrain.learning.profiles import fit_profiles, fits_of
 from cyclestrain.learning.reflections import measure_reflections
 from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, regauged, spacing, start_entry, window_half
@@ -178,17 +178,31 @@ def _alternate(
 
 
 def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Probe | None:
-    """Image of a probe that is not round, None where the windows do not ask for one."""
+    """Image of a probe that is not round, None where the windows do not ask for one.
+
+    Few of them are asked first, since most probes are round.
+    """
+    n, pixels = len(lesson.theta), len(lesson.theta) * len(entry.reflections) * float(entry.probe.support.sum())
+    steps = [max(1, int(pixels / most)) for most in (FIRST_PIXELS, MOST_PIXELS)]
+    for step in sorted(set(steps), reverse=True):
+        some = np.arange(0, n, step)
+        image = _image(lesson.only(some), entry, start.only(some), noise_scale)
+        if image is None or not is_common(image, steps[1] / step):
+            return None
+    if 2.0 * max(image.probe.radius, entry.probe.radius) > spacing(entry.basis):
+        return None  # where disks overlap, an image would hold what is seen of their neighbours
+    return centred(image.probe)
+
+
+def _image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> ProbeImage | None:
+    """Image of the probe in the windows of some patterns, None where they are too few."""
     stack, fit = _fitted(lesson, entry, start, noise_scale)
     trust = trusted(fit)
     if (trust > 0).sum() < 3:
         return None
     fits = fits_of(stack, entry, fit, trust)
     noise = noise_scale * entry.grain.area
-    image = image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise)
-    if not is_common(image) or 2.0 * max(image.probe.radius, entry.probe.radius) > spacing(entry.basis):
-        return None  # where disks overlap, an image would hold what is seen of their neighbours
-    return centred(image.probe)
+    return image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise)
 
 
 def _fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> tuple[WindowStack, PatternFit]:

@@ -23,7 +23,7 @@ from cyclestrain.learning.window_sums import Fits, between
 from cyclestrain.pattern import Probe
 from cyclestrain.pattern.windows import LEAST_VALUE
 
-__all__ = ["ProbeImage", "centred", "image_of", "is_common"]
+__all__ = ["FIRST_PIXELS", "MOST_PIXELS", "ProbeImage", "centred", "image_of", "is_common"]
 
 SPACING = 0.5
 """Distance of the splines, pixels: a square pixel passes next to nothing beyond one period per pixel."""
@@ -31,8 +31,8 @@ STENCIL = 3
 """Splines further apart than this do not overlap."""
 PARTS = 4
 """Sums are made in so many parts for each half of the reflections, whatever the number of threads."""
-MOST_PIXELS = 3_000_000
-"""Number of pixels from which more tell nothing new."""
+FIRST_PIXELS, MOST_PIXELS = 1_000_000, 3_000_000
+"""Number of pixels that are looked at first, and number from which more tell nothing new."""
 WIDTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Standard deviations of the splines beforehand, in units of the probe's height, of which the likeliest is taken."""
 OUTSIDE, BEYOND = 0.02, 1.5
@@ -41,6 +41,8 @@ ROUGH = 16.0
 """Strength of the penalty on second differences of neighbouring splines."""
 CLEAR = 50.0
 """Least fall of chi-square in one half of the reflections by the image of the other half."""
+LIKELY = 0.3
+"""Part of the fall that is clear, in proportion to the pixels, from which it is worth looking at all of them."""
 COMMON = 0.5
 """Least part of what its own image explains in a half that the image of the other half explains as well."""
 LARGE = 2e-3
@@ -84,8 +86,19 @@ class ProbeImage:
     energy: float
 
 
-def is_common(image: ProbeImage) -> bool:
-    """Whether an image is that of the aperture: clear, not small, and shared by both halves of the reflections."""
+def is_common(image: ProbeImage, part: float = 1.0) -> bool:
+    """Whether an image is that of the aperture: clear, not small, and shared by both halves of the reflections.
+
+    Parameters
+    ----------
+    image
+        The image.
+    part
+        Share of the pixels that tell something new which it was made of. Of less than all, an image passes unless it
+        falls short by far.
+    """
+    if part < 1.0:
+        return bool((image.gains[:, 0] > LIKELY * CLEAR * part).all())
     other, own = image.gains.T
     return bool((other > CLEAR).all() and (other > COMMON * own).all() and image.energy > LARGE)
 
@@ -191,7 +204,7 @@ def _contrast(local: Any, dy: float, dx: float) -> float:  # pragma: no cover - 
     return out + local[11] * dy * (dy * dy - 3.0 * dx * dx) + local[12] * dx * (3.0 * dy * dy - dx * dx)
 
 
-@nb.njit(parallel=True, cache=True)
+@nb.njit(parallel=True, cache=True, nogil=True)
 def _add_windows(fits: Any, known: Any, halves: Any, sums: Any) -> None:  # pragma: no cover - compiled
     """Sum the normal equations of all windows, each part by one thread."""
     form, oversampling, support, radius, background, floor = known

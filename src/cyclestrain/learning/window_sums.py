@@ -301,7 +301,7 @@ def _solve_deviations(
         value[p], variance[p] = local[p] + step, square
 
 
-@nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
+@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
 def add_windows(
     fits: Any, shapes: Any, normal: Any, deviations: Any, n_local: int
 ) -> None:  # pragma: no cover - compiled

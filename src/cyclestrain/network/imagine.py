@@ -182,7 +182,7 @@ class _Shapes(NamedTuple):
     background: FloatArray
 
 
-@nb.njit(parallel=True, cache=True)
+@nb.njit(parallel=True, cache=True, nogil=True)
 def _draw(
     counts: Any, crystals: Any, shapes: Any, detector: tuple[int, int], scale: float, seed: int
 ) -> None:  # pragma: no cover - compiled

@@ -92,7 +92,7 @@ def _radial(profile: Any, oy: float, ox: float, size: int, out: Any) -> None:  #
             out[i * size + j] = profile[k] + f * (profile[k + 1] - profile[k])
 
 
-@nb.njit(parallel=True, cache=True, fastmath=True)
+@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def look_at(source: Any, places: Any, shown: Any, size: int, views: Any) -> None:  # pragma: no cover - compiled
     """Fill the windows of `cyclestrain.network.views.look`.
 
@@ -160,7 +160,7 @@ def look_at(source: Any, places: Any, shown: Any, size: int, views: Any) -> None
                 counts[p] = (counts[p] - level * back[p] * mask[p]) * inverse
 
 
-@nb.njit(parallel=True, cache=True, fastmath=True)
+@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def cut_out(source: Any, places: Any, profile: Any, size: int, cuts: Any) -> None:  # pragma: no cover - compiled
     """Fill the windows of `cyclestrain.network.views.cut`.
 

@@ -63,7 +63,7 @@ class Alignment:
     thetas: FloatArray
 
 
-@nb.njit(parallel=True, cache=True, fastmath=True)
+@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True)
 def _whiten(polar: Any, scale: Any, clip: Any, out: Any) -> None:  # pragma: no cover - compiled
     """What each ring is off its mean, in units of its noise, clipped."""
     for n in nb.prange(polar.shape[0]):
@@ -77,7 +77,7 @@ def _whiten(polar: Any, scale: Any, clip: Any, out: Any) -> None:  # pragma: no 
                 own[j] = min(max((ring[j] - mean) * scale[i], -clip), clip)
 
 
-@nb.njit(parallel=True, cache=True)
+@nb.njit(parallel=True, cache=True, nogil=True)
 def _multiply(spectra: Any, templates: Any, out: Any) -> None:  # pragma: no cover - compiled
     """Products with every template, summed radius by radius: no bit depends on how many patterns there are."""
     for n in nb.prange(spectra.shape[0]):

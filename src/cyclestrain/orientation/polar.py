@@ -184,7 +184,7 @@ def _some_polar(
                 _fill_unseen(pixels.known, n_x, places, ring)
 
 
-@nb.njit(parallel=True, cache=True, fastmath=True, error_model="numpy")
+@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _polar(patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out: Any) -> None:  # pragma: no cover
     """Sample blurred patterns at `radii` in the directions `turns`, shape ``(2, angle)``."""
     for block in nb.prange((patterns.shape[0] + _TOGETHER - 1) // _TOGETHER):

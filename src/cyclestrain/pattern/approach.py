@@ -29,6 +29,10 @@ THOROUGH = (0.003, 0.003)
 """The same where an entry is learned: what it comes to may hang on little."""
 SOFTENED = 0.17
 """Blur of disks that overlap, in units of their radius: with more the pattern has no contrast left."""
+WITHIN = 1.8
+"""Length, in units of the shortest reflection, up to which reflections are fitted first in any case."""
+ENOUGH, SHELL = 2 / 3, 1.05
+"""Share of the light in every direction by which a rough place is found; ratio of lengths that are of one shell."""
 SHELLS = (1.2, 2.1, np.inf)
 """Lengths, in units of the shortest reflection, up to which reflections are fitted, one after the other."""
 
@@ -47,7 +51,7 @@ def approach(
     """Bring a coarse start (a rotation, no strain) to within a fraction of a pixel of the fit.
 
     The probe is blurred so that its edge reaches further, and the inner reflections, which move least, are fitted
-    first.
+    first: as many as lie within reach, and, unless `thorough`, no more than it takes.
 
     Parameters
     ----------
@@ -66,12 +70,13 @@ def approach(
     members
         Which patterns are summed for each fit, see `cyclestrain.pattern.windows.gather`.
     thorough
-        Whether to climb to the maximum itself, as learning does.
+        Whether to climb to the maximum itself with all reflections within reach, as learning does.
     """
     length = np.hypot(*entry.reflections.T)
     blur = SOFTENED * entry.probe.radius if entry.overlaps else max(1.0, 0.4 * entry.probe.radius)
     entry = entry.farther_from_beam(2.0 * blur)
-    inner = entry.overlaps | (length <= max(1.8 * length.min(), (entry.probe.radius + blur) / relative_error))
+    reach = max(WITHIN * length.min(), (entry.probe.radius + blur) / relative_error)
+    inner = entry.overlaps | (length <= (reach if thorough else min(reach, _enough(entry))))
     centre = start.centre
     wide = int(np.ceil(blur))  # the disks of a better start lie in the middle of their windows
     parts = ((inner, blur, wide, 4), (np.ones(len(length), bool), 0.6 * blur, 0, 3))
@@ -85,6 +90,20 @@ def approach(
         )  # fmt: skip
         start = fit.start
     return start
+
+
+def _enough(entry: Entry) -> float:
+    """Length up to which reflections tell enough of every direction for a rough fit, at least that of `WITHIN`.
+
+    More would be four times the pixels for a start that what follows improves in any case.
+    """
+    length = np.hypot(*entry.reflections.T)
+    order = np.argsort(length)
+    along = entry.reflections[order] / length[order, None]
+    light = np.cumsum(entry.intensity[order, None, None] * along[:, :, None] * along[:, None, :], 0)
+    share = np.linalg.eigvals(np.linalg.pinv(light[-1]) @ light).real.min(-1)
+    reached = np.flatnonzero(share >= ENOUGH)
+    return max(WITHIN * float(length.min()), SHELL * float(length[order][reached[0]]) if len(reached) else np.inf)
 
 
 def approach_by_shells(

@@ -394,7 +394,7 @@ def _fit_some(
         _fit_one(n, windows, model, steps, centre[n], own, plan, scratch)
 
 
-@nb.njit(parallel=True, cache=True)
+@nb.njit(parallel=True, cache=True, nogil=True)
 def fit_patterns(windows: Any, model: Any, steps: Any, centre: Any, outcome: Any) -> None:  # pragma: no cover
     """Fisher-scoring steps for many patterns, see `cyclestrain.pattern.refine`.
 

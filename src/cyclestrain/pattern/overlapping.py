@@ -393,7 +393,7 @@ def _fit_some(
         _fit_one(n, windows, disks, steps, centre[n], own, n_free, scratch)
 
 
-@nb.njit(parallel=True, cache=True)
+@nb.njit(parallel=True, cache=True, nogil=True)
 def fit_overlapping(
     windows: Any, disks: Any, steps: Any, centre: Any, outcome: Any
 ) -> None:  # pragma: no cover - compiled

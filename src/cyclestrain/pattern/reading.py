@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.pattern.parts import part
-from cyclestrain.pattern.windows import CUT, LEAST_VALUE, MASKED
+from cyclestrain.pattern.windows import CACHE_LINE, CUT, LEAST_VALUE, MASKED
 
 __all__ = ["load_window", "touch_images"]
 
 STRIDE = 16
 """Pixels of a row that are copied at a time: those of the widest vector registers."""
-CACHE_LINE = 64
-"""Bytes that the processor reads at a time."""
 
 
 @part(fastmath=True)

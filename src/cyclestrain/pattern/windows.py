@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 
-__all__ = ["CUT", "LEAST_VALUE", "MASKED", "WindowStack", "Windows", "cut_share", "gather", "in_place"]
+__all__ = ["CACHE_LINE", "CUT", "LEAST_VALUE", "MASKED", "WindowStack", "Windows", "cut_share", "gather", "in_place"]
 
 MASKED = np.float32(-1e30)
 """Value of pixels that carry no information: bad pixels and those beyond the detector."""
 CUT = np.float32(-4e30)
 """Value of pixels at the end of the detector's scale, which tell no more than that they are bright."""
+CACHE_LINE = 64
+"""Bytes that the processor reads at a time."""
 LEAST_CEILING = 16.0
 """Ends of scale below which pixels stay: there, what is left out would be what is bright by chance."""
 LEAST_VALUE = np.float32(-1e29)
@@ -72,13 +74,29 @@ class WindowStack:
         return Windows(self.counts, members, good, self.origin, np.full_like(self.origin, self.half), self.half, np.inf)
 
 
-@nb.njit(parallel=True, cache=True)
+@nb.njit(forceinline=True, fastmath=True)
+def _touch(patterns: Any, members: Any, origin: Any, half: int) -> Any:  # pragma: no cover - compiled
+    """Read the part of some patterns that holds windows in order, see `cyclestrain.pattern.reading.touch_images`."""
+    total, line = np.float32(0.0), max(1, CACHE_LINE // patterns.itemsize)
+    y0, y1 = max(origin[:, 0].min() - half, 0), min(origin[:, 0].max() + half + 1, patterns.shape[1])
+    x0, x1 = max(origin[:, 1].min() - half, 0), min(origin[:, 1].max() + half + 1, patterns.shape[2])
+    for m in members:
+        if m >= 0:
+            for y in range(y0, y1):
+                for x in range(x0, x1, line):
+                    total += np.float32(patterns[m, y, x])
+    return total
+
+
+@nb.njit(parallel=True, cache=True, nogil=True)
 def _gather(
     patterns: Any, members: Any, good: Any, origin: Any, half: int, ceiling: Any, out: Any
 ) -> None:  # pragma: no cover - compiled
     n_y, n_x = good.shape
     size = 2 * half + 1
     for n in nb.prange(origin.shape[0]):
+        if origin.shape[1] > 0:
+            out[n, 0, 0, 0] = _touch(patterns, members[n], origin[n], half)  # which the first window overwrites
         for g in range(origin.shape[1]):
             top, left = origin[n, g, 0] - half, origin[n, g, 1] - half
             window = out[n, g]
@@ -181,7 +199,7 @@ def in_place(
     return Windows(images, np.ascontiguousarray(members), np.ascontiguousarray(good), origin, origin, half, least)
 
 
-@nb.njit(parallel=True, cache=True)
+@nb.njit(parallel=True, cache=True, nogil=True)
 def _count_cut(windows: Any, offsets: Any, least: float, out: Any) -> None:  # pragma: no cover - compiled
     images, members, good = windows.images, windows.members, windows.good
     n_y, n_x = good.shape
