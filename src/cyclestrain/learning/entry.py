@@ -183,13 +183,13 @@ def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float
     Few of them are asked first, since most probes are round.
     """
     n, pixels = len(lesson.theta), len(lesson.theta) * len(entry.reflections) * float(entry.probe.support.sum())
-    steps = [max(1, int(pixels / most)) for most in (FIRST_PIXELS, MOST_PIXELS)]
+    steps, image = [max(1, int(pixels / most)) for most in (FIRST_PIXELS, MOST_PIXELS)], None
     for step in sorted(set(steps), reverse=True):
         some = np.arange(0, n, step)
         image = _image(lesson.only(some), entry, start.only(some), noise_scale)
         if image is None or not is_common(image, steps[1] / step):
             return None
-    if 2.0 * max(image.probe.radius, entry.probe.radius) > spacing(entry.basis):
+    if image is None or 2.0 * max(image.probe.radius, entry.probe.radius) > spacing(entry.basis):
         return None  # where disks overlap, an image would hold what is seen of their neighbours
     return centred(image.probe)
 
