@@ -85,17 +85,14 @@ def test_coarse_rotation_grows_into_the_affine(lattice: str, share: float, turn:
 
 def test_reflections_near_the_beam_that_lie_in_a_row_are_not_all_that_is_fitted_first() -> None:
     """A long cell has a row of bright disks near the beam, which tells nothing across it."""
-    row, across = (
-        np.array([[14.0, 0.0], [28.0, 0.0], [42.0, 0.0]]),
-        np.array([[0.0, 44.0], [14.0, 44.0], [-14.0, 44.0]]),
-    )
+    row = np.array([[14.0, 0.0], [28.0, 0.0], [42.0, 0.0]])
+    across = np.array([[0.0, 44.0], [14.0, 44.0], [-14.0, 44.0]])
     entry = made_up_entry(np.concatenate([row, -row, across, -across]), counts=2000.0)
     rng, good = np.random.default_rng(1), np.ones((120, 120), bool)
     centre, affine = np.array([59.6, 60.3]), np.array([[1.015, -0.02], [0.03, 0.98]])
     counts = expected_counts(entry, affine, centre, 1.0, 1.0, good.shape)
-    near = approach(
-        rng.poisson(counts, (60, *good.shape)), good, entry, start_of(np.eye(2), centre, 60), centre_sigma=0.1
-    )
+    patterns, start = rng.poisson(counts, (60, *good.shape)), start_of(np.eye(2), centre, 60)
+    near = approach(patterns, good, entry, start, centre_sigma=0.1)
     off = predicted_positions(near, entry.reflections) - centre - entry.reflections @ affine.T
     assert np.abs(off).max() < 0.6
 

@@ -17,7 +17,7 @@ def load_meanwhile() -> None:
     At its first array xarray looks for every library of arrays that is installed, and at its first file for every
     library of files and scheduler. That cannot be asked for otherwise than by writing one.
     """
-    Thread(target=_load, name="cyclestrain loads", daemon=True).start()
+    Thread(target=_load, name="cyclestrain loads").start()  # a daemon might be in HDF5 while the process ends
 
 
 def _load() -> None:
