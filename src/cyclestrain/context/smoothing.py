@@ -22,7 +22,8 @@ other such positions. A position that is like none of its neighbours stays as it
 Where the raw values scatter about their neighbours more than they state, all variances are raised by that factor first.
 The covariance is that of the weights used, plus what neighbours share (`AffineField.shared`), plus the squared bias of
 the scale that was kept: where a larger neighbourhood was refused, the bias is about as large as its departure, if
-biases grow as the square of the radius.
+biases grow as the square of the radius. What the kept scale loses as well is told by the mirror image of the field
+(`cyclestrain.context.mirror`); it is in the covariance alone.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from cyclestrain.context.adaptive import Smoothed, adapt
 from cyclestrain.context.blends import measure_blends
 from cyclestrain.context.chart import Chart, to_chart
 from cyclestrain.context.excess import refine_scatter, spread_scatter
+from cyclestrain.context.mirror import mirrored_bias
 from cyclestrain.context.scatter import Scatter, measure_scatter
 from cyclestrain.data import IN_TURN, AffineField, FloatArray, Spread
 
@@ -91,10 +93,11 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArr
     scatter, result, total = _settle(chart, own, spread)
     mosaic = scatter is not None and bool(scatter.signal.any())
     blend = measure_blends(chart, total, result)
+    lost = mirrored_bias(chart.with_covariance(total), result, spread)
     unknown = np.zeros(()) if scatter is None else scatter.unknown
     if not mosaic and blend is None:
         variance = result.variance + shared * np.clip(1.0 - result.variance, 0.0, None)
-        return result.value, chart.covariance * variance[:, None, None] + result.bias + unknown
+        return result.value, chart.covariance * variance[:, None, None] + result.bias + lost + unknown
     signal, error = (np.zeros_like(own), np.zeros_like(own)) if scatter is None else (scatter.signal, scatter.error)
     if blend is not None:
         signal, error = signal + blend[0], error + blend[1]
@@ -104,7 +107,7 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArr
     keep = apart @ np.linalg.inv(own + apart)
     lose = np.eye(4) - keep
     value = result.value + np.einsum("nij,nj->ni", keep, chart.value - result.value)
-    covariance = keep @ own + lose @ around @ lose.swapaxes(1, 2)
+    covariance = keep @ own + lose @ (around + lost) @ lose.swapaxes(1, 2)
     covariance += unknown + chart.covariance * shared[:, None, None]
     return value, 0.5 * (covariance + covariance.swapaxes(1, 2))
 
