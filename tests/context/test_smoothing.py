@@ -119,6 +119,14 @@ def test_smooth_fields_gain(period, noise, gain):
     assert 0.75 < z.std() < 1.25
 
 
+@pytest.mark.parametrize(("period", "noise"), [(10, 1.0), (7, 1.0), (10, 2.0)])
+def test_what_ripples_lose_is_in_sigma(period, noise):
+    """Of the components with the ripple, error over sigma was 1.25 to 1.45 where the scale's own bias was all."""
+    truth = wave((48, 48), period)
+    z = np.stack([errors(smooth(make(truth, seed, noise * SIGMA)), truth)[1] for seed in range(3)])
+    assert (np.abs(np.sqrt(np.mean(z[..., [1, 3]] ** 2, (0, 1, 2))) - 1) < 0.18).all()
+
+
 def test_noise_free_fields_are_unchanged():
     truth = wave((32, 32), 24)
     truth[:, :10] = (0.02, 0.0, -0.01, 0.9)
