@@ -28,6 +28,8 @@ biases grow as the square of the radius. What the kept scale loses as well is to
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from cyclestrain.context.adaptive import Smoothed, adapt
@@ -44,7 +46,7 @@ TURNS = 3
 """Turns of smoothing and of the scatter about what is smoothed."""
 
 
-def smooth(field: AffineField, spread: Spread = IN_TURN) -> AffineField:
+def smooth(field: AffineField, spread: Spread = IN_TURN, *, echo: float = 1.0) -> AffineField:
     """Estimates of every position from its own pattern and those of its neighbours.
 
     Parameters
@@ -54,6 +56,9 @@ def smooth(field: AffineField, spread: Spread = IN_TURN) -> AffineField:
     spread
         Where the tiles of the scan are smoothed, which gives the same bits everywhere: what they depend on together is
         found first, and each comes with a halo as wide as smoothing reaches.
+    echo
+        Variance of a mean over neighbours over what it were if their noise was independent, see
+        `cyclestrain.data.Calibration`.
 
     Returns
     -------
@@ -63,7 +68,7 @@ def smooth(field: AffineField, spread: Spread = IN_TURN) -> AffineField:
     """
     chart = to_chart(field)
     shared = np.zeros(len(chart.label)) if field.shared is None else field.shared.ravel()
-    value, covariance = _combine(chart, shared, spread)
+    value, covariance = _combine(chart, shared, spread, echo)
     common = shared * np.einsum("nij,nji->n", np.linalg.inv(covariance), chart.covariance) / 4
     affine, own = chart.to_affine(value, covariance)
     good = (chart.label >= 0).reshape(field.label.shape)[..., None, None]
@@ -77,7 +82,7 @@ def smooth(field: AffineField, spread: Spread = IN_TURN) -> AffineField:
     )
 
 
-def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArray, FloatArray]:
+def _combine(chart: Chart, shared: FloatArray, spread: Spread, echo: float) -> tuple[FloatArray, FloatArray]:
     """Values in the chart and their covariance, shapes ``(n, 4)`` and ``(n, 4, 4)``.
 
     Parameters
@@ -86,7 +91,7 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArr
         Estimates of every position from its own pattern.
     shared
         Share of each covariance that neighbours have in common, shape ``(n,)``.
-    spread
+    spread, echo
         See `smooth`.
     """
     own = chart.covariance * (1.0 - shared)[:, None, None]
@@ -94,6 +99,7 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArr
     mosaic = scatter is not None and bool(scatter.signal.any())
     blend = measure_blends(chart, total, result)
     lost = mirrored_bias(chart.with_covariance(total), result, spread)
+    result = replace(result, variance=np.minimum(echo * result.variance, np.maximum(result.variance, 1.0)))
     unknown = np.zeros(()) if scatter is None else scatter.unknown
     if not mosaic and blend is None:
         variance = result.variance + shared * np.clip(1.0 - result.variance, 0.0, None)
