@@ -153,10 +153,11 @@ def _refined(
     runner: Runner,
 ) -> tuple[Fields, Mixtures]:
     """Fields refitted from what neighbours say, and mixtures near boundaries."""
-    fit, mixtures = second_pass(scan, knowledge, fit, smooth(fields.affine, runner), advance, runner)
+    shared = partial(smooth, spread=runner, echo=knowledge.calibration.echo)
+    fit, mixtures = second_pass(scan, knowledge, fit, shared(fields.affine), advance, runner)
     fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
     raw, context = (
-        with_unsettled(field, fit, knowledge.dictionary) for field in (fields.affine, smooth(fields.affine, runner))
+        with_unsettled(field, fit, knowledge.dictionary) for field in (fields.affine, shared(fields.affine))
     )
     mixtures = mixtures.only(context.valid)
     return mixtures.with_dominant_crystal(replace(fields, affine=raw, context=context)), mixtures

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import uniform_filter
 
 from cyclestrain.affine import left_polar, rotation, symmetric
 from cyclestrain.context import smooth
@@ -89,6 +90,16 @@ def test_what_neighbours_share_stays_in_the_uncertainty():
     assert np.median(got.shared) > 0.7
 
 
+def test_noise_that_neighbours_have_alike_gains_less():
+    """Means of 3x3 positions: a mean over many has nine times the variance it would have of independent ones."""
+    z = []
+    for seed in range(4):
+        noise = 3 * uniform_filter(np.random.default_rng(seed).standard_normal((48, 48, 4)), (3, 3, 1), mode="wrap")
+        field = dataclasses.replace(make(flat()), affine=affine_of(flat() + SIGMA * noise))
+        z.append(errors(smooth(field, echo=9.0), flat())[1])
+    assert 0.6 < np.std(z) < 1.15
+
+
 @pytest.mark.parametrize("contrast", [5, 10, 20])
 def test_a_step_stays_sharp(contrast):
     truth = flat()
@@ -117,6 +128,14 @@ def test_smooth_fields_gain(period, noise, gain):
     raw, _ = errors(field, truth)
     assert (np.abs(raw).mean((0, 1)) > gain * np.abs(e).mean((0, 1))).all()
     assert 0.75 < z.std() < 1.25
+
+
+@pytest.mark.parametrize(("period", "noise"), [(10, 1.0), (7, 1.0), (10, 2.0)])
+def test_what_ripples_lose_is_in_sigma(period, noise):
+    """Of the components with the ripple, error over sigma was 1.25 to 1.45 where the scale's own bias was all."""
+    truth = wave((48, 48), period)
+    z = np.stack([errors(smooth(make(truth, seed, noise * SIGMA)), truth)[1] for seed in range(3)])
+    assert (np.abs(np.sqrt(np.mean(z[..., [1, 3]] ** 2, (0, 1, 2))) - 1) < 0.18).all()
 
 
 def test_noise_free_fields_are_unchanged():

@@ -6,11 +6,14 @@ with the figure measured; whoever mends the cause removes the mark.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import ndimage
 
 import cyclestrain as cs
 import strangers as st
@@ -475,6 +478,53 @@ class TestSecondPhase:
         text = maps.attrs["reference"]
         for k in (0, 1):
             assert str(int(maps["reference"].values[label == k].sum())) in text
+
+
+def mean_of_nine(values: np.ndarray) -> np.ndarray:
+    return np.asarray(ndimage.uniform_filter(values, (3, 3, *(1,) * (values.ndim - 2)), mode="nearest"))
+
+
+def afterglow(values: np.ndarray) -> np.ndarray:
+    """A quarter of the position before."""
+    one_by_one = values.reshape(-1, *values.shape[2:])
+    return np.asarray(np.concatenate([one_by_one[:1], 0.75 * one_by_one[1:] + 0.25 * one_by_one[:-1]])).reshape(
+        values.shape
+    )
+
+
+def few_components(values: np.ndarray) -> np.ndarray:
+    """Mean and the twelve strongest components of the patterns."""
+    flat = values.reshape(values.shape[0] * values.shape[1], -1)
+    u, size, v = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    return np.asarray(((u[:, :12] * size[:12]) @ v[:12] + flat.mean(0)).reshape(values.shape), np.float32)
+
+
+class TestFilteredScans:
+    """Patterns whose noise is in their neighbours as well: sigma knows, or the scan is refused."""
+
+    @staticmethod
+    def made() -> Stranger:
+        y, x = np.indices((20, 20))
+        gradient = deformed(0.004 * np.sin(x / 3.3), 0.004 * np.cos(y / 4.1), 0.0, 20 + 0.4 * np.sin(y / 5))
+        return stranger(
+            [SIMPLE], st.field(gradient), probe=st.disk(3.2), background=st.lorentzian(12), backgrounds=0.3,
+            detector=(100, 100), seed=1,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("filtered", [mean_of_nine, more(afterglow)])
+    def test_sigma_knows(self, filtered: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Once 1.8 to 2.7 of the stated sigma."""
+        one = self.made()
+        made = replace(one, counts=filtered(one.counts.astype(np.float32)), F=filtered(one.F))
+        maps = cs.map(made.counts)
+        assert "neighbouring positions scatter alike" in maps.attrs["choices"]
+        assert (np.sqrt((made.z(maps) ** 2).mean(1)) < 1.2).all()
+        assert made.wrong(maps, 5.0) == 0.0
+
+    def test_patterns_of_a_few_components_are_refused(self) -> None:
+        """Once valid everywhere, without a doubt, and off by 14 sigmas."""
+        with pytest.raises(cs.InputError, match="PCA"):
+            cs.map(few_components(self.made().counts.astype(np.float64)))
 
 
 class TestMemory:

@@ -12,6 +12,7 @@ import numpy as np
 
 from cyclestrain.calibration.beam import Beam, Centres, check_direct_beam, find_beam, find_centres
 from cyclestrain.calibration.ceiling import find_ceiling
+from cyclestrain.calibration.echo import Echo, measure_echo
 from cyclestrain.calibration.grain import measure_grain
 from cyclestrain.calibration.hidden_beam import disk_radius
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, noise_scale
@@ -64,7 +65,8 @@ def calibrate(
     Raises
     ------
     InputError
-        If the beam centre or the ring that was given is not on the detector, or the probe is not that of the scan.
+        If the beam centre or the ring that was given is not on the detector, the probe is not that of the scan, or
+        patterns have no noise of their own.
     """
     _check_given(settings, scan.detector_shape)
     patterns = sample.patterns
@@ -109,16 +111,34 @@ def calibrate(
     middle = centres.smooth.reshape(-1, 2).mean(0)
     ring = settings.ring or _ring(middle, scan.detector_shape, beam.radius)
     choices.append(f"disk radius: {beam.radius:.1f} px; ring used: {ring[0]:.0f} to {ring[1]:.0f} px from the centre")
-    grain = measure_grain(sample.patterns, sample.rows, sample.columns, _beyond(good, middle, ring[0]), beam.radius)
+    beyond = _beyond(good, middle, ring[0])
+    grain = measure_grain(sample.patterns, sample.rows, sample.columns, beyond, beam.radius)
     if grain != INDEPENDENT:
         choices.append(
             f"noise: neighbouring pixels scatter alike, which moves disks as {grain.edge:.2g} times the noise would"
         )
+    echo = measure_echo(sample.patterns, sample.rows, sample.columns, beyond)
+    choices += _of_echo(echo, scan.name)
     filled = fill_from_nearest(mean, good)
     return Calibration(
         good, centres.smooth, centres.sigma, beam.radius, (float(ring[0]), float(ring[1])), filled, tuple(choices),
-        pedestal, centres.jump, ceiling, grain,
+        pedestal, centres.jump, ceiling, grain, echo.gain,
     )  # fmt: skip
+
+
+def _of_echo(echo: Echo, name: str) -> list[str]:
+    """What is said of noise that positions share; refuses patterns without noise of their own."""
+    if echo.is_rebuilt:
+        raise InputError(
+            f"the patterns of {name} are sums of fewer components than there are patterns, as after denoising by PCA "
+            "or SVD: small strains are lost with the noise, and nothing tells how much; map them as recorded"
+        )
+    if echo.gain == 1.0:
+        return []
+    return [
+        f"noise: neighbouring positions scatter alike, so that the variance of their mean is {echo.gain:.2g} times "
+        "that of independent ones; was the scan averaged or filtered?"
+    ]
 
 
 def _check_same_beam(vacuum: Vacuum, beam: Beam, scan: Scan) -> None:

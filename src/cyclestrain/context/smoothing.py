@@ -22,10 +22,13 @@ other such positions. A position that is like none of its neighbours stays as it
 Where the raw values scatter about their neighbours more than they state, all variances are raised by that factor first.
 The covariance is that of the weights used, plus what neighbours share (`AffineField.shared`), plus the squared bias of
 the scale that was kept: where a larger neighbourhood was refused, the bias is about as large as its departure, if
-biases grow as the square of the radius.
+biases grow as the square of the radius. What the kept scale loses as well is told by the mirror image of the field
+(`cyclestrain.context.mirror`); it is in the covariance alone.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +36,7 @@ from cyclestrain.context.adaptive import Smoothed, adapt
 from cyclestrain.context.blends import measure_blends
 from cyclestrain.context.chart import Chart, to_chart
 from cyclestrain.context.excess import refine_scatter, spread_scatter
+from cyclestrain.context.mirror import mirrored_bias
 from cyclestrain.context.scatter import Scatter, measure_scatter
 from cyclestrain.data import IN_TURN, AffineField, FloatArray, Spread
 
@@ -42,7 +46,7 @@ TURNS = 3
 """Turns of smoothing and of the scatter about what is smoothed."""
 
 
-def smooth(field: AffineField, spread: Spread = IN_TURN) -> AffineField:
+def smooth(field: AffineField, spread: Spread = IN_TURN, *, echo: float = 1.0) -> AffineField:
     """Estimates of every position from its own pattern and those of its neighbours.
 
     Parameters
@@ -52,6 +56,9 @@ def smooth(field: AffineField, spread: Spread = IN_TURN) -> AffineField:
     spread
         Where the tiles of the scan are smoothed, which gives the same bits everywhere: what they depend on together is
         found first, and each comes with a halo as wide as smoothing reaches.
+    echo
+        Variance of a mean over neighbours over what it were if their noise was independent, see
+        `cyclestrain.data.Calibration`.
 
     Returns
     -------
@@ -61,7 +68,7 @@ def smooth(field: AffineField, spread: Spread = IN_TURN) -> AffineField:
     """
     chart = to_chart(field)
     shared = np.zeros(len(chart.label)) if field.shared is None else field.shared.ravel()
-    value, covariance = _combine(chart, shared, spread)
+    value, covariance = _combine(chart, shared, spread, echo)
     common = shared * np.einsum("nij,nji->n", np.linalg.inv(covariance), chart.covariance) / 4
     affine, own = chart.to_affine(value, covariance)
     good = (chart.label >= 0).reshape(field.label.shape)[..., None, None]
@@ -75,7 +82,7 @@ def smooth(field: AffineField, spread: Spread = IN_TURN) -> AffineField:
     )
 
 
-def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArray, FloatArray]:
+def _combine(chart: Chart, shared: FloatArray, spread: Spread, echo: float) -> tuple[FloatArray, FloatArray]:
     """Values in the chart and their covariance, shapes ``(n, 4)`` and ``(n, 4, 4)``.
 
     Parameters
@@ -84,17 +91,19 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArr
         Estimates of every position from its own pattern.
     shared
         Share of each covariance that neighbours have in common, shape ``(n,)``.
-    spread
+    spread, echo
         See `smooth`.
     """
     own = chart.covariance * (1.0 - shared)[:, None, None]
     scatter, result, total = _settle(chart, own, spread)
     mosaic = scatter is not None and bool(scatter.signal.any())
     blend = measure_blends(chart, total, result)
+    lost = mirrored_bias(chart.with_covariance(total), result, spread)
+    result = replace(result, variance=np.minimum(echo * result.variance, np.maximum(result.variance, 1.0)))
     unknown = np.zeros(()) if scatter is None else scatter.unknown
     if not mosaic and blend is None:
         variance = result.variance + shared * np.clip(1.0 - result.variance, 0.0, None)
-        return result.value, chart.covariance * variance[:, None, None] + result.bias + unknown
+        return result.value, chart.covariance * variance[:, None, None] + result.bias + lost + unknown
     signal, error = (np.zeros_like(own), np.zeros_like(own)) if scatter is None else (scatter.signal, scatter.error)
     if blend is not None:
         signal, error = signal + blend[0], error + blend[1]
@@ -104,7 +113,7 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread) -> tuple[FloatArr
     keep = apart @ np.linalg.inv(own + apart)
     lose = np.eye(4) - keep
     value = result.value + np.einsum("nij,nj->ni", keep, chart.value - result.value)
-    covariance = keep @ own + lose @ around @ lose.swapaxes(1, 2)
+    covariance = keep @ own + lose @ (around + lost) @ lose.swapaxes(1, 2)
     covariance += unknown + chart.covariance * shared[:, None, None]
     return value, 0.5 * (covariance + covariance.swapaxes(1, 2))
 

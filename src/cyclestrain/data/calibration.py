@@ -70,6 +70,8 @@ class Calibration:
         Value at which pixels stop counting, above `pedestal`; infinity where no pattern reaches it.
     grain
         What pixels that scatter alike do to the noise of disks.
+    echo
+        Variance of a mean over neighbouring positions over what it were if their noise was independent.
     first
         Flat index of the first position that `centre` holds.
     """
@@ -85,6 +87,7 @@ class Calibration:
     beam_jump: float = float("inf")
     ceiling: float = float("inf")
     grain: Grain = INDEPENDENT
+    echo: float = 1.0
     first: int = 0
 
     def centres_at(self, positions: IntArray) -> FloatArray:

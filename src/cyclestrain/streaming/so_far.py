@@ -137,7 +137,9 @@ def map_so_far(
     wanted = parse_reference(settings.reference, shape, lattices, pixel_size(scan.reciprocal_step))
     within = sample_mask(settings.sample, shape) & came.reshape(shape)
     fields = to_fields(fit, shape, knowledge.dictionary).only(within)
-    shared = with_unsettled(smooth(fields.affine), fit, knowledge.dictionary) if context else fields.affine
+    shared = fields.affine
+    if context:
+        shared = with_unsettled(smooth(shared, echo=knowledge.calibration.echo), fit, knowledge.dictionary)
     fields = with_doubts(replace(fields, context=shared), knowledge)
     geometry = scan_geometry(scan, settings, knowledge.calibration, within)
     maps, _ = finish(scan, settings, knowledge, geometry, fields, None, wanted=wanted, progress=silent)
