@@ -84,7 +84,8 @@ def expected_image(
     for disk in disks:
         covered[disk.place] = True
     inner, outer = entry.annulus or (0.0, np.inf)
-    used, own = covered & good & (radii > inner) & (radii < outer), np.zeros(pattern.shape)
+    used = covered & good & (radii > inner) & (radii < outer)
+    own: FloatArray = np.zeros(pattern.shape)
     gain, level = 1.0, 1.0
     for _ in range(ROUNDS):
         variance = noise_scale * np.maximum(gain * flat + level * background + own, entry.variance_floor)
