@@ -142,10 +142,13 @@ def main() -> None:
     parser.add_argument("--scan", type=int, default=36, help="positions along each side")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--only", type=int, nargs="+", default=[0, 1, 2], choices=[0, 1, 2], help="numbers of scans")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number, (name, make) in enumerate(cases(given.scan, given.seed).items()):
+        if number not in given.only:
+            continue
         try:
             case = make()
         except SystemExit as missing:
