@@ -112,10 +112,10 @@ def measured(case: Case, trials: int, study: Path) -> list[str]:
     material = Material(knowledge.dictionary, knowledge.templates, calibration.ring, calibration.disk_radius)
     trained = [trained_with(hyper, course, knowledge.dictionary, start) for hyper in (start.hyper, best(study, start))]
     less = (trained[0].misfit - trained[1].misfit)[1::2]
-    strain = [case.error(mapped(case, material, each, study.with_suffix(".safetensors"))) for each in trained]
+    strain = [strain_of(case, material, each, study.with_suffix(".safetensors")) for each in trained]
     return [
         f"{less.mean():+.2f} ± {less.std(ddof=1) / len(less) ** 0.5:.2f} of {trained[0].misfit[1::2].mean():.0f}",
-        "no" if tuned.hyper == start.hyper else "yes", *(f"{1e3 * each:.3f}" for each in strain), f"{spent:.1f}",
+        "no" if tuned.hyper == start.hyper else "yes", *strain, f"{spent:.1f}",
     ]  # fmt: skip
 
 
@@ -130,10 +130,14 @@ def trained_with(hyper: HyperParameters, course: Course, dictionary: Dictionary,
     return train(course, dictionary, settings=hyper.training(start.training), shape=hyper.shape(start.shape))
 
 
-def mapped(case: Case, material: Material, trained: Trained, file: Path) -> xr.Dataset:
-    """The second draw, mapped with a network that was trained on the first."""
+def strain_of(case: Case, material: Material, trained: Trained, file: Path) -> str:
+    """Error of the second draw, mapped with a network that was trained on the first."""
     save_model(Model(material, trained.network, trained.log, {}), file, force=True)
-    return cs.map(case.draws[1], model=file, until="network", reference=case.reference)
+    try:
+        maps = cs.map(case.draws[1], model=file, until="network", reference=case.reference)
+    except cs.InputError as error:
+        return f"refused: {error}"
+    return f"{1e3 * case.error(maps):.3f}"
 
 
 def main() -> None:
