@@ -93,7 +93,9 @@ def main() -> None:
         for name, kind in PARTS[part]:
             if given.names and name not in given.names:
                 continue
-            rows += polar_rows(given, name, kind) if kind else tilt_rows(given, name)
+            new = polar_rows(given, name, kind) if kind else tilt_rows(given, name)
+            print(*("  ".join(row) for row in new), sep="\n", flush=True)  # the table comes at the end
+            rows += new
     print(markdown(["scan", "background", "what", "value", "wanted"], rows))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import cyclestrain as cs
 import strangers as st
@@ -15,6 +16,7 @@ from cyclestrain.learning.plausibility import Plausibility
 from cyclestrain.learning.reflections import without_gaps
 from cyclestrain.learning.transfer import transfer
 from cyclestrain.network.scan import course_of
+from cyclestrain.result import expected, stored_entries
 from cyclestrain.settings import MapSettings
 from laws import simulated_field
 
@@ -76,19 +78,66 @@ def test_light_of_overlapping_disks_that_does_not_add_up_is_doubted_or_refused(
     assert (each.refusal is None) == kept
 
 
-def test_disks_that_overlap_by_a_third_reach_the_bound() -> None:
-    """Every pixel counts once, with all disks that reach it; before, such a scan was refused."""
+class Overlapping(NamedTuple):
+    """A scan whose disks overlap by a third, its maps, and those of a file of them."""
+
+    made: st.Stranger
+    maps: xr.Dataset
+    stored: xr.Dataset
+
+
+@pytest.fixture(scope="module")
+def overlapping(tmp_path_factory: pytest.TempPathFactory) -> Overlapping:
     phase = st.square(9.8, reach=54.0, seed=6, falloff=40.0)
     number = st.voronoi((10, 10), 2, 5)
     gradients = np.stack([st.deformed(degrees=17.0), st.deformed(0.006, -0.004, 0.002, 14.0)])
     made = st.stranger(
         [phase], st.grains(number, gradients), probe=st.disk(7.0), half=12, background=st.lorentzian(25), seed=5
     )
-    maps = cs.map(made.counts, reference=number == 0, ellipse=(1.0, 0.0), progress=False)
+    file = tmp_path_factory.mktemp("overlapping") / "strain.nc"
+    maps = cs.map(made.counts, file, reference=number == 0, ellipse=(1.0, 0.0), progress=False)
+    return Overlapping(made, maps, cs.load(file))
+
+
+def test_disks_that_overlap_by_a_third_reach_the_bound(overlapping: Overlapping) -> None:
+    """Every pixel counts once, with all disks that reach it; before, such a scan was refused."""
+    made, maps, _ = overlapping
     error = made.errors(maps, "_raw")[:3]
     assert maps["valid"].values.mean() > 0.95
     assert np.sqrt(np.mean(error**2)) < 14e-4  # the bound is 11e-4, of which the reference adds a little
     assert (np.abs(made.z(maps, "_raw")[:3].std(1) - 1) < 0.25).all()
+
+
+def test_a_result_knows_which_pixels_were_compared(overlapping: Overlapping) -> None:
+    (entry,) = stored_entries(overlapping.stored)
+    assert entry.overlaps
+    assert entry.annulus == tuple(overlapping.maps["annulus"].values[0])
+    assert 7.0 < entry.annulus[0] < 14.0 < 54.0 < entry.annulus[1]
+
+
+def test_what_is_expected_of_overlapping_disks_is_what_was_recorded(overlapping: Overlapping) -> None:
+    """To the noise of the counts, also next to the beam, whose own disk is left out, and where brightness is free."""
+    made, _, maps = overlapping
+    (entry,) = stored_entries(maps)
+    free = np.where(np.isfinite(maps["reflection_spread"].values), 0.0, np.nan)
+    free[..., 0] += 0.2
+    y, x = np.indices(made.counts.shape[2:])
+    for result in (maps, maps.assign(reflection_spread=maps["reflection_spread"].copy(data=free))):
+        z = []
+        for at in ((2, 3), (7, 6), (4, 8)):
+            image = expected(result, cs.read(made.counts), *at).values
+            radii = np.hypot(y - maps["centre_y"].values[at], x - maps["centre_x"].values[at])
+            seen = np.isfinite(image)
+            assert not seen[radii < entry.annulus[0]].any()
+            z.append(((made.counts[at] - image) / np.sqrt(image))[seen & (radii < 30)])
+        assert np.concatenate(z).std() == pytest.approx(1.0, abs=0.05)
+        assert abs(np.concatenate(z).mean()) < 0.06
+
+
+def test_disks_that_do_not_overlap_have_no_annulus() -> None:
+    maps = cs.map(simulated_field(np.tile(np.eye(2), (4, 4, 1, 1)), detector=(64, 64)).scan, progress=False)
+    assert "annulus" not in maps
+    assert stored_entries(maps)[0].annulus is None
 
 
 def test_an_entry_whose_disks_overlap_is_not_carried_over() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,24 @@ def test_a_model_read_back_is_the_same(model: Model, file: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
     with pytest.raises(OutputError, match="--force"):
         save_model(model, file)
+
+
+@pytest.mark.parametrize(("pair", "kept"), [((np.nan, np.nan), True), ((np.nan, 1.0), False), ((np.inf, 1.0), False)])
+def test_reflections_off_the_lattice_have_no_indices(
+    model: Model, tmp_path: Path, pair: tuple[float, float], kept: bool
+) -> None:
+    (entry,) = model.material.dictionary.entries
+    indices = entry.indices.copy()
+    indices[0] = pair
+    dictionary = replace(model.material.dictionary, entries=(replace(entry, indices=indices),))
+    file = tmp_path / "off.safetensors"
+    save_model(replace(model, material=replace(model.material, dictionary=dictionary)), file)
+    if kept:
+        again = load_model(file).material.dictionary.entries[0]
+        np.testing.assert_array_equal(again.indices, indices)
+        return
+    with pytest.raises(InputError, match="indices is not finite"):
+        load_model(file)
 
 
 def test_any_reader_of_safetensors_finds_named_arrays(file: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
+from scipy.sparse import csr_array
 
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.pattern.dictionary import Entry
@@ -82,17 +83,22 @@ def expected_image(
     covered = np.zeros(pattern.shape, bool)
     for disk in disks:
         covered[disk.place] = True
-    used, own = covered & good, np.zeros(pattern.shape)
+    inner, outer = entry.annulus or (0.0, np.inf)
+    used = covered & good & (radii > inner) & (radii < outer)
+    own: FloatArray = np.zeros(pattern.shape)
     gain, level = 1.0, 1.0
     for _ in range(ROUNDS):
         variance = noise_scale * np.maximum(gain * flat + level * background + own, entry.variance_floor)
         gain, level = _brightness(flat[used], background[used], (pattern - own)[used], variance[used])
+        rest = pattern - gain * flat - level * background
+        if entry.overlaps:
+            own = _deviations_together(disks, gain, rest, used / variance)
+            continue
         own = np.zeros(pattern.shape)
         for disk in disks:
             there = disk.place
-            rest = (pattern - gain * flat - level * background)[there].ravel()
             weight = (good[there] / variance[there]).ravel()
-            own[there] += _deviation(disk, gain, level, rest, weight).reshape(own[there].shape)
+            own[there] += _deviation(disk, gain, level, rest[there].ravel(), weight).reshape(own[there].shape)
     return np.asarray(gain * flat + level * background + own)
 
 
@@ -114,6 +120,23 @@ def _deviation(disk: _Disk, gain: float, level: float, rest: FloatArray, weight:
     columns = disk.columns[free] * factor[free, None]
     normal = (columns * weight) @ columns.T + np.diag(1.0 / disk.width[free] ** 2)
     return np.asarray(np.linalg.solve(normal, columns @ (weight * rest)) @ columns) if free.any() else 0.0 * rest
+
+
+def _deviations_together(disks: list[_Disk], gain: float, rest: FloatArray, weight: FloatArray) -> FloatArray:
+    """What disks that overlap have beyond their entry, counts, ``(qy, qx)``: all at once, as neighbours share pixels.
+
+    Only brightness deviates there, see `cyclestrain.pattern.overlapping`.
+    """
+    free, pixel = [disk for disk in disks if gain * disk.width[0] > 0], np.arange(rest.size).reshape(rest.shape)
+    if not free:
+        return np.zeros(rest.shape)
+    places = [pixel[disk.place].ravel() for disk in free]
+    ends = np.cumsum([0, *map(len, places)])
+    light = gain * np.concatenate([disk.columns[0] for disk in free])
+    columns = csr_array((light, np.concatenate(places), ends), shape=(len(free), rest.size))
+    weighted = columns * weight.ravel()
+    normal = (weighted @ columns.T).toarray() + np.diag([1.0 / disk.width[0] ** 2 for disk in free])
+    return np.asarray(columns.T @ np.linalg.solve(normal, weighted @ rest.ravel())).reshape(rest.shape)
 
 
 def _disk(entry: Entry, g: int, position: FloatArray, background: FloatArray) -> _Disk | None:

@@ -111,6 +111,10 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
         for name, (dims, values, unit, text) in described.items()
     }
     out["probe"][2].update(shape)
+    if any(entry.overlaps for entry in entries):
+        text = "distance from the beam of the pixels compared where disks overlap: inner, outer; NaN where they do not"
+        annuli = np.array([entry.annulus or (np.nan, np.nan) for entry in entries])
+        out["annulus"] = (("entry", "edge"), annuli, {"units": "px", "long_name": text})
     return out
 
 
@@ -177,6 +181,7 @@ def _stored_probe(maps: xr.Dataset, k: int) -> Probe:
 def _entry(one: xr.Dataset, probe: Probe) -> Entry:
     here = np.isfinite(one["reflection_y"].values)
     operators, background = one["operators"].values, one["background"].values
+    annulus = one["annulus"].values if "annulus" in one else np.full(2, np.nan)  # stored where disks overlap
 
     def pair(a: str, b: str) -> FloatArray:
         return np.stack([one[f"reflection_{name}"].values[here] for name in (a, b)], 1)
@@ -191,6 +196,7 @@ def _entry(one: xr.Dataset, probe: Probe) -> Entry:
         probe=probe,
         priors=Priors(one["reflection_spread"].values[here]),
         average=np.zeros((1, 1)),
+        annulus=(float(annulus[0]), float(annulus[1])) if np.isfinite(annulus).all() else None,
     )
 
 
@@ -345,8 +351,8 @@ def expected(maps: xr.Dataset, scan: Scan, ry: int, rx: int) -> xr.DataArray:
     Returns
     -------
     counts
-        NaN inside the ring that is used, beyond the outermost reflection, at bad pixels, and everywhere if no crystal
-        was fitted.
+        NaN inside the ring that is used, beyond the outermost reflection (where disks overlap: outside of the annulus
+        that is compared), at bad pixels, and everywhere if no crystal was fitted.
 
     Raises
     ------
@@ -363,8 +369,9 @@ def expected(maps: xr.Dataset, scan: Scan, ry: int, rx: int) -> xr.DataArray:
         above = pattern.values.astype(float) - pedestal
         counts = expected_image(above, good, entry, affine=affine, centre=centre, noise_scale=scale)
         y, x = np.indices(pattern.shape)
-        radii, inner = np.hypot(y - centre[0], x - centre[1]), calibration["ring"][0]
-        outer = np.hypot(*(affine @ entry.reflections.T)).max() + entry.probe.half
+        farthest = np.hypot(*(affine @ entry.reflections.T)).max() + entry.probe.half
+        inner, outer = entry.annulus or (calibration["ring"][0], farthest)
+        radii = np.hypot(y - centre[0], x - centre[1])
         image = np.where(good & (radii >= inner) & (radii <= outer), counts + pedestal, np.nan)
     return pattern.copy(data=image).rename("expected")
 
