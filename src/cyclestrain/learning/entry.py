@@ -13,6 +13,8 @@ import numpy as np
 
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
+from cyclestrain.learning.disk_shapes import measure_shapes
+from cyclestrain.pattern.dictionary import FIRST_CONTRAST
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_operators
 from cyclestrain.learning.lesson import Lesson
@@ -102,6 +104,20 @@ def learn_entry(
             entry, start, noise_scale = other
     if entry.has_contrast and not entry.probe.is_image:
         entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
+    if entry.priors.spread[:, FIRST_CONTRAST:].any() and not entry.probe.is_image:
+        stack, fit = _fitted(lesson, entry, start, noise_scale)
+        trust = trusted(fit)
+        fits = fits_of(stack, entry, fit, trust)
+        shapes = measure_shapes(fits, entry, noise_scale * entry.grain.area)
+        spread = entry.priors.spread.copy()
+        spread[:, 4:] = 0.0
+        other = _alternate(lesson, replace(entry, shapes=shapes, priors=Priors(spread)), fit.start, rounds=rounds, noise_scale=noise_scale)
+        import os
+        worse = _worse(lesson, (entry, start, noise_scale), other)
+        if os.environ.get("SHAPE_VERBOSE"):
+            print("shapes", worse, noise_scale, other[2], np.median(entry.priors.spread,0).round(3), np.median(other[0].priors.spread,0).round(3), entry.probe.radius, shapes.images.shape)
+        if worse < 0.5 and not os.environ.get("NO_SHAPES"):
+            entry, start, noise_scale = other
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
     if refusal:
         return refusal
@@ -313,8 +329,13 @@ def _improved(
     if entry.has_contrast:
         priors = replace(priors, coherence=measure_coherence(deviations, priors.spread, entry, fit, trust))
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
+    shapes = entry.shapes
+    if len(shapes):
+        fits = fits_of(stack, entry, fit, trust)
+        shapes = measure_shapes(fits, entry, noise_scale * entry.grain.area)
     return replace(
         entry,
+        shapes=shapes,
         probe=probe,
         background=profiles.background * level,
         intensity=intensity * scale,

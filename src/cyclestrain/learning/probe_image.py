@@ -110,7 +110,7 @@ def image_of(
     noise_scale
         Variance over mean of a pixel.
     """
-    chosen = _enough(fits, form)
+    chosen = _enough(fits._replace(turn=np.tile([1.0, 0.0], (len(fits.counts), 1))), form)
     size = _n_splines(form.half)
     sums = _Sums(np.zeros((2, PARTS, STENCIL + 1, 2 * STENCIL + 1, size, size)), np.zeros((2, PARTS, size, size)))
     known = _Known(form.values, form.oversampling, form.support, form.radius, background, floor)
@@ -195,7 +195,7 @@ def _contrast(local: Any, dy: float, dx: float) -> float:  # pragma: no cover - 
 def _add_windows(fits: Any, known: Any, halves: Any, sums: Any) -> None:  # pragma: no cover - compiled
     """Sum the normal equations of all windows, each part by one thread."""
     form, oversampling, support, radius, background, floor = known
-    counts, origin, positions, centre, brightness, level, local, trust = fits
+    counts, origin, positions, centre, brightness, level, local, trust, turn = fits
     size, middle = support.shape[0], form.shape[0] // 2
     half, margin = size // 2, (counts.shape[2] - size) // 2
     reach, n_back = half + 2, background.shape[0]
@@ -225,7 +225,8 @@ def _add_windows(fits: Any, known: Any, halves: Any, sums: Any) -> None:  # prag
                         shape = between(form, y * oversampling + middle, x * oversampling + middle)
                         mean = below + bright * shape
                         weight = trust[n, g] / max(mean, floor) * bright
-                        ty, tx = (y + reach) / SPACING, (x + reach) / SPACING
+                        u, v = turn[n, 0] * y + turn[n, 1] * x, turn[n, 0] * x - turn[n, 1] * y
+                        ty, tx = (u + reach) / SPACING, (v + reach) / SPACING
                         iy, ix = int(ty), int(tx)
                         _spline(ty - iy, wy)
                         _spline(tx - ix, wx)
@@ -308,8 +309,13 @@ def _gain(normal: FloatArray, rhs: FloatArray, coefficients: FloatArray) -> floa
 
 def _drawn(coefficients: FloatArray, form: Probe) -> FloatArray:
     """Splines at the nodes of the probe's table."""
-    m, size = form.values.shape[0] // 2, coefficients.shape[0]
-    t = (np.arange(-m, m + 1) / form.oversampling + form.half + 2) / SPACING
+    m = form.values.shape[0] // 2
+    return _drawn_at(coefficients, np.arange(-m, m + 1) / form.oversampling, form.half)
+
+
+def _drawn_at(coefficients, place, half):
+    size = coefficients.shape[0]
+    t = (place + half + 2) / SPACING
     index = np.minimum(t.astype(int), size - 4)
     weights = np.zeros((len(t), size))
     f = t - index

@@ -93,7 +93,18 @@ def fits_of(stack: WindowStack, entry: Entry, fit: PatternFit, trust: FloatArray
     return Fits(
         stack.counts, stack.origin, held_out_positions(fit, entry.reflections), fit.start.centre,
         fit.start.gain[:, None] * entry.intensity + fit.local[..., 0], fit.start.level, fit.local, trust,
+        _turn(fit.start.affine),
     )  # fmt: skip
+
+
+def _some(t):
+    return t if len(t) else np.zeros((1, 2, 2, 3), np.float32)
+
+
+def _turn(affine: FloatArray) -> FloatArray:
+    """Cosine and sine of the rotation in an affine, shape ``(n, 2)``."""
+    out = np.stack([affine[:, 0, 0] + affine[:, 1, 1], affine[:, 1, 0] - affine[:, 0, 1]], 1)
+    return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True))
 
 
 def fit_profiles(
@@ -124,7 +135,7 @@ def fit_profiles(
     deviations = np.full((2, *trust.shape, N_LOCAL), np.nan)
     fits = fits_of(stack, entry, fit, trust)
     image = probe.values if probe.is_image else np.zeros((0, 0))
-    shapes = Shapes(profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support, image)
+    shapes = Shapes(profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support, image, _some(entry.shapes.tables), entry.shapes.step)
     parts = Normal.parts(len(profile), len(background))
     cubic = entry.has_contrast and probe.radius > LEAST_CUBIC
     add_windows(fits, shapes, parts, deviations, N_LOCAL if cubic else N_SMOOTH)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cyclestrain.data import INDEPENDENT, FloatArray, Grain
 from cyclestrain.pattern.probe import Probe
@@ -59,6 +61,42 @@ class Priors:
         return cls(np.zeros((n_reflections, N_SPREADS)))
 
 
+@dataclass(frozen=True)
+class Shapes:
+    """What the disk of each reflection has beyond the common probe in all patterns of an entry.
+
+    Attributes
+    ----------
+    images
+        Counts per pixel of a disk of unit intensity, in the entry's frame, centred, shape ``(reflection, n, n)``; none
+        where all disks look alike.
+    step
+        Nodes per pixel.
+    """
+
+    images: FloatArray
+    step: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def only(self, keep: FloatArray) -> Shapes:
+        """Shapes of some of the reflections."""
+        return replace(self, images=self.images[keep]) if len(self) else self
+
+    @cached_property
+    def tables(self) -> NDArray[np.float32]:
+        """The images and their derivatives with respect to the place of the disk, shape ``(reflection, n, n, 3)``."""
+        if not len(self):
+            return np.zeros((0, 2, 2, 3), np.float32)
+        along, across = (-np.gradient(self.images, axis=axis) * self.step for axis in (1, 2))
+        return np.stack([self.images, along, across], -1).astype(np.float32)
+
+
+NO_SHAPES = Shapes(np.zeros((0, 2, 2)), 1)
+"""Disks that all look alike."""
+
+
 @dataclass(frozen=True, repr=False)
 class Entry:
     """One averaged pattern: its reflections, probe and background, and how much single patterns deviate.
@@ -102,6 +140,7 @@ class Entry:
     average: FloatArray
     grain: Grain = INDEPENDENT
     annulus: tuple[float, float] | None = None
+    shapes: Shapes = NO_SHAPES
 
     def __repr__(self) -> str:
         a, b = np.hypot(*self.basis)
@@ -162,6 +201,7 @@ class Entry:
             intensity=self.intensity[keep],
             indices=self.indices[keep],
             priors=Priors(self.priors.spread[keep], self.priors.coherence),
+            shapes=self.shapes.only(keep),
         )
 
 

@@ -52,6 +52,7 @@ from cyclestrain.pattern.reflection import (
     Expected,
     Window,
     add_contrast,
+    add_own_shape,
     blend,
     core_products,
     other_products,
@@ -85,6 +86,8 @@ class Model(NamedTuple):
     floor: float
     half: int
     coherence: float
+    shapes: NDArray[np.float32]
+    step: float
 
 
 class Steps(NamedTuple):
@@ -205,6 +208,10 @@ def _report(
     window = Window(scratch.pixels[g], scratch.shape, scratch.extra, scratch.polynomial, model.grid)
     expected = Expected(local, theta[6] * model.intensity[g] + local[0], theta[7], model.floor)
     blend(model.tables, fy, fx, scratch.blended)
+    if len(model.shapes) > 0:
+        cosine, sine = theta[0] + theta[3], theta[2] - theta[1]
+        length = np.hypot(cosine, sine)
+        add_own_shape(window, model.shapes[g], model.step, (cosine / length, sine / length), fy, fx)
     if plan.n_local >= N_SMOOTH:
         add_contrast(window, local, fy, fx, model.radius, plan.n_local)
     seen = core_products(window, expected, scratch.sums)

@@ -20,6 +20,7 @@ __all__ = [
     "Expected",
     "Window",
     "add_contrast",
+    "add_own_shape",
     "blend",
     "contrast_modes",
     "core_products",
@@ -157,6 +158,43 @@ def _cubic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any) -> 
     for k in range(out.shape[0]):
         u, v = (rows[k] - y) * scale, (columns[k] - x) * scale
         out[k] = c0 + u * (c1 + u * (c3 + c6 * u + c8 * v) + v * (c5 + c9 * v)) + v * (c2 + v * (c4 + c7 * v))
+
+
+@part(fastmath=True)
+def add_own_shape(window: Any, own: Any, step: float, turn: Any, fy: float, fx: float) -> None:  # pragma: no cover
+    """Add what this reflection has beyond the common disk in all patterns, turned with the crystal.
+
+    Parameters
+    ----------
+    window
+        `Window`, of which `shape` is filled.
+    own
+        Image and its derivatives with respect to the place of the disk in the entry's frame, shape ``(n, n, 3)``,
+        centred.
+    step
+        Nodes per pixel.
+    turn
+        Cosine and sine of the rotation from the entry to the pattern.
+    fy, fx
+        How far the disk is off the central pixel.
+    """
+    disk, dy, dx, grid = window.shape[0], window.shape[1], window.shape[2], window.grid
+    rows, columns, last, middle = grid[0], grid[1], np.float32(own.shape[0] - 1.001), np.float32(own.shape[0] // 2)
+    c, s, y0, x0 = np.float32(turn[0]), np.float32(turn[1]), np.float32(fy), np.float32(fx)
+    nodes, one = np.float32(step), np.float32(1.0)
+    for k in range(disk.shape[0]):
+        y, x = (rows[k] - y0) * nodes, (columns[k] - x0) * nodes
+        u = min(max(c * y + s * x + middle, np.float32(0.0)), last)
+        v = min(max(c * x - s * y + middle, np.float32(0.0)), last)
+        i, j = int(u), int(v)
+        e, f = u - np.float32(i), v - np.float32(j)
+        w00, w01, w10, w11 = (one - e) * (one - f), (one - e) * f, e * (one - f), e * f
+        value = w00 * own[i, j, 0] + w01 * own[i, j + 1, 0] + w10 * own[i + 1, j, 0] + w11 * own[i + 1, j + 1, 0]
+        along = w00 * own[i, j, 1] + w01 * own[i, j + 1, 1] + w10 * own[i + 1, j, 1] + w11 * own[i + 1, j + 1, 1]
+        across = w00 * own[i, j, 2] + w01 * own[i, j + 1, 2] + w10 * own[i + 1, j, 2] + w11 * own[i + 1, j + 1, 2]
+        disk[k] += value
+        dy[k] += c * along - s * across
+        dx[k] += s * along + c * across
 
 
 @part(fastmath=True)
