@@ -13,9 +13,8 @@ import numpy as np
 
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
-from cyclestrain.learning.disk_shapes import measure_shapes
-from cyclestrain.pattern.dictionary import FIRST_CONTRAST
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations
+from cyclestrain.learning.disk_images import disk_images
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_operators
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import find_peaks
@@ -25,6 +24,7 @@ from cyclestrain.learning.profiles import fit_profiles, fits_of
 from cyclestrain.learning.reflections import measure_reflections
 from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, regauged, spacing, start_entry, window_half
 from cyclestrain.learning.trust import trusted, typical_misfit
+from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import (
     Entry,
     PatternFit,
@@ -38,6 +38,7 @@ from cyclestrain.pattern import (
     refine,
     seen_edge,
 )
+from cyclestrain.pattern.dictionary import FIRST_CONTRAST
 
 __all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry"]
 
@@ -51,6 +52,8 @@ MOST_WORSE = 0.95
 """Share of patterns that the edge of the direct beam may explain worse than the learned one and still be believed."""
 OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
+LEAST_PATTERNS = 50
+"""Patterns from which images of the disks are learned: the mean of fewer holds too much of each one's own noise."""
 MAX_PATTERNS = 1024
 """Largest number of patterns an entry is learned from: more do not make it measurably better."""
 
@@ -102,22 +105,9 @@ def learn_entry(
         other = _alternate(lesson, replace(entry, probe=image), start, rounds=rounds, noise_scale=noise_scale)
         if _worse(lesson, (entry, start, noise_scale), other) < 0.5:
             entry, start, noise_scale = other
+    entry, start, noise_scale = _with_images(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
     if entry.has_contrast and not entry.probe.is_image:
         entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
-    if entry.priors.spread[:, FIRST_CONTRAST:].any() and not entry.probe.is_image:
-        stack, fit = _fitted(lesson, entry, start, noise_scale)
-        trust = trusted(fit)
-        fits = fits_of(stack, entry, fit, trust)
-        shapes = measure_shapes(fits, entry, noise_scale * entry.grain.area)
-        spread = entry.priors.spread.copy()
-        spread[:, 4:] = 0.0
-        other = _alternate(lesson, replace(entry, shapes=shapes, priors=Priors(spread)), fit.start, rounds=rounds, noise_scale=noise_scale)
-        import os
-        worse = _worse(lesson, (entry, start, noise_scale), other)
-        if os.environ.get("SHAPE_VERBOSE"):
-            print("shapes", worse, noise_scale, other[2], np.median(entry.priors.spread,0).round(3), np.median(other[0].priors.spread,0).round(3), entry.probe.radius, shapes.images.shape)
-        if worse < 0.5 and not os.environ.get("NO_SHAPES"):
-            entry, start, noise_scale = other
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
     if refusal:
         return refusal
@@ -148,7 +138,13 @@ def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry
     if improve:
         return learned, noise_scale
     dose = float(learned.intensity.sum() / entry.intensity.sum())
-    same = replace(entry, intensity=dose * entry.intensity, background=learned.background, priors=learned.priors)
+    same = replace(
+        entry,
+        intensity=dose * entry.intensity,
+        background=learned.background,
+        priors=learned.priors,
+        disks=learned.disks,
+    )
     return same, noise_scale
 
 
@@ -205,6 +201,32 @@ def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float
     if not is_common(image) or 2.0 * max(image.probe.radius, entry.probe.radius) > spacing(entry.basis):
         return None  # where disks overlap, an image would hold what is seen of their neighbours
     return centred(image.probe)
+
+
+def _with_images(
+    lesson: Lesson, entry: Entry, start: Start, *, rounds: int, noise_scale: float
+) -> tuple[Entry, Start, float]:
+    """The entry with an image of every disk, if contrast that does not change explains most patterns better.
+
+    Contrast of single patterns is about the images, and is measured anew.
+    """
+    if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image:
+        return entry, start, noise_scale
+    stack, fit = _fitted(lesson, entry, start, noise_scale)
+    trust = trusted(fit)
+    if (trust > 0).any(1).sum() < LEAST_PATTERNS or 2.0 * entry.probe.radius > spacing(entry.basis):
+        return entry, start, noise_scale
+    spread = entry.priors.spread.copy()
+    spread[:, FIRST_CONTRAST - 1 :] = 0.0
+    imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise_scale)
+    other = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
+    return other if _worse(lesson, (entry, start, noise_scale), other) < 0.5 else (entry, start, noise_scale)
+
+
+def _imaged(entry: Entry, fits: Fits, noise_scale: float) -> Entry:
+    """The entry with images of its disks as the windows show them."""
+    disks, light = disk_images(fits, entry, noise_scale * entry.grain.area)
+    return replace(entry, disks=disks, intensity=entry.intensity * light)
 
 
 def _fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> tuple[WindowStack, PatternFit]:
@@ -329,19 +351,15 @@ def _improved(
     if entry.has_contrast:
         priors = replace(priors, coherence=measure_coherence(deviations, priors.spread, entry, fit, trust))
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
-    shapes = entry.shapes
-    if len(shapes):
-        fits = fits_of(stack, entry, fit, trust)
-        shapes = measure_shapes(fits, entry, noise_scale * entry.grain.area)
-    return replace(
+    improved = replace(
         entry,
-        shapes=shapes,
         probe=probe,
         background=profiles.background * level,
         intensity=intensity * scale,
         reflections=reflections,
         priors=priors,
     )
+    return _imaged(improved, fits_of(stack, entry, fit, trust), noise_scale) if len(entry.disks) else improved
 
 
 def _settled(before: FloatArray, now: FloatArray) -> FloatArray:

@@ -75,8 +75,8 @@ class Shapes(NamedTuple):
     floor: float  # least variance of a pixel
     support: NDArray[np.float32]  # the pixels that are compared, (size, size)
     image: FloatArray  # the probe where it is not round, with the same nodes, centred; empty where it is
-    own: NDArray[np.float32]  # `Shapes.tables`
-    own_step: float  # their nodes per pixel
+    disks: NDArray[np.float32]  # what each disk has beyond the probe, see `DiskImages.tables`
+    nodes: float  # of these in a pixel
 
 
 class Normal(NamedTuple):
@@ -152,18 +152,18 @@ def _look_up(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragm
 @part(fastmath=True)
 def _look_up_own(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma: no cover - compiled
     """What the reflection has beyond the probe, and its derivatives with respect to the place of the disk."""
-    corner, position, own, nodes = window.corner, window.position, window.own, shapes.own_step
+    corner, position, own, nodes = window.corner, window.position, window.own, shapes.nodes
     c, s, middle, last = window.turn[0], window.turn[1], own.shape[0] // 2, own.shape[0] - 1.001
     for k in range(places.shape[1]):
         y, x = (corner[0] - position[0] + places[0, k]) * nodes, (corner[1] - position[1] + places[1, k]) * nodes
-        u, v = min(max(c * y + s * x + middle, 0.0), last), min(max(c * x - s * y + middle, 0.0), last)
+        u, v = min(max(c * y - s * x + middle, 0.0), last), min(max(c * x + s * y + middle, 0.0), last)
         i, j = int(u), int(v)
         e, f = u - i, v - j
         for m in range(3):
             low = (1.0 - f) * own[i, j, m] + f * own[i, j + 1, m]
             rows.own[m, k] = (1.0 - e) * low + e * ((1.0 - f) * own[i + 1, j, m] + f * own[i + 1, j + 1, m])
         along, across = rows.own[1, k], rows.own[2, k]
-        rows.own[1, k], rows.own[2, k] = c * along - s * across, s * along + c * across
+        rows.own[1, k], rows.own[2, k] = c * along + s * across, c * across - s * along
 
 
 @part(fastmath=True)
@@ -344,6 +344,7 @@ def add_windows(
     counts, origin, positions, centre, brightness, level, local, trust, turn = fits
     size = shapes.support.shape[0]
     half, margin = size // 2, (counts.shape[2] - size) // 2
+    n_disks = len(shapes.disks)
     n_parts, places = normal.probe.shape[0], np.stack(np.nonzero(shapes.support))
     for part_ in nb.prange(n_parts):
         corner, n_pixels = np.empty(2), places.shape[1]
@@ -365,12 +366,12 @@ def add_windows(
                 corner[0], corner[1] = origin[n, g, 0] + ry - half, origin[n, g, 1] + rx - half
                 window = _Window(
                     pixels, corner, positions[n, g], centre[n], brightness[n, g], level[n], local[n, g], trust[n, g],
-                    turn[n], shapes.own[min(g, len(shapes.own) - 1)],
+                    turn[n], shapes.disks[min(g, n_disks - 1)],
                 )  # fmt: skip
                 _look_up(window, shapes, places, rows)
                 if shapes.image.shape[0] > 0:
                     _look_up_image(window, shapes, places, rows)
-                if len(shapes.own) > 1:
+                if n_disks > 1:
                     _look_up_own(window, shapes, places, rows)
                 _derive(window, shapes, places, rows)
                 if shapes.image.shape[0] > 0:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cyclestrain.data import INDEPENDENT, FloatArray, Grain
+from cyclestrain.pattern.disk_images import NO_IMAGES, DiskImages
 from cyclestrain.pattern.probe import Probe
 
 __all__ = ["Dictionary", "Entry", "Priors"]
@@ -61,42 +60,6 @@ class Priors:
         return cls(np.zeros((n_reflections, N_SPREADS)))
 
 
-@dataclass(frozen=True)
-class Shapes:
-    """What the disk of each reflection has beyond the common probe in all patterns of an entry.
-
-    Attributes
-    ----------
-    images
-        Counts per pixel of a disk of unit intensity, in the entry's frame, centred, shape ``(reflection, n, n)``; none
-        where all disks look alike.
-    step
-        Nodes per pixel.
-    """
-
-    images: FloatArray
-    step: int
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def only(self, keep: FloatArray) -> Shapes:
-        """Shapes of some of the reflections."""
-        return replace(self, images=self.images[keep]) if len(self) else self
-
-    @cached_property
-    def tables(self) -> NDArray[np.float32]:
-        """The images and their derivatives with respect to the place of the disk, shape ``(reflection, n, n, 3)``."""
-        if not len(self):
-            return np.zeros((0, 2, 2, 3), np.float32)
-        along, across = (-np.gradient(self.images, axis=axis) * self.step for axis in (1, 2))
-        return np.stack([self.images, along, across], -1).astype(np.float32)
-
-
-NO_SHAPES = Shapes(np.zeros((0, 2, 2)), 1)
-"""Disks that all look alike."""
-
-
 @dataclass(frozen=True, repr=False)
 class Entry:
     """One averaged pattern: its reflections, probe and background, and how much single patterns deviate.
@@ -127,6 +90,8 @@ class Entry:
     annulus
         Inner and outer distance from the beam, pixels, of the pixels that are compared where disks overlap and all that
         reach a pixel are fitted together; None where every disk has a window of its own.
+    disks
+        What each disk shows in all patterns beyond the probe.
     """
 
     reflections: FloatArray
@@ -140,7 +105,11 @@ class Entry:
     average: FloatArray
     grain: Grain = INDEPENDENT
     annulus: tuple[float, float] | None = None
-    shapes: Shapes = NO_SHAPES
+    disks: DiskImages = NO_IMAGES
+
+    def __post_init__(self) -> None:
+        if len(self.disks) not in (0, len(self.reflections)):  # compiled loops trust it
+            raise ValueError(f"{len(self.disks)} images for the disks of {len(self.reflections)} reflections")
 
     def __repr__(self) -> str:
         a, b = np.hypot(*self.basis)
@@ -201,7 +170,7 @@ class Entry:
             intensity=self.intensity[keep],
             indices=self.indices[keep],
             priors=Priors(self.priors.spread[keep], self.priors.coherence),
-            shapes=self.shapes.only(keep),
+            disks=self.disks.only(keep),
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from cyclestrain.affine import left_polar, rotation
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.reflection import contrast_modes
@@ -72,9 +73,7 @@ def expected_image(
     radii = np.hypot(y - centre[0], x - centre[1])
     background = np.interp(radii, np.arange(len(entry.background)), entry.background)
     disks = [
-        disk
-        for g in range(len(entry.reflections))
-        if (disk := _disk(entry, g, centre + affine @ entry.reflections[g], background)) is not None
+        disk for g in range(len(entry.reflections)) if (disk := _disk(entry, g, affine, centre, background)) is not None
     ]
     flat = np.zeros(pattern.shape)
     for disk in disks:
@@ -116,8 +115,8 @@ def _deviation(disk: _Disk, gain: float, level: float, rest: FloatArray, weight:
     return np.asarray(np.linalg.solve(normal, columns @ (weight * rest)) @ columns) if free.any() else 0.0 * rest
 
 
-def _disk(entry: Entry, g: int, position: FloatArray, background: FloatArray) -> _Disk | None:
-    """Reflection `g` of an entry at a position ``(y, x)`` on the detector; None where it lies outside.
+def _disk(entry: Entry, g: int, affine: FloatArray, centre: FloatArray, background: FloatArray) -> _Disk | None:
+    """Reflection `g` of an entry as a transform puts it on the detector; None where it lies outside.
 
     Parameters
     ----------
@@ -125,11 +124,12 @@ def _disk(entry: Entry, g: int, position: FloatArray, background: FloatArray) ->
         Dictionary entry.
     g
         Number of the reflection.
-    position
-        Of the middle of its disk, pixels.
+    affine, centre
+        As for `expected_image`.
     background
         Background of the entry about the beam centre of the pattern, shape ``(qy, qx)``.
     """
+    position = centre + affine @ entry.reflections[g]
     probe, middle = entry.probe, np.rint(position).astype(int)
     low, high = np.maximum(middle - probe.half, 0), np.minimum(middle + probe.half + 1, background.shape)
     if (low >= high).any():
@@ -140,6 +140,10 @@ def _disk(entry: Entry, g: int, position: FloatArray, background: FloatArray) ->
     table = len(probe.values) // 2
     nodes = table + probe.oversampling * np.stack([v, u])
     disk = entry.intensity[g] * map_coordinates(probe.values, nodes, order=1, mode="constant")
+    if len(entry.disks):
+        image = entry.disks.images[g]
+        turned = len(image) // 2 + entry.disks.step * (rotation(left_polar(affine)[1]).T @ np.stack([v, u]))
+        disk += entry.intensity[g] * map_coordinates(image, turned, order=1, mode="constant")
     level = background[place].ravel()
     slopes = [level * (axis - at).ravel() / probe.half for axis, at in ((rows, middle[0]), (columns, middle[1]))]
     return _Disk(

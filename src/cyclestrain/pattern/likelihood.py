@@ -52,7 +52,7 @@ from cyclestrain.pattern.reflection import (
     Expected,
     Window,
     add_contrast,
-    add_own_shape,
+    add_image,
     blend,
     core_products,
     other_products,
@@ -73,7 +73,8 @@ class Model(NamedTuple):
     """What patterns are compared with.
 
     ``tables`` and ``grid`` are those of `cyclestrain.pattern.refine`, the background is a radial profile, windows
-    reach ``half`` pixels, ``floor`` is the least variance of a pixel, and ``coherence`` is that of `Priors`.
+    reach ``half`` pixels, ``floor`` is the least variance of a pixel, ``coherence`` is that of `Priors`, and ``disks``
+    are the tables of `cyclestrain.pattern.DiskImages` with ``nodes`` per pixel.
     """
 
     tables: NDArray[np.float32]
@@ -86,8 +87,8 @@ class Model(NamedTuple):
     floor: float
     half: int
     coherence: float
-    shapes: NDArray[np.float32]
-    step: float
+    disks: NDArray[np.float32]
+    nodes: float
 
 
 class Steps(NamedTuple):
@@ -208,10 +209,8 @@ def _report(
     window = Window(scratch.pixels[g], scratch.shape, scratch.extra, scratch.polynomial, model.grid)
     expected = Expected(local, theta[6] * model.intensity[g] + local[0], theta[7], model.floor)
     blend(model.tables, fy, fx, scratch.blended)
-    if len(model.shapes) > 0:
-        cosine, sine = theta[0] + theta[3], theta[2] - theta[1]
-        length = np.hypot(cosine, sine)
-        add_own_shape(window, model.shapes[g], model.step, (cosine / length, sine / length), fy, fx)
+    if len(model.disks) > 0:
+        add_image(window, model.disks[g], model.nodes, theta, fy, fx)
     if plan.n_local >= N_SMOOTH:
         add_contrast(window, local, fy, fx, model.radius, plan.n_local)
     seen = core_products(window, expected, scratch.sums)

@@ -20,7 +20,7 @@ __all__ = [
     "Expected",
     "Window",
     "add_contrast",
-    "add_own_shape",
+    "add_image",
     "blend",
     "contrast_modes",
     "core_products",
@@ -161,40 +161,46 @@ def _cubic(c: Any, grid: Any, fy: float, fx: float, radius: float, out: Any) -> 
 
 
 @part(fastmath=True)
-def add_own_shape(window: Any, own: Any, step: float, turn: Any, fy: float, fx: float) -> None:  # pragma: no cover
-    """Add what this reflection has beyond the common disk in all patterns, turned with the crystal.
+def _between(image: Any, i: int, j: int, layer: int, weights: Any) -> Any:  # pragma: no cover
+    """Weighted sum of the four nodes of an image around a place, the first of which is given."""
+    low = weights[0] * image[i, j, layer] + weights[1] * image[i, j + 1, layer]
+    return low + weights[2] * image[i + 1, j, layer] + weights[3] * image[i + 1, j + 1, layer]
+
+
+@part(fastmath=True)
+def add_image(window: Any, image: Any, nodes: float, affine: Any, fy: float, fx: float) -> None:  # pragma: no cover
+    """Add to the disk and its derivatives what this reflection shows in all patterns, turned with the crystal.
 
     Parameters
     ----------
     window
         `Window`, of which `shape` is filled.
-    own
-        Image and its derivatives with respect to the place of the disk in the entry's frame, shape ``(n, n, 3)``,
-        centred.
-    step
-        Nodes per pixel.
-    turn
-        Cosine and sine of the rotation from the entry to the pattern.
+    image
+        Of `cyclestrain.pattern.DiskImages.tables`, of this reflection.
+    nodes
+        Of the image in a pixel.
+    affine
+        From the entry to the pattern, ``A_yy, A_yx, A_xy, A_xx``: its rotation turns the image.
     fy, fx
         How far the disk is off the central pixel.
     """
     disk, dy, dx, grid = window.shape[0], window.shape[1], window.shape[2], window.grid
-    rows, columns, last, middle = grid[0], grid[1], np.float32(own.shape[0] - 1.001), np.float32(own.shape[0] // 2)
-    c, s, y0, x0 = np.float32(turn[0]), np.float32(turn[1]), np.float32(fy), np.float32(fx)
-    nodes, one = np.float32(step), np.float32(1.0)
+    rows, columns, last, middle = grid[0], grid[1], np.float32(image.shape[0] - 1.001), np.float32(image.shape[0] // 2)
+    cosine, sine = affine[0] + affine[3], affine[1] - affine[2]
+    length = np.hypot(cosine, sine)
+    c, s = np.float32(cosine / length), np.float32(sine / length)
+    y0, x0, scale, one = np.float32(fy), np.float32(fx), np.float32(nodes), np.float32(1.0)
     for k in range(disk.shape[0]):
-        y, x = (rows[k] - y0) * nodes, (columns[k] - x0) * nodes
-        u = min(max(c * y + s * x + middle, np.float32(0.0)), last)
-        v = min(max(c * x - s * y + middle, np.float32(0.0)), last)
+        y, x = (rows[k] - y0) * scale, (columns[k] - x0) * scale
+        u = min(max(c * y - s * x + middle, np.float32(0.0)), last)
+        v = min(max(c * x + s * y + middle, np.float32(0.0)), last)
         i, j = int(u), int(v)
         e, f = u - np.float32(i), v - np.float32(j)
-        w00, w01, w10, w11 = (one - e) * (one - f), (one - e) * f, e * (one - f), e * f
-        value = w00 * own[i, j, 0] + w01 * own[i, j + 1, 0] + w10 * own[i + 1, j, 0] + w11 * own[i + 1, j + 1, 0]
-        along = w00 * own[i, j, 1] + w01 * own[i, j + 1, 1] + w10 * own[i + 1, j, 1] + w11 * own[i + 1, j + 1, 1]
-        across = w00 * own[i, j, 2] + w01 * own[i, j + 1, 2] + w10 * own[i + 1, j, 2] + w11 * own[i + 1, j + 1, 2]
-        disk[k] += value
-        dy[k] += c * along - s * across
-        dx[k] += s * along + c * across
+        weights = (one - e) * (one - f), (one - e) * f, e * (one - f), e * f
+        along, across = _between(image, i, j, 1, weights), _between(image, i, j, 2, weights)
+        disk[k] += _between(image, i, j, 0, weights)
+        dy[k] += c * along + s * across
+        dx[k] += c * across - s * along
 
 
 @part(fastmath=True)
