@@ -8,10 +8,10 @@ The expected counts at detector pixel `p` in the window of reflection `g` are
     + (a I_g + \delta_g) P_g(p - c - A g) (1 + \sum_m t_{gm} \phi_m(v))
 
 with the disk :math:`P_g(q) = P(q) + D_g(R^{-1} q)`, the probe `P` and what the disk of `g` shows in all patterns
-(`DiskImages`; `R`: rotation of `A`), the radial background `B`, the affine `A` of the pattern, its beam centre `c`, gain `a`,
-background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g, t_g` of intensity,
-background level, background slope (`u`: offset from the window's centre in units of its half width) and contrast
-inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a bowl,
+(`DiskImages`; `R`: rotation of `A`), the radial background `B`, the affine `A` of the pattern, its beam centre `c`,
+gain `a`, background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g, t_g` of
+intensity, background level, background slope (`u`: offset from the window's centre in units of its half width) and
+contrast inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a bowl,
 two saddles and four modes of third order). The deviations have Gaussian priors whose widths were learned from the data
 (`Priors`): zero where all patterns share their intensities, wide where thickness and tilt change them from place to
 place. With contrast in the disks the position is then read from their edges.
