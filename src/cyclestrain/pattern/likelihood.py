@@ -11,10 +11,10 @@ with the disk :math:`P_g(q) = P(q) + D_g(R^{-1} q)`, the probe `P` and what the 
 (`DiskImages`; `R`: rotation of `A`), the radial background `B`, the affine `A` of the pattern, its beam centre `c`,
 gain `a`, background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g, t_g` of
 intensity, background level, background slope (`u`: offset from the window's centre in units of its half width) and
-contrast inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a bowl,
-two saddles and four modes of third order). The deviations have Gaussian priors whose widths were learned from the data
-(`Priors`): zero where all patterns share their intensities, wide where thickness and tilt change them from place to
-place. With contrast in the disks the position is then read from their edges.
+contrast inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a
+bowl, two saddles and four modes of third order). The deviations have Gaussian priors whose widths were learned from the
+data (`Priors`): zero where all patterns share their intensities, wide where thickness and tilt change them from place
+to place. With contrast in the disks the position is then read from their edges.
 
 Each reflection reports an information matrix over (shift y, shift x, intensity, level, slope y, slope x, contrast).
 Its own deviations are eliminated (Schur complement), as is a wandering of its position that the lattice does not
