@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from cyclestrain.data import FloatArray
-from cyclestrain.learning.spline_images import drawn, equations_of, likeliest, solve
+from cyclestrain.learning.spline_images import BEYOND, drawn, equations_of, likeliest, solve
 from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import DiskImages, Entry
 from cyclestrain.pattern.reflection import N_PLAIN
@@ -48,7 +48,7 @@ def disk_images(fits: Fits, entry: Entry, noise_scale: float) -> tuple[DiskImage
     each = np.arange(n)
     equations = equations_of(
         fits._replace(local=local), each, probe, entry.background, entry.variance_floor, noise_scale
-    )  # fmt: skip
+    ).within(probe.radius + BEYOND)  # fmt: skip
     thin = max(1, probe.oversampling // STEP)
     form = probe.values[::thin, ::thin]
     step, m = probe.oversampling // thin, len(form) // 2

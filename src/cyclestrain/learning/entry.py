@@ -214,13 +214,18 @@ def _with_images(
         return entry, start, noise_scale
     stack, fit = _fitted(lesson, entry, start, noise_scale)
     trust = trusted(fit)
-    if (trust > 0).any(1).sum() < LEAST_PATTERNS or 2.0 * entry.probe.radius > spacing(entry.basis):
+    if not _are_many(trust) or 2.0 * entry.probe.radius > spacing(entry.basis):
         return entry, start, noise_scale
     spread = entry.priors.spread.copy()
     spread[:, FIRST_CONTRAST - 1 :] = 0.0
     imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise_scale)
     other = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
     return other if _worse(lesson, (entry, start, noise_scale), other) < 0.5 else (entry, start, noise_scale)
+
+
+def _are_many(trust: FloatArray) -> bool:
+    """Whether enough patterns are trusted to learn images of the disks from them."""
+    return bool((trust > 0).any(1).sum() >= LEAST_PATTERNS)
 
 
 def _imaged(entry: Entry, fits: Fits, noise_scale: float) -> Entry:
@@ -359,7 +364,9 @@ def _improved(
         reflections=reflections,
         priors=priors,
     )
-    return _imaged(improved, fits_of(stack, entry, fit, trust), noise_scale) if len(entry.disks) else improved
+    if len(entry.disks) and _are_many(trust):
+        return _imaged(improved, fits_of(stack, entry, fit, trust), noise_scale)
+    return improved
 
 
 def _settled(before: FloatArray, now: FloatArray) -> FloatArray:

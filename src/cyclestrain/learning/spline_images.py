@@ -43,6 +43,18 @@ class Equations(NamedTuple):
     rhs: FloatArray  # (image, y, x)
     prior: FloatArray  # precision of the splines for a width of one, as `normal` of one image
 
+    def within(self, radius: float) -> Equations:
+        """Equations of the splines within a distance from the middle (pixels), those beyond it being zero.
+
+        Their number decides what solving takes: it grows with the fourth power of the distance.
+        """
+        edge = max(0, self.rhs.shape[-1] // 2 - int(np.ceil(radius / SPACING)) - 1)
+        n = self.rhs.shape[-1] - 2 * edge
+        inner, column, shifts = slice(edge, edge + n), np.arange(n), np.arange(-STENCIL, STENCIL + 1)
+        here = (column + shifts[:, None] >= 0) & (column + shifts[:, None] < n)
+        normal, prior = (array[..., inner, inner] * here[:, None] for array in (self.normal, self.prior))
+        return Equations(normal, self.rhs[..., inner, inner], prior)
+
 
 class _Known(NamedTuple):
     """What windows are compared with."""
@@ -263,13 +275,14 @@ def drawn(coefficients: FloatArray, place: FloatArray, half: int) -> FloatArray:
     Parameters
     ----------
     coefficients
-        Of the splines, shape ``(y, x)``.
+        Of the splines, or of those in the middle, shape ``(y, x)``.
     place
         Rows, and columns, of the grid: offsets from the middle of the disk, pixels.
     half
         Reach of the windows, pixels.
     """
-    size = coefficients.shape[0]
+    size = _n_splines(half)
+    coefficients = np.pad(coefficients, (size - coefficients.shape[0]) // 2)
     t = (place + half + 2) / SPACING
     index = np.minimum(t.astype(int), size - 4)
     weights = np.zeros((len(t), size))
