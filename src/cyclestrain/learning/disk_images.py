@@ -47,7 +47,7 @@ def disk_images(fits: Fits, entry: Entry, noise_scale: float) -> tuple[DiskImage
     probe, n = entry.probe, len(entry.intensity)
     each = np.arange(n)
     equations = equations_of(
-        fits._replace(local=local), each, probe, entry.background, entry.variance_floor, noise_scale
+        fits._replace(local=local), each, n, probe, entry.background, entry.variance_floor, noise_scale
     ).within(probe.radius + BEYOND)  # fmt: skip
     thin = max(1, probe.oversampling // STEP)
     form = probe.values[::thin, ::thin]

@@ -52,6 +52,8 @@ MOST_WORSE = 0.95
 """Share of patterns that the edge of the direct beam may explain worse than the learned one and still be believed."""
 OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
+CLEAR = 100.0
+"""Fall of chi-square of the typical pattern from which images of the disks are believed."""
 LEAST_PATTERNS = 50
 """Patterns from which images of the disks are learned: the mean of fewer holds too much of each one's own noise."""
 MAX_PATTERNS = 1024
@@ -206,9 +208,11 @@ def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float
 def _with_images(
     lesson: Lesson, entry: Entry, start: Start, *, rounds: int, noise_scale: float
 ) -> tuple[Entry, Start, float]:
-    """The entry with an image of every disk, if contrast that does not change explains most patterns better.
+    """The entry with an image of every disk, where contrast is the same in all patterns.
 
-    Contrast of single patterns is about the images, and is measured anew.
+    Contrast of single patterns is then about the images, and is measured anew: if any is left, fringes move with
+    thickness and tilt, and images that hold their mean would mislead. Where they explain patterns by little better,
+    counts are too few to tell.
     """
     if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image:
         return entry, start, noise_scale
@@ -219,8 +223,14 @@ def _with_images(
     spread = entry.priors.spread.copy()
     spread[:, FIRST_CONTRAST - 1 :] = 0.0
     imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise_scale)
-    other = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
-    return other if _worse(lesson, (entry, start, noise_scale), other) < 0.5 else (entry, start, noise_scale)
+    before, after = (entry, start, noise_scale), _alternate(
+        lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale
+    )
+    import os
+    if os.environ.get("SHAPE_VERBOSE"):
+        sp=after[0].priors.spread; print("GAIN", np.median(_gains(lesson,before,after)), after[0].has_contrast, "left", after[0]._of_most_light(sp[:,5:].max(1)), "wander", np.median(sp[:,4]), "of", entry._of_most_light(entry.priors.spread[:,5:].max(1)), flush=True)
+    constant = after[0].contrast == 0 and float(np.median(_gains(lesson, before, after))) > CLEAR
+    return after if constant else before
 
 
 def _are_many(trust: FloatArray) -> bool:
@@ -267,11 +277,16 @@ def _sharper(
     return other if _worse(lesson, learned, other) < MOST_WORSE else learned
 
 
-def _worse(lesson: Lesson, one: tuple[Entry, Start, float], other: tuple[Entry, Start, float]) -> float:
-    """Share of the patterns that the `other` entry explains worse, by the noise of the one with less."""
+def _gains(lesson: Lesson, one: tuple[Entry, Start, float], other: tuple[Entry, Start, float]) -> FloatArray:
+    """By how much the `other` entry explains each pattern better, by the noise of the one with less, ``(n,)``."""
     noise = min(one[2], other[2])
     before, after = (_fitted(lesson, entry, start, noise)[1].penalty(entry) for entry, start, _ in (one, other))
-    return float((after > before).mean())
+    return np.asarray(before - after)
+
+
+def _worse(lesson: Lesson, one: tuple[Entry, Start, float], other: tuple[Entry, Start, float]) -> float:
+    """Share of the patterns that the `other` entry explains worse."""
+    return float((_gains(lesson, one, other) < 0).mean())
 
 
 def _look_again(

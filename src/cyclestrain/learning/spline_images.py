@@ -68,7 +68,7 @@ class _Known(NamedTuple):
 
 
 def equations_of(
-    fits: Fits, image: IntArray, form: Probe, background: FloatArray, floor: float, noise_scale: float
+    fits: Fits, image: IntArray, n_images: int, form: Probe, background: FloatArray, floor: float, noise_scale: float
 ) -> Equations:
     """Normal equations of the deviation of disks from a form, summed over the windows of many patterns.
 
@@ -77,7 +77,9 @@ def equations_of(
     fits
         Windows of many patterns and what was fitted to them.
     image
-        Image of which the disk of each reflection is one, 0, 1, ..., shape ``(reflection,)``.
+        To which of the images the disk of each reflection belongs, shape ``(reflection,)``.
+    n_images
+        How many there are.
     form
         Expected form.
     background
@@ -87,8 +89,7 @@ def equations_of(
     noise_scale
         Variance over mean of a pixel.
     """
-    n_images, size = max(2, int(image.max()) + 1), _n_splines(form.half)
-    parts = max(1, PARTS // n_images)
+    size, parts = _n_splines(form.half), max(1, PARTS // n_images)
     normal = np.zeros((n_images, parts, STENCIL + 1, 2 * STENCIL + 1, size, size))
     rhs = np.zeros((n_images, parts, size, size))
     known = _Known(form.values, form.oversampling, form.support, form.radius, background, floor)

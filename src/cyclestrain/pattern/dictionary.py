@@ -141,7 +141,12 @@ class Entry:
     @property
     def has_contrast(self) -> bool:
         """Whether disks differ inside from pattern to pattern by so much that it misleads a fit of few steps."""
-        return self._of_most_light(self.priors.spread[:, FIRST_CONTRAST:].max(1, initial=0.0)) > STRONG_CONTRAST
+        return self.contrast > STRONG_CONTRAST
+
+    @property
+    def contrast(self) -> float:
+        """Width of the contrast inside disks, from pattern to pattern, that half of the light exceeds."""
+        return self._of_most_light(self.priors.spread[:, FIRST_CONTRAST:].max(1, initial=0.0))
 
     def _of_most_light(self, width: FloatArray) -> float:
         """Width that half of the light exceeds: bright reflections fix a pattern, and in faint ones nothing is seen."""
