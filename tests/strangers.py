@@ -149,6 +149,17 @@ def bands(n: int, seed: int = 0, width: float = 5.0) -> Shape:
     return drawn
 
 
+def fringed(shape: Shape, radius: float, strength: float, seed: int) -> Shape:
+    """A shape with fringes of some direction, distance and phase across it, as thick crystals have in each disk."""
+    angle, phase, periods = np.random.default_rng(seed).uniform([0, 0, 0.7], [np.pi, 2 * np.pi, 1.5])
+
+    def drawn(y: FloatArray, x: FloatArray) -> FloatArray:
+        along = (y * np.sin(angle) + x * np.cos(angle)) / (2 * radius)
+        return np.asarray(shape(y, x) * (1 + strength * np.cos(2 * np.pi * periods * along + phase)))
+
+    return drawn
+
+
 def summed(*parts: tuple[float, Shape]) -> Shape:
     """Weighted sum of shapes that are each normalised to their own sum."""
 
@@ -325,26 +336,31 @@ def stranger(
     descan: float = 0.0,
     jitter: float = 0.0,
     contrast: float = 0.0,
+    inside: Callable[[int], Shape] | None = None,
     dead_quadrant: bool = False,
     seed: int = 0,
 ) -> Stranger:
     """Draw a scan: the counts of a pattern are `dose`, of which `backgrounds` is background.
 
-    With `contrast`, the brightness of every reflection scatters from position to position by that share.
+    With `contrast`, the brightness of every reflection scatters from position to position by that share. With `inside`,
+    the reflections of the only phase have shapes of their own, the same everywhere.
     """
     rng = np.random.default_rng(seed)
     shape = sample.phase.shape[:2]
     ramp = np.stack([np.linspace(-0.5, 0.5, n)[i] for n, i in zip(shape, np.indices(shape), strict=True)], -1)
     middle = (np.array(detector) - 1) / 2 + offset
     centre = middle + descan * ramp + jitter * rng.normal(size=(*shape, 2))
-    distortion, table = stretched(*ellipse), tabulated(probe, half)
+    distortion, tables = stretched(*ellipse), tabulated(probe, half)[None]
+    if inside is not None:
+        own = [tabulated(inside(k), half) for k in range(len(phases[0].reflections))]
+        tables = np.concatenate([tables, own])
     y, x = np.einsum("ij,j...->i...", np.linalg.inv(distortion), np.indices(detector) - middle[:, None, None])
     below = (background or flat())(y, x)
     below = dose * backgrounds * below / below.sum()
     counts, reciprocal = np.empty((*shape, *detector), np.uint16), np.linalg.inv(sample.F).swapaxes(-1, -2)
     for at in np.ndindex(*shape):
         bright = [one.intensity * rng.lognormal(-0.5 * contrast**2, contrast, len(one.intensity)) for one in phases]
-        crystal = _pattern(phases, bright, sample, at, distortion @ reciprocal[at], centre[at], table, detector)
+        crystal = _pattern(phases, bright, sample, at, distortion @ reciprocal[at], centre[at], tables, detector)
         thick = 1 + wedge * 2 * ramp[at][1]
         counts[at] = rng.poisson(dose * (1 - backgrounds) * crystal + thick * below)
     if dead_quadrant:
@@ -357,26 +373,27 @@ def stranger(
 
 def _pattern(
     phases: Sequence[Phase], intensity: Sequence[FloatArray], sample: Sample, at: tuple[int, ...], affine: FloatArray,
-    centre: FloatArray, table: FloatArray, detector: tuple[int, int],
+    centre: FloatArray, tables: FloatArray, detector: tuple[int, int],
 ) -> FloatArray:  # fmt: skip
-    """Expected crystal of one position, of unit sum."""
+    """Expected crystal of one position, of unit sum; `tables` are of all disks, or of the beam and each reflection."""
     places, much = [np.zeros((1, 2))], [np.array([1.0])]
     for matrix, label, share in zip(affine, sample.phase[at], sample.share[at], strict=True):
         if share > 0 and label >= 0:
             places.append(phases[label].reflections @ matrix.T)
             much.append(share * intensity[label])
             much[0] = much[0] - share * intensity[label].sum()
-    position, bright, margin = np.concatenate(places) + centre, np.concatenate(much), table.shape[-1] + 2
+    position, bright, margin = np.concatenate(places) + centre, np.concatenate(much), tables.shape[-1] + 2
     whole = np.rint(position).astype(int)
     step = (position - whole + 0.5) * PHASES
     low = np.minimum(step.astype(int), PHASES - 1)
     part = (step - low)[..., None, None]
     patch: FloatArray | float = 0.0
+    which = np.arange(len(low)) if len(tables) > 1 else np.zeros(len(low), int)
     for v, u in product((0, 1), repeat=2):
         weight = (part[:, 0] if v else 1 - part[:, 0]) * (part[:, 1] if u else 1 - part[:, 1])
-        patch = patch + weight * table[low[:, 0] + v, low[:, 1] + u]
+        patch = patch + weight * tables[which, low[:, 0] + v, low[:, 1] + u]
     out = np.zeros((detector[0] + 2 * margin, detector[1] + 2 * margin))
-    n = table.shape[-1]
+    n = tables.shape[-1]
     for (top, left), one in zip(whole + margin - n // 2, np.asarray(patch) * bright[:, None, None], strict=True):
         if 0 <= top <= out.shape[0] - n and 0 <= left <= out.shape[1] - n:
             out[top : top + n, left : left + n] += one

@@ -41,7 +41,7 @@ from cyclestrain.estimation import (
 from cyclestrain.io import fingerprint, sample_mask
 from cyclestrain.learning import Knowledge, Material, describe, learn, probe_of, transfer
 from cyclestrain.orientation import PolarGrid, Templates
-from cyclestrain.pattern import Dictionary, Entry, Priors, Probe, disks_touch
+from cyclestrain.pattern import Dictionary, DiskImages, Entry, Priors, Probe, disks_touch
 from cyclestrain.progress import Progress
 from cyclestrain.result import (
     MapResult,
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_model", "map_scan"]
 
-KEPT = (Knowledge, Calibration, Grain, Templates, PolarGrid, Dictionary, Entry, Probe, Priors)
+KEPT = (Knowledge, Calibration, Grain, Templates, PolarGrid, Dictionary, Entry, Probe, Priors, DiskImages)
 """Classes that may occur in the state of a run folder."""
 
 

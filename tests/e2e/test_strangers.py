@@ -450,6 +450,32 @@ class TestSuperlattice:
         assert (np.abs(made.z(maps, "_raw").std(1) - 1) < 0.4).all()
 
 
+def bent(inside: bool, dose: float, seed: int) -> Stranger:
+    """A bent and strained crystal whose disks are flat, or hold fringes of their own."""
+    y, x = np.indices((16, 16))
+    gradient = deformed(0.004 * np.sin(x / 3), 0.004 * np.cos(y / 4), 0.0, 20 + 0.3 * np.sin(y / 5))
+    disk = st.disk(4.0)
+    return stranger(
+        [st.square(17.0, reach=48.0, seed=1)], st.field(gradient), probe=disk, half=8, background=st.lorentzian(12),
+        inside=(lambda k: st.fringed(disk, 4.0, 0.9, k)) if inside else None, detector=(120, 120), dose=dose, seed=seed,
+    )  # fmt: skip
+
+
+class TestFringes:
+    """Contrast that is the same in every pattern is no noise: it tells where the disks are as their edges do."""
+
+    @pytest.mark.parametrize(("dose", "seed"), [(2e5, 1), more(2e4, 2), more(1e6, 3)])
+    def test_fringes_that_stay_cost_no_precision(self, dose: float, seed: int) -> None:
+        made = {inside: bent(inside, dose, seed) for inside in (False, True)}
+        maps = {inside: cs.map(one.counts, reference=":,:") for inside, one in made.items()}
+        scatter = {k: made[k].errors(maps[k], "_raw")[:, maps[k]["valid"].values].std(1) for k in made}
+        assert maps[True]["valid"].values.mean() > 0.98
+        assert (scatter[True] < 1.1 * scatter[False]).all()
+        for suffix in ("_raw", ""):
+            assert made[True].wrong(maps[True], 6.0, suffix) == 0.0
+        assert (np.abs(made[True].z(maps[True], "_raw").std(1) - 1) < 0.25).all()
+
+
 @pytest.fixture(scope="module")
 def two() -> tuple[Stranger, np.ndarray]:
     """A layer of another phase, and which positions it has."""

@@ -37,7 +37,17 @@ def seen(shape: st.Shape, n: int = 60, counts: float = 3000.0, seed: int = 0) ->
             places[k][(places[k] == [y, x]).all(1)] = np.array([iy, ix]) + at / st.PHASES - 0.5
     stack = gather(rng.poisson(patterns), places, HALF + 2, np.ones((128, 128), bool))
     one, many = np.ones(n), np.ones((n, 8))
-    return Fits(stack.counts, stack.origin, places, centre, counts * many, one, np.zeros((n, 8, N_LOCAL)), many)
+    return Fits(
+        stack.counts,
+        stack.origin,
+        places,
+        centre,
+        counts * many,
+        one,
+        np.zeros((n, 8, N_LOCAL)),
+        many,
+        np.ones((n, 2)) * [1, 0],
+    )
 
 
 def learned(shape: st.Shape) -> ProbeImage:

@@ -60,6 +60,7 @@ def image_of_beam(patterns: NDArray[Any], good: BoolArray, centre: FloatArray, r
     fits = Fits(
         stack.counts, stack.origin, at[:, None], at, bright[:, None].astype(float), one,
         np.zeros((len(some), 1, N_LOCAL)), one[:, None] * (bright > 0.2 * np.median(bright))[:, None],
+        np.stack([one, 0.0 * one], 1),
     )  # fmt: skip
     form = Probe.from_profile(disk_profile(radius, SOFT, OVERSAMPLING, half + 3), OVERSAMPLING, half)
     background = np.full(2 * half + 8, max(level, 1e-9))

@@ -14,15 +14,18 @@ import numpy as np
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations
+from cyclestrain.learning.disk_images import disk_images
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_operators
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import find_peaks
 from cyclestrain.learning.plausibility import Plausibility, Unlearned
-from cyclestrain.learning.probe_image import FIRST_PIXELS, MOST_PIXELS, ProbeImage, centred, image_of, is_common
+from cyclestrain.learning.probe_image import ProbeImage, centred, image_of, is_common
 from cyclestrain.learning.profiles import fit_profiles, fits_of
 from cyclestrain.learning.reflections import measure_reflections
+from cyclestrain.learning.spline_images import FIRST_PIXELS, MOST_PIXELS
 from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, regauged, spacing, start_entry, window_half
 from cyclestrain.learning.trust import trusted, typical_misfit
+from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import (
     Entry,
     PatternFit,
@@ -36,6 +39,7 @@ from cyclestrain.pattern import (
     refine,
     seen_edge,
 )
+from cyclestrain.pattern.dictionary import FIRST_CONTRAST
 
 __all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry"]
 
@@ -49,6 +53,10 @@ MOST_WORSE = 0.95
 """Share of patterns that the edge of the direct beam may explain worse than the learned one and still be believed."""
 OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
+CLEAR = 100.0
+"""Fall of chi-square of the typical pattern from which images of the disks are believed."""
+LEAST_PATTERNS = 50
+"""Patterns from which images of the disks are learned: the mean of fewer holds too much of each one's own noise."""
 MAX_PATTERNS = 1024
 """Largest number of patterns an entry is learned from: more do not make it measurably better."""
 
@@ -100,6 +108,7 @@ def learn_entry(
         other = _alternate(lesson, replace(entry, probe=image), start, rounds=rounds, noise_scale=noise_scale)
         if _worse(lesson, (entry, start, noise_scale), other) < 0.5:
             entry, start, noise_scale = other
+    entry, start, noise_scale = _with_images(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
     if entry.has_contrast and not entry.probe.is_image:
         entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
@@ -132,7 +141,13 @@ def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry
     if improve:
         return learned, noise_scale
     dose = float(learned.intensity.sum() / entry.intensity.sum())
-    same = replace(entry, intensity=dose * entry.intensity, background=learned.background, priors=learned.priors)
+    same = replace(
+        entry,
+        intensity=dose * entry.intensity,
+        background=learned.background,
+        priors=learned.priors,
+        disks=learned.disks,
+    )
     return same, noise_scale
 
 
@@ -205,6 +220,41 @@ def _image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Pr
     return image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise)
 
 
+def _with_images(
+    lesson: Lesson, entry: Entry, start: Start, *, rounds: int, noise_scale: float
+) -> tuple[Entry, Start, float]:
+    """The entry with an image of every disk, where contrast is the same in all patterns.
+
+    Contrast of single patterns is then about the images, and is measured anew: if any is left, fringes move with
+    thickness and tilt, and images that hold their mean would mislead. Where they explain patterns by little better,
+    counts are too few to tell.
+    """
+    if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image:
+        return entry, start, noise_scale
+    stack, fit = _fitted(lesson, entry, start, noise_scale)
+    trust = trusted(fit)
+    if not _are_many(trust) or 2.0 * entry.probe.radius > spacing(entry.basis):
+        return entry, start, noise_scale
+    spread = entry.priors.spread.copy()
+    spread[:, FIRST_CONTRAST - 1 :] = 0.0
+    imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise_scale)
+    before = entry, start, noise_scale
+    after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
+    constant = after[0].contrast == 0 and float(np.median(_gains(lesson, before, after))) > CLEAR
+    return after if constant else before
+
+
+def _are_many(trust: FloatArray) -> bool:
+    """Whether enough patterns are trusted to learn images of the disks from them."""
+    return bool((trust > 0).any(1).sum() >= LEAST_PATTERNS)
+
+
+def _imaged(entry: Entry, fits: Fits, noise_scale: float) -> Entry:
+    """The entry with images of its disks as the windows show them."""
+    disks, light = disk_images(fits, entry, noise_scale * entry.grain.area)
+    return replace(entry, disks=disks, intensity=entry.intensity * light)
+
+
 def _fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> tuple[WindowStack, PatternFit]:
     """Windows of a lesson, and the fit of an entry to them."""
     stack = lesson.windows(predicted_positions(start, entry.reflections), entry.probe.half + 2)
@@ -238,11 +288,16 @@ def _sharper(
     return other if _worse(lesson, learned, other) < MOST_WORSE else learned
 
 
-def _worse(lesson: Lesson, one: tuple[Entry, Start, float], other: tuple[Entry, Start, float]) -> float:
-    """Share of the patterns that the `other` entry explains worse, by the noise of the one with less."""
+def _gains(lesson: Lesson, one: tuple[Entry, Start, float], other: tuple[Entry, Start, float]) -> FloatArray:
+    """By how much the `other` entry explains each pattern better, by the noise of the one with less, ``(n,)``."""
     noise = min(one[2], other[2])
     before, after = (_fitted(lesson, entry, start, noise)[1].penalty(entry) for entry, start, _ in (one, other))
-    return float((after > before).mean())
+    return np.asarray(before - after)
+
+
+def _worse(lesson: Lesson, one: tuple[Entry, Start, float], other: tuple[Entry, Start, float]) -> float:
+    """Share of the patterns that the `other` entry explains worse."""
+    return float((_gains(lesson, one, other) < 0).mean())
 
 
 def _look_again(
@@ -327,7 +382,7 @@ def _improved(
     if entry.has_contrast:
         priors = replace(priors, coherence=measure_coherence(deviations, priors.spread, entry, fit, trust))
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
-    return replace(
+    improved = replace(
         entry,
         probe=probe,
         background=profiles.background * level,
@@ -335,6 +390,9 @@ def _improved(
         reflections=reflections,
         priors=priors,
     )
+    if len(entry.disks) and _are_many(trust):
+        return _imaged(improved, fits_of(stack, entry, fit, trust), noise_scale)
+    return improved
 
 
 def _settled(before: FloatArray, now: FloatArray) -> FloatArray:

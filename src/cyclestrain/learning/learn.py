@@ -77,13 +77,16 @@ def learn(
 
 
 def _told(found: Knowledge) -> Knowledge:
-    """What was learned, with a word on a probe that is not round."""
-    calibration = found.calibration
-    images = [entry.probe for entry in found.dictionary.entries if entry.probe.is_image]
-    if not images or any(choice.startswith("probe:") for choice in calibration.choices):
-        return found
-    choice = f"probe: not round, learned as an image that reaches {images[0].radius:.1f} px from its centre"
-    return replace(found, calibration=replace(calibration, choices=(*calibration.choices, choice)))
+    """What was learned, with a word on a probe that is not round and on contrast that stays."""
+    calibration, entries, new = found.calibration, found.dictionary.entries, []
+    images = [entry.probe for entry in entries if entry.probe.is_image]
+    if images and not any(choice.startswith("probe:") for choice in calibration.choices):
+        new.append(f"probe: not round, learned as an image that reaches {images[0].radius:.1f} px from its centre")
+    constant = sum(len(entry.disks) > 0 for entry in entries)
+    if constant:
+        where = "" if constant == len(entries) else f" of {constant} of {len(entries)} entries"
+        new.append(f"contrast in the disks: the same in most patterns, learned as an image of each reflection{where}")
+    return replace(found, calibration=replace(calibration, choices=(*calibration.choices, *new))) if new else found
 
 
 def _is_clear(found: Knowledge | list[Unlearned], calibration: Calibration) -> bool:

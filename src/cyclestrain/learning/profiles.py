@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.optimize import minimize
 
+from cyclestrain.affine import left_polar
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.window_sums import Fits, Normal, Shapes, add_windows
 from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge, shift_design
@@ -16,6 +17,8 @@ from cyclestrain.pattern.reflection import N_LOCAL, N_SMOOTH
 
 __all__ = ["Deviations", "fit_profiles", "fits_of", "held_out_positions"]
 
+NOTHING = np.zeros((1, 2, 2, 3), np.float32)
+"""Table of disks that all look like the probe."""
 LEAST_CUBIC = 4.0
 """Radius of the disks, pixels, from which contrast of third order can be told from a shift and is looked for."""
 
@@ -90,9 +93,11 @@ def fits_of(stack: WindowStack, entry: Entry, fit: PatternFit, trust: FloatArray
     stack, entry, fit, trust
         As for `fit_profiles`.
     """
+    theta = left_polar(fit.start.affine)[1]
     return Fits(
         stack.counts, stack.origin, held_out_positions(fit, entry.reflections), fit.start.centre,
         fit.start.gain[:, None] * entry.intensity + fit.local[..., 0], fit.start.level, fit.local, trust,
+        np.stack([np.cos(theta), np.sin(theta)], 1),
     )  # fmt: skip
 
 
@@ -124,7 +129,11 @@ def fit_profiles(
     deviations = np.full((2, *trust.shape, N_LOCAL), np.nan)
     fits = fits_of(stack, entry, fit, trust)
     image = probe.values if probe.is_image else np.zeros((0, 0))
-    shapes = Shapes(profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support, image)
+    tables = entry.disks.tables if len(entry.disks) else NOTHING
+    shapes = Shapes(
+        profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support, image,
+        tables, float(entry.disks.step),
+    )  # fmt: skip
     parts = Normal.parts(len(profile), len(background))
     cubic = entry.has_contrast and probe.radius > LEAST_CUBIC
     add_windows(fits, shapes, parts, deviations, N_LOCAL if cubic else N_SMOOTH)

@@ -34,6 +34,7 @@ class Fits(NamedTuple):
     level: FloatArray  # (n,)
     local: FloatArray  # deviations, (n, reflection, 13)
     trust: FloatArray  # (n, reflection)
+    turn: FloatArray  # cosine and sine of the rotation from the entry, (n, 2)
 
 
 class _Window(NamedTuple):
@@ -47,6 +48,8 @@ class _Window(NamedTuple):
     level: float
     local: Any
     trust: float
+    turn: Any
+    own: Any  # what the reflection has beyond the probe
 
 
 class _Rows(NamedTuple):
@@ -59,6 +62,7 @@ class _Rows(NamedTuple):
     weight: Any
     residual: Any
     basis: Any  # derivatives, (basis, pixel)
+    own: Any  # what the reflection has beyond the probe, and its derivatives, (3, pixel)
 
 
 class Shapes(NamedTuple):
@@ -71,6 +75,8 @@ class Shapes(NamedTuple):
     floor: float  # least variance of a pixel
     support: NDArray[np.float32]  # the pixels that are compared, (size, size)
     image: FloatArray  # the probe where it is not round, with the same nodes, centred; empty where it is
+    disks: NDArray[np.float32]  # what each disk has beyond the probe, see `DiskImages.tables`
+    nodes: float  # of these in a pixel
 
 
 class Normal(NamedTuple):
@@ -144,6 +150,23 @@ def _look_up(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragm
 
 
 @part(fastmath=True)
+def _look_up_own(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma: no cover - compiled
+    """What the reflection has beyond the probe, and its derivatives with respect to the place of the disk."""
+    corner, position, own, nodes = window.corner, window.position, window.own, shapes.nodes
+    c, s, middle, last = window.turn[0], window.turn[1], own.shape[0] // 2, own.shape[0] - 1.001
+    for k in range(places.shape[1]):
+        y, x = (corner[0] - position[0] + places[0, k]) * nodes, (corner[1] - position[1] + places[1, k]) * nodes
+        u, v = min(max(c * y - s * x + middle, 0.0), last), min(max(c * x + s * y + middle, 0.0), last)
+        i, j = int(u), int(v)
+        e, f = u - i, v - j
+        for m in range(3):
+            low = (1.0 - f) * own[i, j, m] + f * own[i, j + 1, m]
+            rows.own[m, k] = (1.0 - e) * low + e * ((1.0 - f) * own[i + 1, j, m] + f * own[i + 1, j + 1, m])
+        along, across = rows.own[1, k], rows.own[2, k]
+        rows.own[1, k], rows.own[2, k] = c * along + s * across, c * across - s * along
+
+
+@part(fastmath=True)
 def _derive(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma: no cover - compiled
     """Derivatives with respect to the deviations of one window, its weights and residuals.
 
@@ -151,7 +174,7 @@ def _derive(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma
     for contrast inside the disk.
     """
     corner, position, local, brightness = window.corner, window.position, window.local, window.brightness
-    disk, back, basis, level = rows.disk, rows.background, rows.basis, window.level
+    disk, back, basis, level, own = rows.disk, rows.background, rows.basis, window.level, rows.own
     n_local, half, unit = basis.shape[0] - 2, shapes.support.shape[0] // 2, 1.0 / shapes.radius
     fy, fx = (corner[0] - position[0]) * unit, (corner[1] - position[1]) * unit
     for k in range(places.shape[1]):
@@ -170,20 +193,20 @@ def _derive(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma
     for k in range(places.shape[1]):
         u, v = (places[0, k] - half) / half, (places[1, k] - half) / half
         back[1, k] = level * (1.0 + local[1] + local[2] * u + local[3] * v)
-        basis[0, k], basis[1, k] = disk[0, k], level * back[0, k]
+        basis[0, k], basis[1, k] = disk[0, k] + own[0, k], level * back[0, k]
         basis[2, k], basis[3, k] = level * back[0, k] * u, level * back[0, k] * v
     fall = shapes.radius / (shapes.step * shapes.step)
     for k in range(places.shape[1]):
         bright, slope = basis[n_local, k], disk[1, k] * fall
         disk[1, k] = bright
-        mean = back[1, k] * back[0, k] + bright * disk[0, k]
+        mean = back[1, k] * back[0, k] + bright * basis[0, k]
         rows.weight[k] = rows.used[k] / max(mean, shapes.floor)
         rows.residual[k] = rows.values[k] - mean
-        basis[n_local, k] = bright * slope * basis[4, k]
-        basis[n_local + 1, k] = bright * slope * basis[5, k]
+        basis[n_local, k] = bright * (slope * basis[4, k] + own[1, k])
+        basis[n_local + 1, k] = bright * (slope * basis[5, k] + own[2, k])
     for p in range(4, n_local):
         for k in range(places.shape[1]):
-            basis[p, k] *= brightness * disk[0, k]
+            basis[p, k] *= brightness * basis[0, k]
 
 
 @part(fastmath=True)
@@ -318,9 +341,10 @@ def add_windows(
     n_local
         Deviations that are measured: `N_SMOOTH` or `N_LOCAL`.
     """
-    counts, origin, positions, centre, brightness, level, local, trust = fits
+    counts, origin, positions, centre, brightness, level, local, trust, turn = fits
     size = shapes.support.shape[0]
     half, margin = size // 2, (counts.shape[2] - size) // 2
+    n_disks = len(shapes.disks)
     n_parts, places = normal.probe.shape[0], np.stack(np.nonzero(shapes.support))
     for part_ in nb.prange(n_parts):
         corner, n_pixels = np.empty(2), places.shape[1]
@@ -330,7 +354,7 @@ def add_windows(
         information, score = np.empty((n_local + 2, n_local + 2)), np.empty(n_local + 2)
         rows = _Rows(
             np.empty(n_pixels), np.empty(n_pixels), np.empty((4, n_pixels)), np.empty((4, n_pixels)),
-            np.empty(n_pixels), np.empty(n_pixels), np.empty((n_local + 2, n_pixels)),
+            np.empty(n_pixels), np.empty(n_pixels), np.empty((n_local + 2, n_pixels)), np.zeros((3, n_pixels)),
         )  # fmt: skip
         for n in range(part_, counts.shape[0], n_parts):
             for g in range(counts.shape[1]):
@@ -341,11 +365,14 @@ def add_windows(
                 pixels = counts[n, g, margin + ry : margin + ry + size, margin + rx : margin + rx + size]
                 corner[0], corner[1] = origin[n, g, 0] + ry - half, origin[n, g, 1] + rx - half
                 window = _Window(
-                    pixels, corner, positions[n, g], centre[n], brightness[n, g], level[n], local[n, g], trust[n, g]
-                )
+                    pixels, corner, positions[n, g], centre[n], brightness[n, g], level[n], local[n, g], trust[n, g],
+                    turn[n], shapes.disks[min(g, n_disks - 1)],
+                )  # fmt: skip
                 _look_up(window, shapes, places, rows)
                 if shapes.image.shape[0] > 0:
                     _look_up_image(window, shapes, places, rows)
+                if n_disks > 1:
+                    _look_up_own(window, shapes, places, rows)
                 _derive(window, shapes, places, rows)
                 if shapes.image.shape[0] > 0:
                     _derive_image(window, shapes, places, rows)

@@ -27,7 +27,7 @@ from cyclestrain.network.model_checks import check_sound
 from cyclestrain.network.settings import NetworkSettings
 from cyclestrain.network.tuned import Tuned
 from cyclestrain.orientation import PolarGrid, Templates
-from cyclestrain.pattern import Dictionary, Entry, Priors, Probe
+from cyclestrain.pattern import Dictionary, DiskImages, Entry, Priors, Probe
 from cyclestrain.storage import decode, encode
 
 __all__ = ["FORMAT", "HEADER", "NETWORK", "Model", "PathLike", "load_model", "load_with_fingerprint", "save_model"]
@@ -94,7 +94,10 @@ class Model:
         return as_html(f"Model of {self.about.get('name', 'a scan')}", self._rows)
 
 
-_STORED = (Material, Dictionary, Entry, Probe, Priors, Grain, Templates, PolarGrid, TrainingLog, Epoch, NetworkSettings)
+_STORED = (
+    Material, Dictionary, Entry, Probe, Priors, DiskImages, Grain, Templates, PolarGrid, TrainingLog, Epoch,
+    NetworkSettings,
+)  # fmt: skip
 
 
 def save_model(model: Model, path: PathLike, force: bool = False) -> None:

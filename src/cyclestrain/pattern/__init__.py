@@ -8,6 +8,7 @@ from cyclestrain.pattern.approach import approach, approach_by_shells
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import fit_edge, pixelated_disk, seen_edge
+from cyclestrain.pattern.disk_images import NO_IMAGES, DiskImages
 from cyclestrain.pattern.image import expected_image
 from cyclestrain.pattern.intensities import Intensities, disks_touch, measure_intensities
 from cyclestrain.pattern.light import shift_design
@@ -17,10 +18,12 @@ from cyclestrain.pattern.refine import START_ONLY, PatternFit, Start, predicted_
 from cyclestrain.pattern.windows import Windows, WindowStack, gather, in_place
 
 __all__ = [
+    "NO_IMAGES",
     "START_ONLY",
     "Candidates",
     "Decomposition",
     "Dictionary",
+    "DiskImages",
     "Entry",
     "Intensities",
     "Palette",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cyclestrain.data import INDEPENDENT, FloatArray, Grain
+from cyclestrain.pattern.disk_images import NO_IMAGES, DiskImages
 from cyclestrain.pattern.probe import Probe
 
 __all__ = ["Dictionary", "Entry", "Priors"]
@@ -89,6 +90,8 @@ class Entry:
     annulus
         Inner and outer distance from the beam, pixels, of the pixels that are compared where disks overlap and all that
         reach a pixel are fitted together; None where every disk has a window of its own.
+    disks
+        What each disk shows in all patterns beyond the probe.
     """
 
     reflections: FloatArray
@@ -102,6 +105,11 @@ class Entry:
     average: FloatArray
     grain: Grain = INDEPENDENT
     annulus: tuple[float, float] | None = None
+    disks: DiskImages = NO_IMAGES
+
+    def __post_init__(self) -> None:
+        if len(self.disks) not in (0, len(self.reflections)):  # compiled loops trust it
+            raise ValueError(f"{len(self.disks)} images for the disks of {len(self.reflections)} reflections")
 
     def __repr__(self) -> str:
         a, b = np.hypot(*self.basis)
@@ -133,7 +141,12 @@ class Entry:
     @property
     def has_contrast(self) -> bool:
         """Whether disks differ inside from pattern to pattern by so much that it misleads a fit of few steps."""
-        return self._of_most_light(self.priors.spread[:, FIRST_CONTRAST:].max(1, initial=0.0)) > STRONG_CONTRAST
+        return self.contrast > STRONG_CONTRAST
+
+    @property
+    def contrast(self) -> float:
+        """Width of the contrast inside disks, from pattern to pattern, that half of the light exceeds."""
+        return self._of_most_light(self.priors.spread[:, FIRST_CONTRAST:].max(1, initial=0.0))
 
     def _of_most_light(self, width: FloatArray) -> float:
         """Width that half of the light exceeds: bright reflections fix a pattern, and in faint ones nothing is seen."""
@@ -162,6 +175,7 @@ class Entry:
             intensity=self.intensity[keep],
             indices=self.indices[keep],
             priors=Priors(self.priors.spread[keep], self.priors.coherence),
+            disks=self.disks.only(keep),
         )
 
 

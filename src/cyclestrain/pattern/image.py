@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_array
 
+from cyclestrain.affine import left_polar, rotation
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.reflection import contrast_modes
@@ -73,9 +74,7 @@ def expected_image(
     radii = np.hypot(y - centre[0], x - centre[1])
     background = np.interp(radii, np.arange(len(entry.background)), entry.background)
     disks = [
-        disk
-        for g in range(len(entry.reflections))
-        if (disk := _disk(entry, g, centre + affine @ entry.reflections[g], background)) is not None
+        disk for g in range(len(entry.reflections)) if (disk := _disk(entry, g, affine, centre, background)) is not None
     ]
     flat = np.zeros(pattern.shape)
     for disk in disks:
@@ -139,8 +138,8 @@ def _deviations_together(disks: list[_Disk], gain: float, rest: FloatArray, weig
     return np.asarray(columns.T @ np.linalg.solve(normal, weighted @ rest.ravel())).reshape(rest.shape)
 
 
-def _disk(entry: Entry, g: int, position: FloatArray, background: FloatArray) -> _Disk | None:
-    """Reflection `g` of an entry at a position ``(y, x)`` on the detector; None where it lies outside.
+def _disk(entry: Entry, g: int, affine: FloatArray, centre: FloatArray, background: FloatArray) -> _Disk | None:
+    """Reflection `g` of an entry as a transform puts it on the detector; None where it lies outside.
 
     Parameters
     ----------
@@ -148,11 +147,12 @@ def _disk(entry: Entry, g: int, position: FloatArray, background: FloatArray) ->
         Dictionary entry.
     g
         Number of the reflection.
-    position
-        Of the middle of its disk, pixels.
+    affine, centre
+        As for `expected_image`.
     background
         Background of the entry about the beam centre of the pattern, shape ``(qy, qx)``.
     """
+    position = centre + affine @ entry.reflections[g]
     probe, middle = entry.probe, np.rint(position).astype(int)
     low, high = np.maximum(middle - probe.half, 0), np.minimum(middle + probe.half + 1, background.shape)
     if (low >= high).any():
@@ -163,6 +163,10 @@ def _disk(entry: Entry, g: int, position: FloatArray, background: FloatArray) ->
     table = len(probe.values) // 2
     nodes = table + probe.oversampling * np.stack([v, u])
     disk = entry.intensity[g] * map_coordinates(probe.values, nodes, order=1, mode="constant")
+    if len(entry.disks):
+        image = entry.disks.images[g]
+        turned = len(image) // 2 + entry.disks.step * (rotation(left_polar(affine)[1]).T @ np.stack([v, u]))
+        disk += entry.intensity[g] * map_coordinates(image, turned, order=1, mode="constant")
     level = background[place].ravel()
     slopes = [level * (axis - at).ravel() / probe.half for axis, at in ((rows, middle[0]), (columns, middle[1]))]
     return _Disk(

@@ -5,15 +5,16 @@ The expected counts at detector pixel `p` in the window of reflection `g` are
 .. math::
 
     \lambda(p) = \beta B(|p - c|) (1 + \beta_g + s_g \cdot u)
-    + (a I_g + \delta_g) P(p - c - A g) (1 + \sum_m t_{gm} \phi_m(v))
+    + (a I_g + \delta_g) P_g(p - c - A g) (1 + \sum_m t_{gm} \phi_m(v))
 
-with the probe `P`, the radial background `B`, the affine `A` of the pattern, its beam centre `c`, gain `a`,
-background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g, t_g` of intensity,
-background level, background slope (`u`: offset from the window's centre in units of its half width) and contrast
-inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a bowl,
-two saddles and four modes of third order). The deviations have Gaussian priors whose widths were learned from the data
-(`Priors`): zero where all patterns share their intensities, wide where thickness and tilt change them from place to
-place. With contrast in the disks the position is then read from their edges.
+with the disk :math:`P_g(q) = P(q) + D_g(R^{-1} q)`, the probe `P` and what the disk of `g` shows in all patterns
+(`DiskImages`; `R`: rotation of `A`), the radial background `B`, the affine `A` of the pattern, its beam centre `c`,
+gain `a`, background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g, t_g` of
+intensity, background level, background slope (`u`: offset from the window's centre in units of its half width) and
+contrast inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a
+bowl, two saddles and four modes of third order). The deviations have Gaussian priors whose widths were learned from the
+data (`Priors`): zero where all patterns share their intensities, wide where thickness and tilt change them from place
+to place. With contrast in the disks the position is then read from their edges.
 
 Each reflection reports an information matrix over (shift y, shift x, intensity, level, slope y, slope x, contrast).
 Its own deviations are eliminated (Schur complement), as is a wandering of its position that the lattice does not
@@ -52,6 +53,7 @@ from cyclestrain.pattern.reflection import (
     Expected,
     Window,
     add_contrast,
+    add_image,
     blend,
     core_products,
     other_products,
@@ -72,7 +74,8 @@ class Model(NamedTuple):
     """What patterns are compared with.
 
     ``tables`` and ``grid`` are those of `cyclestrain.pattern.refine`, the background is a radial profile, windows
-    reach ``half`` pixels, ``floor`` is the least variance of a pixel, and ``coherence`` is that of `Priors`.
+    reach ``half`` pixels, ``floor`` is the least variance of a pixel, ``coherence`` is that of `Priors`, and ``disks``
+    are the tables of `cyclestrain.pattern.DiskImages` with ``nodes`` per pixel.
     """
 
     tables: NDArray[np.float32]
@@ -85,6 +88,8 @@ class Model(NamedTuple):
     floor: float
     half: int
     coherence: float
+    disks: NDArray[np.float32]
+    nodes: float
 
 
 class Steps(NamedTuple):
@@ -205,6 +210,8 @@ def _report(
     window = Window(scratch.pixels[g], scratch.shape, scratch.extra, scratch.polynomial, model.grid)
     expected = Expected(local, theta[6] * model.intensity[g] + local[0], theta[7], model.floor)
     blend(model.tables, fy, fx, scratch.blended)
+    if len(model.disks) > 0:
+        add_image(window, model.disks[g], model.nodes, theta, fy, fx)
     if plan.n_local >= N_SMOOTH:
         add_contrast(window, local, fy, fx, model.radius, plan.n_local)
     seen = core_products(window, expected, scratch.sums)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.pattern.cholesky import cholesky_solve
-from cyclestrain.pattern.dictionary import Dictionary
+from cyclestrain.pattern.dictionary import Dictionary, Entry
 from cyclestrain.pattern.parts import part
+from cyclestrain.pattern.reflection import between_nodes, nodes_around, turn_of
 
 __all__ = ["RIDGE", "TINY", "Crystals", "Equations", "Palette", "normal_equations"]
 
@@ -39,6 +40,8 @@ class Palette(NamedTuple):
     profile: NDArray[np.float32]  # backgrounds, (entry, radius)
     floor: float  # least variance of a pixel
     scale: float  # variance over mean, of pixels that scattered independently and told as much
+    disks: NDArray[np.float32]  # what each disk has beyond its probe, (entry, reflection, n, n, 1); none without
+    nodes: float  # of these in a pixel
     inner: FloatArray  # pixels nearer to the beam hold its own disk, (entry,); zero where no reflection comes near
 
     @classmethod
@@ -57,7 +60,23 @@ class Palette(NamedTuple):
         left, floor = probes[0].support.argmax(1), min(e.variance_floor for e in entries)
         scale = float(dictionary.noise_scale) * max(e.grain.area for e in entries)
         inner = np.array([e.annulus[0] if e.annulus else 0.0 for e in entries])
-        return cls(reflections, intensity, number, tables, left, profile, floor, scale, inner)
+        disks, nodes = _images(entries, number.max())
+        return cls(reflections, intensity, number, tables, left, profile, floor, scale, disks, nodes, inner)
+
+
+def _images(entries: tuple[Entry, ...], n_reflections: int) -> tuple[NDArray[np.float32], float]:
+    """Images of the disks of all entries, zero for entries without, and their nodes per pixel."""
+    imaged = [entry.disks for entry in entries if len(entry.disks)]
+    if not imaged:
+        return np.zeros((len(entries), 0, 2, 2, 1), np.float32), 1.0
+    size = max(disks.images.shape[1] for disks in imaged)
+    out = np.zeros((len(entries), n_reflections, size, size, 1), np.float32)
+    for images, entry in zip(out, entries, strict=True):
+        n, side = len(entry.disks), entry.disks.images.shape[1]
+        edge = (size - side) // 2
+        if n:
+            images[:n, edge : edge + side, edge : edge + side, 0] = entry.disks.images
+    return out, float(imaged[0].step)
 
 
 class Crystals(NamedTuple):
@@ -89,6 +108,20 @@ class _Listed(NamedTuple):
 
 
 @part(fastmath=True)
+def _add_image(
+    image: Any, nodes: Any, affine: Any, fy: Any, fx: Any, bright: Any, half: int, values: Any
+) -> None:  # pragma: no cover
+    """Add what one reflection of a crystal shows beyond the probe to the pixels of its window."""
+    turn = turn_of((affine[0, 0], affine[0, 1], affine[1, 0], affine[1, 1]))
+    scale, light, y0, x0, size = np.float32(nodes), np.float32(bright), np.float32(fy), np.float32(fx), 2 * half + 1
+    for i in range(size):
+        for j in range(size):
+            y, x = (np.float32(i - half) - y0) * scale, (np.float32(j - half) - x0) * scale
+            a, b, weights = nodes_around(image, y, x, turn)
+            values[i * size + j] += light * between_nodes(image, a, b, weights, 0)
+
+
+@part(fastmath=True)
 def _draw(palette: Any, crystal: Any, listed: Any, used: int, column: Any) -> int:  # pragma: no cover
     """Draw one crystal into its column over the list of pixels, which grows by those it is the first to touch.
 
@@ -113,6 +146,8 @@ def _draw(palette: Any, crystal: Any, listed: Any, used: int, column: Any) -> in
         t00, t01, t10, t11 = tables[iy, ix], tables[iy, ix + 1], tables[iy + 1, ix], tables[iy + 1, ix + 1]
         for k in range(size * size):
             values[k] = w00 * t00[k] + w01 * t01[k] + w10 * t10[k] + w11 * t11[k]
+        if palette.disks.shape[1] > 0:
+            _add_image(palette.disks[entry, g], palette.nodes, affine, py - oy, px - ox, bright, half, values)
         for i in range(max(0, half - oy), min(size, n_y + half - oy)):
             y, x, k = oy - half + i, ox - half, i * size
             for j in range(max(palette.left[i], half - ox), min(size - palette.left[i], n_x + half - ox)):

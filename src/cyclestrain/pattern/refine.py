@@ -10,6 +10,7 @@ import numpy as np
 from cyclestrain.affine import rotation
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.pattern.dictionary import Entry
+from cyclestrain.pattern.disk_images import NO_IMAGES
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.light import AS_EXPECTED, is_checked, responses, shift_design
 from cyclestrain.pattern.likelihood import Model, Outcome, Steps, fit_patterns
@@ -300,10 +301,12 @@ def refine(
 def _model(entry: Entry, probe: Probe) -> Model:
     """An entry whose disks have windows of their own, as the compiled loop reads it."""
     tables, grid = probe.compared
+    disks = entry.disks if probe is entry.probe else NO_IMAGES  # a blurred probe has lost them
     return Model(
         tables, grid, entry.background.astype(np.float32), np.ascontiguousarray(entry.reflections, float),
         np.ascontiguousarray(entry.intensity, float), np.ascontiguousarray(entry.priors.spread, float),
         float(probe.radius), float(entry.variance_floor), probe.half, float(entry.priors.coherence),
+        disks.tables, float(disks.step),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import AffineField, BoolArray, Fields, FloatArray, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.pattern import Dictionary, Entry, Priors, Probe, expected_image
+from cyclestrain.pattern import NO_IMAGES, Dictionary, DiskImages, Entry, Priors, Probe, expected_image
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -115,7 +115,25 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
         text = "distance from the beam of the pixels compared where disks overlap: inner, outer; NaN where they do not"
         annuli = np.array([entry.annulus or (np.nan, np.nan) for entry in entries])
         out["annulus"] = (("entry", "edge"), annuli, {"units": "px", "long_name": text})
-    return out
+    return out | _disk_images(entries)
+
+
+def _disk_images(entries: tuple[Entry, ...]) -> dict[str, Any]:
+    """What each disk shows in all patterns beyond the probe, NaN around smaller images; nothing where none does."""
+    imaged = [entry for entry in entries if len(entry.disks)]
+    if not imaged:
+        return {}
+    size = max(entry.disks.images.shape[-1] for entry in imaged)
+    shape = (len(entries), max(len(entry.reflections) for entry in entries), size, size)
+    images = np.full(shape, np.nan, np.float32)
+    for k, entry in enumerate(entries):
+        if len(entry.disks):
+            n, side = entry.disks.images.shape[:2]
+            edge = (size - side) // 2
+            images[k, :n, edge : edge + side, edge : edge + side] = entry.disks.images
+    text = "what the disk of a reflection shows in all patterns beyond the probe, for unit intensity"
+    about = {"units": "1", "long_name": text, "nodes_per_pixel": imaged[0].disks.step}
+    return {"disk_image": (("entry", "reflection", "iy", "ix"), images, about)}
 
 
 def _transform(field: AffineField, suffix: str) -> dict[str, Any]:
@@ -187,6 +205,7 @@ def _entry(one: xr.Dataset, probe: Probe) -> Entry:
         return np.stack([one[f"reflection_{name}"].values[here] for name in (a, b)], 1)
 
     return Entry(
+        disks=_stored_images(one, here),
         reflections=pair("y", "x"),
         intensity=one["reflection_intensity"].values[here],
         basis=one["basis"].values,
@@ -198,6 +217,18 @@ def _entry(one: xr.Dataset, probe: Probe) -> Entry:
         average=np.zeros((1, 1)),
         annulus=(float(annulus[0]), float(annulus[1])) if np.isfinite(annulus).all() else None,
     )
+
+
+def _stored_images(one: xr.Dataset, here: BoolArray) -> DiskImages:
+    """Images of the disks of an entry."""
+    if "disk_image" not in one or np.isnan(one["disk_image"].values).all():
+        return NO_IMAGES
+    images = one["disk_image"].values[here]
+    seen = np.isfinite(images).all(0).any(0)
+    return DiskImages(
+        images[:, seen][:, :, seen].astype(float), int(one["disk_image"].attrs["nodes_per_pixel"]),
+        np.zeros(int(here.sum())),
+    )  # fmt: skip
 
 
 def predicted(maps: xr.Dataset, ry: int, rx: int) -> xr.Dataset:

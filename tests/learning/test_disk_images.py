@@ -1,0 +1,133 @@
+"""Images of single disks: what is the same in every pattern is found in the frame of the crystal, noise is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+
+from cyclestrain.affine import rotation
+from cyclestrain.data import FloatArray
+from cyclestrain.learning.disk_images import STEP, disk_images
+from cyclestrain.learning.window_sums import Fits
+from cyclestrain.pattern import (
+    NO_IMAGES,
+    DiskImages,
+    Entry,
+    Priors,
+    Probe,
+    Start,
+    disk_profile,
+    gather,
+    predicted_positions,
+    refine,
+)
+from cyclestrain.pattern.reflection import N_LOCAL
+
+HALF, RADIUS, N = 8, 5.0, 6
+PROBE = Probe.from_profile(disk_profile(RADIUS, 0.8, 16, HALF + 3.0), 16, HALF)
+LEVEL, COUNTS = 2.0, 3000.0
+
+
+@pytest.fixture(scope="module")
+def entry() -> Entry:
+    """Six reflections, each brighter on one side: a tenth of the light of the one side less than that of the other."""
+    angle = 2 * np.pi * np.arange(N) / N
+    reflections = 40.0 * np.stack([np.sin(angle), np.cos(angle)], 1)
+    m = (HALF + 2) * STEP
+    place = np.arange(-m, m + 1) / STEP
+    form = PROBE.values[:: 16 // STEP, :: 16 // STEP]
+    slopes = np.stack([np.cos(angle), -np.sin(angle)], 1)
+    images = np.stack([form * (0.6 / RADIUS) * (a * place[:, None] + b * place) for a, b in slopes])
+    return Entry(
+        reflections=reflections,
+        intensity=np.full(N, COUNTS),
+        basis=np.array([[40.0, 20.0], [0.0, 34.64]]),
+        indices=np.zeros((N, 2)),
+        operators=np.eye(2)[None],
+        background=np.full(128, LEVEL),
+        probe=PROBE,
+        priors=Priors.none(N),
+        average=np.zeros((1, 1)),
+        disks=DiskImages(images - images.sum((1, 2), keepdims=True) * form / form.sum(), STEP, np.full(N, 0.3)),
+    )
+
+
+def drawn(entry: Entry, start: Start, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Patterns of turned crystals, drawn pixel by pixel from probe and images, and where the disks are."""
+    rng, patterns = np.random.default_rng(seed), np.full((len(start.gain), 128, 128), LEVEL)
+    places = predicted_positions(start, entry.reflections)
+    y, x = np.indices((128, 128))
+    theta = np.arctan2(start.affine[:, 0, 1] - start.affine[:, 1, 0], np.trace(start.affine, axis1=1, axis2=2))
+    for n, turn in enumerate(rotation(theta)):
+        for g, place in enumerate(places[n]):
+            offset = np.stack([y - place[0], x - place[1]])
+            own = np.einsum("ji,jyx->iyx", turn, offset)
+            light = map_coordinates(PROBE.values, offset * 16 + len(PROBE.values) // 2, order=1)
+            if len(entry.disks):
+                image = entry.disks.images[g]
+                light = light + map_coordinates(image, own * STEP + len(image) // 2, order=1)
+            patterns[n] += entry.intensity[g] * light
+    return rng.poisson(patterns).astype(float), places
+
+
+def starts(n: int, seed: int) -> Start:
+    """Crystals turned by any angle, somewhere between pixels."""
+    rng = np.random.default_rng(seed)
+    centre = 63.5 + rng.uniform(-0.5, 0.5, (n, 2))
+    return Start(rotation(rng.uniform(-3.0, 3.0, n)), centre, np.ones(n), np.ones(n))
+
+
+def fits(entry: Entry, n: int, seed: int) -> Fits:
+    start = starts(n, seed)
+    patterns, places = drawn(entry, start, seed)
+    stack = gather(patterns, places, HALF + 2, np.ones((128, 128), bool))
+    theta = np.arctan2(start.affine[:, 0, 1], start.affine[:, 0, 0])
+    one = np.ones((n, N))
+    return Fits(
+        stack.counts, stack.origin, places, start.centre, COUNTS * one, start.level, np.zeros((n, N, N_LOCAL)), one,
+        np.stack([np.cos(theta), np.sin(theta)], 1),
+    )  # fmt: skip
+
+
+def test_images_are_found_in_the_frame_of_the_crystal(entry: Entry) -> None:
+    found, light = disk_images(fits(entry, 80, 1), replace(entry, disks=NO_IMAGES), 1.0)
+    true = entry.disks.images
+    error = np.sqrt(((found.images - true) ** 2).sum((1, 2)) / (true**2).sum((1, 2)))
+    assert (error < 0.2).all()
+    assert np.abs(light - 1).max() < 0.02
+    assert np.abs(found.images.sum((1, 2)) / STEP**2).max() < 1e-6  # contrast has no light of its own
+
+
+def test_flat_disks_have_next_to_no_image(entry: Entry) -> None:
+    flat = replace(entry, disks=NO_IMAGES)
+    found, _ = disk_images(fits(flat, 80, 2), flat, 1.0)
+    assert (found.images**2).sum((1, 2)).max() < 2e-3 * (PROBE.values[::4, ::4] ** 2).sum()
+
+
+def test_a_fit_with_images_recovers_the_transform_within_its_sigma(entry: Entry) -> None:
+    n = 60
+    start = starts(n, 3)
+    strained = replace(start, affine=start.affine @ np.array([[1.004, 0.001], [0.002, 0.997]]))
+    patterns, places = drawn(entry, strained, 3)
+    stack = gather(patterns, places, HALF + 3, np.ones((128, 128), bool))
+    for model, honest in ((entry, True), (replace(entry, disks=NO_IMAGES), False)):
+        fit = refine(stack, model, start, centre=start.centre, centre_sigma=0.5, iterations=6)
+        error = (fit.start.affine - strained.affine).reshape(n, 4)
+        z = error / np.sqrt(np.einsum("nii->ni", fit.covariance[:, :4, :4]))
+        assert (np.sqrt((z**2).mean(0)) < 1.3).all() == honest
+
+
+def test_derivatives_of_the_tables_are_those_of_the_images(entry: Entry) -> None:
+    image, along, across = np.moveaxis(entry.disks.tables[0].astype(float), -1, 0)
+    for k, slope in enumerate((along, across)):  # to the place of the disk: against the offset from it
+        difference = (np.roll(image, 1, k) - np.roll(image, -1, k)) * STEP / 2
+        np.testing.assert_allclose(slope[2:-2, 2:-2], difference[2:-2, 2:-2], atol=1e-6)
+
+
+def test_every_reflection_has_an_image_or_none(entry: Entry) -> None:
+    assert len(entry.only(np.array([0, 2])).disks) == 2
+    with pytest.raises(ValueError, match="5 images for the disks of 6 reflections"):
+        replace(entry, disks=entry.disks.only(np.arange(5)))
