@@ -65,8 +65,7 @@ def calibrate(
     Raises
     ------
     InputError
-        If the beam centre or the ring that was given is not on the detector, the probe is not that of the scan, or
-        patterns have no noise of their own.
+        If the beam centre or the ring that was given is not on the detector, or the probe is not that of the scan.
     """
     _check_given(settings, scan.detector_shape)
     patterns = sample.patterns
@@ -118,7 +117,7 @@ def calibrate(
             f"noise: neighbouring pixels scatter alike, which moves disks as {grain.edge:.2g} times the noise would"
         )
     echo = measure_echo(sample.patterns, sample.rows, sample.columns, beyond)
-    choices += _of_echo(echo, scan.name)
+    choices += _of_echo(echo)
     filled = fill_from_nearest(mean, good)
     return Calibration(
         good, centres.smooth, centres.sigma, beam.radius, (float(ring[0]), float(ring[1])), filled, tuple(choices),
@@ -126,13 +125,13 @@ def calibrate(
     )  # fmt: skip
 
 
-def _of_echo(echo: Echo, name: str) -> list[str]:
-    """What is said of noise that positions share; refuses patterns without noise of their own."""
-    if echo.is_rebuilt:
-        raise InputError(
-            f"the patterns of {name} are sums of fewer components than there are patterns, as after denoising by PCA "
-            "or SVD: small strains are lost with the noise, and nothing tells how much; map them as recorded"
-        )
+def _of_echo(echo: Echo) -> list[str]:
+    """What is said of noise that positions share, and of patterns without noise of their own."""
+    if echo.is_rebuilt:  # simulations without noise look like that as well, and are right: no reason to refuse
+        return [
+            "noise: patterns have none of their own; if they were denoised (PCA, SVD, a network), small strains went "
+            "with the noise, and sigma does not know it: map the scan as it was recorded"
+        ]
     if echo.gain == 1.0:
         return []
     return [
