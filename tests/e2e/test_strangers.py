@@ -461,6 +461,13 @@ def bent(inside: bool, dose: float, seed: int) -> Stranger:
     )  # fmt: skip
 
 
+def residual(made: Stranger, maps: xr.Dataset, ry: int, rx: int) -> np.ndarray:
+    """Counts less what is expected of them, in units of their noise, where anything is expected."""
+    expected = maps.strain.expected(cs.read(made.counts), ry, rx).values
+    seen = np.isfinite(expected) & (expected > 1.0)
+    return np.asarray(((made.counts[ry, rx] - expected) / np.sqrt(expected))[seen])
+
+
 class TestFringes:
     """Contrast that is the same in every pattern is no noise: it tells where the disks are as their edges do."""
 
@@ -474,6 +481,13 @@ class TestFringes:
         for suffix in ("_raw", ""):
             assert made[True].wrong(maps[True], 6.0, suffix) == 0.0
         assert (np.abs(made[True].z(maps[True], "_raw").std(1) - 1) < 0.25).all()
+        assert "contrast in the disks: the same in most patterns" in maps[True].attrs["choices"]
+        flat = maps[True].drop_vars("disk_image")
+        known, unknown = (
+            np.concatenate([residual(made[True], result, 4, 9), residual(made[True], result, 12, 5)]).std()
+            for result in (maps[True], flat)
+        )
+        assert 0.9 < known < 1.1 < 1.3 < unknown
 
 
 @pytest.fixture(scope="module")

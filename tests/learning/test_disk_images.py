@@ -23,6 +23,7 @@ from cyclestrain.pattern import (
     gather,
     predicted_positions,
     refine,
+    stacked_images,
 )
 from cyclestrain.pattern.reflection import N_LOCAL
 
@@ -125,6 +126,17 @@ def test_derivatives_of_the_tables_are_those_of_the_images(entry: Entry) -> None
     for k, slope in enumerate((along, across)):  # to the place of the disk: against the offset from it
         difference = (np.roll(image, 1, k) - np.roll(image, -1, k)) * STEP / 2
         np.testing.assert_allclose(slope[2:-2, 2:-2], difference[2:-2, 2:-2], atol=1e-6)
+
+
+def test_images_of_entries_are_stacked_about_their_middle() -> None:
+    large, small = (DiskImages(np.full((n, size, size), float(size)), 1, np.zeros(n)) for n, size in ((2, 5), (1, 3)))
+    out = stacked_images([large, NO_IMAGES, small], 4, np.nan)
+    assert out.shape == (3, 4, 5, 5)
+    np.testing.assert_array_equal(out[0, :2], 5.0)
+    np.testing.assert_array_equal(out[2, 0, 1:-1, 1:-1], 3.0)
+    assert np.isnan(out[1]).all()
+    assert np.isfinite(out).sum() == 2 * 25 + 9
+    assert not stacked_images([NO_IMAGES], 4, 0.0).size
 
 
 def test_every_reflection_has_an_image_or_none(entry: Entry) -> None:

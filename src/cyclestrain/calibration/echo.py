@@ -60,12 +60,8 @@ def measure_echo(patterns: NDArray[Any], rows: IntArray, columns: IntArray, used
 
     Parameters
     ----------
-    patterns
-        Counts, shape ``(n, qy, qx)``.
-    rows, columns
-        Scan position of each pattern, shape ``(n,)``.
-    used
-        Pixels that can be trusted and lie outside the direct beam, shape ``(qy, qx)``.
+    patterns, rows, columns, used
+        As for `cyclestrain.calibration.grain.measure_grain`.
     """
     first = max(0, (len(patterns) - MOST_PATTERNS) // 2)
     patterns, rows, columns = (each[first : first + MOST_PATTERNS] for each in (patterns, rows, columns))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from cyclestrain.data import FloatArray
-from cyclestrain.learning.spline_images import BEYOND, drawn, equations_of, likeliest, solve
+from cyclestrain.learning.spline_images import BEYOND, Equations, drawn, equations_of, likeliest, solve
 from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import DiskImages, Entry
 from cyclestrain.pattern.reflection import N_PLAIN
@@ -45,24 +45,26 @@ def disk_images(fits: Fits, entry: Entry, noise_scale: float) -> tuple[DiskImage
     local = fits.local.copy()
     local[..., N_PLAIN:] = 0.0  # contrast of single patterns is about their mean, which is looked for
     probe, n = entry.probe, len(entry.intensity)
-    each = np.arange(n)
     equations = equations_of(
-        fits._replace(local=local), each, n, probe, entry.background, entry.variance_floor, noise_scale
+        fits._replace(local=local), np.arange(n), n, probe, entry.background, entry.variance_floor, noise_scale
     ).within(probe.radius + BEYOND)  # fmt: skip
     thin = max(1, probe.oversampling // STEP)
     form = probe.values[::thin, ::thin]
     step, m = probe.oversampling // thin, len(form) // 2
     place = np.arange(-m, m + 1) / step
     width, values = np.zeros(n), np.zeros((n, len(place), len(place)))
-    for g in each:
-        normal, rhs = equations.normal[g], equations.rhs[g]
-        if len(entry.disks):
-            width[g] = entry.disks.width[g]
-            found = solve(normal, rhs, equations.prior / width[g] ** 2)[0] if width[g] > 0 else None
-        else:
-            width[g], found = likeliest(normal, rhs, equations.prior) or (0.0, None)
-        if found is not None:
-            values[g] = drawn(found, place, probe.half)
+    for g in range(n):
+        width[g], coefficients = _deviation(equations, g, entry.disks.width[g] if len(entry.disks) else None)
+        if coefficients is not None:
+            values[g] = drawn(coefficients, place, probe.half)
     light = np.maximum(1.0 + values.sum((1, 2)) / step**2, LEAST_LIGHT)
     values = (form + values) / light[:, None, None] - form
     return DiskImages(values, step, width), light
+
+
+def _deviation(equations: Equations, g: int, width: float | None) -> tuple[float, FloatArray | None]:
+    """Width of the splines of image `g`, the likeliest where it has none, and their coefficients; None for none."""
+    normal, rhs, prior = equations.normal[g], equations.rhs[g], equations.prior
+    if width is None:
+        return likeliest(normal, rhs, prior) or (0.0, None)
+    return width, solve(normal, rhs, prior / width**2)[0] if width > 0 else None

@@ -236,7 +236,7 @@ def _with_images(
     if not _are_many(trust) or 2.0 * entry.probe.radius > spacing(entry.basis):
         return entry, start, noise_scale
     spread = entry.priors.spread.copy()
-    spread[:, FIRST_CONTRAST - 1 :] = 0.0
+    spread[:, FIRST_CONTRAST - 1 :] = 0.0  # with the contrast, the wandering of positions that it causes
     imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise_scale)
     before = entry, start, noise_scale
     after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)

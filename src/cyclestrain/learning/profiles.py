@@ -17,8 +17,6 @@ from cyclestrain.pattern.reflection import N_LOCAL, N_SMOOTH
 
 __all__ = ["Deviations", "fit_profiles", "fits_of", "held_out_positions"]
 
-NOTHING = np.zeros((1, 2, 2, 3), np.float32)
-"""Table of disks that all look like the probe."""
 LEAST_CUBIC = 4.0
 """Radius of the disks, pixels, from which contrast of third order can be told from a shift and is looked for."""
 
@@ -129,10 +127,9 @@ def fit_profiles(
     deviations = np.full((2, *trust.shape, N_LOCAL), np.nan)
     fits = fits_of(stack, entry, fit, trust)
     image = probe.values if probe.is_image else np.zeros((0, 0))
-    tables = entry.disks.tables if len(entry.disks) else NOTHING
     shapes = Shapes(
         profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support, image,
-        tables, float(entry.disks.step),
+        entry.disks.tables, float(entry.disks.step),
     )  # fmt: skip
     parts = Normal.parts(len(profile), len(background))
     cubic = entry.has_contrast and probe.radius > LEAST_CUBIC

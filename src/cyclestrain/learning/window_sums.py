@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
 from cyclestrain.pattern.parts import part
-from cyclestrain.pattern.reflection import N_SMOOTH
+from cyclestrain.pattern.reflection import N_SMOOTH, image_at
 from cyclestrain.pattern.windows import LEAST_VALUE
 
 __all__ = ["Fits", "Normal", "Shapes", "add_windows", "between"]
@@ -49,7 +49,6 @@ class _Window(NamedTuple):
     local: Any
     trust: float
     turn: Any
-    own: Any  # what the reflection has beyond the probe
 
 
 class _Rows(NamedTuple):
@@ -75,7 +74,7 @@ class Shapes(NamedTuple):
     floor: float  # least variance of a pixel
     support: NDArray[np.float32]  # the pixels that are compared, (size, size)
     image: FloatArray  # the probe where it is not round, with the same nodes, centred; empty where it is
-    disks: NDArray[np.float32]  # what each disk has beyond the probe, see `DiskImages.tables`
+    disks: NDArray[np.float32]  # what each disk has beyond the probe, see `DiskImages.tables`; may be none
     nodes: float  # of these in a pixel
 
 
@@ -150,20 +149,12 @@ def _look_up(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragm
 
 
 @part(fastmath=True)
-def _look_up_own(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragma: no cover - compiled
+def _look_up_own(window: Any, shapes: Any, image: Any, places: Any, rows: Any) -> None:  # pragma: no cover - compiled
     """What the reflection has beyond the probe, and its derivatives with respect to the place of the disk."""
-    corner, position, own, nodes = window.corner, window.position, window.own, shapes.nodes
-    c, s, middle, last = window.turn[0], window.turn[1], own.shape[0] // 2, own.shape[0] - 1.001
+    corner, position, nodes, own = window.corner, window.position, shapes.nodes, rows.own
     for k in range(places.shape[1]):
         y, x = (corner[0] - position[0] + places[0, k]) * nodes, (corner[1] - position[1] + places[1, k]) * nodes
-        u, v = min(max(c * y - s * x + middle, 0.0), last), min(max(c * x + s * y + middle, 0.0), last)
-        i, j = int(u), int(v)
-        e, f = u - i, v - j
-        for m in range(3):
-            low = (1.0 - f) * own[i, j, m] + f * own[i, j + 1, m]
-            rows.own[m, k] = (1.0 - e) * low + e * ((1.0 - f) * own[i + 1, j, m] + f * own[i + 1, j + 1, m])
-        along, across = rows.own[1, k], rows.own[2, k]
-        rows.own[1, k], rows.own[2, k] = c * along + s * across, c * across - s * along
+        own[0, k], own[1, k], own[2, k] = image_at(image, y, x, window.turn)
 
 
 @part(fastmath=True)
@@ -344,7 +335,6 @@ def add_windows(
     counts, origin, positions, centre, brightness, level, local, trust, turn = fits
     size = shapes.support.shape[0]
     half, margin = size // 2, (counts.shape[2] - size) // 2
-    n_disks = len(shapes.disks)
     n_parts, places = normal.probe.shape[0], np.stack(np.nonzero(shapes.support))
     for part_ in nb.prange(n_parts):
         corner, n_pixels = np.empty(2), places.shape[1]
@@ -366,13 +356,13 @@ def add_windows(
                 corner[0], corner[1] = origin[n, g, 0] + ry - half, origin[n, g, 1] + rx - half
                 window = _Window(
                     pixels, corner, positions[n, g], centre[n], brightness[n, g], level[n], local[n, g], trust[n, g],
-                    turn[n], shapes.disks[min(g, n_disks - 1)],
+                    turn[n],
                 )  # fmt: skip
                 _look_up(window, shapes, places, rows)
                 if shapes.image.shape[0] > 0:
                     _look_up_image(window, shapes, places, rows)
-                if n_disks > 1:
-                    _look_up_own(window, shapes, places, rows)
+                if shapes.disks.shape[0] > 0:
+                    _look_up_own(window, shapes, shapes.disks[g], places, rows)
                 _derive(window, shapes, places, rows)
                 if shapes.image.shape[0] > 0:
                     _derive_image(window, shapes, places, rows)

@@ -8,7 +8,7 @@ from cyclestrain.pattern.approach import approach, approach_by_shells
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import fit_edge, pixelated_disk, seen_edge
-from cyclestrain.pattern.disk_images import NO_IMAGES, DiskImages
+from cyclestrain.pattern.disk_images import NO_IMAGES, DiskImages, stacked_images
 from cyclestrain.pattern.image import expected_image
 from cyclestrain.pattern.intensities import Intensities, disks_touch, measure_intensities
 from cyclestrain.pattern.light import shift_design
@@ -48,4 +48,5 @@ __all__ = [
     "refine",
     "seen_edge",
     "shift_design",
+    "stacked_images",
 ]

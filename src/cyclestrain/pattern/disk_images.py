@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
 
-__all__ = ["NO_IMAGES", "DiskImages"]
+__all__ = ["NO_IMAGES", "DiskImages", "stacked_images"]
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,24 @@ class DiskImages:
 
 NO_IMAGES = DiskImages(np.zeros((0, 2, 2)), 1, np.zeros(0))
 """Disks that all look alike."""
+
+
+def stacked_images(disks: Sequence[DiskImages], n_reflections: int, fill: float) -> NDArray[np.float32]:
+    """Images of several entries, centred in those of the largest, shape ``(entry, reflection, n, n)``.
+
+    Parameters
+    ----------
+    disks
+        Those of every entry.
+    n_reflections
+        At least as many as any entry has; there are none where no entry has images.
+    fill
+        Value around smaller images, and of entries without.
+    """
+    size = max((each.images.shape[-1] for each in disks if len(each)), default=0)
+    out = np.full((len(disks), n_reflections if size else 0, size, size), fill, np.float32)
+    for images, each in zip(out, disks, strict=True):
+        if len(each):
+            edge = (size - each.images.shape[-1]) // 2
+            images[: len(each), edge : size - edge, edge : size - edge] = each.images
+    return out

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.pattern.cholesky import cholesky_solve
-from cyclestrain.pattern.dictionary import Dictionary, Entry
+from cyclestrain.pattern.dictionary import Dictionary
+from cyclestrain.pattern.disk_images import stacked_images
 from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reflection import between_nodes, nodes_around, turn_of
 
@@ -60,23 +61,9 @@ class Palette(NamedTuple):
         left, floor = probes[0].support.argmax(1), min(e.variance_floor for e in entries)
         scale = float(dictionary.noise_scale) * max(e.grain.area for e in entries)
         inner = np.array([e.annulus[0] if e.annulus else 0.0 for e in entries])
-        disks, nodes = _images(entries, number.max())
+        disks = stacked_images([e.disks for e in entries], number.max(), 0.0)[..., None]
+        nodes = float(max(e.disks.step for e in entries))  # the same in all that have images
         return cls(reflections, intensity, number, tables, left, profile, floor, scale, disks, nodes, inner)
-
-
-def _images(entries: tuple[Entry, ...], n_reflections: int) -> tuple[NDArray[np.float32], float]:
-    """Images of the disks of all entries, zero for entries without, and their nodes per pixel."""
-    imaged = [entry.disks for entry in entries if len(entry.disks)]
-    if not imaged:
-        return np.zeros((len(entries), 0, 2, 2, 1), np.float32), 1.0
-    size = max(disks.images.shape[1] for disks in imaged)
-    out = np.zeros((len(entries), n_reflections, size, size, 1), np.float32)
-    for images, entry in zip(out, entries, strict=True):
-        n, side = len(entry.disks), entry.disks.images.shape[1]
-        edge = (size - side) // 2
-        if n:
-            images[:n, edge : edge + side, edge : edge + side, 0] = entry.disks.images
-    return out, float(imaged[0].step)
 
 
 class Crystals(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.pattern.parts import part
-from cyclestrain.pattern.windows import CACHE_LINE, CUT, LEAST_VALUE, MASKED
+from cyclestrain.pattern.windows import CUT, LEAST_VALUE, MASKED, touch
 
 __all__ = ["load_window", "touch_images"]
 
@@ -17,9 +17,7 @@ STRIDE = 16
 
 @part(fastmath=True)
 def touch_images(windows: Any, n: int) -> Any:  # pragma: no cover
-    """Read the part of a pattern's images that holds its windows, one pixel of every cache line, in order.
-
-    Memory is fast in order only: the rows of windows, each far from the last, would wait for it eight times as long.
+    """Read the part of a pattern's images that holds its windows in order, see `cyclestrain.pattern.windows.touch`.
 
     Parameters
     ----------
@@ -27,27 +25,10 @@ def touch_images(windows: Any, n: int) -> Any:  # pragma: no cover
         `cyclestrain.pattern.windows.Windows`.
     n
         Pattern.
-
-    Returns
-    -------
-    total
-        The sum of these pixels, since what is not used is not read.
     """
-    images, place, half, members = windows.images, windows.place[n], windows.half, windows.members[n]
-    total, line = np.float32(0.0), max(1, CACHE_LINE // images.itemsize)
-    if images.shape[1] > 1:  # stacks lie in memory as they are read
-        return total
-    y0 = x0 = 2**31
-    y1 = x1 = 0
-    for g in range(place.shape[0]):
-        y0, y1 = min(y0, place[g, 0] - half), max(y1, place[g, 0] + half + 1)
-        x0, x1 = min(x0, place[g, 1] - half), max(x1, place[g, 1] + half + 1)
-    for m in range(members.shape[0]):
-        if members[m] >= 0:
-            for y in range(max(y0, 0), min(y1, images.shape[2])):
-                for x in range(max(x0, 0), min(x1, images.shape[3]), line):
-                    total += np.float32(images[members[m], 0, y, x])
-    return total
+    if windows.images.shape[1] > 1:  # stacks lie in memory as they are read
+        return np.float32(0.0)
+    return touch(windows.images[:, 0], windows.members[n], windows.place[n], windows.half)
 
 
 @part(fastmath=True)

@@ -25,6 +25,7 @@ __all__ = [
     "blend",
     "contrast_modes",
     "core_products",
+    "image_at",
     "nodes_around",
     "other_products",
     "radial",
@@ -210,6 +211,23 @@ def between_nodes(image: Any, i: int, j: int, weights: Any, layer: int) -> Any: 
 
 
 @part(fastmath=True)
+def image_at(image: Any, y: Any, x: Any, turn: Any) -> Any:  # pragma: no cover
+    """An image and its derivatives with respect to the place of the disk in y and x, on the detector.
+
+    Parameters
+    ----------
+    image
+        Of `cyclestrain.pattern.DiskImages.tables`, of one reflection.
+    y, x, turn
+        As for `nodes_around`.
+    """
+    i, j, weights = nodes_around(image, y, x, turn)
+    along, across = between_nodes(image, i, j, weights, 1), between_nodes(image, i, j, weights, 2)
+    value = between_nodes(image, i, j, weights, 0)
+    return value, turn[0] * along + turn[1] * across, turn[0] * across - turn[1] * along
+
+
+@part(fastmath=True)
 def add_image(window: Any, image: Any, nodes: float, affine: Any, fy: float, fx: float) -> None:  # pragma: no cover
     """Add to the disk and its derivatives what this reflection shows in all patterns, turned with the crystal.
 
@@ -229,11 +247,10 @@ def add_image(window: Any, image: Any, nodes: float, affine: Any, fy: float, fx:
     disk, dy, dx, rows, columns = window.shape[0], window.shape[1], window.shape[2], window.grid[0], window.grid[1]
     turn, scale, y0, x0 = turn_of(affine), np.float32(nodes), np.float32(fy), np.float32(fx)
     for k in range(disk.shape[0]):
-        i, j, weights = nodes_around(image, (rows[k] - y0) * scale, (columns[k] - x0) * scale, turn)
-        along, across = between_nodes(image, i, j, weights, 1), between_nodes(image, i, j, weights, 2)
-        disk[k] += between_nodes(image, i, j, weights, 0)
-        dy[k] += turn[0] * along + turn[1] * across
-        dx[k] += turn[0] * across - turn[1] * along
+        value, by_y, by_x = image_at(image, (rows[k] - y0) * scale, (columns[k] - x0) * scale, turn)
+        disk[k] += value
+        dy[k] += by_y
+        dx[k] += by_x
 
 
 @part(fastmath=True)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.pattern.parts import part
 
-__all__ = ["CACHE_LINE", "CUT", "LEAST_VALUE", "MASKED", "WindowStack", "Windows", "cut_share", "gather", "in_place"]
+__all__ = ["CUT", "LEAST_VALUE", "MASKED", "WindowStack", "Windows", "cut_share", "gather", "in_place", "touch"]
 
 MASKED = np.float32(-1e30)
 """Value of pixels that carry no information: bad pixels and those beyond the detector."""
@@ -74,17 +75,37 @@ class WindowStack:
         return Windows(self.counts, members, good, self.origin, np.full_like(self.origin, self.half), self.half, np.inf)
 
 
-@nb.njit(forceinline=True, fastmath=True)
-def _touch(patterns: Any, members: Any, origin: Any, half: int) -> Any:  # pragma: no cover - compiled
-    """Read the part of some patterns that holds windows in order, see `cyclestrain.pattern.reading.touch_images`."""
+@part(fastmath=True)
+def touch(patterns: Any, members: Any, place: Any, half: int) -> Any:  # pragma: no cover - compiled
+    """Read the part of some patterns that holds their windows, one pixel of every cache line, in order.
+
+    Memory is fast in order only: the rows of windows, each far from the last, would wait for it eight times as long.
+
+    Parameters
+    ----------
+    patterns
+        Shape ``(pattern, y, x)``.
+    members
+        Those that are read, -1 for none.
+    place, half
+        Pixel in the middle of each window, shape ``(reflection, 2)``, and how far from it windows reach.
+
+    Returns
+    -------
+    total
+        The sum of these pixels, since what is not used is not read.
+    """
     total, line = np.float32(0.0), max(1, CACHE_LINE // patterns.itemsize)
-    y0, y1 = max(origin[:, 0].min() - half, 0), min(origin[:, 0].max() + half + 1, patterns.shape[1])
-    x0, x1 = max(origin[:, 1].min() - half, 0), min(origin[:, 1].max() + half + 1, patterns.shape[2])
-    for m in members:
-        if m >= 0:
-            for y in range(y0, y1):
-                for x in range(x0, x1, line):
-                    total += np.float32(patterns[m, y, x])
+    y0 = x0 = 2**31
+    y1 = x1 = 0
+    for g in range(place.shape[0]):
+        y0, y1 = min(y0, place[g, 0] - half), max(y1, place[g, 0] + half + 1)
+        x0, x1 = min(x0, place[g, 1] - half), max(x1, place[g, 1] + half + 1)
+    for m in range(members.shape[0]):
+        if members[m] >= 0:
+            for y in range(max(y0, 0), min(y1, patterns.shape[1])):
+                for x in range(max(x0, 0), min(x1, patterns.shape[2]), line):
+                    total += np.float32(patterns[members[m], y, x])
     return total
 
 
@@ -96,7 +117,7 @@ def _gather(
     size = 2 * half + 1
     for n in nb.prange(origin.shape[0]):
         if origin.shape[1] > 0:
-            out[n, 0, 0, 0] = _touch(patterns, members[n], origin[n], half)  # which the first window overwrites
+            out[n, 0, 0, 0] = touch(patterns, members[n], origin[n], half)  # which the first window overwrites
         for g in range(origin.shape[1]):
             top, left = origin[n, g, 0] - half, origin[n, g, 1] - half
             window = out[n, g]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import AffineField, BoolArray, Fields, FloatArray, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.pattern import NO_IMAGES, Dictionary, DiskImages, Entry, Priors, Probe, expected_image
+from cyclestrain.pattern import NO_IMAGES, Dictionary, DiskImages, Entry, Priors, Probe, expected_image, stacked_images
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -120,19 +120,12 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
 
 def _disk_images(entries: tuple[Entry, ...]) -> dict[str, Any]:
     """What each disk shows in all patterns beyond the probe, NaN around smaller images; nothing where none does."""
-    imaged = [entry for entry in entries if len(entry.disks)]
-    if not imaged:
+    disks = [entry.disks for entry in entries]
+    images = stacked_images(disks, max(len(entry.reflections) for entry in entries), np.nan)
+    if not images.size:
         return {}
-    size = max(entry.disks.images.shape[-1] for entry in imaged)
-    shape = (len(entries), max(len(entry.reflections) for entry in entries), size, size)
-    images = np.full(shape, np.nan, np.float32)
-    for k, entry in enumerate(entries):
-        if len(entry.disks):
-            n, side = entry.disks.images.shape[:2]
-            edge = (size - side) // 2
-            images[k, :n, edge : edge + side, edge : edge + side] = entry.disks.images
     text = "what the disk of a reflection shows in all patterns beyond the probe, for unit intensity"
-    about = {"units": "1", "long_name": text, "nodes_per_pixel": imaged[0].disks.step}
+    about = {"units": "1", "long_name": text, "nodes_per_pixel": max(each.step for each in disks)}
     return {"disk_image": (("entry", "reflection", "iy", "ix"), images, about)}
 
 
