@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numba
 import pytest
 
 from cyclestrain.errors import InputError
-from cyclestrain.machine import available_memory, batch, threads, usable_cores
+from cyclestrain.machine import available_memory, batch, most_threads, thread_count, threads, usable_cores
 
 MACHINE = available_memory(Path("/nowhere"))
 
@@ -64,12 +63,20 @@ def test_cores_that_a_process_is_bound_to() -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2, 10_000])
 def test_no_more_threads_than_jobs_or_cores(jobs: int) -> None:
-    before, most = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
+    before = most_threads()
+    assert thread_count() == before
     with threads(jobs):
-        assert numba.get_num_threads() == min(jobs, most)
+        assert thread_count() == min(jobs, before)
     with pytest.raises(ZeroDivisionError), threads(jobs):
         raise ZeroDivisionError
-    assert numba.get_num_threads() == before
+    assert thread_count() == before
+
+
+def test_threads_that_a_variable_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    assert thread_count() == 1
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "")
+    assert thread_count() == usable_cores()
 
 
 def test_at_least_one_thread() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 import psutil
 
 from cyclestrain.errors import InputError
 
-__all__ = ["available_memory", "batch", "threads", "usable_cores"]
+__all__ = ["available_memory", "batch", "most_threads", "take_threads", "thread_count", "threads", "usable_cores"]
 
 CACHE_BYTES = 16 * 2**20
 """What one step after the other may look at before it has to come from memory again: a part of the last cache."""
+_taken: ContextVar[int | None] = ContextVar("taken", default=None)
+"""Threads that were asked for, None for as many as there may be."""
 LARGEST_BATCH, LEAST_OF_A_THREAD = 512, 16
 """Most items of a batch, and items for each thread, so that none waits long for the others."""
 
@@ -48,6 +51,31 @@ def batch(item_bytes: int, threads: int) -> int:
     return min(max(CACHE_BYTES // max(item_bytes, 1), LEAST_OF_A_THREAD * threads), LARGEST_BATCH)
 
 
+def most_threads() -> int:
+    """Most threads that compiled loops run on: ``NUMBA_NUM_THREADS`` where it is set, else one on every core."""
+    given = os.environ.get("NUMBA_NUM_THREADS", "")
+    return max(1, int(given)) if given.isdigit() else usable_cores()
+
+
+def thread_count() -> int:
+    """Threads that compiled loops run on, where they are called from this thread.
+
+    Numba's own count is not used: asking for it starts numba's threads, which sets those of PyTorch as well.
+    """
+    return _taken.get() or most_threads()
+
+
+def take_threads(n: int) -> None:
+    """From now on, let compiled loops that are called from this thread run on so many threads, if there are as many.
+
+    Parameters
+    ----------
+    n
+        How many.
+    """
+    _taken.set(max(1, min(n, most_threads())))
+
+
 @contextmanager
 def threads(jobs: int | None) -> Iterator[None]:
     """Work with so many threads until the ``with`` block ends.
@@ -67,16 +95,14 @@ def threads(jobs: int | None) -> Iterator[None]:
         return
     if jobs < 1:
         raise InputError(f"--jobs is the number of threads and at least 1, not {jobs}")
-    import numba
     from threadpoolctl import threadpool_limits
 
-    before, most = numba.get_num_threads(), int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     with threadpool_limits(jobs):
-        numba.set_num_threads(min(jobs, most))
+        before = _taken.set(min(jobs, most_threads()))
         try:
             yield
         finally:
-            numba.set_num_threads(before)
+            _taken.reset(before)
 
 
 def _machine() -> Iterator[int]:

@@ -103,6 +103,23 @@ class TestMixtures:
         assert (vague[:, 1] > 0.4 * maps.exx.std()).all()
         assert (sure[:, 1] < 0.1 * maps.exx.std()).all()
 
+    def test_a_mixture_with_a_crystal_without_strain_has_none(
+        self, mixed: tuple[Mixtures, AffineField, StrainMaps]
+    ) -> None:
+        """The strain of the other crystal alone would be that of a part of what is seen."""
+        mixtures, field, maps = mixed
+        left = np.broadcast_to(np.arange(SHAPE[1]) < 10, SHAPE)
+        names = ("exx", "eyy", "exy", "rotation")
+        without = replace(maps, **{name: np.where(left, np.nan, getattr(maps, name)) for name in names})
+        several = np.zeros(SHAPE, bool)
+        several.flat[mixtures.position[mixtures.changed]] = True
+        np.testing.assert_array_equal(mixtures.holding(left) & ~left, several & ~left)
+        got = mixtures.blend(without, field)
+        np.testing.assert_array_equal(np.isnan(got.exx), left | several)
+        little = np.where(mixtures.amplitude == 0.4, 0.02, mixtures.amplitude)
+        got = replace(mixtures, amplitude=little).blend(without, field)
+        np.testing.assert_array_equal(np.isnan(got.exx), left)
+
     def test_a_later_look_replaces_what_was_found(self, mixed: tuple[Mixtures, AffineField, StrainMaps]) -> None:
         mixtures = mixed[0]
         names = ("position", "source", "vacuum", "amplitude", "covariance", "changed")

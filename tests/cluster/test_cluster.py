@@ -227,9 +227,9 @@ def test_workers_that_cannot_do_it_are_named(
 
 def test_loops_take_the_threads_of_their_worker(scan: Path, client: Client) -> None:
     def threads(*_: object) -> tuple[int, int]:  # a function of its own: workers do not have this file
-        import numba
+        from cyclestrain.machine import thread_count
 
-        return numba.get_num_threads(), len(os.sched_getaffinity(0))
+        return thread_count(), len(os.sched_getaffinity(0))
 
     task = worker.Task(source_of(scan), 0.0, (0, 11), threads, None)
     taken, cores = client.submit(worker.do, task, pure=False).result(timeout=60)[0]

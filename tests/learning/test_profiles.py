@@ -11,6 +11,7 @@ from cyclestrain.affine import rotation
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations
 from cyclestrain.learning.profiles import fit_profiles, held_out_positions
+from cyclestrain.machine import threads
 from cyclestrain.pattern import (
     Entry,
     PatternFit,
@@ -102,19 +103,13 @@ def test_untrusted_reflections_do_not_count(entry: Entry) -> None:
 
 
 def test_sums_do_not_depend_on_the_number_of_threads(entry: Entry) -> None:
-    import numba
-
     start = many_starts(50)
     patterns = np.random.default_rng(2).poisson(counts_of(entry, start)).astype(float)
     stack, fit, trust = fitted(entry, patterns, start)
-    before = numba.get_num_threads()
-    try:
-        found = []
-        for n in {1, before}:
-            numba.set_num_threads(n)
+    found = []
+    for n in (1, 2):
+        with threads(n):
             found.append(fit_profiles(stack, entry, fit, trust, 1.0)[0])
-    finally:
-        numba.set_num_threads(before)
     np.testing.assert_array_equal(found[0].probe, found[-1].probe)
     np.testing.assert_array_equal(found[0].background, found[-1].background)
 

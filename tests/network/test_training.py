@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from crystals import make_crystals, make_dictionary
+from cyclestrain.machine import threads
 from cyclestrain.network import Autoencoder, Course, Epoch, NetworkSettings, Trained, TrainingSettings, infer, train
 from cyclestrain.network.checkpoint import Checkpoint
 from cyclestrain.network.losses import LossWeights
@@ -78,6 +79,15 @@ def test_the_seed_decides_everything() -> None:
     one, two, other = (train(COURSE, DICTIONARY, settings=replace(TINY, seed=seed), shape=SHAPE) for seed in (1, 1, 2))
     assert_same_weights(one, two)
     assert not torch.equal(one.network.glance.squeeze.weight, other.network.glance.squeeze.weight)
+
+
+def test_networks_start_alike_on_any_number_of_threads() -> None:
+    """What a network starts from is solved for, and libraries may do so with other last digits at every call."""
+    starts = []
+    for jobs in (1, 2) * 10:
+        with threads(jobs):
+            starts.append(Autoencoder(DICTIONARY, SHAPE, 0.1).gaze.state_dict())
+    assert all(torch.equal(starts[0][name], each[name]) for each in starts for name in starts[0])
 
 
 def test_checkpoints_hold_no_pickle_and_leave_no_parts(tmp_path: Path) -> None:

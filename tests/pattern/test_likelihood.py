@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numba as nb
 import numpy as np
 import pytest
 
@@ -367,6 +369,11 @@ def test_a_fit_without_a_covariance_shares_nothing_and_stops_no_other(entry: Ent
     assert shared[1] == found.shared[1] > 0.0
 
 
+@nb.njit
+def _add_contrast(window: Any, local: Any, fy: float, fx: float, radius: float) -> None:  # pragma: no cover
+    add_contrast(window, local, fy, fx, radius, N_LOCAL)
+
+
 def test_modes_of_contrast_are_drawn_as_they_are_fitted() -> None:
     """What `expected` draws and what the compiled fit adds to a disk: neither may swap rows and columns."""
     rng = np.random.default_rng(3)
@@ -378,5 +385,5 @@ def test_modes_of_contrast_are_drawn_as_they_are_fitted() -> None:
         local, shape = np.zeros(N_LOCAL), np.ones((3, 40), np.float32)
         local[N_PLAIN + m] = 1.0
         window = Window(grid, shape, np.zeros((13, 40), np.float32), np.zeros(10, np.float32), grid)
-        add_contrast(window, local, fy, fx, radius, N_LOCAL)
+        _add_contrast(window, local, fy, fx, radius)
         np.testing.assert_allclose(shape[0], 1 + mode, atol=1e-5)

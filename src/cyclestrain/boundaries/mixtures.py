@@ -178,6 +178,22 @@ class Mixtures:
         np.put_along_axis(chance, first, 0.0, 1)
         return np.asarray(chance)
 
+    def _of(self, crystals: BoolArray) -> FloatArray:
+        """Share of some of the crystals, shape ``(n, 1 + MOST)``, in what all of them fill, shape ``(n,)``."""
+        return np.where(crystals & (self.amplitude > 0), self.weight, 0.0).sum(1)
+
+    def holding(self, crystals: BoolArray) -> BoolArray:
+        """Mask of the positions of which crystals of some other positions are more than a small share.
+
+        Parameters
+        ----------
+        crystals
+            Positions whose crystals they are, shape ``(ry, rx)``.
+        """
+        out = np.zeros(crystals.shape, bool)
+        out.flat[self.position[self._of((self.source >= 0) & crystals.ravel()[self.source]) > SMALL]] = True
+        return out
+
     def _dominated(self, context: AffineField) -> AffineField:
         """Field in which every mixture has the affine and the label of its dominant crystal."""
         origin = np.take_along_axis(self.source, self.dominant[:, None], 1)[self.changed, 0]
@@ -218,6 +234,8 @@ class Mixtures:
     def blend(self, maps: StrainMaps, context: AffineField) -> StrainMaps:
         """Strain maps in which a mixture has the mean strain of its crystals and the rotation of the dominant one.
 
+        It has none if more than a small share of it is of crystals without.
+
         Parameters
         ----------
         maps
@@ -228,14 +246,17 @@ class Mixtures:
         n, first = np.arange(len(self.position)), self.dominant
         flat = np.stack([maps.eyy, maps.exx, maps.exy, maps.rotation], -1).reshape(-1, 4)
         values = flat[np.where(self.source >= 0, self.source, self.position[:, None])]
-        values = np.where(np.isfinite(values), values, values[n, first][:, None])
+        defined = np.isfinite(values).all(2)
+        values = np.where(defined[..., None], values, values[n, first][:, None])
         mean = np.einsum("nk,nkc->nc", self.weight, values)
         mean[:, 3] = values[n, first, 3]
         covariance = maps.covariance.reshape(-1, 4, 4).copy()
         covariance[self.position] = self._covariance(covariance, values - mean[:, None], context)
-        unknown = np.where(self.vacuum, 0.0, 1.0 - self.filled)  # of some other crystal of the scan
+        undefined = self._of(~defined)
+        unknown = np.where(self.vacuum, 0.0, 1.0 - self.filled) + undefined  # of some other crystal of the scan
         covariance[self.position[:, None], range(3), range(3)] += (unknown**2)[:, None] * np.nanvar(flat[:, :3], 0)
         flat[self.position[self.changed]] = mean[self.changed]
+        flat[self.position[undefined > SMALL]] = np.nan
         flat[~context.valid.ravel()] = np.nan
         shape = maps.exx.shape
         eyy, exx, exy, rotation = (flat[:, c].reshape(shape) for c in range(4))

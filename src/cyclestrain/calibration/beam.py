@@ -17,6 +17,7 @@ from cyclestrain.calibration.pixels import fill_from_nearest
 from cyclestrain.calibration.subset import TILE, Sample
 from cyclestrain.data import BoolArray, Calibration, FloatArray
 from cyclestrain.errors import InputError
+from cyclestrain.loops import on_threads
 
 __all__ = [
     "MOST_CUT",
@@ -60,11 +61,13 @@ MOST_JUMPS = 0.2
 """Share of positions with such a distance above which the beam wanders and no smooth centre is used."""
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)
-def _centroids(patterns: Any, good: Any, start: Any, radii: Any, out: Any) -> None:  # pragma: no cover - compiled
+@nb.njit(cache=True, nogil=True)
+def _centroids(
+    patterns: Any, good: Any, before: Any, radii: Any, out: Any, start: int, stop: int
+) -> None:  # pragma: no cover - compiled
     n_y, n_x = good.shape
-    for n in nb.prange(patterns.shape[0]):
-        cy, cx = start[n, 0], start[n, 1]
+    for n in range(start, stop):
+        cy, cx = before[n, 0], before[n, 1]
         for radius in radii:
             y0, y1 = max(0, int(cy - radius)), min(n_y, int(cy + radius) + 2)
             x0, x1 = max(0, int(cx - radius)), min(n_x, int(cx + radius) + 2)
@@ -108,7 +111,7 @@ def measure_centres(patterns: NDArray[Any], good: BoolArray, start: FloatArray, 
     final = 1.25 * disk_radius + 1.0
     radii = np.array([3.0 * disk_radius + 2.0, 2.0 * disk_radius + 1.0] + [final] * 5)
     out = np.empty((len(patterns), 2))
-    _centroids(patterns, good, start, radii, out)
+    on_threads(_centroids, len(out), patterns, good, start, radii, out)
     return out
 
 

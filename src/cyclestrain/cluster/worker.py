@@ -18,6 +18,7 @@ from cyclestrain.calibration import levelled
 from cyclestrain.data import Scan
 from cyclestrain.errors import ClusterError, CyclestrainError
 from cyclestrain.io import Contents, contents_of, read, watched
+from cyclestrain.machine import take_threads
 from cyclestrain.settings import ReadSettings
 from cyclestrain.version import __version__
 
@@ -204,8 +205,5 @@ def _other_version(place: str, version: str) -> str:
 
 
 def _use_own_threads() -> None:
-    """Let numba's loops take as many threads as the worker has, not as many as the machine."""
-    import numba
-
-    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # made when numba is imported
-    numba.set_num_threads(max(1, min(get_worker().state.nthreads, most)))
+    """Let compiled loops take as many threads as the worker has, not as many as the machine."""
+    take_threads(get_worker().state.nthreads)

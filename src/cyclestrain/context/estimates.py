@@ -5,10 +5,7 @@ Flat arrays over positions, in the chart of `cyclestrain.context.chart`. A fit i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, NamedTuple
 
 import numba as nb
@@ -16,6 +13,7 @@ import numpy as np
 
 from cyclestrain.context.chart import LIMIT
 from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.loops import on_threads
 
 __all__ = [
     "MISFIT",
@@ -31,8 +29,8 @@ __all__ = [
     "square",
 ]
 
-BLOCK, PIECES = 1024, 4
-"""Least positions of one piece of work, and pieces for each thread, so that none waits long for the others."""
+BLOCK = 1024
+"""Least positions of one piece of work."""
 VALUE, SLOPE, VARIANCE, SLOPE_VARIANCE, SELF_WEIGHT, MISFIT, WIDTH = 0, 4, 12, 13, 14, 15, 16
 """First columns of a fit, an array (n, 16): values, their slopes along y and x in turn, and
 
@@ -64,28 +62,16 @@ def blank(data: Data) -> FloatArray:
 
 
 def everywhere(kernel: Callable[..., None], data: Data, *arguments: Any) -> None:
-    """Run a kernel over all positions in blocks, on as many threads as numba.
+    """Run a kernel over all positions in blocks, see `cyclestrain.loops.on_threads`.
 
     Parameters
     ----------
     kernel
-        Compiled loop that releases the interpreter lock.
+        Compiled loop.
     data, *arguments
         What it is given before the first and behind the last position.
     """
-    n, threads = len(data.label), nb.get_num_threads()
-    if threads == 1 or n <= BLOCK:
-        kernel(data, *arguments, 0, n)
-        return
-    size = max(BLOCK, -(-n // (PIECES * threads)))
-    starts = range(0, n, size)
-    list(_pool(os.getpid(), threads).map(lambda start: kernel(data, *arguments, start, min(start + size, n)), starts))
-
-
-@cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for kernels; each process has its own, a copy of one would have none."""
-    return ThreadPoolExecutor(threads)
+    on_threads(kernel, len(data.label), data, *arguments, least=BLOCK)
 
 
 @nb.njit(inline="always", fastmath=True)

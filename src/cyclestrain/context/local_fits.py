@@ -18,6 +18,7 @@ from cyclestrain.context.estimates import (
     square,
 )
 from cyclestrain.context.neighbourhoods import place_of, sums_of_means, sums_of_planes
+from cyclestrain.loops import part
 
 __all__ = ["fit_means", "fit_planes", "mark_edges", "start_planes"]
 
@@ -77,7 +78,7 @@ def start_planes(data: Any, raw: Any, fit: Any, start: int, stop: int) -> None: 
             fit[i, SLOPE_VARIANCE] = 1 / (6 * precision[i])
 
 
-@nb.njit(forceinline=True, fastmath=True)
+@part(fastmath=True, counted=True)
 def _prefers_plane(
     data: Any, raw: Any, i: int, kept: Any, flat: Any, total: Any, along: Any
 ) -> Any:  # pragma: no cover
@@ -179,7 +180,7 @@ def fit_planes(
             fit[i, c] += raw[i, c]
 
 
-@nb.njit(forceinline=True, fastmath=True)
+@part(fastmath=True, counted=True)
 def _solve(metric: Any, moments: Any, sums: Any, low: Any, pivot: Any, unit: Any, i: int) -> Any:  # pragma: no cover
     r"""Least squares of order 0, 1 and 2 by one factorisation :math:`L D L^T`; returns the Akaike weights.
 

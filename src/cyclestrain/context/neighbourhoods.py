@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cyclestrain.context.chart import LIMIT
 from cyclestrain.context.estimates import SLOPE_VARIANCE, VARIANCE, Data
 from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.loops import part
 
 __all__ = ["RISK_RADIUS_SQUARED", "Columns", "Hood", "enter", "place_of", "sums_of_means", "sums_of_planes"]
 
@@ -128,7 +129,7 @@ def place_of(data: Any, columns: Any, i: int) -> Any:  # pragma: no cover - comp
     return (i // data.columns + columns.margin) * columns.width + i % data.columns + columns.margin
 
 
-@nb.njit(forceinline=True, fastmath=True)
+@part(fastmath=True, counted=True)
 def sums_of_means(columns: Any, hood: Any, metric: Any, label: int, edge: bool, at: int) -> Any:  # pragma: no cover
     """Sums over the neighbours that agree with a position, under estimates without slopes.
 
@@ -174,7 +175,7 @@ def sums_of_means(columns: Any, hood: Any, metric: Any, label: int, edge: bool, 
     return total, s0, s1, s2, s3, taken
 
 
-@nb.njit(forceinline=True, fastmath=True)
+@part(fastmath=True, counted=True)
 def sums_of_planes(
     columns: Any, hood: Any, metric: Any, label: int, edge: bool, at: int, moments: Any, sums: Any
 ) -> Any:  # pragma: no cover - compiled
@@ -248,7 +249,7 @@ def sums_of_planes(
     return taken
 
 
-@nb.njit(forceinline=True, fastmath=True)
+@part(fastmath=True, counted=True)
 def _add_row(y: float, weights: Any, differences: Any, moments: Any, sums: Any) -> None:  # pragma: no cover - compiled
     """Add sums over a row, times powers of x, to those over monomials of y and x; see `EXPONENTS` of the fits."""
     (t0, t1, t2, t3, t4), (along0, along1, along2), yy = weights, differences, y * y

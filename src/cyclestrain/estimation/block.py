@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.learning import Knowledge, centre_prior
-from cyclestrain.machine import batch
+from cyclestrain.machine import batch, thread_count
 from cyclestrain.pattern import (
     START_ONLY,
     Entry,
@@ -213,7 +212,7 @@ class BlockFit:
 
 def chunks(index: IntArray, patterns: NDArray[Any]) -> Iterator[IntArray]:
     """Parts of an index into patterns, in order, small enough for the processor's cache."""
-    size = batch(patterns[:1].nbytes, nb.get_num_threads())
+    size = batch(patterns[:1].nbytes, thread_count())
     for first in range(0, len(index), size):
         yield index[first : first + size]
 

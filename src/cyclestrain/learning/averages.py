@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.loops import on_threads, part
 
 __all__ = ["average_turned", "distance_from_centre", "radial_median"]
 
@@ -51,27 +52,27 @@ def average_turned(
     usable = np.pad(usable, ((0, 1), (0, 1)))
     total = np.zeros((PARTS, 2, 2 * size + 1, 2 * size + 1), np.float32)
     centres, affine = np.ascontiguousarray(centres), np.ascontiguousarray(affine)
-    _accumulate(patterns, np.ascontiguousarray(chosen), usable, centres, affine, total)
+    on_threads(_accumulate, PARTS, patterns, np.ascontiguousarray(chosen), usable, centres, affine, total, least=1)
     mean, coverage = total.sum(0, dtype=float)
     return mean / np.maximum(coverage, 1), coverage
 
 
-@nb.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _accumulate(
-    patterns: Any, chosen: Any, usable: Any, centres: Any, affine: Any, total: Any
+    patterns: Any, chosen: Any, usable: Any, centres: Any, affine: Any, total: Any, start: int, stop: int
 ) -> None:  # pragma: no cover
     n_y, n_x = usable.shape
-    for part in nb.prange(total.shape[0]):
-        pattern = np.empty((n_y, n_x), np.float32)
-        for n in range(part, chosen.shape[0], total.shape[0]):
+    pattern = np.empty((n_y, n_x), np.float32)
+    for share in range(start, stop):
+        for n in range(share, chosen.shape[0], total.shape[0]):
             counts = patterns[chosen[n]]
             for y in range(n_y):
                 for x in range(n_x):
                     pattern[y, x] = counts[y, x]
-            _add_turned(pattern, usable, centres[n], affine[n], total[part])
+            _add_turned(pattern, usable, centres[n], affine[n], total[share])
 
 
-@nb.njit(forceinline=True, error_model="numpy")
+@part()
 def _add_turned(pattern: Any, usable: Any, centre: Any, affine: Any, total: Any) -> None:  # pragma: no cover
     """Add one turned pattern to the sum of counts and to that of the coverage, between pixels bilinearly."""
     n_y, n_x = usable.shape
@@ -95,7 +96,7 @@ def _add_turned(pattern: Any, usable: Any, centre: Any, affine: Any, total: Any)
             covered[j] += weights[k]
 
 
-@nb.njit(forceinline=True, error_model="numpy")
+@part()
 def _within(start: float, step: float, end: float, n: int) -> Any:  # pragma: no cover
     """First and last (excluded) of `n` steps from `start` that are at least 0 and less than `end`."""
     if abs(step) < 1e-12:

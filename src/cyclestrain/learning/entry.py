@@ -41,7 +41,7 @@ from cyclestrain.pattern import (
 )
 from cyclestrain.pattern.dictionary import FIRST_CONTRAST
 
-__all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry"]
+__all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry", "with_images"]
 
 CONTRAST_STEPS = 12
 """Steps of a fit with contrast inside the disks: brightness changes by large factors, and each step a part of it."""
@@ -92,8 +92,7 @@ def learn_entry(
     entry, noise_scale
         The entry and the variance over mean of a pixel; the reason where the patterns show no crystal.
     """
-    if len(lesson.theta) > MAX_PATTERNS:
-        lesson = lesson.only(np.sort(rng.choice(len(lesson.theta), MAX_PATTERNS, replace=False)))
+    lesson = _not_too_many(lesson, rng)
     found = start_entry(lesson, calibration, probe)
     if found is None:
         return Unlearned.NO_LATTICE
@@ -108,7 +107,6 @@ def learn_entry(
         other = _alternate(lesson, replace(entry, probe=image), start, rounds=rounds, noise_scale=noise_scale)
         if _worse(lesson, (entry, start, noise_scale), other) < 0.5:
             entry, start, noise_scale = other
-    entry, start, noise_scale = _with_images(lesson, entry, start, rounds=rounds, noise_scale=noise_scale)
     if entry.has_contrast and not entry.probe.is_image:
         entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal
@@ -116,8 +114,60 @@ def learn_entry(
         return refusal
     if entry.probe.is_image and 2.0 * entry.probe.radius > OVERLAP * spacing(entry.basis):
         return Unlearned.NO_DISK
+    return _with_operators(entry), noise_scale
+
+
+def _not_too_many(lesson: Lesson, rng: np.random.Generator) -> Lesson:
+    """At most `MAX_PATTERNS` of a lesson."""
+    if len(lesson.theta) <= MAX_PATTERNS:
+        return lesson
+    return lesson.only(np.sort(rng.choice(len(lesson.theta), MAX_PATTERNS, replace=False)))
+
+
+def _with_operators(entry: Entry) -> Entry:
     lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
-    return replace(entry, operators=lattice_operators(lattice)), noise_scale
+    return replace(entry, operators=lattice_operators(lattice))
+
+
+def with_images(
+    entry: Entry, noise_scale: float, lesson: Lesson, rng: np.random.Generator, rounds: int = 4
+) -> tuple[Entry, float]:
+    """An entry with an image of every disk, where contrast is the same in all patterns.
+
+    Contrast of single patterns is then about the images, and is measured anew: if any is left, fringes move with
+    thickness and tilt, and images that hold their mean would mislead. Where they explain patterns by little better,
+    counts are too few to tell. Images explain whatever patterns have in common, also what is no crystal: whether an
+    entry is one is to be decided before.
+
+    Parameters
+    ----------
+    entry, noise_scale
+        As from `learn_entry`.
+    lesson, rng, rounds
+        As for `learn_entry`.
+
+    Returns
+    -------
+    entry, noise_scale
+        What was given where images are not believed.
+    """
+    if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image or entry.overlaps:
+        return entry, noise_scale
+    if 2.0 * entry.probe.radius > spacing(entry.basis):
+        return entry, noise_scale
+    lesson = _not_too_many(lesson, rng)
+    start = approached(lesson, entry)
+    stack, fit = _fitted(lesson, entry, start, noise_scale)
+    trust = trusted(fit)
+    if not _are_many(trust):
+        return entry, noise_scale
+    spread = entry.priors.spread.copy()
+    spread[:, FIRST_CONTRAST - 1 :] = 0.0  # with the contrast, the wandering of positions that it causes
+    imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise_scale)
+    before = entry, fit.start, noise_scale
+    after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
+    constant = after[0].contrast == 0 and float(np.median(_gains(lesson, before, after))) > CLEAR
+    return (_with_operators(after[0]), after[2]) if constant else (entry, noise_scale)
 
 
 def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:
@@ -218,30 +268,6 @@ def _image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Pr
     fits = fits_of(stack, entry, fit, trust)
     noise = noise_scale * entry.grain.area
     return image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise)
-
-
-def _with_images(
-    lesson: Lesson, entry: Entry, start: Start, *, rounds: int, noise_scale: float
-) -> tuple[Entry, Start, float]:
-    """The entry with an image of every disk, where contrast is the same in all patterns.
-
-    Contrast of single patterns is then about the images, and is measured anew: if any is left, fringes move with
-    thickness and tilt, and images that hold their mean would mislead. Where they explain patterns by little better,
-    counts are too few to tell.
-    """
-    if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image:
-        return entry, start, noise_scale
-    stack, fit = _fitted(lesson, entry, start, noise_scale)
-    trust = trusted(fit)
-    if not _are_many(trust) or 2.0 * entry.probe.radius > spacing(entry.basis):
-        return entry, start, noise_scale
-    spread = entry.priors.spread.copy()
-    spread[:, FIRST_CONTRAST - 1 :] = 0.0  # with the contrast, the wandering of positions that it causes
-    imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise_scale)
-    before = entry, start, noise_scale
-    after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
-    constant = after[0].contrast == 0 and float(np.median(_gains(lesson, before, after))) > CLEAR
-    return after if constant else before
 
 
 def _are_many(trust: FloatArray) -> bool:

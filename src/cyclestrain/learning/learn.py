@@ -11,7 +11,7 @@ from cyclestrain.calibration import Sample
 from cyclestrain.data import Calibration, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.learning.beam_image import beam_extent, patterned_beam
-from cyclestrain.learning.entry import learn_entry
+from cyclestrain.learning.entry import learn_entry, with_images
 from cyclestrain.learning.knowledge import Knowledge
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.lessons import ClassLesson, choose
@@ -164,7 +164,7 @@ def _learned(
         if isinstance(learned, Unlearned):
             refused.append(learned)
         elif learned.is_new(known):
-            known[k] = learned
+            known[k] = learned.with_images(rng)
     say(f"{len(known)} found")
     if not known:
         return refused
@@ -183,6 +183,11 @@ class _Learned:
     def explains(self, noise: float) -> bool:
         """Whether patterns scatter about the entry by about the noise of a pixel, or that is not known."""
         return not self.noise_scale > MISFIT_OF_ODD * noise
+
+    def with_images(self, rng: np.random.Generator) -> _Learned:
+        """With images of the disks, where their contrast is always the same."""
+        entry, noise_scale = with_images(self.entry, self.noise_scale, self.source.lesson, rng)
+        return replace(self, entry=entry, noise_scale=noise_scale)
 
     def is_new(self, known: dict[int, _Learned]) -> bool:
         """Whether it is another crystal than those of some classes."""

@@ -11,7 +11,8 @@ from scipy.optimize import minimize
 
 from cyclestrain.affine import left_polar
 from cyclestrain.data import FloatArray
-from cyclestrain.learning.window_sums import Fits, Normal, Shapes, add_windows
+from cyclestrain.learning.window_sums import PARTS, Fits, Normal, Shapes, add_windows
+from cyclestrain.loops import on_threads
 from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge, shift_design
 from cyclestrain.pattern.reflection import N_LOCAL, N_SMOOTH
 
@@ -133,7 +134,8 @@ def fit_profiles(
     )  # fmt: skip
     parts = Normal.parts(len(profile), len(background))
     cubic = entry.has_contrast and probe.radius > LEAST_CUBIC
-    add_windows(fits, shapes, parts, deviations, N_LOCAL if cubic else N_SMOOTH)
+    n_local = N_LOCAL if cubic else N_SMOOTH
+    on_threads(add_windows, PARTS, fits, shapes, parts, deviations, n_local, least=1)
     normal = Normal(*(array.sum(0) for array in parts))
     scale = noise_scale * entry.grain.area
     new_probe = _fit_probe_profile(normal.probe / scale, normal.probe_rhs / scale, probe, edge)

@@ -15,6 +15,7 @@ from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from cyclestrain.data import FloatArray, IntArray
 from cyclestrain.learning.window_sums import Fits, between
+from cyclestrain.loops import on_threads, part
 from cyclestrain.pattern import Probe
 from cyclestrain.pattern.windows import LEAST_VALUE
 
@@ -93,7 +94,7 @@ def equations_of(
     normal = np.zeros((n_images, parts, STENCIL + 1, 2 * STENCIL + 1, size, size))
     rhs = np.zeros((n_images, parts, size, size))
     known = _Known(form.values, form.oversampling, form.support, form.radius, background, floor)
-    _add_windows(_enough(fits, form), known, image, normal, rhs)
+    on_threads(_add_windows, n_images * parts, _enough(fits, form), known, image, normal, rhs, least=1)
     prior = _prior(size, form.half, form.radius) / float(form.values.max()) ** 2
     return Equations(normal.sum(1) / noise_scale, rhs.sum(1) / noise_scale, prior)
 
@@ -109,7 +110,7 @@ def _n_splines(half: int) -> int:
     return int(2 * (half + 2) / SPACING) + 3
 
 
-@nb.njit(forceinline=True)
+@part()
 def _spline(f: float, out: Any) -> None:  # pragma: no cover - compiled
     """Values of the four cubic splines at a place between nodes."""
     g = 1.0 - f
@@ -119,7 +120,7 @@ def _spline(f: float, out: Any) -> None:  # pragma: no cover - compiled
     out[3] = f * f * f / 6.0
 
 
-@nb.njit(forceinline=True)
+@part()
 def _contrast(local: Any, dy: float, dx: float) -> float:  # pragma: no cover - compiled
     """Brightness inside a disk relative to its mean, see `cyclestrain.pattern.reflection`."""
     square = dy * dy + dx * dx
@@ -129,8 +130,10 @@ def _contrast(local: Any, dy: float, dx: float) -> float:  # pragma: no cover - 
     return out + local[11] * dy * (dy * dy - 3.0 * dx * dx) + local[12] * dx * (3.0 * dy * dy - dx * dx)
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)
-def _add_windows(fits: Any, known: Any, image: Any, normals: Any, sides: Any) -> None:  # pragma: no cover - compiled
+@nb.njit(cache=True, nogil=True)
+def _add_windows(
+    fits: Any, known: Any, image: Any, normals: Any, sides: Any, start: int, stop: int
+) -> None:  # pragma: no cover - compiled
     """Sum the normal equations of all windows, each part of each image by one thread."""
     form, oversampling, support, radius, background, floor = known
     counts, origin, positions, centre, brightness, level, local, trust, turn = fits
@@ -138,8 +141,8 @@ def _add_windows(fits: Any, known: Any, image: Any, normals: Any, sides: Any) ->
     half, margin = size // 2, (counts.shape[2] - size) // 2
     reach, n_back = half + 2, background.shape[0]
     parts = normals.shape[1]
-    for job in nb.prange(normals.shape[0] * parts):
-        wy, wx = np.empty(4), np.empty(4)
+    wy, wx = np.empty(4), np.empty(4)
+    for job in range(start, stop):
         normal, rhs = normals[job // parts, job % parts], sides[job // parts, job % parts]
         for n in range(job % parts, counts.shape[0], parts):
             for g in range(counts.shape[1]):

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
-from cyclestrain.pattern.parts import part
+from cyclestrain.loops import part
 from cyclestrain.pattern.reflection import N_SMOOTH, image_at
 from cyclestrain.pattern.windows import LEAST_VALUE
 
-__all__ = ["Fits", "Normal", "Shapes", "add_windows", "between"]
+__all__ = ["PARTS", "Fits", "Normal", "Shapes", "add_windows", "between"]
 
 PARTS = 16
 """Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
@@ -99,7 +99,7 @@ class Normal(NamedTuple):
         return cls(*(np.zeros(shape) for shape in shapes))
 
 
-@nb.njit(forceinline=True)
+@part()
 def between(image: Any, y: float, x: float) -> float:  # pragma: no cover - compiled
     """Value of an image between its nodes, zero beyond them.
 
@@ -315,9 +315,9 @@ def _solve_deviations(
         value[p], variance[p] = local[p] + step, square
 
 
-@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def add_windows(
-    fits: Any, shapes: Any, normal: Any, deviations: Any, n_local: int
+    fits: Any, shapes: Any, normal: Any, deviations: Any, n_local: int, start: int, stop: int
 ) -> None:  # pragma: no cover - compiled
     """Sum over all windows.
 
@@ -331,22 +331,24 @@ def add_windows(
         Receives each reflection's own deviations and their variances, shape ``(2, n, reflection, 13)``.
     n_local
         Deviations that are measured: `N_SMOOTH` or `N_LOCAL`.
+    start, stop
+        The first of the parts and the one behind the last.
     """
     counts, origin, positions, centre, brightness, level, local, trust, turn = fits
     size = shapes.support.shape[0]
     half, margin = size // 2, (counts.shape[2] - size) // 2
     n_parts, places = normal.probe.shape[0], np.stack(np.nonzero(shapes.support))
-    for part_ in nb.prange(n_parts):
-        corner, n_pixels = np.empty(2), places.shape[1]
+    corner, n_pixels = np.empty(2), places.shape[1]
+    information, score = np.empty((n_local + 2, n_local + 2)), np.empty(n_local + 2)
+    rows = _Rows(
+        np.empty(n_pixels), np.empty(n_pixels), np.empty((4, n_pixels)), np.empty((4, n_pixels)),
+        np.empty(n_pixels), np.empty(n_pixels), np.empty((n_local + 2, n_pixels)), np.zeros((3, n_pixels)),
+    )  # fmt: skip
+    for share in range(start, stop):
         own = Normal(
-            normal.probe[part_], normal.probe_rhs[part_], normal.background[part_], normal.background_rhs[part_]
+            normal.probe[share], normal.probe_rhs[share], normal.background[share], normal.background_rhs[share]
         )
-        information, score = np.empty((n_local + 2, n_local + 2)), np.empty(n_local + 2)
-        rows = _Rows(
-            np.empty(n_pixels), np.empty(n_pixels), np.empty((4, n_pixels)), np.empty((4, n_pixels)),
-            np.empty(n_pixels), np.empty(n_pixels), np.empty((n_local + 2, n_pixels)), np.zeros((3, n_pixels)),
-        )  # fmt: skip
-        for n in range(part_, counts.shape[0], n_parts):
+        for n in range(share, counts.shape[0], n_parts):
             for g in range(counts.shape[1]):
                 ry = int(np.rint(positions[n, g, 0])) - origin[n, g, 0]
                 rx = int(np.rint(positions[n, g, 1])) - origin[n, g, 1]

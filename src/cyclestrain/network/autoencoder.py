@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cyclestrain.machine import threads
 from cyclestrain.network.decoder import Decoder
 from cyclestrain.network.encoder import AffineHead, Gaze, Glance, Seen, k_sparse
 from cyclestrain.network.encoding import Encoding, Glanced, Known, Look
@@ -61,7 +62,8 @@ class Autoencoder(nn.Module):
         self.head = AffineHead(settings.head, settings.glance_features, n_glance, len(entries), settings.latent)
         self.gaze = Gaze(self.gaze_half, settings.gaze_features)
         if settings.tied:
-            self.gaze.tie(entries[0].probe)
+            with threads(1):  # several share sums in an order that differs from run to run
+                self.gaze.tie(entries[0].probe)
 
     @property
     def noise_scale(self) -> float:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray
+from cyclestrain.loops import on_threads
 from cyclestrain.network.transform import place
 from cyclestrain.network.views import Counts
 from cyclestrain.pattern import Entry, WindowStack
@@ -147,7 +148,8 @@ def imagine(
     brightness = gain[:, None] * entry.intensity * np.maximum(deviation, 0.0)
     shapes = _Shapes(entry.probe.values, entry.probe.oversampling, entry.background)
     scale, seed = float(recording.noise_scale), int(rng.integers(2**31))
-    _draw(counts, _Crystals(middle, origin, true, brightness, level), shapes, recording.detector, scale, seed)
+    crystals, detector = _Crystals(middle, origin, true, brightness, level), recording.detector
+    on_threads(_draw, n, counts, crystals, shapes, detector, scale, seed)
     source = Counts.of_stack(WindowStack(counts, origin), np.ones(recording.detector, bool))
     return Imagined(source, theta, middle, pose, gain, level, empty)
 
@@ -182,16 +184,16 @@ class _Shapes(NamedTuple):
     background: FloatArray
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True)
 def _draw(
-    counts: Any, crystals: Any, shapes: Any, detector: tuple[int, int], scale: float, seed: int
+    counts: Any, crystals: Any, shapes: Any, detector: tuple[int, int], scale: float, seed: int, start: int, stop: int
 ) -> None:  # pragma: no cover - compiled
     """Poisson counts of imagined patterns, in windows; `counts` is the result, ``(n, reflection, size, size)``."""
     centre, origin, positions, brightness, level = crystals
     shape, oversampling, background = shapes
     size, half = counts.shape[2], counts.shape[2] // 2
     m = shape.shape[0] // 2
-    for n in nb.prange(counts.shape[0]):
+    for n in range(start, stop):
         np.random.seed(seed + n)  # noqa: NPY002 - numba knows the legacy generator only
         for g in range(counts.shape[1]):
             for i in range(size):

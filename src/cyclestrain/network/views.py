@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclestrain.loops import on_threads
 from cyclestrain.network.window_loops import Places, Shown, Source, cut_out, look_at
 from cyclestrain.pattern import Entry, WindowStack
 
@@ -181,7 +182,8 @@ def look(
         float(entry.probe.values.max()), float(entry.variance_floor), float(cutting.rim), float(cutting.noise_scale),
     )  # fmt: skip
     views = (windows, fraction, contrast, share, gain, level)
-    look_at(source.arrays, Places(rows, chosen, positions, centre), shown, size, views)
+    places = Places(rows, chosen, positions, centre)
+    on_threads(look_at, len(rows), source.arrays, places, shown, size, views)
     return Views(windows.reshape(n, n_reflections, size, size), fraction, contrast, share, gain, level)
 
 
@@ -208,6 +210,7 @@ def cut(
     origin = np.empty((n, n_reflections, 2), np.int32)
     places = Places(rows, np.arange(n_reflections), positions, centre)
     profile = entry.background.astype(np.float32)
-    cut_out(source.arrays, places, profile, size, (counts, background, used, origin))
+    cuts = counts, background, used, origin
+    on_threads(cut_out, len(rows), source.arrays, places, profile, size, cuts)
     square = (n, n_reflections, size, size)
     return Cuts(counts.reshape(square), background.reshape(square), used.reshape(square), origin)

@@ -92,8 +92,10 @@ def _radial(profile: Any, oy: float, ox: float, size: int, out: Any) -> None:  #
             out[i * size + j] = profile[k] + f * (profile[k + 1] - profile[k])
 
 
-@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def look_at(source: Any, places: Any, shown: Any, size: int, views: Any) -> None:  # pragma: no cover - compiled
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def look_at(
+    source: Any, places: Any, shown: Any, size: int, views: Any, start: int, stop: int
+) -> None:  # pragma: no cover - compiled
     """Fill the windows of `cyclestrain.network.views.look`.
 
     Parameters
@@ -104,6 +106,8 @@ def look_at(source: Any, places: Any, shown: Any, size: int, views: Any) -> None
         Pixels along each side of a window.
     views
         Arrays of `cyclestrain.network.views.Views` in its order, windows flat.
+    start, stop
+        The first of the patterns and the one behind the last.
     """
     values, corner, good = source
     rows, chosen, positions, centre = places
@@ -113,9 +117,9 @@ def look_at(source: Any, places: Any, shown: Any, size: int, views: Any) -> None
     stacked = values.shape[1] > 1
     rim2 = np.float32(rim * rim)
     zero, one = np.float32(0.0), np.float32(1.0)
-    for n in nb.prange(rows.shape[0]):
-        used = np.empty((n_reflections, size * size), np.float32)
-        background = np.empty((n_reflections, size * size), np.float32)
+    used = np.empty((n_reflections, size * size), np.float32)
+    background = np.empty((n_reflections, size * size), np.float32)
+    for n in range(start, stop):
         row = rows[n]
         rim_counts = rim_background = all_counts = all_background = expected = zero
         for g in range(n_reflections):
@@ -160,8 +164,10 @@ def look_at(source: Any, places: Any, shown: Any, size: int, views: Any) -> None
                 counts[p] = (counts[p] - level * back[p] * mask[p]) * inverse
 
 
-@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def cut_out(source: Any, places: Any, profile: Any, size: int, cuts: Any) -> None:  # pragma: no cover - compiled
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def cut_out(
+    source: Any, places: Any, profile: Any, size: int, cuts: Any, start: int, stop: int
+) -> None:  # pragma: no cover - compiled
     """Fill the windows of `cyclestrain.network.views.cut`.
 
     Parameters
@@ -174,12 +180,14 @@ def cut_out(source: Any, places: Any, profile: Any, size: int, cuts: Any) -> Non
         Pixels along each side of a window.
     cuts
         Arrays of `cyclestrain.network.views.Cuts` in its order, windows flat.
+    start, stop
+        The first of the patterns and the one behind the last.
     """
     values, corner, good = source
     rows, chosen, positions, centre = places
     counts, background, used, origin = cuts
     half, stacked = size // 2, values.shape[1] > 1
-    for n in nb.prange(rows.shape[0]):
+    for n in range(start, stop):
         for g in range(positions.shape[1]):
             k = chosen[g] if stacked else 0
             y0 = int(np.rint(positions[n, g, 0])) - half

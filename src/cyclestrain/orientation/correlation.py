@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from cyclestrain.affine import wrap_angle
 from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.loops import on_threads
+from cyclestrain.machine import thread_count
 from cyclestrain.orientation.templates import Templates, counting_noise
 
 __all__ = [
@@ -63,10 +65,10 @@ class Alignment:
     thetas: FloatArray
 
 
-@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True)
-def _whiten(polar: Any, scale: Any, clip: Any, out: Any) -> None:  # pragma: no cover - compiled
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _whiten(polar: Any, scale: Any, clip: Any, out: Any, start: int, stop: int) -> None:  # pragma: no cover - compiled
     """What each ring is off its mean, in units of its noise, clipped."""
-    for n in nb.prange(polar.shape[0]):
+    for n in range(start, stop):
         for i in range(polar.shape[1]):
             ring, own = polar[n, i], out[n, i]
             total = np.float32(0.0)
@@ -77,10 +79,10 @@ def _whiten(polar: Any, scale: Any, clip: Any, out: Any) -> None:  # pragma: no 
                 own[j] = min(max((ring[j] - mean) * scale[i], -clip), clip)
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)
-def _multiply(spectra: Any, templates: Any, out: Any) -> None:  # pragma: no cover - compiled
+@nb.njit(cache=True, nogil=True)
+def _multiply(spectra: Any, templates: Any, out: Any, start: int, stop: int) -> None:  # pragma: no cover - compiled
     """Products with every template, summed radius by radius: no bit depends on how many patterns there are."""
-    for n in nb.prange(spectra.shape[0]):
+    for n in range(start, stop):
         for c in range(templates.shape[0]):
             total = out[n, c]
             for i in range(spectra.shape[1]):
@@ -104,8 +106,9 @@ def spectra_of(polar: NDArray[np.float32], level: FloatArray, box: int) -> NDArr
         Width of the blur that the patterns were sampled with, pixels, see `PolarGrid`.
     """
     white = np.empty_like(polar)
-    _whiten(polar, (box / counting_noise(level)).astype(np.float32), np.float32(CLIP), white)
-    spectra = scipy.fft.rfft(white, axis=-1, workers=nb.get_num_threads())
+    scale = (box / counting_noise(level)).astype(np.float32)
+    on_threads(_whiten, len(polar), polar, scale, np.float32(CLIP), white)
+    spectra = scipy.fft.rfft(white, axis=-1, workers=thread_count())
     spectra[..., : SHADE + 1] = 0
     return spectra
 
@@ -125,11 +128,12 @@ def correlate(
         Frequencies that the spectra have, shape ``(frequency,)``; by default all from 0.
     """
     product: NDArray[Any] = np.zeros((len(spectra), len(templates), spectra.shape[-1]), spectra.dtype)
-    _multiply(spectra, templates.conj().astype(spectra.dtype), product)
+    conjugate = templates.conj().astype(spectra.dtype)
+    on_threads(_multiply, len(spectra), spectra, conjugate, product)
     if frequency is not None:
         product, some = np.zeros((*product.shape[:2], n_angles // 2 + 1), product.dtype), product
         product[..., frequency] = some
-    return scipy.fft.irfft(product, n_angles, axis=-1, workers=nb.get_num_threads())
+    return scipy.fft.irfft(product, n_angles, axis=-1, workers=thread_count())
 
 
 def find_peak(correlation: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:

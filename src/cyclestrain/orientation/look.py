@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.calibration import locate_beam
 from cyclestrain.data import Calibration, FloatArray
-from cyclestrain.machine import batch
+from cyclestrain.machine import batch, thread_count
 from cyclestrain.orientation.correlation import Alignment, align, correlations
 from cyclestrain.orientation.polar import Pixels, to_polar
 from cyclestrain.orientation.templates import Templates
@@ -55,7 +54,7 @@ def look(patterns: NDArray[Any], calibration: Calibration, smooth: FloatArray, t
         Polar templates of the classes.
     """
     centre = locate_beam(patterns, calibration, smooth)
-    size = batch(patterns[:1].nbytes, nb.get_num_threads())
+    size = batch(patterns[:1].nbytes, thread_count())
     parts = [slice(first, first + size) for first in range(0, max(len(patterns), 1), size)]
     pixels = Pixels.of(calibration.good, templates.grid.box)
     polar = (to_polar(patterns[part], pixels, centre[part], templates.grid) for part in parts)

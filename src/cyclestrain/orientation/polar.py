@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cyclestrain.data import BoolArray, Calibration, FloatArray
+from cyclestrain.loops import on_threads, part
 
 __all__ = ["LEAST_SHARE", "Pixels", "PolarGrid", "to_polar"]
 
 LEAST_SHARE = 0.3
 """Least share of good pixels in the box around a polar sample."""
-_TOGETHER = 8
-"""Patterns that one thread samples before it takes others: they share its scratch space."""
 _UNSEEN = np.float32(-1e30)
 """Marks samples that no pixel shows."""
 
@@ -76,7 +75,7 @@ class _Places(NamedTuple):
     off_x: Any
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def _enter(counts: Any, usable: Any, old: Any, inner: Any) -> None:  # pragma: no cover
     """Let a row take the place of the `old` one in the sums over columns; loops with one store each are vectorised."""
     for x in range(old.shape[0]):
@@ -89,7 +88,7 @@ def _enter(counts: Any, usable: Any, old: Any, inner: Any) -> None:  # pragma: n
         inner[x] += old[x]
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def _sum_along(column: Any, box: int, share: Any, row: Any) -> None:  # pragma: no cover
     """Sums of `box` columns times `share`, several at a time; a running sum would wait for each before the next."""
     n_x, shift = row.shape[0], 1
@@ -109,7 +108,7 @@ def _sum_along(column: Any, box: int, share: Any, row: Any) -> None:  # pragma: 
         row[x] *= share[x]
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def _blur(pattern: Any, good: Any, norm: Any, box: int, rows: Any, column: Any, out: Any) -> None:  # pragma: no cover
     """Mean of the good pixels of the box around each pixel, see `Pixels`; `rows` keeps those that are in the box."""
     n_y, n_x = good.shape
@@ -129,7 +128,7 @@ def _blur(pattern: Any, good: Any, norm: Any, box: int, rows: Any, column: Any, 
             _sum_along(column, box, norm[y], out[y])
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def _place(shape: Any, cy: float, cx: float, turns: Any, radius: float, places: Any) -> None:  # pragma: no cover
     """Find the samples of a ring among the pixels; a loop without look-ups is vectorised."""
     pixel, off_y, off_x = places
@@ -144,7 +143,7 @@ def _place(shape: Any, cy: float, cx: float, turns: Any, radius: float, places: 
         off_y[j], off_x[j] = y - np.float32(iy), x - np.float32(ix)
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
+@part(fastmath=True)
 def _fill_unseen(known: Any, n_x: int, places: Any, ring: Any) -> None:  # pragma: no cover
     """What no pixel shows says nothing: it is made as bright as the rest of its ring."""
     seen, total = 0, np.float32(0.0)
@@ -160,17 +159,17 @@ def _fill_unseen(known: Any, n_x: int, places: Any, ring: Any) -> None:  # pragm
             ring[j] = total / max(seen, 1)
 
 
-@nb.njit(forceinline=True, fastmath=True, error_model="numpy")
-def _some_polar(
-    first: int, last: int, patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out: Any
+@nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _polar(
+    patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out: Any, start: int, stop: int
 ) -> None:  # pragma: no cover
-    """Sample patterns `first` to `last`, see `_polar`, one after another in the same scratch space."""
+    """Sample blurred patterns at `radii` in the directions `turns`, shape ``(2, angle)``."""
     n_y, n_x = pixels.good.shape
     n_angles = turns.shape[1]
     blurred, rows = np.empty((n_y, n_x), np.float32), np.empty((pixels.box, n_x), np.float32)
     places = _Places(np.empty(n_angles, np.int32), np.empty(n_angles, np.float32), np.empty(n_angles, np.float32))
     column, flat = np.empty(n_x + pixels.box - 1, np.float32), blurred.reshape(-1)
-    for n in range(first, last):
+    for n in range(start, stop):
         _blur(patterns[n], pixels.good, pixels.norm, pixels.box, rows, column, blurred)
         for i in range(radii.shape[0]):
             _place((n_y, n_x), centres[n, 0], centres[n, 1], turns, radii[i], places)
@@ -182,14 +181,6 @@ def _some_polar(
                 ring[j] = low + fy * (high - low)
             if not pixels.all_known:
                 _fill_unseen(pixels.known, n_x, places, ring)
-
-
-@nb.njit(parallel=True, cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _polar(patterns: Any, pixels: Any, centres: Any, radii: Any, turns: Any, out: Any) -> None:  # pragma: no cover
-    """Sample blurred patterns at `radii` in the directions `turns`, shape ``(2, angle)``."""
-    for block in nb.prange((patterns.shape[0] + _TOGETHER - 1) // _TOGETHER):
-        last = min((block + 1) * _TOGETHER, patterns.shape[0])
-        _some_polar(block * _TOGETHER, last, patterns, pixels, centres, radii, turns, out)
 
 
 def to_polar(
@@ -212,5 +203,6 @@ def to_polar(
     out = np.empty((len(patterns), len(grid.radii), grid.n_angles), np.float32)
     angles = 2.0 * np.pi * np.arange(grid.n_angles) / grid.n_angles
     turns = np.stack([np.sin(angles), np.cos(angles)]).astype(np.float32)
-    _polar(patterns, pixels, np.ascontiguousarray(centres), grid.radii, turns, out)
+    centres = np.ascontiguousarray(centres)
+    on_threads(_polar, len(out), patterns, pixels, centres, grid.radii, turns, out)
     return out

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cyclestrain.pattern.parts import part
+from cyclestrain.loops import part
 
 __all__ = ["cholesky_solve", "factorise", "substitute"]
 

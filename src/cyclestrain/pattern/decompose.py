@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.machine import thread_count
 from cyclestrain.pattern.normal_equations import RIDGE, TINY, Crystals, Equations, Palette, normal_equations
 
 __all__ = ["Candidates", "Decomposition", "decompose"]
@@ -127,7 +127,7 @@ def decompose(
         stop = min(start + BLOCK, n)
         normal_equations(patterns, chosen, good, palette, crystals, equations, start, stop)
 
-    with ThreadPoolExecutor(nb.get_num_threads()) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         list(pool.map(sum_up, range(0, n, BLOCK)))
     return _choose(equations, candidates, cost)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cyclestrain.loops import part
 from cyclestrain.pattern.cholesky import cholesky_solve
-from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reflection import N_LOCAL, N_PLAIN
 
 __all__ = [

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.loops import part
 from cyclestrain.pattern.cholesky import cholesky_solve
 from cyclestrain.pattern.dictionary import Entry
-from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reading import load_window
 from cyclestrain.pattern.reflection import blend, radial
 from cyclestrain.pattern.scratch import find_runs

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
+from cyclestrain.loops import part
 from cyclestrain.pattern.cholesky import factorise, substitute
 from cyclestrain.pattern.dictionary import WIDTHS
 from cyclestrain.pattern.elimination import (
@@ -43,8 +44,7 @@ from cyclestrain.pattern.elimination import (
     pool_score,
     soften,
 )
-from cyclestrain.pattern.parts import part
-from cyclestrain.pattern.reading import load_window, touch_images
+from cyclestrain.pattern.reading import load_window
 from cyclestrain.pattern.reflection import (
     N_COLUMNS,
     N_LOCAL,
@@ -61,11 +61,10 @@ from cyclestrain.pattern.reflection import (
     scale_sums,
 )
 from cyclestrain.pattern.scratch import make_plan, make_scratch
+from cyclestrain.pattern.windows import touch
 
 __all__ = ["Model", "Outcome", "Steps", "fit_patterns"]
 
-_TOGETHER = 8
-"""Patterns that one thread fits before it takes others: they share its scratch space."""
 _LEAST_SHARE = 0.4
 """Least share of the pixels of a round window that must be good for a reflection to count."""
 
@@ -353,7 +352,8 @@ def _fit_one(
 ) -> None:  # pragma: no cover - compiled
     """Fit one pattern: its number, its centre beforehand, its part of the outcome."""
     scratch.place[:] = -(10**6)
-    scratch.step[0, 0] = touch_images(windows, n)
+    if windows.images.shape[1] == 1:  # stacks lie in memory as they are read
+        scratch.step[0, 0] = touch(windows, n)
     scratch.pooled_scatter[:] = 0.0
     scratch.pooled_radial[:] = 0.0
     scratch.pooled_own[:] = 0.0
@@ -385,25 +385,11 @@ def _fit_one(
         iteration = steps.iterations if settled else iteration + 1
 
 
-@nb.njit(forceinline=True, error_model="numpy")
-def _fit_some(
-    first: int, last: int, windows: Any, model: Any, steps: Any, centre: Any, outcome: Any
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def fit_patterns(
+    windows: Any, model: Any, steps: Any, centre: Any, outcome: Any, start: int, stop: int
 ) -> None:  # pragma: no cover - compiled
-    """Fit patterns `first` to `last`, see `fit_patterns`, one after another in the same scratch space."""
-    plan = make_plan(model, windows.half)
-    scratch = make_scratch(model.reflections.shape[0], model.grid.shape[1], plan.n_local)
-    for n in range(first, last):
-        own = Outcome(
-            outcome.parameters[n], outcome.local[n], outcome.covariance[n], outcome.misfit[n], outcome.shift_score[n],
-            outcome.shift_information[n], outcome.prior[n], outcome.coherent[n],
-            outcome.brightness[n],
-        )  # fmt: skip
-        _fit_one(n, windows, model, steps, centre[n], own, plan, scratch)
-
-
-@nb.njit(parallel=True, cache=True, nogil=True)
-def fit_patterns(windows: Any, model: Any, steps: Any, centre: Any, outcome: Any) -> None:  # pragma: no cover
-    """Fisher-scoring steps for many patterns, see `cyclestrain.pattern.refine`.
+    """Fisher-scoring steps for many patterns one after another, see `cyclestrain.pattern.refine`.
 
     Parameters
     ----------
@@ -413,7 +399,15 @@ def fit_patterns(windows: Any, model: Any, steps: Any, centre: Any, outcome: Any
         Beam centre known beforehand, shape ``(n, 2)``.
     outcome
         `Outcome`: where the fits start, and what they write.
+    start, stop
+        The first of the patterns and the one behind the last.
     """
-    n = len(windows.origin)
-    for block in nb.prange((n + _TOGETHER - 1) // _TOGETHER):
-        _fit_some(block * _TOGETHER, min((block + 1) * _TOGETHER, n), windows, model, steps, centre, outcome)
+    plan = make_plan(model, windows.half)
+    scratch = make_scratch(model.reflections.shape[0], model.grid.shape[1], plan.n_local)
+    for n in range(start, stop):
+        own = Outcome(
+            outcome.parameters[n], outcome.local[n], outcome.covariance[n], outcome.misfit[n], outcome.shift_score[n],
+            outcome.shift_information[n], outcome.prior[n], outcome.coherent[n],
+            outcome.brightness[n],
+        )  # fmt: skip
+        _fit_one(n, windows, model, steps, centre[n], own, plan, scratch)

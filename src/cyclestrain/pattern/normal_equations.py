@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray, IntArray
+from cyclestrain.loops import part
 from cyclestrain.pattern.cholesky import cholesky_solve
 from cyclestrain.pattern.dictionary import Dictionary
 from cyclestrain.pattern.disk_images import stacked_images
-from cyclestrain.pattern.parts import part
 from cyclestrain.pattern.reflection import between_nodes, nodes_around, turn_of
 
 __all__ = ["RIDGE", "TINY", "Crystals", "Equations", "Palette", "normal_equations"]

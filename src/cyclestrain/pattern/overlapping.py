@@ -20,15 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
+from cyclestrain.loops import part
 from cyclestrain.pattern.cholesky import cholesky_solve
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.likelihood import Outcome
-from cyclestrain.pattern.parts import part
+from cyclestrain.pattern.windows import with_images
 
 __all__ = ["Disks", "fit_overlapping"]
 
-_TOGETHER = 8
-"""Patterns that one thread fits before it takes others: they share its scratch space."""
 _GAIN, _LEVEL = 6, 7
 """Columns of brightness and level among the parameters."""
 _NO_ONE = -1
@@ -70,22 +69,27 @@ class _Scratch(NamedTuple):
 
 
 @part()
+def _add_pixels(images: Any, one: int, ceiling: float, counts: Any, owner: Any) -> None:  # pragma: no cover
+    """Add one of the images; pixels at the end of the scale cannot be used."""
+    image = images[one, 0]
+    for y in range(counts.shape[0]):
+        for x in range(counts.shape[1]):
+            value = np.float32(image[y, x])
+            counts[y, x] += value
+            if value >= ceiling:
+                owner[y, x] = _NO_ONE - 1
+
+
+@part()
 def _load_pixels(windows: Any, n: int, counts: Any, owner: Any) -> None:  # pragma: no cover
     """Sum the images of a pattern; pixels that cannot be used have no owner, all others wait for one."""
-    images, members, good = windows.images, windows.members, windows.good
+    members, good = windows.members, windows.good
     for y in range(good.shape[0]):
         for x in range(good.shape[1]):
             counts[y, x], owner[y, x] = np.float32(0.0), _NO_ONE - (0 if good[y, x] else 1)
     for m in range(members.shape[1]):
-        if members[n, m] < 0:
-            continue
-        image = images[members[n, m], 0]
-        for y in range(good.shape[0]):
-            for x in range(good.shape[1]):
-                value = np.float32(image[y, x])
-                counts[y, x] += value
-                if value >= windows.ceiling:
-                    owner[y, x] = _NO_ONE - 1
+        if members[n, m] >= 0:
+            with_images(windows, _add_pixels, members[n, m], windows.ceiling, counts, owner)
 
 
 @part()
@@ -362,7 +366,7 @@ def _fit_one(
             break
 
 
-@nb.njit(forceinline=True, error_model="numpy")
+@part(counted=True)
 def _make_scratch(disks: Any, n_y: int, n_x: int) -> Any:  # pragma: no cover - compiled
     """Empty scratch space for patterns of this shape."""
     n = disks.reflections.shape[0]
@@ -378,26 +382,11 @@ def _make_scratch(disks: Any, n_y: int, n_x: int) -> Any:  # pragma: no cover - 
     )  # fmt: skip
 
 
-@nb.njit(forceinline=True, error_model="numpy")
-def _fit_some(
-    first: int, last: int, windows: Any, disks: Any, steps: Any, centre: Any, outcome: Any
-) -> None:  # pragma: no cover - compiled
-    """Fit patterns `first` to `last` one after another in the same scratch space."""
-    scratch = _make_scratch(disks, windows.good.shape[0], windows.good.shape[1])
-    n_free = len(scratch.free)
-    for n in range(first, last):
-        own = Outcome(
-            outcome.parameters[n], outcome.local[n], outcome.covariance[n], outcome.misfit[n], outcome.shift_score[n],
-            outcome.shift_information[n], outcome.prior[n], outcome.coherent[n], outcome.brightness[n],
-        )  # fmt: skip
-        _fit_one(n, windows, disks, steps, centre[n], own, n_free, scratch)
-
-
-@nb.njit(parallel=True, cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def fit_overlapping(
-    windows: Any, disks: Any, steps: Any, centre: Any, outcome: Any
+    windows: Any, disks: Any, steps: Any, centre: Any, outcome: Any, start: int, stop: int
 ) -> None:  # pragma: no cover - compiled
-    """Fisher-scoring steps for many patterns, see `cyclestrain.pattern.refine`.
+    """Fisher-scoring steps for many patterns one after another, see `cyclestrain.pattern.refine`.
 
     Parameters
     ----------
@@ -405,9 +394,14 @@ def fit_overlapping(
         `cyclestrain.pattern.windows.Windows` in place: images with a single layer.
     disks
         `Disks`.
-    steps, centre, outcome
+    steps, centre, outcome, start, stop
         As for `cyclestrain.pattern.likelihood.fit_patterns`.
     """
-    n = len(windows.origin)
-    for block in nb.prange((n + _TOGETHER - 1) // _TOGETHER):
-        _fit_some(block * _TOGETHER, min((block + 1) * _TOGETHER, n), windows, disks, steps, centre, outcome)
+    scratch = _make_scratch(disks, windows.good.shape[0], windows.good.shape[1])
+    n_free = len(scratch.free)
+    for n in range(start, stop):
+        own = Outcome(
+            outcome.parameters[n], outcome.local[n], outcome.covariance[n], outcome.misfit[n], outcome.shift_score[n],
+            outcome.shift_information[n], outcome.prior[n], outcome.coherent[n], outcome.brightness[n],
+        )  # fmt: skip
+        _fit_one(n, windows, disks, steps, centre[n], own, n_free, scratch)

@@ -6,29 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from cyclestrain.pattern.parts import part
-from cyclestrain.pattern.windows import CUT, LEAST_VALUE, MASKED, touch
+from cyclestrain.loops import part
+from cyclestrain.pattern.windows import LEAST_VALUE, add_row, with_images
 
-__all__ = ["load_window", "touch_images"]
+__all__ = ["load_window"]
 
 STRIDE = 16
 """Pixels of a row that are copied at a time: those of the widest vector registers."""
 
 
-@part(fastmath=True)
-def touch_images(windows: Any, n: int) -> Any:  # pragma: no cover
-    """Read the part of a pattern's images that holds its windows in order, see `cyclestrain.pattern.windows.touch`.
-
-    Parameters
-    ----------
-    windows
-        `cyclestrain.pattern.windows.Windows`.
-    n
-        Pattern.
-    """
-    if windows.images.shape[1] > 1:  # stacks lie in memory as they are read
-        return np.float32(0.0)
-    return touch(windows.images[:, 0], windows.members[n], windows.place[n], windows.half)
+@part()
+def _load_rows(
+    images: Any, windows: Any, n: int, g: int, shift_y: int, shift_x: int, runs: Any, pixels: Any
+) -> None:  # pragma: no cover
+    """Copy the pixels of a window, see `load_window`."""
+    layer = min(g, images.shape[1] - 1)
+    first, half = 0, runs.shape[0] // 2
+    for i in range(runs.shape[0]):
+        y = windows.place[n, g, 0] + shift_y + i - half
+        x = windows.place[n, g, 1] + shift_x + runs[i, 0]
+        whole = (runs[i, 1] + STRIDE - 1) // STRIDE * STRIDE  # later rows overwrite what follows the pixels
+        add_row(images, windows, n, layer, y, x, runs[i, 1], whole, pixels[first:])
+        first += runs[i, 1]
 
 
 @part(fastmath=True)
@@ -52,54 +51,10 @@ def load_window(
     pixels
         Receives counts and weights, in one row each; all are written.
     """
-    layer = min(g, windows.images.shape[1] - 1)
-    first, size, half = 0, support.shape[0], runs.shape[0] // 2
-    for i in range(runs.shape[0]):
-        y = windows.place[n, g, 0] + shift_y + i - half
-        x = windows.place[n, g, 1] + shift_x + runs[i, 0]
-        _load_row(windows, n, layer, y, x, runs[i, 1], pixels[first:])
-        first += runs[i, 1]
+    with_images(windows, _load_rows, windows, n, g, shift_y, shift_x, runs, pixels)
+    size = support.shape[0]
     values, used = pixels[:size], pixels[size : 2 * size]
     for k in range(size):
         used[k] = support[k] if values[k] > LEAST_VALUE else np.float32(0.0)
     for k in range(size):  # of padding, which nothing was written to, any value may have been left
         values[k] = max(values[k], LEAST_VALUE) * used[k]
-
-
-@part(fastmath=True)
-def _load_row(windows: Any, n: int, layer: int, y: int, x: int, count: int, out: Any) -> None:  # pragma: no cover
-    """Copy pixels of a row, and whatever follows them up to a multiple of `STRIDE`: later rows overwrite that.
-
-    Rows of whole vector registers take a few instructions.
-    """
-    n_y, n_x = windows.good.shape
-    padded = (count + STRIDE - 1) // STRIDE * STRIDE
-    if y < 0 or y >= n_y or x < 0 or x + count > n_x or y * n_x + x + padded > n_y * n_x:
-        for j in range(count):
-            out[j] = MASKED
-            if 0 <= y < n_y and 0 <= x + j < n_x and windows.good[y, x + j]:
-                out[j] = 0.0
-                for m in range(windows.members.shape[1]):
-                    if windows.members[n, m] >= 0:
-                        value = windows.images[windows.members[n, m], layer, y, x + j]
-                        out[j] = CUT if value >= windows.ceiling else out[j] + np.float32(value)
-        return
-    good, members = windows.good[y, x:], windows.members[n]
-    if members[0] >= 0:
-        row = windows.images[members[0], layer, y, x:]
-        for j in range(padded):
-            out[j] = np.float32(row[j]) if good[j] else MASKED
-    else:
-        for j in range(padded):
-            out[j] = np.float32(0.0) if good[j] else MASKED
-    for m in range(1, members.shape[0]):
-        if members[m] >= 0:
-            row = windows.images[members[m], layer, y, x:]
-            for j in range(padded):
-                out[j] += np.float32(row[j])
-    if windows.ceiling < np.inf:
-        for m in range(members.shape[0]):
-            if members[m] >= 0:
-                row = windows.images[members[m], layer, y, x:]
-                for j in range(padded):
-                    out[j] = CUT if good[j] and row[j] >= windows.ceiling else out[j]

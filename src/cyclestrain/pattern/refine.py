@@ -9,6 +9,7 @@ import numpy as np
 
 from cyclestrain.affine import rotation
 from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.loops import on_threads
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.disk_images import NO_IMAGES
 from cyclestrain.pattern.elimination import N_PARAMETERS
@@ -281,9 +282,9 @@ def refine(
     )  # fmt: skip
     centre = np.ascontiguousarray(centre, float)
     if entry.overlaps:
-        fit_overlapping(windows, _disks(entry, probe), steps, centre, outcome)
+        on_threads(fit_overlapping, n, windows, _disks(entry, probe), steps, centre, outcome)
     else:
-        fit_patterns(windows, _model(entry, probe), steps, centre, outcome)
+        on_threads(fit_patterns, n, windows, _model(entry, probe), steps, centre, outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
     chi_variance = (2.0 * n_pixels + inverse * noise_scale) * 0.5 * (1.0 + entry.grain.edge)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyclestrain.data import FloatArray
-from cyclestrain.pattern.parts import part
+from cyclestrain.loops import part
 
 __all__ = [
     "N_COLUMNS",

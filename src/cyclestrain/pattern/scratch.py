@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 
+from cyclestrain.loops import part
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.reflection import N_COLUMNS, N_LOCAL, N_PLAIN, N_SMOOTH
 
@@ -54,7 +54,7 @@ class Scratch(NamedTuple):
     step: Any
 
 
-@nb.njit(forceinline=True, error_model="numpy")
+@part(counted=True)
 def find_runs(grid: Any, half: int) -> Any:  # pragma: no cover - compiled
     """Offset x of the first pixel of each row that is compared, and how many there are, shape ``(row, 2)``.
 
@@ -75,7 +75,7 @@ def find_runs(grid: Any, half: int) -> Any:  # pragma: no cover - compiled
     return runs
 
 
-@nb.njit(forceinline=True, error_model="numpy")
+@part(counted=True)
 def make_plan(model: Any, reach: int) -> Any:  # pragma: no cover - compiled
     """Prepare to fit patterns.
 
@@ -100,7 +100,7 @@ def make_plan(model: Any, reach: int) -> Any:  # pragma: no cover - compiled
     return Plan(find_runs(grid, half), reach - half, free, rigid, n_local, longest)
 
 
-@nb.njit(forceinline=True, error_model="numpy")
+@part(counted=True)
 def make_scratch(n_reflections: int, n_pixels: int, n_local: int) -> Any:  # pragma: no cover - compiled
     """Empty scratch space.
 

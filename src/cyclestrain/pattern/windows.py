@@ -15,18 +15,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
-from cyclestrain.pattern.parts import part
+from cyclestrain.loops import on_threads, part
 
-__all__ = ["CUT", "LEAST_VALUE", "MASKED", "WindowStack", "Windows", "cut_share", "gather", "in_place", "touch"]
+__all__ = [
+    "CUT",
+    "LEAST_VALUE",
+    "MASKED",
+    "WindowStack",
+    "Windows",
+    "add_row",
+    "cut_share",
+    "gather",
+    "in_place",
+    "touch",
+    "with_images",
+]
 
 MASKED = np.float32(-1e30)
 """Value of pixels that carry no information: bad pixels and those beyond the detector."""
 CUT = np.float32(-4e30)
 """Value of pixels at the end of the detector's scale, which tell no more than that they are bright."""
+KINDS = (np.uint8, np.uint16, np.uint32, np.int16, np.int32, np.float32)
+"""Kinds of numbers that compiled loops read as they are, see `with_images`."""
 CACHE_LINE = 64
 """Bytes that the processor reads at a time."""
 LEAST_CEILING = 16.0
 """Ends of scale below which pixels stay: there, what is left out would be what is bright by chance."""
+NO_END = 3e38
+"""End of scale beyond all numbers of single precision that are counts."""
 LEAST_VALUE = np.float32(-1e29)
 """Value below which a pixel is masked, also after masked pixels were summed or had a level subtracted."""
 
@@ -34,16 +50,18 @@ LEAST_VALUE = np.float32(-1e29)
 class Windows(NamedTuple):
     """Where the pixels around the reflections of many patterns are found; compiled loops read them there.
 
-    A pixel of image `i` is ``images[i, layer, y, x]``: images have one layer for all reflections, or one for each.
+    A pixel of image `i` is ``images[i, layer, y, x]`` of `with_images`: images have one layer for all reflections, or
+    one for each. Their numbers are handed over as bytes, so that the loops are compiled once for every detector.
     """
 
-    images: NDArray[Any]  # counts, (image, layer, y, x), contiguous
+    images: NDArray[np.uint8]  # bytes of the counts, (image, layer, y, x * bytes)
+    kind: int  # of their numbers, see `KINDS`
     members: IntArray  # images that are summed for each pattern, (n, m), -1 for none
     good: BoolArray  # pixels of an image that can be trusted, (y, x)
     origin: NDArray[np.int32]  # detector pixel (y, x) in the middle of each window, (n, reflection, 2)
     place: NDArray[np.int32]  # the same pixel in the image
     half: int  # how far from it pixels may be read
-    ceiling: float  # value from which pixels are left out
+    ceiling: float  # value from which pixels are left out; beyond all numbers where none are
 
 
 @dataclass(frozen=True)
@@ -72,95 +90,138 @@ class WindowStack:
         """The stack as compiled loops read it."""
         members = np.arange(len(self.counts))[:, None]
         good = np.ones(self.counts.shape[-2:], bool)
-        return Windows(self.counts, members, good, self.origin, np.full_like(self.origin, self.half), self.half, np.inf)
+        place = np.full_like(self.origin, self.half)
+        return Windows(*_as_bytes(self.counts), members, good, self.origin, place, self.half, NO_END)
+
+
+def _as_bytes(images: NDArray[Any]) -> tuple[NDArray[np.uint8], int]:
+    """Bytes of images, and the kind of their numbers; rare kinds become numbers of single precision."""
+    kind = next((k for k, each in enumerate(KINDS) if images.dtype == each), None)
+    if kind is None:
+        return _as_bytes(images.astype(np.float32))
+    out = np.ascontiguousarray(images).view(np.uint8)
+    out.flags.writeable = False  # as files that are mapped into memory are: numba would compile loops for both
+    return out, kind
+
+
+@part()
+def with_images(windows: Any, do: Any, *arguments: Any) -> None:  # pragma: no cover - compiled
+    """Call another part with the images, as the numbers they are.
+
+    Parameters
+    ----------
+    windows
+        `Windows`.
+    do
+        The part.
+    *arguments
+        What it is given behind the images, shape ``(image, layer, y, x)``.
+    """
+    images, kind = windows.images, windows.kind
+    if kind == 0:
+        do(images, *arguments)
+    elif kind == 1:
+        do(images.view(np.uint16), *arguments)
+    elif kind == 2:
+        do(images.view(np.uint32), *arguments)
+    elif kind == 3:
+        do(images.view(np.int16), *arguments)
+    elif kind == 4:
+        do(images.view(np.int32), *arguments)
+    else:
+        do(images.view(np.float32), *arguments)
 
 
 @part(fastmath=True)
-def touch(patterns: Any, members: Any, place: Any, half: int) -> Any:  # pragma: no cover - compiled
-    """Read the part of some patterns that holds their windows, one pixel of every cache line, in order.
+def touch(windows: Any, n: int) -> Any:  # pragma: no cover - compiled
+    """Read the part of a pattern's images that holds its windows, one byte of every cache line, in order.
 
     Memory is fast in order only: the rows of windows, each far from the last, would wait for it eight times as long.
 
     Parameters
     ----------
-    patterns
-        Shape ``(pattern, y, x)``.
-    members
-        Those that are read, -1 for none.
-    place, half
-        Pixel in the middle of each window, shape ``(reflection, 2)``, and how far from it windows reach.
+    windows
+        `Windows`, of images with a single layer.
+    n
+        Pattern.
 
     Returns
     -------
     total
-        The sum of these pixels, since what is not used is not read.
+        The sum of these bytes, since what is not used is not read.
     """
-    total, line = np.float32(0.0), max(1, CACHE_LINE // patterns.itemsize)
-    y0 = x0 = 2**31
-    y1 = x1 = 0
+    images, place, members, half = windows.images, windows.place[n], windows.members[n], windows.half
+    n_y, n_x = windows.good.shape
+    size = images.shape[3] // n_x
+    total, y0, x0, y1, x1 = 0, n_y, n_x, 0, 0
     for g in range(place.shape[0]):
         y0, y1 = min(y0, place[g, 0] - half), max(y1, place[g, 0] + half + 1)
         x0, x1 = min(x0, place[g, 1] - half), max(x1, place[g, 1] + half + 1)
     for m in range(members.shape[0]):
         if members[m] >= 0:
-            for y in range(max(y0, 0), min(y1, patterns.shape[1])):
-                for x in range(max(x0, 0), min(x1, patterns.shape[2]), line):
-                    total += np.float32(patterns[members[m], y, x])
+            for y in range(max(y0, 0), min(y1, n_y)):
+                for x in range(max(x0, 0) * size, min(x1, n_x) * size, CACHE_LINE):
+                    total += images[members[m], 0, y, x]
     return total
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)
-def _gather(
-    patterns: Any, members: Any, good: Any, origin: Any, half: int, ceiling: Any, out: Any
+@part(fastmath=True)
+def add_row(
+    images: Any, windows: Any, n: int, layer: int, y: int, x: int, count: int, whole: int, out: Any
 ) -> None:  # pragma: no cover - compiled
-    n_y, n_x = good.shape
-    size = 2 * half + 1
-    for n in nb.prange(origin.shape[0]):
-        if origin.shape[1] > 0:
-            out[n, 0, 0, 0] = touch(patterns, members[n], origin[n], half)  # which the first window overwrites
-        for g in range(origin.shape[1]):
-            top, left = origin[n, g, 0] - half, origin[n, g, 1] - half
-            window = out[n, g]
-            if top < 0 or left < 0 or top + size > n_y or left + size > n_x:
-                _gather_edge(patterns, members[n], good, top, left, ceiling, window)
-                continue
-            for k in range(members.shape[1]):
-                if members[n, k] < 0:
-                    continue
-                pattern = patterns[members[n, k]]
-                for i in range(size):
-                    counts, usable = pattern[top + i, left : left + size], good[top + i, left : left + size]
-                    row = window[i]
-                    if k == 0:
-                        for j in range(size):
-                            row[j] = np.float32(counts[j]) if usable[j] else MASKED
-                    else:
-                        for j in range(size):
-                            row[j] += np.float32(counts[j]) if usable[j] else np.float32(0.0)
-                    if ceiling < np.inf:
-                        for j in range(size):
-                            if usable[j] and counts[j] >= ceiling:
-                                row[j] = CUT
+    """Sum a row of pixels over the images of a pattern: `MASKED` where there is no good one, `CUT` at the scale's end.
+
+    Parameters
+    ----------
+    images
+        Of `with_images`.
+    windows, n, layer
+        `Windows`, the pattern and the layer.
+    y, x
+        First pixel.
+    count
+        Pixels there are.
+    whole
+        Pixels that may be written, from `count` on whatever follows: whole vector registers take a few instructions.
+    out
+        Receives them.
+    """
+    good, members, (n_y, n_x) = windows.good, windows.members[n], windows.good.shape
+    first, last = 0, whole
+    if y < 0 or y >= n_y or x < 0 or x + count > n_x or y * n_x + x + whole > n_y * n_x:
+        first, last = min(max(-x, 0), count), min(max(n_x - x, 0), count)
+        for j in range(count):
+            out[j] = MASKED
+        if y < 0 or y >= n_y or first >= last:
+            return
+    usable, top, row = good[y, x + first :], np.float32(windows.ceiling), out[first:]
+    for j in range(last - first):
+        row[j] = np.float32(0.0) if usable[j] else MASKED
+    for m in range(members.shape[0]):
+        if members[m] >= 0:
+            counts = images[members[m], layer, y, x + first :]
+            for j in range(last - first):
+                value = np.float32(counts[j])
+                total = CUT if value >= top else row[j] + value
+                row[j] = total if usable[j] else MASKED
 
 
-@nb.njit(cache=True)
-def _gather_edge(
-    patterns: Any, members: Any, good: Any, top: int, left: int, ceiling: Any, window: Any
-) -> None:  # pragma: no cover - compiled
-    """Cut a window that lies partly beyond the detector."""
-    n_y, n_x = good.shape
-    for i in range(window.shape[0]):
-        for j in range(window.shape[1]):
-            y, x = top + i, left + j
-            if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
-                window[i, j] = 0.0
-                for m in members:
-                    if m >= 0:
-                        window[i, j] = (
-                            CUT if patterns[m, y, x] >= ceiling else window[i, j] + np.float32(patterns[m, y, x])
-                        )
-            else:
-                window[i, j] = MASKED
+@part()
+def _gather_pattern(images: Any, windows: Any, n: int, out: Any) -> None:  # pragma: no cover - compiled
+    """Cut the windows of one pattern."""
+    size = out.shape[1]
+    for g in range(out.shape[0]):
+        y, x = windows.place[n, g, 0] - windows.half, windows.place[n, g, 1] - windows.half
+        for i in range(size):
+            add_row(images, windows, n, 0, y + i, x, size, size, out[g, i])
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _gather(windows: Any, out: Any, start: int, stop: int) -> None:  # pragma: no cover - compiled
+    for n in range(start, stop):
+        if out.shape[1] > 0:
+            out[n, 0, 0, 0] = touch(windows, n)  # which the first window overwrites
+        with_images(windows, _gather_pattern, windows, n, out[n])
 
 
 def gather(
@@ -192,7 +253,7 @@ def gather(
     """
     found = in_place(patterns, positions, half, good, members, ceiling=ceiling)
     counts = np.empty((*found.origin.shape[:2], 2 * half + 1, 2 * half + 1), np.float32)
-    _gather(found.images[:, 0], found.members, found.good, found.origin, half, found.ceiling, counts)
+    on_threads(_gather, len(counts), found, counts)
     return WindowStack(counts, found.origin)
 
 
@@ -215,28 +276,39 @@ def in_place(
     if members is None:
         members = np.arange(len(patterns))[:, None]
     origin = np.rint(positions).astype(np.int32)
-    images = np.ascontiguousarray(patterns)[:, None]
-    least = float(ceiling) if ceiling >= LEAST_CEILING else np.inf
-    return Windows(images, np.ascontiguousarray(members), np.ascontiguousarray(good), origin, origin, half, least)
+    images, kind = _as_bytes(patterns[:, None])
+    least = min(float(ceiling), NO_END) if ceiling >= LEAST_CEILING else NO_END
+    members, good = np.ascontiguousarray(members), np.ascontiguousarray(good)
+    return Windows(images, kind, members, good, origin, origin, half, least)
 
 
-@nb.njit(parallel=True, cache=True, nogil=True)
-def _count_cut(windows: Any, offsets: Any, least: float, out: Any) -> None:  # pragma: no cover - compiled
-    images, members, good = windows.images, windows.members, windows.good
+@part()
+def _count_pixels(
+    images: Any, windows: Any, n: int, offsets: Any, least: float, out: Any
+) -> None:  # pragma: no cover - compiled
+    """Pixels of one pattern that are at the end of the scale, of each reflection."""
+    members, good = windows.members[n], windows.good
     n_y, n_x = good.shape
-    for n in nb.prange(out.shape[0]):
-        for g in range(out.shape[1]):
-            layer = min(g, images.shape[1] - 1)
-            for k in range(len(offsets)):
-                y, x = windows.place[n, g, 0] + offsets[k, 0], windows.place[n, g, 1] + offsets[k, 1]
-                if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
-                    cut, total = False, np.float32(0.0)
-                    for m in range(members.shape[1]):
-                        if members[n, m] >= 0:
-                            value = images[members[n, m], layer, y, x]
-                            cut = cut or value >= windows.ceiling or value < 2 * MASKED
-                            total += np.float32(value)
-                    out[n, g] += cut or total >= least
+    for g in range(out.shape[0]):
+        layer = min(g, images.shape[1] - 1)
+        for k in range(len(offsets)):
+            y, x = windows.place[n, g, 0] + offsets[k, 0], windows.place[n, g, 1] + offsets[k, 1]
+            if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
+                cut, total = False, np.float32(0.0)
+                for m in range(members.shape[0]):
+                    if members[m] >= 0:
+                        value = images[members[m], layer, y, x]
+                        cut = cut or value >= windows.ceiling or value < 2 * MASKED
+                        total += np.float32(value)
+                out[g] += cut or total >= least
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _count_cut(
+    windows: Any, offsets: Any, least: float, out: Any, start: int, stop: int
+) -> None:  # pragma: no cover - compiled
+    for n in range(start, stop):
+        with_images(windows, _count_pixels, windows, n, offsets, least, out[n])
 
 
 def cut_share(windows: Windows, radius: float, ceiling: float) -> FloatArray:
@@ -256,5 +328,6 @@ def cut_share(windows: Windows, radius: float, ceiling: float) -> FloatArray:
     y, x = np.mgrid[-windows.half : windows.half + 1, -windows.half : windows.half + 1]
     inside = np.stack([y, x], -1)[np.hypot(y, x) <= radius]
     out = np.zeros(windows.origin.shape[:2], np.int64)
-    _count_cut(windows, inside, np.inf if ceiling >= LEAST_CEILING else float(ceiling), out)
+    least = np.inf if ceiling >= LEAST_CEILING else float(ceiling)
+    on_threads(_count_cut, len(out), windows, inside, least, out)
     return np.asarray((out / len(inside)).max(-1, initial=0.0))

@@ -171,6 +171,7 @@ class Transforms:
         )
         if self.mixtures is not None:
             best = self.mixtures.blend(best, context)
+            blank = blank | (self.mixtures.holding(blank) & context.usable)
         alone, best = reference.widened(alone), reference.widened(best)
         notes = (f"reference: {reference.text}", *([missing] if missing else []))
         positions = tuple(int((reference.mask & (raw.label == k)).sum()) for k in range(len(self.bases)))
