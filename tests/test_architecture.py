@@ -87,6 +87,8 @@ def test_the_default_map_never_loads_torch(tmp_path: Path) -> None:
 def programs() -> Iterator[tuple[str, str]]:
     """Names that programs beside the package import of it: file, and module with name."""
     for path in (each for folder in ("benchmarks", "docs", "examples") for each in (ROOT / folder).rglob("*.py")):
+        if any(part.startswith(".") for part in path.relative_to(ROOT).parts):
+            continue  # environments of the peers
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cyclestrain":
                 yield from ((str(path.relative_to(ROOT)), f"{node.module}:{alias.name}") for alias in node.names)

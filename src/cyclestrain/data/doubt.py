@@ -60,5 +60,5 @@ _MEANINGS = {
     Doubt.BRANCH: "turned so far that another labelling of the lattice is as near: strain relative to the reference "
     "depends on the choice",
     Doubt.ENTRY: "the reflections of its dictionary entry hardly form a lattice",
-    Doubt.NO_REFERENCE: "its class has no reference to be strained against",
+    Doubt.NO_REFERENCE: "its class, or that of another crystal in the pattern, has no reference to be strained against",
 }

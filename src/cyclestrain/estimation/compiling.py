@@ -13,8 +13,8 @@ from cyclestrain.pattern.likelihood import fit_patterns
 __all__ = ["COMPILING", "cache_folder", "is_compiled", "wake_compiler"]
 
 COMPILING = (
-    "compiling loops for this machine, about a minute, once after each installation; `cyclestrain warm-up` does it "
-    "beforehand"
+    "compiling loops for this machine, one to three minutes, once after each installation; `cyclestrain warm-up` does "
+    "it beforehand"
 )
 
 

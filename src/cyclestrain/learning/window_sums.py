@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cyclestrain.data import FloatArray
 from cyclestrain.loops import part
-from cyclestrain.pattern.reflection import N_SMOOTH, image_at
+from cyclestrain.pattern.reflection import N_SMOOTH
+from cyclestrain.pattern.turned_image import image_at
 from cyclestrain.pattern.windows import LEAST_VALUE
 
 __all__ = ["PARTS", "Fits", "Normal", "Shapes", "add_windows", "between"]

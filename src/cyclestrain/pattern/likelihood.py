@@ -53,7 +53,6 @@ from cyclestrain.pattern.reflection import (
     Expected,
     Window,
     add_contrast,
-    add_image,
     blend,
     core_products,
     other_products,
@@ -61,6 +60,7 @@ from cyclestrain.pattern.reflection import (
     scale_sums,
 )
 from cyclestrain.pattern.scratch import make_plan, make_scratch
+from cyclestrain.pattern.turned_image import add_image
 from cyclestrain.pattern.windows import touch
 
 __all__ = ["Model", "Outcome", "Steps", "fit_patterns"]

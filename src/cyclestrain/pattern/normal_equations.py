@@ -16,7 +16,7 @@ from cyclestrain.loops import part
 from cyclestrain.pattern.cholesky import cholesky_solve
 from cyclestrain.pattern.dictionary import Dictionary
 from cyclestrain.pattern.disk_images import stacked_images
-from cyclestrain.pattern.reflection import between_nodes, nodes_around, turn_of
+from cyclestrain.pattern.turned_image import between_nodes, nodes_around, turn_of
 
 __all__ = ["RIDGE", "TINY", "Crystals", "Equations", "Palette", "normal_equations"]
 

@@ -26,7 +26,7 @@ def _load_rows(
         y = windows.place[n, g, 0] + shift_y + i - half
         x = windows.place[n, g, 1] + shift_x + runs[i, 0]
         whole = (runs[i, 1] + STRIDE - 1) // STRIDE * STRIDE  # later rows overwrite what follows the pixels
-        add_row(images, windows, n, layer, y, x, runs[i, 1], whole, pixels[first:])
+        add_row(images, windows, n, layer, y, x, runs[i, 1], pixels[first : first + whole])
         first += runs[i, 1]
 
 

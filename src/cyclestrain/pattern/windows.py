@@ -167,7 +167,7 @@ def touch(windows: Any, n: int) -> Any:  # pragma: no cover - compiled
 
 @part(fastmath=True)
 def add_row(
-    images: Any, windows: Any, n: int, layer: int, y: int, x: int, count: int, whole: int, out: Any
+    images: Any, windows: Any, n: int, layer: int, y: int, x: int, count: int, out: Any
 ) -> None:  # pragma: no cover - compiled
     """Sum a row of pixels over the images of a pattern: `MASKED` where there is no good one, `CUT` at the scale's end.
 
@@ -181,13 +181,11 @@ def add_row(
         First pixel.
     count
         Pixels there are.
-    whole
-        Pixels that may be written, from `count` on whatever follows: whole vector registers take a few instructions.
     out
-        Receives them.
+        Receives them, and whatever follows if it is longer: whole vector registers take a few instructions.
     """
     good, members, (n_y, n_x) = windows.good, windows.members[n], windows.good.shape
-    first, last = 0, whole
+    first, last, whole = 0, out.shape[0], out.shape[0]
     if y < 0 or y >= n_y or x < 0 or x + count > n_x or y * n_x + x + whole > n_y * n_x:
         first, last = min(max(-x, 0), count), min(max(n_x - x, 0), count)
         for j in range(count):
@@ -213,7 +211,7 @@ def _gather_pattern(images: Any, windows: Any, n: int, out: Any) -> None:  # pra
     for g in range(out.shape[0]):
         y, x = windows.place[n, g, 0] - windows.half, windows.place[n, g, 1] - windows.half
         for i in range(size):
-            add_row(images, windows, n, 0, y + i, x, size, size, out[g, i])
+            add_row(images, windows, n, 0, y + i, x, size, out[g, i])
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
