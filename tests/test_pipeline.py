@@ -159,8 +159,9 @@ class TestReferenceIsALattice:
         other = maps["class"].values != maps["class"].values[tuple(here)]
         blank = (maps["doubt"].values & Doubt.NO_REFERENCE.value) > 0
         assert blank.any()
-        assert not blank[~other].any()
-        assert not (maps["valid"].values & other).any()
+        mixed = (maps["doubt"].values & Doubt.MIXTURE.value) > 0  # such a pattern may hold the other phase as well
+        assert not blank[~other & ~mixed].any()
+        assert not (maps["valid"].values & (other | blank)).any()
         assert any(note.startswith("no reference for class") for note in progress.notes)
         assert 0 in maps.attrs["reference_positions"]
 
