@@ -205,6 +205,7 @@ def test_workers_that_cannot_do_it_are_named(
     scan: Path, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = source_of(scan)
+    client.wait_for_workers(2, timeout=120)  # one that was killed before may not be back yet
     assert cluster_of(client, good).check() == 2
     broken = tmp_path / "broken.npy"
     broken.write_bytes(b"junk")
