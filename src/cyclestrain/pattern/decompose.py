@@ -14,7 +14,6 @@ amplitudes contains how far the other subsets are from the best one, by their od
 from __future__ import annotations
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +22,13 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
-from cyclestrain.machine import thread_count
+from cyclestrain.loops import on_threads
 from cyclestrain.pattern.normal_equations import RIDGE, TINY, Crystals, Equations, Palette, normal_equations
 
 __all__ = ["Candidates", "Decomposition", "decompose"]
 
 BLOCK = 64
-"""Patterns that share their scratch space."""
+"""Least patterns of one piece of work: they share its scratch space."""
 DOUBT = 0.1
 """A pattern holds several crystals if it holds but one with a smaller probability than this."""
 
@@ -122,13 +121,7 @@ def decompose(
     equations = Equations(np.zeros((n, k + 1, k + 1)), np.zeros((n, k + 1)), np.zeros(n), np.zeros(n, np.int64))
     affine = np.ascontiguousarray(candidates.affine)
     crystals = Crystals(candidates.label, affine, candidates.gain, candidates.centre)
-
-    def sum_up(start: int) -> None:
-        stop = min(start + BLOCK, n)
-        normal_equations(patterns, chosen, good, palette, crystals, equations, start, stop)
-
-    with ThreadPoolExecutor(thread_count()) as pool:
-        list(pool.map(sum_up, range(0, n, BLOCK)))
+    on_threads(normal_equations, n, patterns, chosen, good, palette, crystals, equations, least=BLOCK)
     return _choose(equations, candidates, cost)
 
 

@@ -24,7 +24,7 @@ from cyclestrain.loops import part
 from cyclestrain.pattern.cholesky import cholesky_solve
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.likelihood import Outcome
-from cyclestrain.pattern.windows import with_images
+from cyclestrain.pattern.windows import call_typed
 
 __all__ = ["Disks", "fit_overlapping"]
 
@@ -89,7 +89,7 @@ def _load_pixels(windows: Any, n: int, counts: Any, owner: Any) -> None:  # prag
             counts[y, x], owner[y, x] = np.float32(0.0), _NO_ONE - (0 if good[y, x] else 1)
     for m in range(members.shape[1]):
         if members[n, m] >= 0:
-            with_images(windows, _add_pixels, members[n, m], windows.ceiling, counts, owner)
+            call_typed(windows, _add_pixels, members[n, m], windows.ceiling, counts, owner)
 
 
 @part()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cyclestrain.loops import part
-from cyclestrain.pattern.windows import LEAST_VALUE, add_row, with_images
+from cyclestrain.pattern.windows import LEAST_VALUE, add_row, call_typed
 
 __all__ = ["load_window"]
 
@@ -51,7 +51,7 @@ def load_window(
     pixels
         Receives counts and weights, in one row each; all are written.
     """
-    with_images(windows, _load_rows, windows, n, g, shift_y, shift_x, runs, pixels)
+    call_typed(windows, _load_rows, windows, n, g, shift_y, shift_x, runs, pixels)
     size = support.shape[0]
     values, used = pixels[:size], pixels[size : 2 * size]
     for k in range(size):

@@ -24,11 +24,11 @@ __all__ = [
     "WindowStack",
     "Windows",
     "add_row",
+    "call_typed",
     "cut_share",
     "gather",
     "in_place",
     "touch",
-    "with_images",
 ]
 
 MASKED = np.float32(-1e30)
@@ -36,7 +36,7 @@ MASKED = np.float32(-1e30)
 CUT = np.float32(-4e30)
 """Value of pixels at the end of the detector's scale, which tell no more than that they are bright."""
 KINDS = (np.uint8, np.uint16, np.uint32, np.int16, np.int32, np.float32)
-"""Kinds of numbers that compiled loops read as they are, see `with_images`."""
+"""Kinds of numbers that compiled loops read as they are, see `call_typed`."""
 CACHE_LINE = 64
 """Bytes that the processor reads at a time."""
 LEAST_CEILING = 16.0
@@ -50,7 +50,7 @@ LEAST_VALUE = np.float32(-1e29)
 class Windows(NamedTuple):
     """Where the pixels around the reflections of many patterns are found; compiled loops read them there.
 
-    A pixel of image `i` is ``images[i, layer, y, x]`` of `with_images`: images have one layer for all reflections, or
+    A pixel of image `i` is ``images[i, layer, y, x]`` of `call_typed`: images have one layer for all reflections, or
     one for each. Their numbers are handed over as bytes, so that the loops are compiled once for every detector.
     """
 
@@ -105,7 +105,7 @@ def _as_bytes(images: NDArray[Any]) -> tuple[NDArray[np.uint8], int]:
 
 
 @part()
-def with_images(windows: Any, do: Any, *arguments: Any) -> None:  # pragma: no cover - compiled
+def call_typed(windows: Any, do: Any, *arguments: Any) -> None:  # pragma: no cover - compiled
     """Call another part with the images, as the numbers they are.
 
     Parameters
@@ -174,7 +174,7 @@ def add_row(
     Parameters
     ----------
     images
-        Of `with_images`.
+        Of `call_typed`.
     windows, n, layer
         `Windows`, the pattern and the layer.
     y, x
@@ -219,7 +219,7 @@ def _gather(windows: Any, out: Any, start: int, stop: int) -> None:  # pragma: n
     for n in range(start, stop):
         if out.shape[1] > 0:
             out[n, 0, 0, 0] = touch(windows, n)  # which the first window overwrites
-        with_images(windows, _gather_pattern, windows, n, out[n])
+        call_typed(windows, _gather_pattern, windows, n, out[n])
 
 
 def gather(
@@ -306,7 +306,7 @@ def _count_cut(
     windows: Any, offsets: Any, least: float, out: Any, start: int, stop: int
 ) -> None:  # pragma: no cover - compiled
     for n in range(start, stop):
-        with_images(windows, _count_pixels, windows, n, offsets, least, out[n])
+        call_typed(windows, _count_pixels, windows, n, offsets, least, out[n])
 
 
 def cut_share(windows: Windows, radius: float, ceiling: float) -> FloatArray:
