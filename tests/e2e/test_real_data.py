@@ -191,3 +191,30 @@ def test_known_strain_of_a_measured_pattern(name: str, radius: float, measured: 
 def test_known_strain_of_a_measured_pattern_with_less_noise(name: str, radius: float, measured: Path) -> None:
     patterns, gradient = semi_real(measured / "real" / name, radius, (24, 24))
     check_recovered([(cs.map(patterns, reference="0:1,:"), gradient)])
+
+
+def bent(path: Path, radius: float, counts: float, seed: int) -> tuple[FloatArray, FloatArray]:
+    """A scan without strain whose rotation swings by 1.5 degrees, and that rotation."""
+    rng = np.random.default_rng(seed)
+    disks = take_apart(np.asarray(read(path).source[0, 0], float), radius)
+    theta = np.deg2rad(1.5 * np.sin(np.arange(16) / 5))
+    turned = [np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]]) for t in theta]
+    patterns = np.stack([[draw(disks, one, counts, rng) for _ in range(16)] for one in turned])
+    return patterns, np.repeat(theta[:, None], 16, 1)
+
+
+@pytest.mark.parametrize(("counts", "seed"), [(1e4, 2), pytest.param(3e3, 3, marks=pytest.mark.slow)])
+def test_few_counts_of_disks_with_contrast(counts: float, seed: int, measured: Path) -> None:
+    """What is inside the disks is learned at few counts as well, and rotation is not taken for strain."""
+    patterns, theta = bent(measured / "real" / "ba50_dd020.dm3", 6.5, counts, seed)
+    maps = cs.map(patterns, reference=":,:")
+    assert "contrast in the disks: the same in most patterns" in maps.attrs["choices"]
+    assert maps["valid"].values.mean() > 0.98
+    valid = maps["valid"].values
+    for name in ("exx", "eyy", "exy"):
+        for suffix, least, most in (("_raw", 0.8, 1.3), ("", 0.0, 1.2)):
+            error, sigma = maps[f"{name}{suffix}"].values[valid], maps[f"{name}{suffix}_sigma"].values[valid]
+            assert least < np.sqrt(np.mean((error / sigma) ** 2)) < most, name + suffix
+            assert (np.abs(error) < 6 * sigma).all()
+        slope, covariance = np.polyfit(theta[valid], maps[f"{name}_raw"].values[valid], 1, cov=True)
+        assert abs(slope[0]) < 0.02 + 3 * np.sqrt(covariance[0, 0]), name

@@ -102,6 +102,23 @@ def test_blocks_run_in_any_order_and_anywhere(faint: tuple[Scan, Knowledge]) -> 
         np.testing.assert_array_equal(values, vars(mixtures)[name], err_msg=name)
 
 
+def test_refits_start_where_the_crystal_has_the_origin_of_its_lattice(faint: tuple[Scan, Knowledge]) -> None:
+    """Beside the centroid of the beam, by a vector of which a part turns with the crystal, or at the centroid."""
+    scan, knowledge = faint
+    first = first_pass(scan, knowledge, lambda n: None)
+    context = smooth(to_fields(first, scan.scan_shape, knowledge.dictionary).affine)
+    a, b = np.array([0.4, -0.3]), np.array([-0.2, 0.6])
+    noise = np.random.default_rng(1).normal(0.0, 0.05, first.beam.shape)
+    noise[::9] += 3.0  # fits that ended elsewhere
+    crystal = first.label >= 0
+    beside = a + (first.affine - np.eye(2)) @ b
+    moved = find_starts(replace(first, centre=first.beam + beside + noise), context, knowledge)
+    still = find_starts(replace(first, centre=first.beam + noise), context, knowledge)
+    assert np.abs((moved.centre - first.beam - beside)[crystal]).max() < 0.05
+    assert np.abs((still.centre - first.beam)[crystal]).max() < 0.05
+    np.testing.assert_array_equal(moved.centre[~crystal], first.beam[~crystal])
+
+
 def test_nine_patterns_are_a_block(faint: tuple[Scan, Knowledge]) -> None:
     """A test, or a live stream, can fit a handful of patterns; nothing of what is given changes."""
     scan, knowledge = faint

@@ -43,6 +43,8 @@ __all__ = ["Starts", "explain_boundaries", "find_starts", "fit_again", "second_p
 
 GAIN_REACH = 2
 """Half width of the square over which the brightness of crystals is averaged."""
+MOST_FITS, OUTLYING = 16384, 3.0
+"""Most fits that tell where a crystal has its origin; none is farther off than so many times the typical one."""
 LOOKS = 4
 """Most further looks at mixtures with crystals from where none was told; each may find them in a wider area."""
 VAGUE_POSITION = 0.12
@@ -151,6 +153,8 @@ class Starts:
         ``(n,)``.
     gain
         Brightness relative to the entry to start from, shape ``(n,)``.
+    centre
+        Origin of the lattice ``(y, x)`` to start from, pixels, shape ``(n, 2)``; see `_origins`.
     """
 
     label: IntArray
@@ -161,6 +165,7 @@ class Starts:
     from_donor: BoolArray
     lost: BoolArray
     gain: FloatArray
+    centre: FloatArray
 
     def only(self, which: IntArray) -> Starts:
         """Starts of some of the positions."""
@@ -186,8 +191,8 @@ def find_starts(first: BlockFit, context: AffineField, knowledge: Knowledge) -> 
     donor, lost = _donor_neighbours(context.label >= 0, first.significance.reshape(shape))
     from_donor = (is_faint(first) & (first.significance[donor] > MIN_SIGNIFICANCE)) | lost
     wanted = _is_vague(first, knowledge) & ~lost
-    gain = _local_gain(first, shape)
-    return Starts(first.label, affine, wanted, first.label[donor], affine[donor], from_donor, lost, gain)
+    gain, centre = _local_gain(first, shape), _origins(first)
+    return Starts(first.label, affine, wanted, first.label[donor], affine[donor], from_donor, lost, gain, centre)
 
 
 def fit_again(block: Block, fit: BlockFit, starts: Starts, knowledge: Knowledge) -> BlockFit:
@@ -206,19 +211,18 @@ def fit_again(block: Block, fit: BlockFit, starts: Starts, knowledge: Knowledge)
     for k in range(len(knowledge.dictionary.entries)):
         own = np.flatnonzero((starts.label == k) & starts.wanted)
         for part in chunks(own, block.patterns):
-            fit = _one_step(block, part, starts.affine[part], starts.gain[part], k, fit, always[part], knowledge)
+            fit = _one_step(block, part, starts, starts.affine[part], k, fit, always[part], knowledge)
         donated = np.flatnonzero((starts.donor_label == k) & starts.from_donor)
         for part in chunks(donated, block.patterns):
-            affine, kept = starts.donor_affine[part], starts.lost[part]
-            fit = _one_step(block, part, affine, starts.gain[part], k, fit, kept, knowledge)
+            fit = _one_step(block, part, starts, starts.donor_affine[part], k, fit, starts.lost[part], knowledge)
     return fit
 
 
 def _one_step(
     block: Block,
     part: IntArray,
+    starts: Starts,
     affine: FloatArray,
-    gain: FloatArray,
     k: int,
     fit: BlockFit,
     always: BoolArray,
@@ -227,15 +231,15 @@ def _one_step(
     """One step from `affine`, or all where disks have contrast; kept where `always` or where it is clearly surer."""
     entry = knowledge.dictionary.entries[k]
     good = np.isfinite(affine).all((1, 2))
-    part, affine, gain, always = part[good], affine[good], gain[good], always[good]
+    part, affine, always = part[good], affine[good], always[good]
     if not len(part):
         return fit
     ones = np.ones(len(part))
     # Where intensities are free, the gain is not that of a step: from that of the entry no step is too long.
-    start = Start(affine, fit.beam[part], ones if entry.has_free_intensities else gain, ones)
+    start = Start(affine, starts.centre[part], ones if entry.has_free_intensities else starts.gain[part], ones)
     steps = SETTLING[-1] if entry.has_contrast else 1
-    patterns, beam = block.patterns, fit.beam[part]
-    again = fit_from_start(patterns, beam, start, entry, knowledge, iterations=steps, members=part[:, None])
+    patterns, centre = block.patterns, start.centre
+    again = fit_from_start(patterns, centre, start, entry, knowledge, iterations=steps, members=part[:, None])
     better = always | (again.significance > np.nan_to_num(fit.significance[part]) + 1.0)
     return fit.with_fits(part[better], again.only(better), k)
 
@@ -297,3 +301,34 @@ def _local_gain(fit: BlockFit, shape: tuple[int, int]) -> FloatArray:
     total = uniform_filter(weight * gain.reshape(shape), size, mode="constant")
     around = np.where(known > 0, total / np.maximum(known, 1e-300), 1.0).ravel()
     return np.where(is_faint(fit), around, gain)
+
+
+def _origins(fit: BlockFit) -> FloatArray:
+    """Where the crystal of every position has the origin of its lattice, flat; the beam's centre where there is none.
+
+    Where light within the direct beam is uneven, its centroid lies beside that origin, by a vector of which a part
+    turns with the crystal: ``a + (A - 1) b``. A single step from the centroid does not mend that where disks are
+    brighter or darker than expected.
+    """
+    out, fitted = fit.beam.copy(), (np.nan_to_num(fit.significance) > 0) & np.isfinite(fit.centre).all(1)
+    for k in np.unique(fit.label[fitted & (fit.label >= 0)]):
+        mine = np.flatnonzero(fitted & (fit.label == k))
+        some = mine[:: -(-len(mine) // MOST_FITS)]
+        a, b = _offset(fit.affine[some] - np.eye(2), fit.centre[some] - fit.beam[some])
+        out[mine] += a + (fit.affine[mine] - np.eye(2)) @ b
+    return out
+
+
+def _offset(turned: FloatArray, offset: FloatArray) -> FloatArray:
+    """The vectors `a` and `b` of `_origins`, expected to be of the order of a pixel, shape ``(2, 2)``."""
+    design = np.concatenate([np.broadcast_to(np.eye(2), turned.shape), turned], 2)  # (n, axis, parameter)
+    known, vectors = np.ones(len(offset), bool), np.zeros(4)
+    for _ in range(3):  # without fits that ended elsewhere
+        normal = np.einsum("nip,niq->pq", design[known], design[known])
+        variance = np.mean(np.square(offset[known] - design[known] @ vectors))
+        vectors = np.linalg.solve(
+            normal + (variance + 1e-6) * np.eye(4), np.einsum("nip,ni->p", design[known], offset[known])
+        )
+        away = np.hypot(*(offset - design @ vectors).T)
+        known = away <= OUTLYING * np.median(away)
+    return vectors.reshape(2, 2)

@@ -53,7 +53,7 @@ MOST_WORSE = 0.95
 """Share of patterns that the edge of the direct beam may explain worse than the learned one and still be believed."""
 OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
-CLEAR = 100.0
+CLEAR = 10.0
 """Fall of chi-square of the typical pattern from which images of the disks are believed."""
 LEAST_PATTERNS = 50
 """Patterns from which images of the disks are learned: the mean of fewer holds too much of each one's own noise."""
