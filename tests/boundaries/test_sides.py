@@ -168,3 +168,20 @@ class TestSides:
             tiled = find_sides(*given, spread=InTurn(side))
             for name in ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise"):
                 np.testing.assert_array_equal(getattr(tiled, name), getattr(whole, name), err_msg=name)
+
+    def test_only_new_questions_are_asked_again(self) -> None:
+        """Positions whose crystals around are what they were have their answer; the others do not."""
+        field = halves()
+        before = sides_of(field)
+        assert len(before.position) > 0
+        assert len(before.unlike(before).position) == 0
+        moved = field.affine.copy()
+        moved[5, 10:] = moved[5, 10:] @ rotation(1e-3)
+        after = sides_of(replace(field, affine=moved))
+        asked = after.unlike(before)
+        changed = {
+            int(p) for p, s in zip(after.position, after.source, strict=True) if (s[s >= 0] // SHAPE[1] == 5).any()
+        }
+        assert changed
+        assert set(asked.position.tolist()) == changed
+        assert len(replace(after, scatter=0.5).unlike(before).position) == len(after.position)

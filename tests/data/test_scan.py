@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cyclestrain.data import Scan
+from cyclestrain.data import Block, Scan
 from stored import Stored
 
 
@@ -67,6 +67,39 @@ def test_a_block_and_what_lies_around_it_hold_all_neighbours(patterns: int, reac
                 assert not set(block.positions.tolist()) & set(halo.positions.tolist())
                 assert (np.diff(halo.positions) > 0).all()
                 np.testing.assert_array_equal(halo.patterns[:, 0, 0], 16 * halo.positions)
+
+
+@pytest.mark.parametrize("patterns", [1, 4, 9, 18, 45])
+@pytest.mark.parametrize("reach", [1, 2])
+def test_what_lies_near_in_a_block_and_around_it_are_all_neighbours(patterns: int, reach: int) -> None:
+    scan = Scan(np.arange(7 * 9 * 16, dtype=np.float32).reshape(7, 9, 4, 4))
+    rows, columns = np.divmod(np.arange(scan.n_positions), 9)
+    for block in scan.blocks(patterns * scan.pattern_bytes):
+        wanted = block.positions[:: max(1, len(block.positions) // 2)]
+        near = block.only(block.near(wanted, reach, 9))
+        halo = scan.around(block, wanted, reach)
+        joined = Block.joined([near, halo]) if halo else near
+        apart = [abs(rows - rows[at]) <= reach for at in wanted], [abs(columns - columns[at]) <= reach for at in wanted]
+        needed = np.flatnonzero(np.any(np.logical_and(*apart), 0))
+        assert set(needed.tolist()) <= set(joined.positions.tolist())
+        assert set(near.positions.tolist()) <= set(needed.tolist())
+        assert (np.diff(joined.positions) > 0).all()
+        np.testing.assert_array_equal(joined.patterns[:, 0, 0], 16 * joined.positions)
+
+
+@pytest.mark.parametrize("patterns", [4, 9, 27])
+def test_what_is_done_is_not_read_again(patterns: int) -> None:
+    """All that is wanted is in one block; rows without any are in none, nor are the ends of a row that is alone."""
+    scan = Scan(np.arange(7 * 9 * 16, dtype=np.float32).reshape(7, 9, 4, 4))
+    wanted = np.array([3, 29, 30, 46, 51, 52])  # rows 0, 3, 5
+    done = np.ones(scan.n_positions, bool)
+    done[wanted] = False
+    read = np.concatenate([block.positions for block in scan.blocks(patterns * scan.pattern_bytes, done)])
+    assert len(set(read.tolist())) == len(read)
+    assert set(wanted.tolist()) <= set(read.tolist())
+    assert set((read // 9).tolist()) <= {0, 3, 4, 5}
+    assert read[0] == 3
+    assert len(read) <= 28
 
 
 def test_a_scan_is_sent_to_another_process_whole() -> None:

@@ -29,6 +29,7 @@ from cyclestrain.data import (
     Tile,
     tiles_of,
 )
+from cyclestrain.loops import on_threads
 from cyclestrain.pattern import Candidates, Dictionary
 from cyclestrain.strain import Lattices, is_same_crystal
 
@@ -86,11 +87,11 @@ def _same(field: Any, i: int, j: int) -> bool:  # pragma: no cover
     return bool(is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], field.lattices))
 
 
-@nb.njit(cache=True)
-def _compare_neighbours(field: Any, agreeing: Any, differing: Any) -> None:  # pragma: no cover
+@nb.njit(nogil=True, cache=True)
+def _compare_neighbours(field: Any, agreeing: Any, differing: Any, start: int, stop: int) -> None:  # pragma: no cover
     """Count, of the eight neighbours of every position with a crystal, those of the same and those of another kind."""
     rows, columns, label = field.rows, field.columns, field.label
-    for i in range(rows * columns):
+    for i in range(start, stop):
         if label[i] < 0:
             continue
         y, x = i // columns, i % columns
@@ -105,25 +106,26 @@ def _compare_neighbours(field: Any, agreeing: Any, differing: Any) -> None:  # p
                 differing[i] += 1
 
 
-@nb.njit(cache=True)
+@nb.njit(nogil=True, cache=True)
 def _find_sources(
-    field: Any, gain: Any, rank: Any, offsets: Any, seen: Any, position: Any, found_there: Any
+    field: Any, gain: Any, rank: Any, offsets: Any, looks: Any, found_there: Any, start: int, stop: int
 ) -> None:  # pragma: no cover
     """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only.
 
-    Of the `offsets`, nearest first, as many are looked at as `seen` tells for each position: its second number where
-    the first ones hold fewer than two crystals of rank 2. `found_there` receives sources, gains and noise, see `Sides`.
+    `looks` holds the positions, and how many of the `offsets`, nearest first, are looked at from each: the second
+    number where the first ones hold fewer than two crystals of rank 2. `found_there` receives sources, gains and noise,
+    see `Sides`.
     """
     rows, columns = field.rows, field.columns
     source, mean_gain, noise = found_there
-    for n in range(len(position)):
-        y, x = position[n] // columns, position[n] % columns
+    for n in range(start, stop):
+        y, x = looks[n, 0] // columns, looks[n, 0] % columns
         found, count = 0, np.zeros(source.shape[1])
         for part in range(3):
             if part == 1 and found >= 2:
                 continue
             before, wanted = (found, 1) if part == 2 else (0, 2)
-            first, last = (seen[n, 0], seen[n, 1]) if part == 1 else (0, seen[n, 0])
+            first, last = (looks[n, 1], looks[n, 2]) if part == 1 else (0, looks[n, 1])
             for k in range(first, last):
                 v, u = y + offsets[k, 0], x + offsets[k, 1]
                 j = v * columns + u
@@ -176,6 +178,9 @@ def _departures(label: Any, affine: Any, lattices: Any, out: Any) -> None:  # pr
                     out[n, m] = d
 
 
+_PER_POSITION = ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise")
+
+
 @dataclass(frozen=True)
 class Sides:
     """Positions near a change of crystal, and the crystals around them.
@@ -224,9 +229,21 @@ class Sides:
         first, last
             Flat positions at its ends, both included.
         """
-        part = slice(*np.searchsorted(self.position, [first, last + 1]))
-        names = ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise")
-        some: dict[str, Any] = {name: getattr(self, name)[part] for name in names}
+        return self._only(slice(*np.searchsorted(self.position, [first, last + 1])))
+
+    def unlike(self, others: Sides) -> Sides:
+        """Those whose crystals around are not what `others` say of the same position, bit by bit."""
+        there = np.minimum(np.searchsorted(others.position, self.position), len(others.position) - 1)
+        if not len(others.position) or self.scatter != others.scatter:
+            return self
+        alike = np.ones(len(self.position), bool)
+        for name in _PER_POSITION:
+            equal = getattr(self, name) == getattr(others, name)[there]
+            alike &= equal.all(tuple(range(1, equal.ndim)))
+        return self._only(~alike)
+
+    def _only(self, which: Any) -> Sides:
+        some: dict[str, Any] = {name: getattr(self, name)[which] for name in _PER_POSITION}
         return replace(self, **some)
 
     def candidates(
@@ -317,7 +334,7 @@ def find_sides(
     field = _Flat.of(context, lattices)
     shape, n = context.label.shape, context.label.size
     agreeing, differing = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    _compare_neighbours(field, agreeing, differing)
+    on_threads(_compare_neighbours, len(field.label), field, agreeing, differing)
     crystal = (field.label >= 0).reshape(shape)
     distance = _distance(differing.reshape(shape) > 0)
     reach = _reach(distance, crystal, gain)
@@ -373,8 +390,8 @@ def _sources(around: _Around) -> tuple[IntArray, IntArray, FloatArray, FloatArra
     inside[tile.inner] = True
     at = np.flatnonzero(inside.ravel() & (seen > 0))
     source, brightness, noise = found = _nothing_found(len(at))
-    looks = np.column_stack([np.full(len(at), near), seen[at]])
-    _find_sources(field, gain, rank, offsets, looks, at, found)
+    looks = np.column_stack([at, np.full(len(at), near), seen[at]])
+    on_threads(_find_sources, len(at), field, gain, rank, offsets, looks, found)
     return tile.in_scan(at), np.where(source >= 0, tile.in_scan(source), -1), brightness, noise
 
 

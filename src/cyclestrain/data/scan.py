@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from cyclestrain.data.arrays import BoolArray, IntArray
 from cyclestrain.data.cards import as_html, as_text
@@ -63,8 +64,35 @@ class Block:
     def joined(cls, parts: Sequence[Block]) -> Block:
         """Block of all positions of some blocks (at least one), in ascending order."""
         positions = np.concatenate([part.positions for part in parts])
-        order = np.argsort(positions)
-        return cls(positions[order], np.concatenate([part.patterns for part in parts])[order])
+        place = np.empty_like(positions)
+        place[np.argsort(positions)] = np.arange(len(positions))
+        joined = np.empty((len(positions), *parts[0].patterns.shape[1:]), parts[0].patterns.dtype)
+        ends = np.cumsum([len(part.positions) for part in parts])
+        for part, where in zip(parts, np.split(place, ends[:-1]), strict=True):
+            joined[where] = part.patterns  # copied once
+        return cls(np.sort(positions), joined)
+
+    def only(self, which: BoolArray) -> Block:
+        """Some of the positions, chosen by a mask of shape ``(n,)``."""
+        return Block(self.positions[which], self.patterns[which])
+
+    def near(self, wanted: IntArray, reach: int, n_columns: int) -> BoolArray:
+        """Mask of the positions within `reach` rows and columns of some of them.
+
+        Parameters
+        ----------
+        wanted
+            Flat positions in the block.
+        reach
+            Half width of the square of neighbours.
+        n_columns
+            Columns of the scan.
+        """
+        first = self.positions[0] // n_columns
+        rows, columns = self.positions // n_columns - first, self.positions % n_columns
+        there = np.zeros((rows[-1] + 1, n_columns), bool)
+        there[wanted // n_columns - first, wanted % n_columns] = True
+        return np.asarray(maximum_filter(there, 2 * reach + 1, mode="constant")[rows, columns])
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,8 +237,18 @@ class Scan:
         return _ahead(self.block, spans)
 
     def spans(self, max_bytes: int, done: BoolArray | None = None) -> list[tuple[int, int]]:
-        """First and last flat position (excluded) of the blocks that are not all done, see `blocks`."""
-        return [span for span in self._spans(max_bytes) if done is None or not done[slice(*span)].all()]
+        """First and last flat position (excluded) of the blocks without rows that are done, see `blocks`."""
+        if done is None:
+            return self._spans(max_bytes)
+        wanted = [span for span in self._spans(max_bytes) if not done[slice(*span)].all()]
+        return [self._cut(first + np.flatnonzero(~done[first:stop])) for first, stop in wanted]
+
+    def _cut(self, wanted: IntArray) -> tuple[int, int]:
+        """The rows of a span that hold the positions wanted, or the part of one row where it holds all of them."""
+        n_columns, (start, last) = self.scan_shape[1], (int(wanted[0]), int(wanted[-1]))
+        if start // n_columns == last // n_columns:
+            return start, last + 1
+        return start - start % n_columns, last - last % n_columns + n_columns
 
     def _spans(self, max_bytes: int) -> list[tuple[int, int]]:
         """First and last flat position (excluded) of the blocks."""
@@ -270,13 +308,13 @@ class Scan:
         """
         n_rows, n_columns = self.scan_shape
         (top, left), (bottom, right) = (divmod(int(block.positions[at]), n_columns) for at in (0, -1))
-        rows = wanted // n_columns
-        first, last = max(0, left - reach), min(n_columns, right + 1 + reach)
+        rows, columns = wanted // n_columns, wanted % n_columns
+        first, last = max(0, int(columns.min()) - reach), min(n_columns, int(columns.max()) + 1 + reach)
         above, below = max(0, top - reach), min(n_rows, bottom + 1 + reach)
         places = [
             (slice(above, top if (rows < top + reach).any() else above), slice(first, last)),
-            (slice(top, bottom + 1), slice(first, left)),
-            (slice(top, bottom + 1), slice(right + 1, last)),
+            (slice(top, bottom + 1), slice(first, min(left, last))),
+            (slice(top, bottom + 1), slice(max(right + 1, first), last)),
             (slice(bottom + 1, below if (rows > bottom - reach).any() else bottom + 1), slice(first, last)),
         ]
         parts = [self.part(*place) for place in places if all(side.start < side.stop for side in place)]

@@ -99,6 +99,8 @@ def _fit_with_neighbours(scan: Scan, block: Block, knowledge: Knowledge) -> Bloc
     if not len(faint):
         return fit
     halo = scan.around(block, faint, max(SUMS))
+    near = block.near(faint, max(SUMS), scan.scan_shape[1])
+    block, seen = block.only(near), seen.only(near)
     if halo is not None:
         block, seen = _joined(block, seen, halo, first_look(halo, knowledge))
     return fit_sums(block, seen, fit, knowledge, scan.scan_shape)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.calibration import locate_beam
-from cyclestrain.data import Calibration, FloatArray
+from cyclestrain.data import BoolArray, Calibration, FloatArray
 from cyclestrain.machine import batch, thread_count
 from cyclestrain.orientation.correlation import Alignment, align, correlations
 from cyclestrain.orientation.polar import Pixels, to_polar
@@ -32,6 +32,10 @@ class Look:
 
     centre: FloatArray
     correlation: NDArray[np.float32]
+
+    def only(self, which: BoolArray) -> Look:
+        """That of some of the patterns, chosen by a mask of shape ``(n,)``."""
+        return Look(self.centre[which], self.correlation[which])
 
     @property
     def alignment(self) -> Alignment:

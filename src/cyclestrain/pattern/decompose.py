@@ -27,8 +27,6 @@ from cyclestrain.pattern.normal_equations import RIDGE, TINY, Crystals, Equation
 
 __all__ = ["Candidates", "Decomposition", "decompose"]
 
-BLOCK = 64
-"""Least patterns of one piece of work: they share its scratch space."""
 DOUBT = 0.1
 """A pattern holds several crystals if it holds but one with a smaller probability than this."""
 
@@ -121,7 +119,7 @@ def decompose(
     equations = Equations(np.zeros((n, k + 1, k + 1)), np.zeros((n, k + 1)), np.zeros(n), np.zeros(n, np.int64))
     affine = np.ascontiguousarray(candidates.affine)
     crystals = Crystals(candidates.label, affine, candidates.gain, candidates.centre)
-    on_threads(normal_equations, n, patterns, chosen, good, palette, crystals, equations, least=BLOCK)
+    on_threads(normal_equations, n, patterns, chosen, good, palette, crystals, equations)
     return _choose(equations, candidates, cost)
 
 
