@@ -112,11 +112,14 @@ def test_refits_start_where_the_crystal_has_the_origin_of_its_lattice(faint: tup
     noise[::9] += 3.0  # fits that ended elsewhere
     crystal = first.label >= 0
     beside = a + (first.affine - np.eye(2)) @ b
-    moved = find_starts(replace(first, centre=first.beam + beside + noise), context, knowledge)
-    still = find_starts(replace(first, centre=first.beam + noise), context, knowledge)
+    clear, vague = (replace(first, significance=np.where(crystal, much, 0.0)) for much in (8.0, 3.0))
+    moved = find_starts(replace(clear, centre=first.beam + beside + noise), context, knowledge)
+    still = find_starts(replace(clear, centre=first.beam + noise), context, knowledge)
+    unknown = find_starts(replace(vague, centre=first.beam + beside + noise), context, knowledge)
     assert np.abs((moved.centre - first.beam - beside)[crystal]).max() < 0.05
     assert np.abs((still.centre - first.beam)[crystal]).max() < 0.05
     np.testing.assert_array_equal(moved.centre[~crystal], first.beam[~crystal])
+    np.testing.assert_array_equal(unknown.centre, first.beam)
 
 
 def test_nine_patterns_are_a_block(faint: tuple[Scan, Knowledge]) -> None:

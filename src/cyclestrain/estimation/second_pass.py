@@ -305,16 +305,17 @@ def _local_gain(fit: BlockFit, shape: tuple[int, int]) -> FloatArray:
 
 
 def _origins(fit: BlockFit) -> FloatArray:
-    """Where the crystal of every position has the origin of its lattice, flat; the beam's centre where there is none.
+    """Where the crystal of every position has the origin of its lattice, flat; the beam's centre where none is clear.
 
     Where light within the direct beam is uneven, its centroid lies beside that origin, by a vector of which a part
     turns with the crystal: ``a + (A - 1) b``. A single step from the centroid does not mend that where disks are
     brighter or darker than expected.
     """
-    out, fitted = fit.beam.copy(), (np.nan_to_num(fit.significance) > 0) & np.isfinite(fit.centre).all(1)
-    for k in np.unique(fit.label[fitted & (fit.label >= 0)]):
-        mine = np.flatnonzero(fitted & (fit.label == k))
-        some = mine[:: -(-len(mine) // MOST_FITS)]
+    out, fitted = fit.beam.copy(), (fit.label >= 0) & np.isfinite(fit.centre).all(1)
+    clear = fitted & (np.nan_to_num(fit.significance) > MIN_SIGNIFICANCE)
+    for k in np.unique(fit.label[clear]):
+        mine, told = np.flatnonzero(fitted & (fit.label == k)), np.flatnonzero(clear & (fit.label == k))
+        some = told[:: -(-len(told) // MOST_FITS)]
         a, b = _offset(fit.affine[some] - np.eye(2), fit.centre[some] - fit.beam[some])
         out[mine] += a + (fit.affine[mine] - np.eye(2)) @ b
     return out
