@@ -79,7 +79,7 @@ def marginal(work: Path, cases: Sequence[tuple[int, float]]) -> Iterator[list[st
 
 def with_model(work: Path) -> list[str]:
     """The row of a scan that is mapped with the model of another."""
-    scan, model = simulated(work, 256, 0.5), work / "cost.model"
+    scan, model = simulated(work, 256, 0.5), work / "cost.safetensors"
     if not model.exists():
         finished(watched(program("fit", scan, "-o", model, "--epochs", "1"), work / "fit.log"))
     run = mapped(scan, "--model", model)
