@@ -122,6 +122,20 @@ def test_refits_start_where_the_crystal_has_the_origin_of_its_lattice(faint: tup
     np.testing.assert_array_equal(unknown.centre, first.beam)
 
 
+def test_a_refit_knows_nothing_of_the_centroid_of_the_beam(faint: tuple[Scan, Knowledge]) -> None:
+    """It starts from the origin that it is given, which is its prior as well."""
+    scan, knowledge = faint
+    first = first_pass(scan, knowledge, lambda n: None)
+    starts = find_starts(first, smooth(to_fields(first, scan.scan_shape, knowledge.dictionary).affine), knowledge)
+    block = scan.part(slice(None), slice(None))
+    one, other = (fit_again(block, each, starts, knowledge) for each in (first, replace(first, beam=first.beam + 0.7)))
+    elsewhere = fit_again(block, first, replace(starts, centre=starts.centre + 0.7), knowledge)
+    again = (one.affine != first.affine).any((1, 2))
+    assert again.sum() > 20
+    np.testing.assert_array_equal(other.affine, one.affine)
+    assert (elsewhere.affine[again] != one.affine[again]).any((1, 2)).all()
+
+
 def test_nine_patterns_are_a_block(faint: tuple[Scan, Knowledge]) -> None:
     """A test, or a live stream, can fit a handful of patterns; nothing of what is given changes."""
     scan, knowledge = faint

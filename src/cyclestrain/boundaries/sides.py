@@ -233,9 +233,9 @@ class Sides:
 
     def unlike(self, others: Sides) -> Sides:
         """Those whose crystals around are not what `others` say of the same position, bit by bit."""
-        there = np.minimum(np.searchsorted(others.position, self.position), len(others.position) - 1)
         if not len(others.position) or self.scatter != others.scatter:
             return self
+        there = np.minimum(np.searchsorted(others.position, self.position), len(others.position) - 1)
         alike = np.ones(len(self.position), bool)
         for name in _PER_POSITION:
             equal = getattr(self, name) == getattr(others, name)[there]

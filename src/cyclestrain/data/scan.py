@@ -64,13 +64,14 @@ class Block:
     def joined(cls, parts: Sequence[Block]) -> Block:
         """Block of all positions of some blocks (at least one), in ascending order."""
         positions = np.concatenate([part.positions for part in parts])
-        place = np.empty_like(positions)
-        place[np.argsort(positions)] = np.arange(len(positions))
+        order = np.argsort(positions)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
         joined = np.empty((len(positions), *parts[0].patterns.shape[1:]), parts[0].patterns.dtype)
         ends = np.cumsum([len(part.positions) for part in parts])
         for part, where in zip(parts, np.split(place, ends[:-1]), strict=True):
             joined[where] = part.patterns  # copied once
-        return cls(np.sort(positions), joined)
+        return cls(positions[order], joined)
 
     def only(self, which: BoolArray) -> Block:
         """Some of the positions, chosen by a mask of shape ``(n,)``."""

@@ -312,12 +312,12 @@ def _origins(fit: BlockFit) -> FloatArray:
     brighter or darker than expected.
     """
     out, fitted = fit.beam.copy(), (fit.label >= 0) & np.isfinite(fit.centre).all(1)
-    clear = fitted & (np.nan_to_num(fit.significance) > MIN_SIGNIFICANCE)
+    clear, turned = fitted & (np.nan_to_num(fit.significance) > MIN_SIGNIFICANCE), fit.affine - np.eye(2)
     for k in np.unique(fit.label[clear]):
-        mine, told = np.flatnonzero(fitted & (fit.label == k)), np.flatnonzero(clear & (fit.label == k))
-        some = told[:: -(-len(told) // MOST_FITS)]
-        a, b = _offset(fit.affine[some] - np.eye(2), fit.centre[some] - fit.beam[some])
-        out[mine] += a + (fit.affine[mine] - np.eye(2)) @ b
+        mine, some = (np.flatnonzero(these & (fit.label == k)) for these in (fitted, clear))
+        some = some[:: -(-len(some) // MOST_FITS)]
+        a, b = _offset(turned[some], fit.centre[some] - fit.beam[some])
+        out[mine] += a + turned[mine] @ b
     return out
 
 
