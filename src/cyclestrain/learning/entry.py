@@ -55,6 +55,12 @@ OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
 CLEAR = 10.0
 """Fall of chi-square of the typical pattern from which images of the disks are believed."""
+IDLE = 1e-3
+"""Share of the variance of a typical pattern below which deviations of the background are left out: a fit takes two
+thirds of the time without.
+
+Neighbours may share them: the error of thirty patterns together is then larger by less than two hundredths.
+"""
 LEAST_PATTERNS = 50
 """Patterns from which images of the disks are learned: the mean of fewer holds too much of each one's own noise."""
 MAX_PATTERNS = 1024
@@ -163,10 +169,12 @@ def with_images(
         return entry, noise_scale
     spread = entry.priors.spread.copy()
     spread[:, FIRST_CONTRAST - 1 :] = 0.0  # with the contrast, the wandering of positions that it causes
-    imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise_scale)
+    noise = noise_scale * lesson.repeats
+    imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise)
     before = entry, fit.start, noise_scale
     after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
-    constant = after[0].contrast == 0 and float(np.median(_gains(lesson, before, after))) > CLEAR
+    clear = float(np.median(_gains(lesson, before, after))) > CLEAR * lesson.repeats
+    constant = after[0].contrast == 0 and clear
     return (_with_operators(after[0]), after[2]) if constant else (entry, noise_scale)
 
 
@@ -233,13 +241,22 @@ def _alternate(
     form: Probe | None = None,
 ) -> tuple[Entry, Start, float]:
     """Alternate fitting the patterns and updating the entry; disks keep an `edge` that is known, images a `form`."""
+    idle = False
     for round_ in range(rounds):
         stack, fit = _fitted(lesson, entry, start, noise_scale)
         noise_scale *= typical_misfit(fit)
-        summed = (lesson.members >= 0).sum(1)
-        entry = _improved(stack, entry, fit, noise_scale, summed, move=round_ > 0, edge=edge, form=form)
+        idle = _are_idle(entry.priors, fit)
+        entry = _improved(lesson, stack, entry, fit, noise_scale, move=round_ > 0, edge=edge, form=form)
         start = fit.start
+    if idle:
+        entry = replace(entry, priors=entry.priors.on_even_background)
     return entry, start, noise_scale
+
+
+def _are_idle(priors: Priors, fit: PatternFit) -> bool:
+    """Whether the deviations of single reflections that a fit allowed make no difference to a typical pattern."""
+    clear = trusted(fit).any(1)
+    return bool(priors.spread.any() and clear.any() and np.median(fit.shared[clear]) < IDLE)
 
 
 def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Probe | None:
@@ -266,7 +283,7 @@ def _image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Pr
     if (trust > 0).sum() < 3:
         return None
     fits = fits_of(stack, entry, fit, trust)
-    noise = noise_scale * entry.grain.area
+    noise = noise_scale * entry.grain.area * lesson.repeats
     return image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise)
 
 
@@ -369,11 +386,11 @@ def _moved_reflections(entry: Entry, fit: PatternFit, trust: FloatArray) -> Floa
 
 
 def _improved(
+    lesson: Lesson,
     stack: WindowStack,
     entry: Entry,
     fit: PatternFit,
     noise_scale: float,
-    summed: FloatArray,
     *,
     move: bool,
     edge: tuple[float, float] | None = None,
@@ -383,7 +400,7 @@ def _improved(
     trust = trusted(fit)
     if (trust > 0).sum() < 3:
         return entry
-    profiles, deviations = fit_profiles(stack, entry, fit, trust, noise_scale, edge)
+    profiles, deviations = fit_profiles(stack, entry, fit, trust, noise_scale, edge, lesson.repeats)
     if not profiles.probe.max() > 0:
         return entry
     gain = fit.start.gain
@@ -393,20 +410,22 @@ def _improved(
     intensity = entry.intensity + (weight * relative).sum(0) / np.maximum(weight.sum(0), 1e-30)
     intensity = np.maximum(intensity, 0.02 * entry.intensity)
     # An entry stands for one pattern, also where sums of several were fitted.
-    scale = float(np.median((gain / summed)[trust.any(1)]))
-    level = float(np.median((fit.start.level / summed)[trust.any(1)]))
+    scale = float(np.median((gain / lesson.summed)[trust.any(1)]))
+    level = float(np.median((fit.start.level / lesson.summed)[trust.any(1)]))
     s = entry.probe.oversampling
     pedestal = float(np.mean(profiles.probe[-s:]))
     probe = Probe.from_profile(profiles.probe - pedestal, s, entry.probe.half)
     if entry.probe.is_image:
         form = probe if form is None else form.resized(entry.probe.half)
         fits = fits_of(stack, entry, fit, trust)
-        noise = noise_scale * entry.grain.area
+        noise = noise_scale * entry.grain.area * lesson.repeats
         found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, noise)
         probe = centred(found.probe)
-    priors = Priors(_settled(entry.priors.spread, measure_deviations(deviations, entry, fit, trust)))
+    repeats = lesson.repeats
+    priors = Priors(_settled(entry.priors.spread, measure_deviations(deviations, entry, fit, trust, repeats)))
     if entry.has_contrast:
-        priors = replace(priors, coherence=measure_coherence(deviations, priors.spread, entry, fit, trust))
+        coherence = measure_coherence(deviations, priors.spread, entry, fit, trust, repeats)
+        priors = replace(priors, coherence=coherence)
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
     improved = replace(
         entry,
@@ -417,7 +436,7 @@ def _improved(
         priors=priors,
     )
     if len(entry.disks) and _are_many(trust):
-        return _imaged(improved, fits_of(stack, entry, fit, trust), noise_scale)
+        return _imaged(improved, fits_of(stack, entry, fit, trust), noise_scale * lesson.repeats)
     return improved
 
 

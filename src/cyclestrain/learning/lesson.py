@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
@@ -49,9 +51,23 @@ class Lesson:
         return replace(self, members=self.members[keep], centre=self.centre[keep], theta=self.theta[keep])
 
     @property
+    def summed(self) -> IntArray:
+        """Number of patterns in each sum, shape ``(n,)``."""
+        return np.asarray((self.members >= 0).sum(1))
+
+    @cached_property
+    def repeats(self) -> float:
+        """In how many sums a pattern is found: what is common to sums that overlap is surer by less than they say.
+
+        So much larger is the variance of a mean over sums than that over as many that share no pattern.
+        """
+        there = self.members[self.members >= 0]
+        return float(np.bincount(there)[there].mean()) if len(there) else 1.0
+
+    @property
     def start(self) -> Start:
         """Start of the fits: the coarse rotation without strain."""
-        return Start.turned(self.theta, self.centre, (self.members >= 0).sum(1))
+        return Start.turned(self.theta, self.centre, self.summed)
 
     def windows(self, positions: FloatArray, half: int) -> WindowStack:
         """Windows of all sums, see `cyclestrain.pattern.windows.gather`.

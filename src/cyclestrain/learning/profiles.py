@@ -107,6 +107,7 @@ def fit_profiles(
     trust: FloatArray,
     noise_scale: float,
     edge: tuple[float, float] | None = None,
+    repeats: float = 1.0,
 ) -> tuple[Profiles, Deviations]:
     """Least-squares radial profiles of probe and background, and each reflection's own deviations.
 
@@ -120,6 +121,8 @@ def fit_profiles(
         Variance over mean of a pixel, scales the variances.
     edge
         Radius of the disks and standard deviation of their edge where they are known, pixels.
+    repeats
+        See `cyclestrain.learning.lesson.Lesson.repeats`.
     """
     probe = entry.probe
     oversampling = probe.oversampling
@@ -138,7 +141,8 @@ def fit_profiles(
     on_threads(add_windows, PARTS, fits, shapes, parts, deviations, n_local, least=1)
     normal = Normal(*(array.sum(0) for array in parts))
     scale = noise_scale * entry.grain.area
-    new_probe = _fit_probe_profile(normal.probe / scale, normal.probe_rhs / scale, probe, edge)
+    shared = scale * repeats
+    new_probe = _fit_probe_profile(normal.probe / shared, normal.probe_rhs / shared, probe, edge)
     seen = normal.background[0] > 0
     new_background = background.copy()
     if seen.sum() > 4:

@@ -54,6 +54,13 @@ class Priors:
         """Width of every fitted deviation of each reflection, see `PatternFit.local`, shape ``(reflection, 13)``."""
         return self.spread[:, WIDTHS]
 
+    @property
+    def on_even_background(self) -> Priors:
+        """The same without deviations of the background from its radial profile."""
+        spread = self.spread.copy()
+        spread[:, 1:4] = 0.0
+        return Priors(spread, self.coherence)
+
     @classmethod
     def none(cls, n_reflections: int) -> Priors:
         """Priors of an entry from which no pattern deviates, all zero."""

@@ -211,22 +211,23 @@ def _report(
     blend(model.tables, fy, fx, scratch.blended)
     if len(model.disks) > 0:
         add_image(window, model.disks[g], model.nodes, theta, fy, fx)
-    if plan.n_local >= N_SMOOTH:
-        add_contrast(window, local, fy, fx, model.radius, plan.n_local)
+    n_local = plan.n_local[g]
+    if n_local >= N_SMOOTH:
+        add_contrast(window, local, fy, fx, model.radius, n_local)
     seen = core_products(window, expected, scratch.sums)
-    if plan.n_local > 2:
-        other_products(window, expected, 2 + plan.n_local, scratch.sums)
+    if n_local > 2:
+        other_products(window, expected, 2 + n_local, scratch.sums)
     misfit[0], misfit[1], misfit[2] = seen
     size = 2 * model.half + 1
     if seen[1] < _LEAST_SHARE * size * size * 0.78:
         return False
     weight = _weight(seen, steps)
     _weigh_light(weight, expected.amplitude, scratch.sums, outcome.brightness[g])
-    if plan.n_local == N_LOCAL:  # constants let the compiler unroll the loops
+    if n_local == N_LOCAL:  # constants let the compiler unroll the loops
         _isolate(g, weight, expected, model, theta[6], plan, scratch, N_LOCAL)
-    elif plan.n_local == N_SMOOTH:
+    elif n_local == N_SMOOTH:
         _isolate(g, weight, expected, model, theta[6], plan, scratch, N_SMOOTH)
-    elif plan.n_local == N_PLAIN:
+    elif n_local == N_PLAIN:
         _isolate(g, weight, expected, model, theta[6], plan, scratch, N_PLAIN)
     else:
         _isolate(g, weight, expected, model, theta[6], plan, scratch, 2)
@@ -267,7 +268,7 @@ def _add_report(
     gy, gx, intensity = model.reflections[g, 0], model.reflections[g, 1], model.intensity[g]
     level, wander = outcome.parameters[7], model.spread[g, 4]
     if last and (plan.free[g] or wander > 0):
-        n_free = plan.n_local if plan.free[g] else 0
+        n_free = plan.n_local[g] if plan.free[g] else 0
         from_priors(normal, scratch.precision, scratch.gains[g], n_free, wander, scratch.to_score, scratch.scatter)
         pool_information(gy, gx, intensity, level, scratch.scatter, scratch.pooled_scatter)
         if model.coherence > 0:

@@ -20,7 +20,7 @@ class Plan(NamedTuple):
     margin: int  # how far a window can be off its predicted place
     free: Any  # reflections that have deviations, (reflection,)
     rigid: bool  # no reflection has any, or wanders
-    n_local: int  # deviations that are fitted: `N_LOCAL`, `N_SMOOTH`, `N_PLAIN` or 2
+    n_local: Any  # deviations that are fitted: `N_LOCAL`, `N_SMOOTH`, `N_PLAIN` or 2, (reflection,)
     longest: float  # length of the longest reflection
 
 
@@ -88,20 +88,20 @@ def make_plan(model: Any, reach: int) -> Any:  # pragma: no cover - compiled
     """
     grid, reflections, spread, half = model.grid, model.reflections, model.spread, model.half
     n_reflections = reflections.shape[0]
-    textured, sloped = spread[:, 5:].max() > 0, spread[:, 2:4].max() > 0
-    n_local = N_SMOOTH if textured else (N_PLAIN if sloped else 2)
-    if spread[:, 8].max() > 0:
-        n_local = N_LOCAL
-    free, longest = np.empty(n_reflections, np.bool_), 1.0
+    free, n_local, longest = np.empty(n_reflections, np.bool_), np.empty(n_reflections, np.int64), 1.0
     for g in range(n_reflections):
         longest = max(longest, np.hypot(reflections[g, 0], reflections[g, 1]))
-        free[g] = spread[g, :4].max() > 0 or spread[g, 5:].max() > 0
+        textured, sloped = spread[g, 5:].max() > 0, spread[g, 2:4].max() > 0
+        n_local[g] = N_SMOOTH if textured else (N_PLAIN if sloped else 2)
+        if spread[g, 8] > 0:
+            n_local[g] = N_LOCAL
+        free[g] = spread[g, :4].max() > 0 or textured
     rigid = not free.any() and not spread[:, 4].max() > 0
     return Plan(find_runs(grid, half), reach - half, free, rigid, n_local, longest)
 
 
 @part(counted=True)
-def make_scratch(n_reflections: int, n_pixels: int, n_local: int) -> Any:  # pragma: no cover - compiled
+def make_scratch(n_reflections: int, n_pixels: int, n_local: Any) -> Any:  # pragma: no cover - compiled
     """Empty scratch space.
 
     Parameters
@@ -109,16 +109,17 @@ def make_scratch(n_reflections: int, n_pixels: int, n_local: int) -> Any:  # pra
     n_reflections, n_pixels
         Reflections of the entry, and pixels (with padding) that are compared in each window.
     n_local
-        Deviations that are fitted.
+        Deviations that are fitted, shape ``(reflection,)``.
     """
+    most = n_local.max()
     shape, pixels = np.empty((3, n_pixels), np.float32), np.zeros((n_reflections, 3, n_pixels), np.float32)
     return Scratch(
         np.zeros(n_reflections, np.bool_), np.empty((n_reflections, 2), np.int64),
         pixels, pixels.reshape(n_reflections, -1), shape, shape.reshape(-1),
         np.zeros((13, n_pixels), np.float32), np.zeros(10, np.float32),
         np.zeros((N_COLUMNS, N_COLUMNS + 1), np.float32),
-        np.zeros((N_COLUMNS, N_COLUMNS)), np.zeros(N_COLUMNS), np.empty(N_LOCAL), np.empty((n_local, n_local)),
-        np.empty((n_local, 4)), np.zeros((n_reflections, n_local, 5)), np.zeros((4, 2)), np.zeros((4, 4)),
+        np.zeros((N_COLUMNS, N_COLUMNS)), np.zeros(N_COLUMNS), np.empty(N_LOCAL), np.empty((most, most)),
+        np.empty((most, 4)), np.zeros((n_reflections, most, 5)), np.zeros((4, 2)), np.zeros((4, 4)),
         np.zeros(4),
         np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS), np.zeros((N_PARAMETERS, N_PARAMETERS)),
         np.zeros(N_PARAMETERS), np.zeros((N_PARAMETERS, N_PARAMETERS)),
