@@ -85,7 +85,8 @@ def test_blocks_run_in_any_order_and_anywhere(faint: tuple[Scan, Knowledge]) -> 
         wide = Block.joined([block, halo] if halo else [block])
         wide, block, known = elsewhere(wide, block, knowledge)
         fit = fit_alone(block, first_look(block, known), known)
-        alone.append(elsewhere(fit_sums(wide, first_look(wide, known), fit, known, shape))[0])
+        around = (wide, first_look(wide, known))
+        alone.append(elsewhere(fit_sums(fit, lambda *_, around=around: around, known, shape))[0])
     same(BlockFit.gathered(alone, n), first)
     lattices = lattices_of(knowledge.dictionary, context.operator_table)
     gain, significance, misfit = (part.reshape(shape) for part in (first.gain, first.significance, first.misfit))
@@ -144,7 +145,7 @@ def test_nine_patterns_are_a_block(faint: tuple[Scan, Knowledge]) -> None:
     seen = first_look(block, knowledge)
     alone = fit_alone(block, seen, knowledge)
     kept = elsewhere(alone)[0]
-    summed = fit_sums(block, seen, alone, knowledge, scan.scan_shape)
+    summed = fit_sums(alone, lambda *_: (block, seen), knowledge, scan.scan_shape)
     assert len(summed.positions) == 9
     assert np.isfinite(summed.affine).all()
     same(alone, kept)

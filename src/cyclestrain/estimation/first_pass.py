@@ -94,16 +94,14 @@ def _first_fit(scan: Scan, block: Block, shared: tuple[Any, ...], centres: Centr
 def _fit_with_neighbours(scan: Scan, block: Block, knowledge: Knowledge) -> BlockFit:
     """Fit a block, and read what lies around it where faint positions at its border need it."""
     seen = first_look(block, knowledge)
-    fit = fit_alone(block, seen, knowledge)
-    faint = fit.positions[is_faint(fit)]
-    if not len(faint):
-        return fit
-    halo = scan.around(block, faint, max(SUMS))
-    near = block.near(faint, max(SUMS), scan.scan_shape[1])
-    block, seen = block.only(near), seen.only(near)
-    if halo is not None:
-        block, seen = _joined(block, seen, halo, first_look(halo, knowledge))
-    return fit_sums(block, seen, fit, knowledge, scan.scan_shape)
+
+    def around(faint: IntArray, reach: int) -> tuple[Block, Look]:
+        halo = scan.around(block, faint, reach)
+        near = block.near(faint, reach, scan.scan_shape[1])
+        inside = block.only(near), seen.only(near)
+        return inside if halo is None else _joined(*inside, halo, first_look(halo, knowledge))
+
+    return fit_sums(fit_alone(block, seen, knowledge), around, knowledge, scan.scan_shape)
 
 
 def _joined(block: Block, seen: Look, halo: Block, around: Look) -> tuple[Block, Look]:
@@ -154,34 +152,47 @@ def fit_alone(block: Block, seen: Look, knowledge: Knowledge) -> BlockFit:
     return fit
 
 
-def fit_sums(block: Block, seen: Look, fit: BlockFit, knowledge: Knowledge, shape: tuple[int, int]) -> BlockFit:
+def fit_sums(
+    fit: BlockFit,
+    around: Callable[[IntArray, int], tuple[Block, Look]],
+    knowledge: Knowledge,
+    shape: tuple[int, int],
+) -> BlockFit:
     """Fit faint patterns again from sums with their neighbours, with larger sums where smaller ones are too faint.
 
     Parameters
     ----------
-    block
-        Positions and patterns, with those of a halo around the faint ones, ascending; positions missing from the halo
-        count as outside the scan.
-    seen
-        First look at all of these.
     fit
-        What each pattern of the block, without the halo, shows by itself.
+        What each pattern of a block shows by itself.
+    around
+        Gives the patterns within so many rows and columns of some positions, ascending, and the first look at them;
+        what is missing counts as outside the scan.
     knowledge
         Calibration, noise and dictionary.
     shape
         Shape of the scan, ``(ry, rx)``.
     """
-    rows, columns = np.divmod(block.positions, shape[1])
     faint = np.flatnonzero(is_faint(fit))
     for reach in SUMS:
-        for part in chunks(faint, block.patterns):
-            own = np.searchsorted(block.positions, fit.positions[part])
-            members = neighbour_members(rows, columns, own, reach, seen.centre)
-            together = align(mean_of_members(seen.correlation, members))
-            for k in np.unique(together.label).tolist():
-                mine = together.label == k
-                fit = _fit_sum(block, part[mine], members[mine], together.theta[mine], fit, k, knowledge)
-        faint = faint[(fit.summed[faint] > HOPELESS) & (fit.summed[faint] < SURE_SIGNIFICANCE)]
+        if len(faint):
+            block, seen = around(fit.positions[faint], reach)
+            fit = _fit_sums(block, seen, fit, faint, reach, knowledge, shape)
+            faint = faint[(fit.summed[faint] > HOPELESS) & (fit.summed[faint] < SURE_SIGNIFICANCE)]
+    return fit
+
+
+def _fit_sums(
+    block: Block, seen: Look, fit: BlockFit, faint: IntArray, reach: int, knowledge: Knowledge, shape: tuple[int, int]
+) -> BlockFit:
+    """Fit the `faint` ones of some patterns from sums of one size."""
+    rows, columns = np.divmod(block.positions, shape[1])
+    for part in chunks(faint, block.patterns):
+        own = np.searchsorted(block.positions, fit.positions[part])
+        members = neighbour_members(rows, columns, own, reach, seen.centre)
+        together = align(mean_of_members(seen.correlation, members))
+        for k in np.unique(together.label).tolist():
+            mine = together.label == k
+            fit = _fit_sum(block, part[mine], members[mine], together.theta[mine], fit, k, knowledge)
     return fit
 
 
