@@ -15,8 +15,8 @@ from large import Run, finished, machine, program, watched
 from measuring import markdown
 
 SIDE, WIDER = 64, 128
-"""Positions along each side of both scans. The wider one has patterns of its own: in one that repeats the other, the same
-noise would be learned four times."""
+"""Positions along each side of both scans. The wider one has patterns of its own: in one that repeats the other, the
+same noise would be learned four times."""
 CASES = ((256, 0.25), (256, 0.5), (256, 0.8), (128, 0.5), (512, 0.5))
 """Side of the detector, pixels, and share of the background."""
 
