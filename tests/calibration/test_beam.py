@@ -72,7 +72,9 @@ def test_size_of_the_direct_beam(radius: float) -> None:
 class TestPeakOnTheBeam:
     """A disk and a background that is narrower, drawn here by counting subpixels."""
 
-    def patterns(self, radius: float, share: float, width: float, fall: float, dark: float = 0.0) -> np.ndarray:
+    def patterns(
+        self, radius: float, share: float, width: float, fall: float, dark: float = 0.0, *, direct: float = 0.8
+    ) -> np.ndarray:
         fine = (np.arange(4 * 160) + 0.5) / 4 - 0.5
         y, x = np.meshgrid(fine, fine, indexing="ij")
 
@@ -82,7 +84,7 @@ class TestPeakOnTheBeam:
             return inside.reshape(160, 4, 160, 4).mean((1, 3)) / (np.pi * radius**2)
 
         places = [(80 + 40 * np.sin(a), 79 + 40 * np.cos(a)) for a in np.arange(6) * np.pi / 3 + 0.2]
-        image = 0.8 * disk((80, 79)) + sum(0.03 * disk(place) for place in places)
+        image = direct * disk((80, 79)) + sum((1 - direct) / 6 * disk(place) for place in places)
         far = np.hypot(*np.meshgrid(np.arange(160) - 80, np.arange(160) - 79, indexing="ij"))
         peak = (1 + (far / width) ** 2) ** -fall
         image = (1 - share) * image + share * peak / peak.sum()
@@ -99,6 +101,14 @@ class TestPeakOnTheBeam:
         assert find_direct_beam(patterns.mean(0), np.ones((160, 160), bool))[1] < 0.8 * radius
         found = calibrated(Scan(patterns.reshape(6, 6, 160, 160)))
         assert found.disk_radius == pytest.approx(radius, abs=max(0.6, 0.15 * radius))
+
+    @pytest.mark.parametrize("radius", [5.0, 7.7])
+    def test_where_a_needle_hides_the_beam_the_other_disks_tell_its_size(self, radius: float) -> None:
+        """A thick crystal: the direct disk is no brighter than the others, and nine tenths of the light in a needle."""
+        patterns, good = self.patterns(radius, 0.9, 2.2, 1.5, direct=0.14), np.ones((160, 160), bool)
+        centre, half = find_direct_beam(patterns.mean(0), good)
+        assert edge_of_disk(patterns.mean(0), good, centre, 36, half) == half < 0.6 * radius
+        assert calibrated(Scan(patterns.reshape(6, 6, 160, 160))).disk_radius == pytest.approx(radius, rel=0.15)
 
     @pytest.mark.parametrize("dark", [0.0, 0.9])
     @pytest.mark.parametrize("radius", [2.0, 7.7])

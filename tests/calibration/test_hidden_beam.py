@@ -52,8 +52,10 @@ def test_size_of_disks_from_their_autocorrelation(radius: float) -> None:
     y, x = np.indices(SHAPE)
     halo = 40.0 * np.exp(-0.5 * (np.hypot(y - 44.5, x - 54.5) / 4.0) ** 2)
     patterns = rng.poisson(pattern((44.5, 54.5), radius, spacing=23.0) + halo, (64, *SHAPE))
-    found = disk_radius(patterns, np.ones(SHAPE, bool), np.array([44.5, 54.5]))
+    found, sureness = disk_radius(patterns, np.ones(SHAPE, bool), np.array([44.5, 54.5]))
     assert found == pytest.approx(radius, rel=0.15, abs=0.3)
+    noise = rng.poisson(patterns.mean((0, 1, 2)) * np.ones((64, *SHAPE)))
+    assert sureness > 2 * disk_radius(noise, np.ones(SHAPE, bool), np.array([44.5, 54.5]))[1]
 
 
 def test_the_shadow_of_a_beam_larger_than_an_eighth_of_the_detector() -> None:

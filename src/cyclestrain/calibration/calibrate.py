@@ -102,7 +102,7 @@ def calibrate(
     else:
         centres = find_centres(scan.scan_shape, sample, good, beam)
         if centres.jump == 0.0 and vacuum is None:  # the average of moving disks is larger than a disk
-            beam = replace(beam, radius=disk_radius(patterns, good, beam.centre))
+            beam = replace(beam, radius=disk_radius(patterns, good, beam.centre)[0])
             centres = find_centres(scan.scan_shape, sample, good, beam)
     choices.append(_describe(centres))
     if vacuum is not None:

@@ -116,8 +116,8 @@ def find_shadow(mean: FloatArray, good: BoolArray, centre: FloatArray, beam_radi
     return np.asarray(ndimage.binary_dilation(large | (radius <= brightest - PENUMBRA), iterations=PENUMBRA + 1))
 
 
-def disk_radius(patterns: NDArray[Any], good: BoolArray, centre: FloatArray, most: int = 128) -> float:
-    """Radius of the disks, pixels, from the autocorrelation of patterns.
+def disk_radius(patterns: NDArray[Any], good: BoolArray, centre: FloatArray, most: int = 128) -> tuple[float, float]:
+    """Radius of the disks, pixels, from the autocorrelation of patterns, and how far it stands out of its misfit.
 
     The direct beam, with an eighth of the detector around it, and the radial background are taken out first.
 
@@ -150,7 +150,7 @@ def disk_radius(patterns: NDArray[Any], good: BoolArray, centre: FloatArray, mos
     return _radius_of(profile)
 
 
-def _radius_of(profile: FloatArray) -> float:
+def _radius_of(profile: FloatArray) -> tuple[float, float]:
     """Radius, pixels, of the disk that stands out most surely in an autocorrelation, its first value left out."""
     best, surest = 1.0, -np.inf
     for radius in np.arange(1.0, len(profile) / 2 - 2, 0.1):
@@ -164,4 +164,4 @@ def _radius_of(profile: FloatArray) -> float:
         sureness = height * float(np.sqrt(shape @ shape / max(misfit, 1e-300)))
         if sureness > surest:
             best, surest = float(radius), sureness
-    return best
+    return best, surest
