@@ -53,9 +53,11 @@ SAME_RADIUS, SAME_RADIUS_SHARE = 1.0, 0.06
 """Difference of two radii, pixels and share, within which they are the same."""
 MUCH_LARGER, SURELY_SEEN, SEEN_PATTERNS = 1.5, 40.0, 32
 """Ratio of the radius of the other disks, from autocorrelation, to that of the direct beam from which the latter is not
-believed; how surely they have to be seen, and in how many patterns. It was 0.5 to 1.3 in all scans where the direct beam's
-was right (multislice of 14 kinds under any background, recorded patterns of five kinds, all at 44 to 93), and 2.4 to 2.7
-where a needle that holds 90 % of the light was taken for the beam."""
+believed; how surely they have to be seen, and in how many patterns.
+
+It was 0.5 to 1.3 in all scans where the direct beam's was right (multislice of 14 kinds under any background, recorded
+patterns of five kinds, all at 44 to 93), and 2.4 to 2.7 where a needle that holds 90 % of the light was taken for it.
+"""
 SAME_DISKS = (0.9, 1.5)
 """Radius of the direct beam in units of that from autocorrelation, which contrast inside disks makes smaller."""
 MOST_GROUPS = 64
