@@ -33,6 +33,10 @@ LEAST_PEDESTAL = 0.2
 """Share of the typical pixel's counts below which a pedestal is ignored, since it changes no result."""
 
 
+COUNTED = 0.05
+"""Difference of the variance over the mean of dim pixels from one up to which whole numbers are counted electrons."""
+
+
 @dataclass(frozen=True)
 class Levelled:
     """Patterns with a pedestal subtracted, float32.
@@ -88,7 +92,7 @@ def measure_pedestal(patterns: NDArray[Any], rows: IntArray, columns: IntArray) 
     mean, variance = 0.5 * (one + two)[alike].mean(0), change[alike].mean(0)
     at = np.array_split(np.argsort(mean, kind="stable")[: int(0.97 * mean.size)], N_LEVELS)
     x, y = (np.array([values[part].mean() for part in at]) for values in (mean, variance))
-    if y.min() <= 0:
+    if y.min() <= 0 or (np.issubdtype(patterns.dtype, np.integer) and _are_counts(x, y)):
         return 0.0
     design = np.stack([x, np.ones_like(x)], 1)
     (gain, start), covariance = _line(design, y, 1.0 / y)
@@ -96,6 +100,16 @@ def measure_pedestal(patterns: NDArray[Any], rows: IntArray, columns: IntArray) 
         return 0.0
     pedestal = float(-start / gain)
     return pedestal if abs(pedestal) > LEAST_PEDESTAL * (float(np.median(mean)) - pedestal) else 0.0
+
+
+def _are_counts(mean: FloatArray, variance: FloatArray) -> bool:
+    """Whether the dimmer half of some levels has the noise of counted electrons.
+
+    The brighter ones may have more, where disks move or change, and the line through all of them then meets zero too
+    far up.
+    """
+    dim = slice(len(mean) // 2)
+    return bool(mean.min() > 0 and abs(np.median(variance[dim] / mean[dim]) - 1.0) < COUNTED)
 
 
 def _line(design: FloatArray, values: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -160,11 +160,11 @@ def _place_window(
 
 @part()
 def _weight(misfit: Any, steps: Any) -> float:  # pragma: no cover - compiled
-    """Weight of a reflection with this chi-square, pixels and sum of 1 / expected counts."""
-    scale, (chi, n_seen, inverse) = steps.noise_scale, misfit
+    """Weight of a reflection with what `core_products` says of its misfit."""
+    scale, (chi, usual, inverse, _) = steps.noise_scale, misfit
     # Pearson's chi-square of Poisson counts has variance sum(2 + 1 / expected).
-    if steps.robust and chi > scale * (n_seen + 4.0 * np.sqrt(spread_of_squares(n_seen, inverse * scale, steps.grain))):
-        return n_seen / (chi * steps.grain)
+    if steps.robust and chi > scale * (usual + 4.0 * np.sqrt(spread_of_squares(usual, inverse * scale, steps.grain))):
+        return usual / (chi * steps.grain)
     return 1.0 / (scale * steps.grain)
 
 
@@ -217,9 +217,9 @@ def _report(
     seen = core_products(window, expected, scratch.sums)
     if n_local > 2:
         other_products(window, expected, 2 + n_local, scratch.sums)
-    misfit[0], misfit[1], misfit[2] = seen
+    misfit[0], misfit[1], misfit[2], n_seen = seen
     size = 2 * model.half + 1
-    if seen[1] < _LEAST_SHARE * size * size * 0.78:
+    if n_seen < _LEAST_SHARE * size * size * 0.78:
         return False
     weight = _weight(seen, steps)
     _weigh_light(weight, expected.amplitude, scratch.sums, outcome.brightness[g])

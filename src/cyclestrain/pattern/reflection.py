@@ -220,8 +220,9 @@ def core_products(window: Any, expected: Any, sums: Any) -> Any:  # pragma: no c
 
     Returns
     -------
-    chi_square, pixels, inverse
-        Pearson's chi-square, number of pixels, and sum of 1 / expected counts.
+    chi_square, expected_square, inverse, seen
+        Pearson's chi-square and what counted electrons make of it, sum of 1 / expected counts, and number of pixels.
+        The second is that number but for pixels so dark that their variance is below the least one.
     """
     pixels, shape, _, _, grid = window
     local, amplitude, level, floor = expected
@@ -231,7 +232,7 @@ def core_products(window: Any, expected: Any, sums: Any) -> Any:  # pragma: no c
     bright, least = np.float32(amplitude), np.float32(floor)
     l0, l1, l2 = _plane(local, level)
     yy = yx = yd = yb = xx = xd = xb = dd = db = bb = np.float32(0.0)
-    yr = xr = dr = br = chi = seen = inverse = np.float32(0.0)
+    yr = xr = dr = br = chi = usual = seen = inverse = np.float32(0.0)
     for k in range(values.shape[0]):
         y, x, d, b = dy[k], dx[k], disk[k], background[k]
         mean = b * (l0 + u[k] * l1 + v[k] * l2) + bright * d
@@ -253,13 +254,14 @@ def core_products(window: Any, expected: Any, sums: Any) -> Any:  # pragma: no c
         bb += wb * b
         br += wb * r
         chi += weight * r * r
+        usual += weight * mean
         seen += used[k]
         inverse += weight
     sums[0, 0], sums[0, 1], sums[0, 2], sums[0, 3], sums[0, N_COLUMNS] = yy, yx, yd, yb, yr
     sums[1, 1], sums[1, 2], sums[1, 3], sums[1, N_COLUMNS] = xx, xd, xb, xr
     sums[2, 2], sums[2, 3], sums[2, N_COLUMNS] = dd, db, dr
     sums[3, 3], sums[3, N_COLUMNS] = bb, br
-    return chi, seen, inverse
+    return chi, usual, inverse, seen
 
 
 @part(fastmath=True)

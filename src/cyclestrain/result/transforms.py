@@ -157,7 +157,7 @@ class Transforms:
             If the scan does not hold the reference that is asked for.
         """
         raw, context = self.on_a_true_detector(self.raw), self.on_a_true_detector(self.best)
-        reference = pick_reference(raw, wanted, self.bases)
+        reference = pick_reference(self._unmixed(raw, wanted), wanted, self.bases)
         blank, missing = without_reference(context, reference)
         several = context.usable & np.isin(context.label, reference.unsure)
         near = grain_rotation(relative_strain(context, reference), context)
@@ -179,6 +179,18 @@ class Transforms:
         kind: Literal["region", "ideal", "known"]
         kind = "known" if reference.phases else "ideal" if reference.absolute else "region"
         return Strained(best, alone, reference, blank, unsure | several, angle, notes, positions, kind, label, near)
+
+    def _unmixed(self, raw: AffineField, wanted: Wanted) -> AffineField:
+        """A field without positions that hold several crystals: one transform cannot be right for all of them.
+
+        They are only left where a class has no others, in the region that is wanted.
+        """
+        if self.mixtures is None:
+            return raw
+        mixed = self.mixtures.told(raw.label.shape)
+        here = raw.usable if wanted.region is None else raw.usable & wanted.region
+        pure = np.isin(raw.label, np.unique(raw.label[here & ~mixed]))
+        return replace(raw, valid=raw.valid & ~(mixed & pure))
 
     def labelled(self, strained: Strained) -> AffineField:
         """The best estimate as recorded, its affine (not its covariance) in the labelling of each grain.
