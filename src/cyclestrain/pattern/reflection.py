@@ -254,7 +254,7 @@ def core_products(window: Any, expected: Any, sums: Any) -> Any:  # pragma: no c
         bb += wb * b
         br += wb * r
         chi += weight * r * r
-        usual += weight * mean
+        usual += weight * max(mean, np.float32(0.0))
         seen += used[k]
         inverse += weight
     sums[0, 0], sums[0, 1], sums[0, 2], sums[0, 3], sums[0, N_COLUMNS] = yy, yx, yd, yb, yr
