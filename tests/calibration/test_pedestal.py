@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import strangers as st
 from cyclestrain.calibration import above_pedestal, levelled
 from cyclestrain.data import FloatArray, Scan
 
@@ -36,3 +37,15 @@ def test_counts_are_left_as_they_are() -> None:
     assert pedestal == 0
     assert same.source is scan.source
     assert levelled(scan, 0.0) is scan
+
+
+def test_disks_that_change_on_a_flat_background_are_no_pedestal() -> None:
+    """Their pixels vary by more than counting: the line through all levels then meets zero near the background."""
+    gradient = np.broadcast_to(np.eye(2), (12, 12, 2, 2))
+    crystal = st.square(11.0, reach=45.0, seed=1)
+    made = st.stranger(
+        [crystal], st.field(gradient), probe=st.disk(3.2), background=st.flat(), backgrounds=0.5, dose=2e5, jitter=0.1,
+        contrast=0.3, wedge=0.3, detector=(96, 96), seed=1,
+    )  # fmt: skip
+    assert above_pedestal(Scan(made.counts.astype(np.float32)))[1] > 1.0  # nothing says that these are counts
+    assert above_pedestal(Scan(made.counts))[1] == 0

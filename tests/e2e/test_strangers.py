@@ -352,6 +352,43 @@ class TestProbes:
         assert any(word in text for word in ("crystal", "disk", "probe", "lattice"))
 
 
+class TestDarkPixels:
+    """Sharp spots on next to no background, as counting detectors record them: most pixels hold no count at all."""
+
+    @pytest.mark.parametrize(("sigma", "dose"), [(1.2, 3e4), more(1.2, 3e5), more(1.7, 3e4)])
+    def test_sigma_is_that_of_counting(self, sigma: float, dose: float) -> None:
+        y, x = np.indices((16, 20))
+        gradient = deformed(0.01 * np.sin(x / 3), 0.01 * np.cos(y / 4), 0.003 * np.sin((x + y) / 4), 20 + np.sin(y / 5))
+        crystal = st.phase((0.0, 25.0), (32.0, 8.0), 2, reach=75.0, falloff=40.0, seed=1)
+        made = stranger(
+            [crystal], st.field(gradient), probe=st.spot(sigma), background=st.halo(37.0, 10.0), backgrounds=0.05,
+            dose=dose, detector=(160, 160), seed=2,
+        )  # fmt: skip
+        assert np.median(made.counts) == 0
+        maps = cs.map(made.counts, reference=":,:")
+        assert maps["valid"].values.mean() > 0.98
+        z = made.z(maps, "_raw")
+        assert (np.sqrt((z**2).mean(1)) < 1.15).all()
+        assert (np.sqrt((z**2).mean(1)) > 0.6).all()
+
+
+class TestReference:
+    """Positions at a boundary hold two crystals, and no transform of one crystal is right for them."""
+
+    @pytest.mark.parametrize("seed", [1, more(2), more(3)])
+    def test_mixtures_do_not_turn_the_reference(self, seed: int) -> None:
+        """A grain beside one that is turned by some degrees: relative to itself it has no rotation."""
+        number = st.voronoi((20, 20), 4, seed) % 2
+        made = stranger(
+            [SIMPLE], st.grains(number, deformed(0.0, 0.0, 0.0, np.array([20.0, 26.0])), blur=1.0), probe=st.disk(3.0),
+            background=st.lorentzian(12), backgrounds=0.5, dose=2e4, detector=(100, 100), seed=seed,
+        )  # fmt: skip
+        maps = cs.map(made.counts)
+        inside = (made.share > 0.98) & maps["valid"].values
+        error, sigma = made.errors(maps)[3][inside], maps["rotation_sigma"].values[inside]
+        assert np.sqrt(np.mean((error / sigma) ** 2)) < 1.6
+
+
 class TestFiles:
     """Failures 2 and 14: files of others that hold no single crystal."""
 
