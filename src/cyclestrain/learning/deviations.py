@@ -19,9 +19,7 @@ MOST_COHERENT = 2.0
 """Where all slopes are radial, their variance along that direction is twice that of a component."""
 
 
-def measure_deviations(
-    deviations: Deviations, entry: Entry, fit: PatternFit, trust: FloatArray, repeats: float = 1.0
-) -> FloatArray:
+def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
     """Standard deviations of the deviations beyond noise, empirical-Bayes priors of shape ``(reflection, 9)``.
 
     Intensities, positions and contrast get one width per reflection, background level and slopes one for all
@@ -36,8 +34,6 @@ def measure_deviations(
         The entry and its fit, whose residual shifts of each reflection give the width of its position.
     trust
         Weight of each reflection of each pattern, zero to leave it out, shape ``(n, reflection)``.
-    repeats
-        See `cyclestrain.learning.lesson.Lesson.repeats`.
     """
     spread = np.zeros_like(entry.priors.spread)
     value = deviations.value.copy()
@@ -46,15 +42,15 @@ def measure_deviations(
     value[..., 0] /= reference
     variance[..., 0] /= reference**2
     for p in range(4):
-        spread[:, p] = _width(value[..., p], variance[..., p], axis=0 if p == 0 else None, repeats=repeats)
+        spread[:, p] = _spread(*_excess_variance(value[..., p], variance[..., p], axis=0 if p == 0 else None))
     shift, variance = _shift_from_others(entry, fit) if entry.has_contrast else _own_shift(fit)
     noise = np.where(trust > 0, 0.5 * np.trace(variance, axis1=-2, axis2=-1), np.nan)
     squares = np.where(trust > 0, 0.5 * (shift**2).sum(-1), np.nan)
-    spread[:, 4] = np.minimum(_width(np.sqrt(squares), noise, axis=0, repeats=repeats), 3.0)
+    spread[:, 4] = np.minimum(_spread(*_excess_variance(np.sqrt(squares), noise, axis=0)), 3.0)
     for column, modes in ((5, slice(4, 6)), (6, slice(6, 7)), (7, slice(7, 9)), (8, slice(9, 13))):
         if not np.isfinite(deviations.value[..., modes]).any():
             continue
-        spread[:, column] = _contrast_width(deviations.value[..., modes], deviations.variance[..., modes], repeats)
+        spread[:, column] = _contrast_spread(deviations.value[..., modes], deviations.variance[..., modes])
     return spread
 
 
@@ -66,16 +62,11 @@ def brightness_spread(value: FloatArray, variance: FloatArray) -> FloatArray:
     value, variance
         Relative deviations and their variances, NaN where not measured, shape ``(n, reflection)``.
     """
-    return _width(value, variance, axis=0)
+    return _spread(*_excess_variance(value, variance, axis=0))
 
 
 def measure_coherence(
-    deviations: Deviations,
-    spread: FloatArray,
-    entry: Entry,
-    fit: PatternFit,
-    trust: FloatArray,
-    repeats: float = 1.0,
+    deviations: Deviations, spread: FloatArray, entry: Entry, fit: PatternFit, trust: FloatArray
 ) -> float:
     """How far contrast along the direction from the beam is alike in all disks of a pattern, see `Priors.coherence`.
 
@@ -84,7 +75,7 @@ def measure_coherence(
 
     Parameters
     ----------
-    deviations, entry, fit, trust, repeats
+    deviations, entry, fit, trust
         As for `measure_deviations`.
     spread
         Widths that were measured.
@@ -104,7 +95,7 @@ def measure_coherence(
     pairs = weight.sum(1) ** 2 - (weight**2).sum(1)
     total = max(float(pairs.sum()), 1e-12)
     found = float(products.sum()) / total
-    error = float(np.sqrt(repeats * ((products - found * pairs) ** 2).sum())) / total
+    error = float(np.sqrt(((products - found * pairs) ** 2).sum())) / total
     return min(found, MOST_COHERENT) if found > 3.0 * error else 0.0
 
 
@@ -133,22 +124,26 @@ def _shift_from_others(entry: Entry, fit: PatternFit) -> tuple[FloatArray, Float
     return np.einsum("ngij,ngj->ngi", rest, shift), own + rest @ predicted
 
 
-def _contrast_width(value: FloatArray, variance: FloatArray, repeats: float) -> FloatArray:
+def _contrast_spread(value: FloatArray, variance: FloatArray) -> FloatArray:
     """Width of modes of contrast, shape ``(n, reflection, mode)``, zero unless all reflections together show some."""
     n_reflections = value.shape[1]
     value, variance = (array.swapaxes(1, 2).reshape(-1, n_reflections) for array in (value, variance))
-    shown = _width(value, variance, axis=None, repeats=repeats) > 0
-    return np.minimum(_width(value, variance, axis=0, repeats=repeats), STEEPEST) * shown
+    shown = _spread(*_excess_variance(value, variance, axis=None)) > 0
+    return np.minimum(_spread(*_excess_variance(value, variance, axis=0)), STEEPEST) * shown
 
 
-def _width(value: FloatArray, variance: FloatArray, *, axis: int | None, repeats: float = 1.0) -> FloatArray:
-    """Standard deviation of `value` beyond `variance`, by weighted moments; zero where it is not sure."""
+def _spread(excess: FloatArray, error: FloatArray) -> FloatArray:
+    return np.sqrt(np.where(excess > 3.0 * error, excess, 0.0))
+
+
+def _excess_variance(value: FloatArray, variance: FloatArray, axis: int | None) -> tuple[FloatArray, FloatArray]:
+    """Variance of `value` beyond `variance` and its standard error, by weighted moments."""
     weight = 1.0 / variance**2
     weight = np.where(np.isfinite(value * weight), weight, 0.0)
     clean, noise = np.nan_to_num(value), np.nan_to_num(variance)
     total = np.maximum(weight.sum(axis), 1e-300)
     squares = np.minimum(clean**2, 25.0 * np.maximum(noise, np.nanmedian(clean**2)))
-    excess = np.asarray((weight * (squares - noise)).sum(axis) / total)
-    scatter = (weight**2 * (squares - noise - excess) ** 2).sum(axis)
-    error = np.sqrt(repeats * np.asarray(scatter)) / total
-    return np.sqrt(np.where(excess > 3.0 * error, excess, 0.0))
+    excess = (weight * (squares - noise)).sum(axis) / total
+    difference = squares - noise - (excess if axis is None else excess[None])
+    scatter = (weight**2 * difference**2).sum(axis)
+    return np.asarray(excess), np.sqrt(np.asarray(scatter)) / total

@@ -421,11 +421,10 @@ def _improved(
         noise = noise_scale * entry.grain.area * lesson.repeats
         found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, noise)
         probe = centred(found.probe)
-    repeats = lesson.repeats
-    priors = Priors(_settled(entry.priors.spread, measure_deviations(deviations, entry, fit, trust, repeats)))
+    # The widths of sums that overlap are less sure than they seem, but what is too wide harms less than what is none.
+    priors = Priors(_settled(entry.priors.spread, measure_deviations(deviations, entry, fit, trust)))
     if entry.has_contrast:
-        coherence = measure_coherence(deviations, priors.spread, entry, fit, trust, repeats)
-        priors = replace(priors, coherence=coherence)
+        priors = replace(priors, coherence=measure_coherence(deviations, priors.spread, entry, fit, trust))
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
     improved = replace(
         entry,
