@@ -34,11 +34,12 @@ from cyclestrain.errors import InputError
 from cyclestrain.evaluation import compare
 from cyclestrain.io import read
 from cyclestrain.simulation import SimulatedScan, load_truth, save
-from cyclestrain.simulation.thick import SETS
+from cyclestrain.simulation.thick import FLAT, NEEDLE, PEAK, SETS, SHARP, SMOOTH
 
 COMPONENTS = ("exx", "eyy", "exy")
 TITLES = {"silicon": "silicon, 20 to 40 nm", "heterostructure": "WS2/WSe2 monolayer"}
 THICK_BACKGROUNDS = (0.25, 0.6)
+SHAPES = {"flat": FLAT, "smooth": SMOOTH, "peak": PEAK, "sharp": SHARP, "needle": NEEDLE}
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scan", type=int, default=24, help="positions along each side")
     parser.add_argument("--sets", choices=["develop", "held-out"], help="thick crystals of many kinds instead")
     parser.add_argument("--seed", type=int, default=1, help="of the noise of thick crystals")
+    parser.add_argument("--levels", nargs="+", type=float, default=THICK_BACKGROUNDS, help="backgrounds of these")
+    parser.add_argument("--shape", choices=list(SHAPES), help="of these backgrounds, by default each set's own")
     parser.add_argument("--peers", nargs="*", choices=["py4dstem", "quantem"], default=["py4dstem", "quantem"])
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "benchmark")
     return parser.parse_args()
@@ -82,11 +85,10 @@ def main() -> None:
     for folder in (given.folder, given.output):
         folder.mkdir(parents=True, exist_ok=True)
     if given.sets:
-        rows = [
-            row for name in thick_names(given.sets) for b in THICK_BACKGROUNDS for row in measure_thick(name, b, given)
-        ]
+        rows = [row for name in thick_names(given.sets) for b in given.levels for row in measure_thick(name, b, given)]
         table = text(rows, more=True)
-        (given.output / f"thick-{given.sets}.md").write_text(HEAD.format(**vars(given)) + table)
+        ending = f"-{given.shape}" if given.shape else ""
+        (given.output / f"thick-{given.sets}{ending}.md").write_text(HEAD.format(**vars(given)) + table)
         print(table)
         return
     rows = []
@@ -115,10 +117,10 @@ def recorded_thick(name: str, background: float, given: argparse.Namespace) -> P
     clean = given.folder / f"{plain}_{given.scan}.h5"
     if not clean.exists():
         save(SETS[name].make((given.scan, given.scan)), clean)
-    path = clean.with_name(f"{clean.stem}_{background:g}_{given.seed}.h5")
+    path = clean.with_name(f"{clean.stem}_{background:g}{given.shape or ''}_{given.seed}.h5")
     if not path.exists():
-        made = SimulatedScan(read(clean), load_truth(clean))
-        save(SETS[name].record(made, background=background, seed=given.seed), path)
+        made, shape = SimulatedScan(read(clean), load_truth(clean)), SHAPES.get(given.shape)
+        save(SETS[name].record(made, background=background, seed=given.seed, shape=shape), path)
     return path
 
 

@@ -51,9 +51,9 @@ class Lesson:
         return replace(self, members=self.members[keep], centre=self.centre[keep], theta=self.theta[keep])
 
     @property
-    def summed(self) -> IntArray:
+    def summed(self) -> FloatArray:
         """Number of patterns in each sum, shape ``(n,)``."""
-        return np.asarray((self.members >= 0).sum(1))
+        return (self.members >= 0).sum(1).astype(float)
 
     @cached_property
     def repeats(self) -> float:
