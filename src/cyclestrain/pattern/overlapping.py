@@ -200,7 +200,7 @@ def _weigh(disks: Any, precision: float, misfit: Any, scratch: Any) -> None:  # 
             inverse = np.float32(1.0) / max(mean[y, x], floor)
             rest = scratch.counts[y, x] - mean[y, x]
             misfit[g, 0] += rest * rest * inverse
-            misfit[g, 1] += max(mean[y, x], np.float32(0.0)) * inverse
+            misfit[g, 1] += min(np.float32(1.0), max(mean[y, x], scratch.background[y, x]) / floor)
             misfit[g, 2] += inverse
             weight = unit * inverse
             mean[y, x], residual[y, x] = weight, weight * rest

@@ -95,7 +95,7 @@ class PatternFit:
         and contrast inside the disk (slopes, bowl, saddles, third order).
     chi_square, n_pixels
         Pearson chi-square in units of the noise scale and number of pixels of each reflection, shape ``(n,
-        reflection)``. Pixels so dark that their variance is below the least one count for less than one.
+        reflection)``. Pixels on a background so dark that its variance is below the least one count for less.
     chi_error
         Standard deviation of that chi-square by counting statistics, shape ``(n, reflection)``.
     shift_score, shift_information

@@ -222,7 +222,7 @@ def core_products(window: Any, expected: Any, sums: Any) -> Any:  # pragma: no c
     -------
     chi_square, expected_square, inverse, seen
         Pearson's chi-square and what counted electrons make of it, sum of 1 / expected counts, and number of pixels.
-        The second is that number but for pixels so dark that their variance is below the least one.
+        The second is that number, but for pixels whose background is so dark that its variance is below the least one.
     """
     pixels, shape, _, _, grid = window
     local, amplitude, level, floor = expected
@@ -235,7 +235,8 @@ def core_products(window: Any, expected: Any, sums: Any) -> Any:  # pragma: no c
     yr = xr = dr = br = chi = usual = seen = inverse = np.float32(0.0)
     for k in range(values.shape[0]):
         y, x, d, b = dy[k], dx[k], disk[k], background[k]
-        mean = b * (l0 + u[k] * l1 + v[k] * l2) + bright * d
+        below = b * (l0 + u[k] * l1 + v[k] * l2)
+        mean = below + bright * d
         weight = used[k] / max(mean, least)
         r = values[k] - mean
         wy, wx, wd, wb = weight * y, weight * x, weight * d, weight * b
@@ -254,7 +255,7 @@ def core_products(window: Any, expected: Any, sums: Any) -> Any:  # pragma: no c
         bb += wb * b
         br += wb * r
         chi += weight * r * r
-        usual += weight * max(mean, np.float32(0.0))
+        usual += used[k] * min(np.float32(1.0), max(mean, below, np.float32(0.0)) / least)
         seen += used[k]
         inverse += weight
     sums[0, 0], sums[0, 1], sums[0, 2], sums[0, 3], sums[0, N_COLUMNS] = yy, yx, yd, yb, yr
