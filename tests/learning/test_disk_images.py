@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from cyclestrain.affine import rotation
 from cyclestrain.data import FloatArray
-from cyclestrain.learning.disk_images import STEP, disk_images
+from cyclestrain.learning.disk_images import STEP, disk_images, move_with_disks
 from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import (
     NO_IMAGES,
@@ -100,6 +100,36 @@ def test_images_are_found_in_the_frame_of_the_crystal(entry: Entry) -> None:
     assert (error < 0.2).all()
     assert np.abs(light - 1).max() < 0.02
     assert np.abs(found.images.sum((1, 2)) / STEP**2).max() < 1e-6  # contrast has no light of its own
+
+
+def upright(n: int, seed: int) -> Start:
+    """Crystals that are not turned, up to half a pixel away from where they mostly are."""
+    centre = 63.5 + np.random.default_rng(seed).uniform(-0.5, 0.5, (n, 2))
+    return Start(np.tile(np.eye(2), (n, 1, 1)), centre, np.ones(n), np.ones(n))
+
+
+def fits_on(entry: Entry, start: Start, still: FloatArray | float = 0.0) -> Fits:
+    """Windows of crystals, with something beneath that stays where it is on the detector."""
+    patterns, places = drawn(entry, start, 5)
+    patterns = patterns + np.random.default_rng(6).poisson(np.broadcast_to(still, patterns.shape))
+    stack, one = gather(patterns, places, HALF + 2, np.ones((128, 128), bool)), np.ones((len(places), N))
+    upright_turn = np.tile([1.0, 0.0], (len(places), 1))
+    return Fits(stack.counts, stack.origin, places, start.centre, COUNTS * one, start.level,
+                np.zeros((len(places), N, N_LOCAL)), one, upright_turn)  # fmt: skip
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_only_what_moves_with_the_disks_is_an_image_of_them(entry: Entry, moving: bool) -> None:
+    """A band that stays on the detector crosses every disk as well; taken for its image, it would hold it."""
+    y, x = np.indices((128, 128))
+    band = 8.0 * np.exp(-0.5 * (((y - 0.7 * x - 20.0) % 9.0 - 4.5) / 1.2) ** 2)
+    flat = replace(entry, disks=NO_IMAGES)
+    found = fits_on(entry, upright(100, 4)) if moving else fits_on(flat, upright(100, 4), band)
+    assert move_with_disks(found, flat, 1.0) == moving
+
+
+def test_crystals_that_are_turned_hold_their_images(entry: Entry) -> None:
+    assert move_with_disks(fits(entry, 80, 1), replace(entry, disks=NO_IMAGES), 1.0)
 
 
 def test_flat_disks_have_next_to_no_image(entry: Entry) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations
-from cyclestrain.learning.disk_images import disk_images
+from cyclestrain.learning.disk_images import disk_images, move_with_disks
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_operators
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import find_peaks
@@ -157,9 +157,8 @@ def with_images(
     entry, noise_scale
         What was given where images are not believed.
     """
-    if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image or entry.overlaps:
-        return entry, noise_scale
-    if 2.0 * entry.probe.radius > spacing(entry.basis):
+    crowded = entry.overlaps or 2.0 * entry.probe.radius > spacing(entry.basis)
+    if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image or crowded:
         return entry, noise_scale
     lesson = _not_too_many(lesson, rng)
     start = approached(lesson, entry)
@@ -170,7 +169,10 @@ def with_images(
     spread = entry.priors.spread.copy()
     spread[:, FIRST_CONTRAST - 1 :] = 0.0  # with the contrast, the wandering of positions that it causes
     noise = noise_scale * lesson.repeats
-    imaged = _imaged(replace(entry, priors=Priors(spread)), fits_of(stack, entry, fit, trust), noise)
+    fits = fits_of(stack, entry, fit, trust)
+    if not move_with_disks(fits, entry, noise * entry.grain.area):
+        return entry, noise_scale
+    imaged = _imaged(replace(entry, priors=Priors(spread)), fits, noise)
     before = entry, fit.start, noise_scale
     after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
     clear = float(np.median(_gains(lesson, before, after))) > CLEAR * lesson.repeats

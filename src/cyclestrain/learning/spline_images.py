@@ -19,7 +19,18 @@ from cyclestrain.loops import on_threads, part
 from cyclestrain.pattern import Probe
 from cyclestrain.pattern.windows import LEAST_VALUE
 
-__all__ = ["BEYOND", "FIRST_PIXELS", "MOST_PIXELS", "Equations", "drawn", "equations_of", "gain", "likeliest", "solve"]
+__all__ = [
+    "BEYOND",
+    "FIRST_PIXELS",
+    "MOST_PIXELS",
+    "Equations",
+    "drawn",
+    "equations_of",
+    "evidence_of",
+    "gain",
+    "likeliest",
+    "solve",
+]
 
 SPACING = 0.5
 """Distance of the splines, pixels: a square pixel passes next to nothing beyond one period per pixel."""
@@ -240,13 +251,30 @@ def likeliest(normal: FloatArray, rhs: FloatArray, prior: FloatArray) -> tuple[f
     normal, rhs, prior
         Of `Equations`, of one of the images.
     """
-    nothing = solve(np.zeros_like(normal), rhs, prior)[1]
-    best, found = 0.0, None
+    found = _widths(normal, rhs, prior)
+    evidence, width, coefficients = max(found, key=lambda each: each[0])
+    return (width, coefficients) if evidence > 0 else None
+
+
+def evidence_of(equations: Equations) -> float:
+    """By how much images of the likeliest widths are likelier than none, all together: logarithm of the evidence.
+
+    Parameters
+    ----------
+    equations
+        Of some images.
+    """
+    each = zip(equations.normal, equations.rhs, strict=True)
+    return sum(max(0.0, *(one[0] for one in _widths(normal, rhs, equations.prior))) for normal, rhs in each)
+
+
+def _widths(normal: FloatArray, rhs: FloatArray, prior: FloatArray) -> list[tuple[float, float, FloatArray]]:
+    """Evidence of every width beside none, the width, and the coefficients of the splines."""
+    nothing, found = solve(np.zeros_like(normal), rhs, prior)[1], []
     for width in WIDTHS:
         coefficients, determinant = solve(normal, rhs, prior / width**2)
         evidence = 0.5 * (float((coefficients * rhs).sum()) - determinant + nothing - 2 * rhs.size * np.log(width))
-        if evidence > best:
-            best, found = evidence, (width, coefficients)
+        found.append((evidence, width, coefficients))
     return found
 
 
