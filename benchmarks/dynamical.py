@@ -6,9 +6,9 @@
 
 Interior mean absolute error of strained silicon (20 to 40 nm, tilts to 3 mrad) and of a WS2/WSe2 monolayer at 0, 25 and
 60 % background, without noise at 0 %, or, with `--sets`, of the many kinds of `cyclestrain.simulation.thick` at 25 and
-60 %. The peers are told the rotation, the lattice, the beam centre and the disks' radius, and have the better of their
-two modes on every scan. Writes `dynamical.md` and `dynamical.png`, or `thick-develop.md` and `thick-held-out.md`, into
-the output folder. Needs the extra `multislice`.
+60 % (with `--levels` at others, with `--shape` under another background). The peers are told the rotation, the lattice,
+the beam centre and the disks' radius, and have the better of their two modes on every scan. Writes `dynamical.md` and
+`dynamical.png`, or `thick-develop.md` and `thick-held-out.md`, into the output folder. Needs the extra `multislice`.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def parse_arguments() -> argparse.Namespace:
 HEAD = """\
 # Thick crystals of many kinds, {sets}
 
-`python benchmarks/dynamical.py --sets {sets} --scan {scan} --seed {seed} --peers`: multislice scans of {scan} x {scan}
-positions (`cyclestrain.simulation.thick`); errors over the valid positions, relative to the unstrained part.
+`python benchmarks/dynamical.py --sets {sets} --scan {scan} --seed {seed}{options} --peers`: multislice scans of
+{scan} x {scan} positions (`cyclestrain.simulation.thick`); errors over the valid positions, relative to the unstrained
+part.
 
 """
 
@@ -87,8 +88,11 @@ def main() -> None:
     if given.sets:
         rows = [row for name in thick_names(given.sets) for b in given.levels for row in measure_thick(name, b, given)]
         table = text(rows, more=True)
-        ending = f"-{given.shape}" if given.shape else ""
-        (given.output / f"thick-{given.sets}{ending}.md").write_text(HEAD.format(**vars(given)) + table)
+        options = "" if tuple(given.levels) == THICK_BACKGROUNDS else f" --levels {' '.join(map(str, given.levels))}"
+        options += f" --shape {given.shape}" if given.shape else ""
+        ending = options.replace(" --levels", "").replace(" --shape", "").replace(" ", "-")
+        page = HEAD.format(**vars(given), options=options) + table
+        (given.output / f"thick-{given.sets}{ending}.md").write_text(page)
         print(table)
         return
     rows = []

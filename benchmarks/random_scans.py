@@ -139,7 +139,8 @@ def judged(drawn: Drawn, maps: xr.Dataset) -> str:
     """Figures of raw and final strain, with a mark where they are wrong."""
     keep, out, wrong = drawn.pure & maps["valid"].values, [f"valid {maps['valid'].values.mean():.2f}"], False
     for name, suffix in (("raw", "_raw"), ("final", "")):
-        here = keep & np.isfinite(maps["exx" + suffix].values)
+        off = drawn.made.errors(maps, suffix)[:3]
+        here = keep & np.isfinite(off).all(0)  # a class without a reference has neither strain nor truth
         z = np.sqrt((drawn.made.z(maps, suffix, here)[:3] ** 2).mean(1))
         beyond, error = (
             drawn.made.wrong(maps, 6, suffix, here),

@@ -31,8 +31,6 @@ N_LEVELS = 16
 """Levels of brightness at which the detector's noise is measured."""
 LEAST_PEDESTAL = 0.2
 """Share of the typical pixel's counts below which a pedestal is ignored, since it changes no result."""
-
-
 COUNTED = 0.05
 """Difference of the variance over the mean of dim pixels from one up to which whole numbers are counted electrons."""
 

@@ -50,12 +50,8 @@ def disk_images(fits: Fits, entry: Entry, noise_scale: float) -> tuple[DiskImage
     light
         Factor of the intensity of each reflection that goes with them, shape ``(reflection,)``.
     """
-    local = fits.local.copy()
-    local[..., N_PLAIN:] = 0.0  # contrast of single patterns is about their mean, which is looked for
     probe, n = entry.probe, len(entry.intensity)
-    equations = equations_of(
-        fits._replace(local=local), np.arange(n), n, probe, entry.background, entry.variance_floor, noise_scale
-    ).within(probe.radius + BEYOND)  # fmt: skip
+    equations = _equations(fits, entry, noise_scale)
     thin = max(1, probe.oversampling // STEP)
     form = probe.values[::thin, ::thin]
     step, m = probe.oversampling // thin, len(form) // 2
@@ -86,29 +82,28 @@ def move_with_disks(fits: Fits, entry: Entry, noise_scale: float) -> bool:
     near = (np.abs(fits.positions - usual) < STILL).all(-1)
     if near.mean() < 0.5:  # crystals are turned: what is still is elsewhere in their disks
         return True
-    local = fits.local.copy()
-    local[..., N_PLAIN:] = 0.0
-    moving = fits._replace(local=local, trust=fits.trust * near)
+    moving = fits._replace(trust=fits.trust * near)
     still = moving._replace(
         counts=_with_disks_at(moving, entry.probe, usual),
         positions=np.broadcast_to(usual, fits.positions.shape).copy(),
         turn=np.tile([1.0, 0.0], (len(fits.turn), 1)),
     )
-    n, probe = len(usual), entry.probe
-    of_moving, of_still = (
-        evidence_of(
-            equations_of(
-                each, np.arange(n), n, probe, entry.background, entry.variance_floor, noise_scale
-            ).within(probe.radius + BEYOND)
-        )
-        for each in (moving, still)
-    )  # fmt: skip
+    of_moving, of_still = (evidence_of(_equations(each, entry, noise_scale)) for each in (moving, still))
     return of_moving > of_still + SURELY
+
+
+def _equations(fits: Fits, entry: Entry, noise_scale: float) -> Equations:
+    """Of an image of every disk; contrast of single patterns is about their mean, which is looked for."""
+    local, n, probe = fits.local.copy(), fits.trust.shape[1], entry.probe
+    local[..., N_PLAIN:] = 0.0
+    return equations_of(
+        fits._replace(local=local), np.arange(n), n, probe, entry.background, entry.variance_floor, noise_scale
+    ).within(probe.radius + BEYOND)  # fmt: skip
 
 
 def _some(fits: Fits, disks: IntArray) -> Fits:
     """Every so many patterns, and some of the disks."""
-    fits = Fits(*(array[:: max(1, len(fits.counts) // MOST_PATTERNS)] for array in fits))  # type: ignore[arg-type]
+    fits = fits.every(max(1, len(fits.counts) // MOST_PATTERNS))
     names = ("counts", "origin", "positions", "brightness", "local", "trust")
     return fits._replace(**{name: np.ascontiguousarray(getattr(fits, name)[:, disks]) for name in names})
 

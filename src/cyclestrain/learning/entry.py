@@ -168,9 +168,8 @@ def with_images(
         return entry, noise_scale
     spread = entry.priors.spread.copy()
     spread[:, FIRST_CONTRAST - 1 :] = 0.0  # with the contrast, the wandering of positions that it causes
-    noise = noise_scale * lesson.repeats
-    fits = fits_of(stack, entry, fit, trust)
-    if not move_with_disks(fits, entry, noise * entry.grain.area):
+    noise, fits = lesson.common_noise(entry, noise_scale), fits_of(stack, entry, fit, trust)
+    if not move_with_disks(fits, entry, noise):
         return entry, noise_scale
     imaged = _imaged(replace(entry, priors=Priors(spread)), fits, noise)
     before = entry, fit.start, noise_scale
@@ -243,14 +242,13 @@ def _alternate(
     form: Probe | None = None,
 ) -> tuple[Entry, Start, float]:
     """Alternate fitting the patterns and updating the entry; disks keep an `edge` that is known, images a `form`."""
-    idle = False
     for round_ in range(rounds):
         stack, fit = _fitted(lesson, entry, start, noise_scale)
         noise_scale *= typical_misfit(fit)
-        idle = _are_idle(entry.priors, fit)
+        allowed = entry.priors
         entry = _improved(lesson, stack, entry, fit, noise_scale, move=round_ > 0, edge=edge, form=form)
         start = fit.start
-    if idle:
+    if _are_idle(allowed, fit):
         entry = replace(entry, priors=entry.priors.on_even_background)
     return entry, start, noise_scale
 
@@ -285,7 +283,7 @@ def _image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Pr
     if (trust > 0).sum() < 3:
         return None
     fits = fits_of(stack, entry, fit, trust)
-    noise = noise_scale * entry.grain.area * lesson.repeats
+    noise = lesson.common_noise(entry, noise_scale)
     return image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise)
 
 
@@ -296,7 +294,7 @@ def _are_many(trust: FloatArray) -> bool:
 
 def _imaged(entry: Entry, fits: Fits, noise_scale: float) -> Entry:
     """The entry with images of its disks as the windows show them."""
-    disks, light = disk_images(fits, entry, noise_scale * entry.grain.area)
+    disks, light = disk_images(fits, entry, noise_scale)
     return replace(entry, disks=disks, intensity=entry.intensity * light)
 
 
@@ -420,7 +418,7 @@ def _improved(
     if entry.probe.is_image:
         form = probe if form is None else form.resized(entry.probe.half)
         fits = fits_of(stack, entry, fit, trust)
-        noise = noise_scale * entry.grain.area * lesson.repeats
+        noise = lesson.common_noise(entry, noise_scale)
         found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, noise)
         probe = centred(found.probe)
     # The widths of sums that overlap are less sure than they seem, but what is too wide harms less than what is none.
@@ -437,7 +435,7 @@ def _improved(
         priors=priors,
     )
     if len(entry.disks) and _are_many(trust):
-        return _imaged(improved, fits_of(stack, entry, fit, trust), noise_scale * lesson.repeats)
+        return _imaged(improved, fits_of(stack, entry, fit, trust), lesson.common_noise(entry, noise_scale))
     return improved
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyclestrain.data import BoolArray, FloatArray, IntArray
-from cyclestrain.pattern import Start, Windows, WindowStack, gather, in_place
+from cyclestrain.pattern import Entry, Start, Windows, WindowStack, gather, in_place
 
 __all__ = ["Lesson"]
 
@@ -63,6 +63,18 @@ class Lesson:
         """
         there = self.members[self.members >= 0]
         return float(np.bincount(there)[there].mean()) if len(there) else 1.0
+
+    def common_noise(self, entry: Entry, noise_scale: float) -> float:
+        """Variance over mean of a pixel by which what all sums have in common is judged.
+
+        Parameters
+        ----------
+        entry
+            The entry, whose `grain` says what noise pixels share.
+        noise_scale
+            Variance over mean of a single pixel.
+        """
+        return noise_scale * entry.grain.area * self.repeats
 
     @property
     def start(self) -> Start:

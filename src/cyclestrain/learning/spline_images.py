@@ -114,7 +114,7 @@ def _enough(fits: Fits, form: Probe) -> Fits:
     """Every so many patterns, so that there are about `MOST_PIXELS` pixels."""
     pixels = float((fits.trust > 0).sum()) * float(form.support.sum())
     step = max(1, int(pixels / MOST_PIXELS))
-    return Fits(*(np.ascontiguousarray(array[::step]) for array in fits))  # type: ignore[arg-type]
+    return fits.every(step)
 
 
 def _n_splines(half: int) -> int:

@@ -37,6 +37,10 @@ class Fits(NamedTuple):
     trust: FloatArray  # (n, reflection)
     turn: FloatArray  # cosine and sine of the rotation from the entry, (n, 2)
 
+    def every(self, step: int) -> Fits:
+        """Every so many patterns."""
+        return Fits(*(np.ascontiguousarray(array[::step]) for array in self))  # type: ignore[arg-type]
+
 
 class _Window(NamedTuple):
     """One window, and what was fitted to it; see `Fits`."""
