@@ -9,15 +9,18 @@ import pytest
 
 from cyclestrain.affine import rotation
 from cyclestrain.calibration import calibrate, draw_sample
-from cyclestrain.data import Calibration, IntArray, neighbour_members
+from cyclestrain.data import Calibration, FloatArray, IntArray, neighbour_members
+from cyclestrain.learning.disk_images import disk_images
 from cyclestrain.learning.entry import _are_idle, _fitted, approached, learn_entry, with_images
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.plausibility import Unlearned
+from cyclestrain.learning.profiles import fits_of
+from cyclestrain.learning.trust import trusted
 from cyclestrain.pattern import Entry, Priors
 from cyclestrain.settings import MapSettings
 from laws import simulated_field
 
-SIDE = 10
+SIDE, DETECTOR = 10, (128, 128)
 
 
 def sums(n: int, reach: int) -> IntArray:
@@ -25,14 +28,44 @@ def sums(n: int, reach: int) -> IntArray:
     return neighbour_members(rows, columns, np.arange(n * n), reach)
 
 
-def lesson_of(members: IntArray, seed: int, background: float = 0.8) -> tuple[Lesson, Calibration]:
-    """A field of one crystal with flat disks, turned by a third of a radian."""
-    gradient = np.broadcast_to(rotation(0.3), (SIDE, SIDE, 2, 2))
-    made = simulated_field(gradient, detector=(128, 128), background=background, counts=4e4, radius=3.0, seed=seed)
-    sample = draw_sample(made.scan)
-    calibration = calibrate(made.scan, sample, MapSettings())
-    centre, theta = calibration.centre.reshape(-1, 2), np.full(SIDE**2, 0.3 + 0.7)
-    return Lesson(sample.patterns, members, calibration.good, centre, 0.1, theta), calibration
+def lesson_of(
+    members: IntArray,
+    seed: int,
+    background: float = 0.8,
+    *,
+    counts: float = 4e4,
+    turned: float = 0.0,
+    strain: float = 0.0,
+    still: FloatArray | None = None,
+) -> tuple[Lesson, Calibration]:
+    """A field of a crystal with flat disks, half of it turned further, and what lies still on the detector."""
+    rng = np.random.default_rng(seed)
+    theta = 0.3 + np.where(np.arange(SIDE) < SIDE // 2, 0.0, turned)[:, None] * np.ones(SIDE)
+    gradient = (np.eye(2) + rng.uniform(-strain, strain, (SIDE, SIDE, 2, 2))) @ rotation(theta)
+    scan = simulated_field(
+        gradient, detector=DETECTOR, background=background, counts=counts, radius=3.0, seed=seed
+    ).scan  # fmt: skip
+    if still is not None:
+        counted = np.asarray(scan.source) + rng.poisson(np.broadcast_to(still, scan.shape)).astype(np.uint16)
+        scan = replace(scan, source=counted)
+    sample = draw_sample(scan)
+    calibration = calibrate(scan, sample, MapSettings())
+    centre = calibration.centre.reshape(-1, 2)
+    return Lesson(sample.patterns, members, calibration.good, centre, 0.1, theta.ravel() + 0.7), calibration
+
+
+def learned_of(lesson: Lesson, calibration: Calibration) -> tuple[Entry, float]:
+    found = learn_entry(lesson, calibration, np.random.default_rng(0))
+    assert not isinstance(found, Unlearned)
+    return found
+
+
+def asked_for_images(lesson: Lesson, entry: Entry, noise_scale: float) -> Entry:
+    """The entry with images of its disks if they are believed, as if contrast had been seen."""
+    spread = entry.priors.spread.copy()
+    spread[:, 5:8] = 0.3
+    seen = replace(entry, priors=Priors(spread))
+    return with_images(seen, noise_scale, lesson, np.random.default_rng(0))[0]
 
 
 @pytest.mark.parametrize("reach", [0, 1, 2])
@@ -55,22 +88,29 @@ def test_disjoint_sums_repeat_nothing() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_noise_in_sums_that_overlap_is_no_image_of_the_disks(seed: int) -> None:
     """Each pattern is in up to nine sums: taken for independent, they show its noise nine times over."""
-    lesson, calibration = lesson_of(sums(SIDE, 1), seed)
-    found = learn_entry(lesson, calibration, np.random.default_rng(0))
-    assert not isinstance(found, Unlearned)
-    entry, noise = found
-    spread = entry.priors.spread.copy()
-    spread[:, 5:8] = 0.3  # as if contrast had been seen
-    imaged = with_images(replace(entry, priors=Priors(spread)), noise, lesson, np.random.default_rng(0))[0]
-    assert not len(imaged.disks)
+    lesson, calibration = lesson_of(sums(SIDE, 1), seed, turned=1.3)
+    entry, noise = learned_of(lesson, calibration)
+    assert not len(asked_for_images(lesson, entry, noise).disks)
+    stack, fit = _fitted(lesson, entry, approached(lesson, entry), noise)
+    fits = fits_of(stack, entry, fit, trusted(fit))
+    assert (disk_images(fits, entry, lesson.common_noise(entry, noise))[0].width > 0).mean() < 0.3
+    assert (disk_images(fits, entry, noise)[0].width > 0).mean() > 0.7
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_lies_still_on_the_detector_is_no_image_of_the_disks(seed: int) -> None:
+    """Disks of a strained crystal that is nowhere turned move by parts of a pixel over a band."""
+    y, x = np.indices(DETECTOR)
+    band = 3.0 * np.exp(-0.5 * (((y - 0.7 * x) % 11.0 - 5.5) / 1.3) ** 2)
+    lesson, calibration = lesson_of(sums(SIDE, 0), seed, 0.5, counts=4e5, strain=0.004, still=band)
+    entry, noise = learned_of(lesson, calibration)
+    assert not len(asked_for_images(lesson, entry, noise).disks)
 
 
 @pytest.fixture(scope="module")
 def learned() -> tuple[Lesson, Entry, float]:
     lesson, calibration = lesson_of(sums(SIDE, 0), seed=3, background=0.5)
-    found = learn_entry(lesson, calibration, np.random.default_rng(0))
-    assert not isinstance(found, Unlearned)
-    return lesson, *found
+    return lesson, *learned_of(lesson, calibration)
 
 
 @pytest.mark.parametrize(("slope", "idle"), [(0.003, True), (1.0, False)])
