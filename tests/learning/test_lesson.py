@@ -11,7 +11,7 @@ from cyclestrain.affine import rotation
 from cyclestrain.calibration import calibrate, draw_sample
 from cyclestrain.data import Calibration, FloatArray, IntArray, neighbour_members
 from cyclestrain.learning.disk_images import disk_images
-from cyclestrain.learning.entry import _are_idle, _fitted, approached, learn_entry, with_images
+from cyclestrain.learning.entry import _are_idle, _fitted, approached, learn_entry, retuned_entry, with_images
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.plausibility import Unlearned
 from cyclestrain.learning.profiles import fits_of
@@ -123,3 +123,19 @@ def test_slopes_of_the_background_are_left_out_where_they_change_nothing(
     free = replace(entry, priors=Priors(spread))
     assert _are_idle(free.priors, _fitted(lesson, free, approached(lesson, free), noise)[1]) == idle
     assert not free.priors.on_even_background.spread.any()
+
+
+@pytest.mark.parametrize(("slope", "kept"), [(0.003, False), (1.0, True)])
+def test_an_entry_is_learned_without_slopes_that_change_nothing(
+    learned: tuple[Lesson, Entry, float], monkeypatch: pytest.MonkeyPatch, slope: float, kept: bool
+) -> None:
+    lesson, entry, _ = learned
+
+    def measured(*_: object) -> FloatArray:
+        spread = np.zeros_like(entry.priors.spread)
+        spread[:, 2:4] = slope
+        return spread
+
+    monkeypatch.setattr("cyclestrain.learning.entry.measure_deviations", measured)
+    again = retuned_entry(entry, lesson, improve=True)[0]
+    assert bool(again.priors.spread[:, 2:4].any()) == kept
