@@ -69,6 +69,22 @@ def test_size_of_the_direct_beam(radius: float) -> None:
     assert np.abs(centre - 79.5).max() < 0.5
 
 
+@pytest.mark.parametrize("brightest", [1.5, 2.5])
+def test_a_reflection_that_outshines_the_direct_beam_is_not_taken_for_it(brightest: float) -> None:
+    """In a thick crystal; background and lattice are alike on both sides of the beam only."""
+    y, x = np.indices((144, 144))
+    beam, lattice = np.array([70.0, 75.0]), np.array([[6.0, 32.0], [-20.0, 4.0]])
+    places = [(beam + k @ lattice, 0.3) for k in np.argwhere(np.ones((5, 5))) - 2]
+    height = {(0, 0): 1.0, (1, 0): brightest}
+    mean = 3.0 / (1 + np.hypot(y - beam[0], x - beam[1]) / 20)
+    for index, (place, usual) in zip(np.argwhere(np.ones((5, 5))) - 2, places, strict=True):
+        spot = np.exp(-0.5 * ((y - place[0]) ** 2 + (x - place[1]) ** 2) / 2.0**2)
+        mean = mean + 5.0 * height.get(tuple(index.tolist()), usual) * spot
+    mean = np.random.default_rng(0).poisson(mean, (36, 144, 144)).mean(0)
+    centre, _ = find_direct_beam(mean, np.ones((144, 144), bool))
+    assert np.hypot(*(centre - beam)) < 1.0
+
+
 class TestPeakOnTheBeam:
     """A disk and a background that is narrower, drawn here by counting subpixels."""
 

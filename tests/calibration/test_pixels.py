@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import strangers as st
 from cyclestrain.calibration.pixels import find_bad_pixels
 from cyclestrain.simulation import polycrystal, uniform
 
@@ -84,6 +85,20 @@ class TestBadPixels:
             counts=1e6,
         )  # fmt: skip
         assert not self.bad(np.asarray(made.scan.source)).any()
+
+    @pytest.mark.parametrize("probe", [st.bullseye(5.0, 1.5), st.cross(8.0)])
+    def test_gaps_between_patterned_disks_of_two_grains_are_not_dead(self, probe: st.Shape) -> None:
+        gradient = st.deformed(*np.zeros((3, 12, 12)), 20.0 * (np.indices((12, 12))[1] > 5))
+        made = st.stranger(
+            [st.square(20.0, reach=48.0, seed=1)], st.field(gradient), probe=probe, background=st.lorentzian(12.0),
+            backgrounds=0.05, detector=(120, 120),
+        )  # fmt: skip
+        patterns = made.counts.copy()
+        assert self.bad(patterns).sum() < 10
+        dead = [(30, 41), (77, 90), (95, 52)]
+        for pixel in dead:
+            patterns[(..., *pixel)] = 0
+        assert all(self.bad(patterns)[pixel] for pixel in dead)
 
     @pytest.mark.parametrize("per_pixel", [0.001, 0.03, 0.3])
     @pytest.mark.parametrize("n", [16, 400])

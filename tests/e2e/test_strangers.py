@@ -179,7 +179,7 @@ class TestBranches:
         off = (np.abs(sigmas) > 5) & (np.abs(errors) > 1e-3)  # strain of the blend around it is another failure
         assert not off.any(), errors[off.any(1)]
 
-    @pytest.mark.parametrize("seed", [1, more(2)])
+    @pytest.mark.parametrize("seed", [2, more(1)])
     def test_strain_is_that_of_the_least_turned_variant(self, seed: int) -> None:
         self.judge(seed, 0.25)
 
@@ -487,10 +487,11 @@ class TestSuperlattice:
         assert (np.abs(made.z(maps, "_raw").std(1) - 1) < 0.4).all()
 
 
-def bent(inside: bool, dose: float, seed: int) -> Stranger:
+def bent(inside: bool, dose: float, seed: int, strain: float = 0.004) -> Stranger:
     """A bent and strained crystal whose disks are flat, or hold fringes of their own."""
     y, x = np.indices((16, 16))
-    gradient = deformed(0.004 * np.sin(x / 3), 0.004 * np.cos(y / 4), 0.0, 20 + 0.3 * np.sin(y / 5))
+    bend = 75.0 * strain * np.sin(y / 5)
+    gradient = deformed(strain * np.sin(x / 3), strain * np.cos(y / 4), 0.0, 20 + bend)
     disk = st.disk(4.0)
     return stranger(
         [st.square(17.0, reach=48.0, seed=1)], st.field(gradient), probe=disk, half=8, background=st.lorentzian(12),
@@ -525,6 +526,26 @@ class TestFringes:
             for result in (maps[True], flat)
         )
         assert 0.9 < known < 1.1 < 1.3 < unknown
+
+    @pytest.mark.parametrize("seed", [2, more(1)])
+    def test_fringes_are_learned_where_disks_hardly_move(self, seed: int) -> None:
+        """By less than single patterns tell: what moves is blurred then, and what stays is not."""
+        maps = cs.map(bent(True, 1e4, seed, strain=0.0015).counts, reference=":,:")
+        assert "contrast in the disks: the same in most patterns" in maps.attrs["choices"]
+
+    def test_what_stays_on_the_detector_holds_no_disk(self) -> None:
+        """Bands under a crystal that is nowhere turned are under every disk, as contrast of its own would be."""
+        step = 0.007 * (np.indices((16, 16))[1] > 8)
+        probe = st.summed((0.8, st.disk(3.55)), (0.2, st.spot(10.65)))
+        background = st.summed((0.7, st.lorentzian(15.0)), (0.3, st.bands(5, 660)))
+        crystal = st.hexagonal(12.3, seed=37, reach=26.75, falloff=14.45, diffracted=0.423)
+        made = stranger(
+            [crystal], st.field(deformed(step, -0.5 * step, 0.0, 350.0)), probe=probe, background=background,
+            detector=(72, 72), backgrounds=0.8, dose=4e5, descan=2.0, seed=2,
+        )  # fmt: skip
+        maps = cs.map(made.counts)
+        assert (np.sqrt((made.z(maps)[:3] ** 2).mean(1)) < 1.5).all()
+        assert np.abs(made.errors(maps)[0]).mean() < 6e-4
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from cyclestrain.affine import rotation
 from cyclestrain.data import FloatArray
-from cyclestrain.learning.disk_images import STEP, disk_images, move_with_disks
+from cyclestrain.learning.disk_images import STEP, disk_images, hold_disks, move_with_disks
 from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import (
     NO_IMAGES,
@@ -125,11 +125,39 @@ def test_only_what_moves_with_the_disks_is_an_image_of_them(entry: Entry, moving
     band = 8.0 * np.exp(-0.5 * (((y - 0.7 * x - 20.0) % 9.0 - 4.5) / 1.2) ** 2)
     flat = replace(entry, disks=NO_IMAGES)
     found = fits_on(entry, upright(100, 4)) if moving else fits_on(flat, upright(100, 4), band)
-    assert move_with_disks(found, flat, 1.0) == moving
+    assert move_with_disks(found, np.broadcast_to(4e-4 * np.eye(2), (100, N, 2, 2)), flat, 1.0) == moving
 
 
 def test_crystals_that_are_turned_hold_their_images(entry: Entry) -> None:
-    assert move_with_disks(fits(entry, 80, 1), replace(entry, disks=NO_IMAGES), 1.0)
+    assert move_with_disks(fits(entry, 80, 1), np.zeros((80, N, 2, 2)), replace(entry, disks=NO_IMAGES), 1.0)
+
+
+def moved(sigma: float, seed: int, turned: float = 0.0) -> FloatArray:
+    """Affines of 256 crystals, each strained and turned a little."""
+    rng = np.random.default_rng(seed)
+    return np.eye(2) + sigma * rng.normal(size=(256, 2, 2)) + turned * np.array([[0.0, 1], [-1, 0]]) * rng.choice(
+        [-1.0, 0, 1], (256, 1, 1)
+    )  # fmt: skip
+
+
+SHARP, BLURRED = 2e-3, 4e-3
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("strain", "turned", "held", "found"), [
+    (6e-3, 0.0, 0.0, False),
+    (6e-3, 0.0, 0.3, True),
+    (1e-4, 0.0, 0.0, False),  # where nothing moves, nothing is held
+    (6e-3, 0.1, 0.3, False),  # turned crystals have what is still elsewhere in their disks
+])  # fmt: skip
+def test_images_hold_the_disks_where_crystals_move_less_with_them(
+    seed: int, strain: float, turned: float, held: float, found: bool
+) -> None:
+    reflections = 40.0 * np.stack([np.cos(np.arange(6)), np.sin(np.arange(6))], 1)
+    true, sharp = moved(strain, seed, turned), moved(SHARP, seed + 100) - np.eye(2)
+    blurred = moved(np.sqrt(BLURRED**2 - SHARP**2), seed + 200) - np.eye(2)
+    with_images = np.eye(2) + (1 - held) * (true - np.eye(2)) + sharp
+    assert hold_disks(true + sharp + blurred, with_images, reflections, 1.0) == found
 
 
 def test_flat_disks_have_next_to_no_image(entry: Entry) -> None:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.optimize import nnls
 from scipy.special import erfc
 
-from cyclestrain.calibration.hidden_beam import centre_of_inversion, disk_radius, find_shadow
+from cyclestrain.calibration.hidden_beam import centre_of_inversion, disk_radius, find_shadow, likeness_about
 from cyclestrain.calibration.pixels import fill_from_nearest
 from cyclestrain.calibration.subset import TILE, Sample
 from cyclestrain.data import BoolArray, Calibration, FloatArray
@@ -33,6 +33,11 @@ __all__ = [
     "measure_centres",
 ]
 
+FAINTEST, FAR_MORE_ALIKE = 0.2, 0.4
+"""Height of a peak, in units of the brightest, from which it may be the direct beam; and how unlike itself the pattern
+may be about it, in units of what it is about the brightest, for that: 0.02 to 0.16 where a reflection was the
+brightest, never below 1 in 141 scans drawn at random and in multislice scans of 14 kinds under any background.
+"""
 MOST_CUT = 0.15
 """Share of bad (or saturated) pixels in the direct disk above which its centroid (or its size) is not trusted."""
 USUAL = 1 / 8
@@ -125,7 +130,10 @@ def measure_centres(patterns: NDArray[Any], good: BoolArray, start: FloatArray, 
 
 
 def find_direct_beam(mean: FloatArray, good: BoolArray) -> tuple[FloatArray, float]:
-    """Centre ``(y, x)`` and radius, pixels, of the brightest disk of an average pattern.
+    """Centre ``(y, x)`` and radius, pixels, of the direct beam of an average pattern.
+
+    It is the brightest disk, unless the pattern is far more alike on both sides of a fainter one: in a thick crystal a
+    reflection may outshine the beam.
 
     Parameters
     ----------
@@ -135,8 +143,8 @@ def find_direct_beam(mean: FloatArray, good: BoolArray) -> tuple[FloatArray, flo
         Detector pixels that can be trusted, shape ``(qy, qx)``.
     """
     filled = fill_from_nearest(mean, good)
-    smooth = ndimage.gaussian_filter(filled.astype(float), max(1.0, min(mean.shape) / 128))
-    peak = np.unravel_index(np.argmax(smooth), smooth.shape)
+    blur = max(1.0, min(mean.shape) / 128)
+    peak = _peak_of_beam(ndimage.gaussian_filter(filled.astype(float), blur), mean, good, round(3 * blur))
     plateau = np.median(filled[tuple(slice(max(0, p - 1), p + 2) for p in peak)])
     level = 0.5 * (plateau + np.median(filled))
     labels, _ = ndimage.label(filled > level)
@@ -145,6 +153,18 @@ def find_direct_beam(mean: FloatArray, good: BoolArray) -> tuple[FloatArray, flo
         return np.array(peak, float), 2.0
     centre = np.array(ndimage.center_of_mass(blob))
     return centre, max(float(np.sqrt(blob.sum() / np.pi)), 1.0)
+
+
+def _peak_of_beam(smooth: FloatArray, mean: FloatArray, good: BoolArray, reach: int) -> tuple[int, int]:
+    """Pixel of the brightest peak, or of another one about which the pattern is far more alike; peaks are apart."""
+    height = smooth - np.median(smooth)
+    peaks = np.argwhere((smooth == ndimage.maximum_filter(smooth, 2 * reach + 1)) & (height >= FAINTEST * height.max()))
+    brightest = best = int(smooth[tuple(peaks.T)].argmax())
+    if len(peaks) > 1:
+        unlike = 1.0 - likeness_about(mean, good, peaks, reach)
+        best = int(unlike.argmin())
+        best = best if unlike[best] < FAR_MORE_ALIKE * unlike[brightest] else brightest
+    return int(peaks[best, 0]), int(peaks[best, 1])
 
 
 def check_direct_beam(mean: FloatArray, good: BoolArray, name: str) -> None:

@@ -14,9 +14,9 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cyclestrain.data import BoolArray, FloatArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 
-__all__ = ["centre_of_inversion", "disk_radius", "find_shadow"]
+__all__ = ["centre_of_inversion", "disk_radius", "find_shadow", "likeness_about"]
 
 LEAST_OVERLAP = 0.35
 """Least share of the detector's pixels that have a partner on the other side of a centre."""
@@ -40,15 +40,38 @@ def _image(spectrum: NDArray[Any], like: FloatArray) -> FloatArray:
 def centre_of_inversion(mean: FloatArray, good: BoolArray) -> FloatArray:
     """Centre ``(y, x)`` of the half turn that brings an image onto itself best, pixels, shape ``(2,)``.
 
-    The score is the correlation coefficient of the pixels that have a partner. Square roots keep the brightest pixels
-    from deciding alone.
-
     Parameters
     ----------
     mean
         Image, shape ``(qy, qx)``.
     good
         Pixels that take part, shape ``(qy, qx)``.
+    """
+    score = _likeness(mean, good)
+    peak = np.array(np.unravel_index(score.argmax(), score.shape))
+    return (peak + _vertex(score, peak)) / 2.0
+
+
+def likeness_about(mean: FloatArray, good: BoolArray, places: IntArray, reach: int) -> FloatArray:
+    """How alike an image is on both sides of some places, at most 1, shape ``(n,)``.
+
+    Parameters
+    ----------
+    mean, good
+        As for `centre_of_inversion`.
+    places
+        Pixels ``(y, x)``, shape ``(n, 2)``.
+    reach
+        Distance along each axis, half pixels, within which the centre of the half turn may be.
+    """
+    score = ndimage.maximum_filter(_likeness(mean, good), 2 * reach + 1)
+    return np.asarray(score[2 * places[:, 0], 2 * places[:, 1]])
+
+
+def _likeness(mean: FloatArray, good: BoolArray) -> FloatArray:
+    """Correlation of an image with itself turned by half a turn about every half pixel, of the pixels with a partner.
+
+    Square roots keep the brightest pixels from deciding alone.
     """
     seen = good.astype(float)
     root = np.where(good, np.sqrt(np.maximum(mean, 0)), 0.0)
@@ -59,8 +82,7 @@ def centre_of_inversion(mean: FloatArray, good: BoolArray) -> FloatArray:
     variance = squares / n - (total / n) ** 2
     score = (products / n - (total / n) ** 2) / np.maximum(variance, 1e-12 * float(squares.max()))
     score[n < LEAST_OVERLAP * mean.size] = -1.0
-    peak = np.array(np.unravel_index(score.argmax(), score.shape))
-    return (peak + _vertex(score, peak)) / 2.0
+    return np.asarray(score)
 
 
 def _vertex(image: FloatArray, at: NDArray[Any]) -> FloatArray:

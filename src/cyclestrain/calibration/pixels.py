@@ -25,8 +25,8 @@ STANDS_OUT = 0.3
 """Least part of the counts around it by which a hot pixel stands out."""
 ALIVE = 0.1
 """Part of what stands out that has to change from pattern to pattern to be a spot after all."""
-MOST_DEAD, PATTERNED = 4, 0.5
-"""Largest group of dead pixels, and part of them in larger ones from which they are the pattern of a probe."""
+MOST_DEAD, DIM = 4, 0.5
+"""Largest group of pixels that are darker than this part of what is around them and may be dead: larger are gaps."""
 STUCK, STUCK_AREA = 0.25, 2
 """Relative difference to their border, and largest number, of pixels that always show one number."""
 
@@ -85,17 +85,15 @@ def _isolated(mean: FloatArray, scale: float, n: int) -> BoolArray:
     local = np.maximum(ndimage.median_filter(mean, 5, mode="mirror"), 0)
     error = np.sqrt(np.maximum(scale, 1e-12) * np.maximum(local, np.mean(mean)) / n)
     hot = mean > 3.0 * bright + 10.0 * error + 5.0 * scale / n + np.median(local)  # a few counts are no defect
-    dead = (mean < 0.2 * local) & (mean < local - 10.0 * error)
-    return np.asarray(hot | _single(dead))
+    dark = np.maximum(ndimage.rank_filter(mean, 1, footprint=ring, mode="mirror"), 0)
+    dead = (mean < 0.2 * local) & (mean < local - 10.0 * error) & (mean < DIM * dark)
+    return np.asarray(hot | (dead & _in_small_groups(mean < DIM * local)))
 
 
-def _single(dead: BoolArray) -> BoolArray:
-    """Dead pixels, none where most of them lie together: those are the dark rings and bars of a patterned probe."""
-    label, _ = ndimage.label(dead, np.ones((3, 3)))
-    size = np.bincount(label.ravel())
-    size[0] = 0
-    together = (size > MOST_DEAD)[label]
-    return dead & ~np.full(dead.shape, together.sum() > PATTERNED * dead.sum())
+def _in_small_groups(dim: BoolArray) -> BoolArray:
+    """Pixels with few like them beside: gaps between disks and the dark rings of a patterned probe are larger."""
+    label, _ = ndimage.label(dim, np.ones((3, 3)))
+    return dim & (np.bincount(label.ravel()) <= MOST_DEAD)[label]
 
 
 def _hot_and_still(mean: FloatArray, variance: FloatArray, scale: float, n: tuple[int, int]) -> BoolArray:

@@ -14,13 +14,13 @@ import numpy as np
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations
-from cyclestrain.learning.disk_images import disk_images, move_with_disks
+from cyclestrain.learning.disk_images import disk_images, hold_disks, move_with_disks
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_operators
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import find_peaks
 from cyclestrain.learning.plausibility import Plausibility, Unlearned
 from cyclestrain.learning.probe_image import ProbeImage, centred, image_of, is_common
-from cyclestrain.learning.profiles import fit_profiles, fits_of
+from cyclestrain.learning.profiles import fit_profiles, fits_of, held_out_errors
 from cyclestrain.learning.reflections import measure_reflections
 from cyclestrain.learning.spline_images import FIRST_PIXELS, MOST_PIXELS
 from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, regauged, spacing, start_entry, window_half
@@ -43,6 +43,7 @@ from cyclestrain.pattern.dictionary import FIRST_CONTRAST
 
 __all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry", "with_images"]
 
+_Learned = tuple[Entry, Start, float]  # an entry, the fits of the patterns it was learned from, and the noise scale
 CONTRAST_STEPS = 12
 """Steps of a fit with contrast inside the disks: brightness changes by large factors, and each step a part of it."""
 BLURRIER = 0.1
@@ -161,22 +162,23 @@ def with_images(
     if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image or crowded:
         return entry, noise_scale
     lesson = _not_too_many(lesson, rng)
-    start = approached(lesson, entry)
-    stack, fit = _fitted(lesson, entry, start, noise_scale)
+    stack, fit = _fitted(lesson, entry, approached(lesson, entry), noise_scale)
     trust = trusted(fit)
     if not _are_many(trust):
         return entry, noise_scale
     spread = entry.priors.spread.copy()
     spread[:, FIRST_CONTRAST - 1 :] = 0.0  # with the contrast, the wandering of positions that it causes
     noise, fits = lesson.common_noise(entry, noise_scale), fits_of(stack, entry, fit, trust)
-    if not move_with_disks(fits, entry, noise):
+    if not move_with_disks(fits, held_out_errors(fit, entry.reflections), entry, noise):
         return entry, noise_scale
     imaged = _imaged(replace(entry, priors=Priors(spread)), fits, noise)
-    before = entry, fit.start, noise_scale
     after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
-    clear = float(np.median(_gains(lesson, before, after))) > CLEAR * lesson.repeats
-    constant = after[0].contrast == 0 and clear
-    return (_with_operators(after[0]), after[2]) if constant else (entry, noise_scale)
+    free, held = _compared(lesson, (entry, fit.start, noise_scale), after)
+    clear = float(np.median(free.penalty(entry) - held.penalty(after[0]))) > CLEAR * lesson.repeats
+    affines = free.start.affine, held.start.affine
+    if after[0].contrast > 0 or not clear or hold_disks(*affines, entry.reflections, lesson.repeats):
+        return entry, noise_scale
+    return _with_operators(after[0]), after[2]
 
 
 def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:
@@ -240,7 +242,7 @@ def _alternate(
     noise_scale: float,
     edge: tuple[float, float] | None = None,
     form: Probe | None = None,
-) -> tuple[Entry, Start, float]:
+) -> _Learned:
     """Alternate fitting the patterns and updating the entry; disks keep an `edge` that is known, images a `form`."""
     for round_ in range(rounds):
         stack, fit = _fitted(lesson, entry, start, noise_scale)
@@ -309,7 +311,7 @@ def _fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> t
 
 def _sharper(
     lesson: Lesson, calibration: Calibration, entry: Entry, start: Start, *, rounds: int, noise_scale: float
-) -> tuple[Entry, Start, float]:
+) -> _Learned:
     """The entry whose disks have the edge of the direct beam, if that is the sharper one.
 
     Learned from disks that are misplaced by their contrast, an edge comes out blurred and misplaces them; taken for a
@@ -331,16 +333,16 @@ def _sharper(
     return other if _worse(lesson, learned, other) < MOST_WORSE else learned
 
 
-def _gains(lesson: Lesson, one: tuple[Entry, Start, float], other: tuple[Entry, Start, float]) -> FloatArray:
-    """By how much the `other` entry explains each pattern better, by the noise of the one with less, ``(n,)``."""
+def _compared(lesson: Lesson, one: _Learned, other: _Learned) -> tuple[PatternFit, PatternFit]:
+    """Fits of two entries to the patterns, by the noise of the one with less."""
     noise = min(one[2], other[2])
-    before, after = (_fitted(lesson, entry, start, noise)[1].penalty(entry) for entry, start, _ in (one, other))
-    return np.asarray(before - after)
+    return _fitted(lesson, *one[:2], noise)[1], _fitted(lesson, *other[:2], noise)[1]
 
 
-def _worse(lesson: Lesson, one: tuple[Entry, Start, float], other: tuple[Entry, Start, float]) -> float:
+def _worse(lesson: Lesson, one: _Learned, other: _Learned) -> float:
     """Share of the patterns that the `other` entry explains worse."""
-    return float((_gains(lesson, one, other) < 0).mean())
+    first, second = _compared(lesson, one, other)
+    return float((first.penalty(one[0]) < second.penalty(other[0])).mean())
 
 
 def _look_again(

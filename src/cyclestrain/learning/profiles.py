@@ -36,14 +36,28 @@ def held_out_positions(fit: PatternFit, reflections: FloatArray) -> FloatArray:
     reflections
         Those of the entry, relative to the beam centre, shape ``(reflection, 2)``.
     """
+    move = -np.linalg.solve(_of_others(fit, reflections), fit.shift_score[..., None])[..., 0]
+    return predicted_positions(fit.start, reflections) + np.clip(move, -1.0, 1.0)
+
+
+def held_out_errors(fit: PatternFit, reflections: FloatArray) -> FloatArray:
+    """Covariance of `held_out_positions`, pixels, shape ``(n, reflection, 2, 2)``.
+
+    Parameters
+    ----------
+    fit, reflections
+        As for `held_out_positions`.
+    """
+    return np.linalg.inv(_of_others(fit, reflections))
+
+
+def _of_others(fit: PatternFit, reflections: FloatArray) -> FloatArray:
+    """What all other reflections say about the position of each, shape ``(n, reflection, 2, 2)``."""
     design = shift_design(reflections)
     covariance = np.einsum("gia,nab,gjb->ngij", design, fit.covariance, design, optimize=True)
     covariance = np.where(np.isfinite(covariance), covariance, np.eye(2)) + 1e-12 * np.eye(2)
-    rest = np.linalg.inv(covariance) - fit.shift_information
     # A reflection that fixes the pattern alone has no other opinion to be compared with.
-    rest += 0.05 * np.linalg.inv(covariance)
-    move = -np.linalg.solve(rest, fit.shift_score[..., None])[..., 0]
-    return predicted_positions(fit.start, reflections) + np.clip(move, -1.0, 1.0)
+    return np.asarray(1.05 * np.linalg.inv(covariance) - fit.shift_information)
 
 
 @dataclass(frozen=True)
