@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import strangers as st
 from cyclestrain.calibration import calibrate, draw_sample
 from cyclestrain.calibration.beam import edge_of_disk, find_direct_beam, measure_centres
 from cyclestrain.data import Calibration, Scan
@@ -125,6 +126,14 @@ class TestPeakOnTheBeam:
         centre, half = find_direct_beam(patterns.mean(0), good)
         assert edge_of_disk(patterns.mean(0), good, centre, 36, half) == half < 0.6 * radius
         assert calibrated(Scan(patterns.reshape(6, 6, 160, 160))).disk_radius == pytest.approx(radius, rel=0.15)
+
+    def test_the_innermost_reflections_are_no_edge_of_the_beam(self) -> None:
+        crystal = st.square(17.0, seed=76, reach=64.7, falloff=23.4, diffracted=0.66)
+        made = st.stranger(
+            [crystal], st.field(st.deformed(*np.zeros((3, 12, 12)), 20.0)), probe=st.spot(1.8),
+            background=st.peaked(4.0), detector=(160, 160), backgrounds=0.05, dose=3e4, contrast=0.3, seed=76,
+        )  # fmt: skip
+        assert calibrated(Scan(made.counts)).disk_radius < 5.0
 
     @pytest.mark.parametrize("dark", [0.0, 0.9])
     @pytest.mark.parametrize("radius", [2.0, 7.7])

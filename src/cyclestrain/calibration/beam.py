@@ -56,12 +56,13 @@ CLEARLY_BETTER = 2.5
 """Ratio of the misfits of two explanations of a profile from which the better one is believed."""
 SAME_RADIUS, SAME_RADIUS_SHARE = 1.0, 0.06
 """Difference of two radii, pixels and share, within which they are the same."""
-MUCH_LARGER, SURELY_SEEN, SEEN_PATTERNS = 1.5, 40.0, 32
-"""Ratio of the radius of the other disks, from autocorrelation, to that of the direct beam from which the latter is not
+MUCH_SMALLER, MUCH_LARGER, SURELY_SEEN, SEEN_PATTERNS = 0.4, 1.5, 40.0, 32
+"""Ratios of the radius of the other disks, from autocorrelation, to that of the direct beam between which the latter is
 believed; how surely they have to be seen, and in how many patterns.
 
 It was 0.5 to 1.3 in all scans where the direct beam's was right (multislice of 14 kinds under any background, recorded
-patterns of five kinds, all at 44 to 93), and 2.4 to 2.7 where a needle that holds 90 % of the light was taken for it.
+patterns of five kinds, all at 44 to 93), 2.4 to 2.7 where a needle that holds 90 % of the light was taken for it, and
+0.14 to 0.31 where the innermost reflections were taken for the edge of the beam.
 """
 SAME_DISKS = (0.9, 1.5)
 """Radius of the direct beam in units of that from autocorrelation, which contrast inside disks makes smaller."""
@@ -323,7 +324,7 @@ def find_beam(patterns: NDArray[Any], mean: FloatArray, saturated: BoolArray, go
     else:
         radius = edge_of_disk(mean, good, centre, len(patterns), radius)
         others, sureness = disk_radius(patterns, good & ~shadow, centre, SEEN_PATTERNS)
-        if others > MUCH_LARGER * radius and sureness > SURELY_SEEN:  # that was a peak of the background
+        if sureness > SURELY_SEEN and not MUCH_SMALLER * radius < others < MUCH_LARGER * radius:
             radius = edge_of_disk(mean, good, centre, len(patterns), others, SAME_DISKS)
     return Beam(centre, radius, hidden, shadow)
 
