@@ -33,17 +33,18 @@ def sample(significance: np.ndarray, turn: np.ndarray | float = 0.0, summed: np.
 def test_doubts_of_a_fit_are_told() -> None:
     """Faint, few of its reflections seen, strained beyond what was learned: each where it is, in crystal only.
 
-    What is strained so far is valid only where more reflections were seen than such a transform needs.
+    What is strained so far is valid only where more reflections were seen than such a transform needs, and not where
+    much of the light is missing.
     """
     n = SHAPE[0] * SHAPE[1]
-    affine, seen, significance = np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.full(n, 40.0)
-    affine[[3, 7], 0, 0], seen[4], significance[5], significance[6] = 1.1, 0.5, 9.0, 0.0
+    affine, seen, significance, gain = np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.full(n, 40.0), np.ones(n)
+    affine[[3, 7, 8], 0, 0], seen[4], significance[5], significance[6], gain[8:10] = 1.1, 0.5, 9.0, 0.0, 0.5
     fit = BlockFit.unknown(np.arange(n)).with_values(
         np.arange(n),
         affine=affine,
         covariance=1e-6 * np.eye(4),
         significance=significance,
-        gain=1.0,
+        gain=gain,
         label=0,
         seen=seen,
         checked=np.arange(n) != 7,
@@ -51,10 +52,10 @@ def test_doubts_of_a_fit_are_told() -> None:
     fields = to_fields(fit, SHAPE, DICTIONARY)
     doubt = fields.doubt
     assert doubt is not None
-    unchecked = Doubt.STRAIN_RANGE | Doubt.FEW_REFLECTIONS
-    expected = {3: Doubt.STRAIN_RANGE, 4: Doubt.FEW_REFLECTIONS, 5: Doubt.FAINT, 7: unchecked}
-    assert fields.affine.valid.flat[3]
-    assert not fields.affine.valid.flat[7]
+    unchecked, faded = Doubt.STRAIN_RANGE | Doubt.FEW_REFLECTIONS, Doubt.STRAIN_RANGE | Doubt.OTHER_STRUCTURE
+    expected = {3: Doubt.STRAIN_RANGE, 4: Doubt.FEW_REFLECTIONS, 5: Doubt.FAINT, 7: unchecked, 8: faded}
+    assert fields.affine.valid.flat[[3, 9]].all()
+    assert not fields.affine.valid.flat[[7, 8]].any()
     assert {int(k): Doubt(int(doubt.flat[k])) for k in np.flatnonzero(doubt)} == expected
 
 
