@@ -154,10 +154,12 @@ def _refined(
 ) -> tuple[Fields, Mixtures]:
     """Fields refitted from what neighbours say, and mixtures near boundaries."""
     shared = partial(smooth, spread=runner, echo=knowledge.calibration.echo)
-    fit, mixtures = second_pass(scan, knowledge, fit, shared(fields.affine), advance, runner)
+    first = shared(fields.affine)
+    fit, mixtures = second_pass(scan, knowledge, fit, first, advance, runner)
     fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
     raw, context = (
-        with_unsettled(field, fit, knowledge.dictionary) for field in (fields.affine, shared(fields.affine))
+        with_unsettled(field, fit, knowledge.dictionary)
+        for field in (fields.affine, shared(fields.affine, before=first))
     )
     mixtures = mixtures.only(context.valid)
     return mixtures.with_dominant_crystal(replace(fields, affine=raw, context=context)), mixtures

@@ -194,3 +194,22 @@ def test_components_that_scatter_less_than_stated_keep_their_sigma() -> None:
     stated = replace(field, covariance=noisy(truth, 8).covariance)
     ratio = sigma_of(smooth(stated)) / SIGMA
     assert np.median(ratio[..., 1]) == pytest.approx(np.median(ratio[..., 0]), rel=0.1)  # 2 where there was an error
+
+
+@pytest.mark.parametrize("size", [0.5, 0.0])
+def test_scatter_that_a_refit_from_neighbours_no_longer_shows_stays_in_sigma(size: float) -> None:
+    """A refit of a faint pattern is drawn to what its neighbours say."""
+    told, alone = [], []
+    for seed in range(4):
+        truth = scattered((size,) * 4, seed, (20, 20))
+        field = noisy(truth, seed)
+        first = smooth(field)
+        drawn = replace(field, affine=first.affine + 0.8 * (field.affine - first.affine))
+        for out, before in ((told, first), (alone, None)):
+            got = smooth(drawn, before=before)
+            out.append((values_of(got) - truth) / sigma_of(got))
+    assert np.std(told) < 1.3
+    if size > 0:
+        assert np.std(alone) > 1.8
+    else:
+        assert np.std(told) > 0.8 * np.std(alone)  # where nothing was seen, nothing changes

@@ -79,6 +79,11 @@ class Scatter:
     error: FloatArray
     unknown: FloatArray
 
+    def over(self, noise: FloatArray) -> FloatArray:
+        """Variance of all scatter over that of the noise, shape ``(n, 4, 4)``, mean of the components, ``(n,)``."""
+        both, own = (np.einsum("nii->ni", each) for each in (self.signal + self.unknown, noise))
+        return np.asarray((both / own).mean(1))
+
 
 @dataclass(frozen=True)
 class _Differences:

@@ -46,7 +46,9 @@ TURNS = 3
 """Turns of smoothing and of the scatter about what is smoothed."""
 
 
-def smooth(field: AffineField, spread: Spread = IN_TURN, *, echo: float = 1.0) -> AffineField:
+def smooth(
+    field: AffineField, spread: Spread = IN_TURN, *, echo: float = 1.0, before: AffineField | None = None
+) -> AffineField:
     """Estimates of every position from its own pattern and those of its neighbours.
 
     Parameters
@@ -59,16 +61,20 @@ def smooth(field: AffineField, spread: Spread = IN_TURN, *, echo: float = 1.0) -
     echo
         Variance of a mean over neighbours over what it were if their noise was independent, see
         `cyclestrain.data.Calibration`.
+    before
+        What an earlier call made of fits that knew nothing of their neighbours. Where patterns are faint, a refit from
+        what neighbours say is drawn to them and no longer shows the scatter that was seen: sigma holds it.
 
     Returns
     -------
     smoothed
-        Affine and covariance, in the labelling of the input, and the share of it that neighbours have in common;
-        positions that are not valid are as they were.
+        Affine and covariance, in the labelling of the input, the share of it that neighbours have in common, and the
+        scatter that was found; positions that are not valid are as they were.
     """
     chart = to_chart(field)
     shared = np.zeros(len(chart.label)) if field.shared is None else field.shared.ravel()
-    value, covariance = _combine(chart, shared, spread, echo)
+    seen = np.zeros(len(shared)) if before is None or before.scatter is None else before.scatter.ravel()
+    value, covariance, scatter = _combine(chart, shared, spread, echo, seen)
     common = shared * np.einsum("nij,nji->n", np.linalg.inv(covariance), chart.covariance) / 4
     affine, own = chart.to_affine(value, covariance)
     good = (chart.label >= 0).reshape(field.label.shape)[..., None, None]
@@ -79,11 +85,14 @@ def smooth(field: AffineField, spread: Spread = IN_TURN, *, echo: float = 1.0) -
         valid=field.valid,
         operators=field.operators,
         shared=None if field.shared is None else np.where(good[..., 0, 0], common.reshape(field.label.shape), 0.0),
+        scatter=np.where(good[..., 0, 0], scatter.reshape(field.label.shape), 0.0),
     )
 
 
-def _combine(chart: Chart, shared: FloatArray, spread: Spread, echo: float) -> tuple[FloatArray, FloatArray]:
-    """Values in the chart and their covariance, shapes ``(n, 4)`` and ``(n, 4, 4)``.
+def _combine(
+    chart: Chart, shared: FloatArray, spread: Spread, echo: float, seen: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Values in the chart, their covariance, and their scatter, shapes ``(n, 4)``, ``(n, 4, 4)`` and ``(n,)``.
 
     Parameters
     ----------
@@ -93,6 +102,8 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread, echo: float) -> t
         Share of each covariance that neighbours have in common, shape ``(n,)``.
     spread, echo
         See `smooth`.
+    seen
+        Scatter that was found before, which goes into sigma where none is found now, shape ``(n,)``.
     """
     own = chart.covariance * (1.0 - shared)[:, None, None]
     scatter, result, total = _settle(chart, own, spread)
@@ -100,10 +111,11 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread, echo: float) -> t
     blend = measure_blends(chart, total, result)
     lost = mirrored_bias(chart.with_covariance(total), result, spread)
     result = replace(result, variance=np.minimum(echo * result.variance, np.maximum(result.variance, 1.0)))
-    unknown = np.zeros(()) if scatter is None else scatter.unknown
+    found = np.zeros(len(seen)) if scatter is None else scatter.over(own)
+    unknown = own * np.where(found > 0, 0.0, seen)[:, None, None] + (0.0 if scatter is None else scatter.unknown)
     if not mosaic and blend is None:
         variance = result.variance + shared * np.clip(1.0 - result.variance, 0.0, None)
-        return result.value, chart.covariance * variance[:, None, None] + result.bias + lost + unknown
+        return result.value, chart.covariance * variance[:, None, None] + result.bias + lost + unknown, found
     signal, error = (np.zeros_like(own), np.zeros_like(own)) if scatter is None else (scatter.signal, scatter.error)
     if blend is not None:
         signal, error = signal + blend[0], error + blend[1]
@@ -115,7 +127,7 @@ def _combine(chart: Chart, shared: FloatArray, spread: Spread, echo: float) -> t
     value = result.value + np.einsum("nij,nj->ni", keep, chart.value - result.value)
     covariance = keep @ own + lose @ (around + lost) @ lose.swapaxes(1, 2)
     covariance += unknown + chart.covariance * shared[:, None, None]
-    return value, 0.5 * (covariance + covariance.swapaxes(1, 2))
+    return value, 0.5 * (covariance + covariance.swapaxes(1, 2)), found
 
 
 def _settle(chart: Chart, own: FloatArray, spread: Spread) -> tuple[Scatter | None, Smoothed, FloatArray]:

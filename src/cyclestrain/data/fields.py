@@ -35,6 +35,9 @@ class AffineField:
     shared
         Share of the covariance that neighbours have in common, so that no mean over them lowers it, shape ``(ry, rx)``:
         contrast inside the disks, which follows thickness and tilt. None where there is none.
+    scatter
+        Variance by which positions scatter about their neighbours beyond their noise, over that of the noise, mean of
+        the four components, shape ``(ry, rx)``. None where it was not looked for.
     """
 
     affine: FloatArray
@@ -43,6 +46,7 @@ class AffineField:
     valid: BoolArray
     operators: tuple[FloatArray, ...]
     shared: FloatArray | None = None
+    scatter: FloatArray | None = None
 
     @property
     def usable(self) -> BoolArray:
