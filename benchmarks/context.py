@@ -2,6 +2,7 @@
 
     python benchmarks/context.py                               # about five minutes
     python benchmarks/context.py --only grains ripple --levels 5 60 --seeds 1 2
+    python benchmarks/context.py --steps                       # beside steps of some sigmas of a single pattern
 
 No patterns are drawn: the raw estimates are the truth plus Gaussian noise at the Cramer-Rao bound of the published
 benchmark at 5, 25, 60 and 70 % background. Positions where grains meet are shifted by up to a few permille towards
@@ -188,6 +189,32 @@ def measure(make, level, seeds, scan):
     return [*mean[:2], table[:, 2].max(), *mean[3:]]
 
 
+STEPS = (0.3, 0.5, 0.8, 1.0, 1.3, 1.6, 2.0, 3.0, 5.0)
+"""Steps of one normal strain, half of it of the other with the opposite sign, in standard deviations of one pattern."""
+
+
+def beside_steps(seeds, scan):
+    """Rows of errors and sigmas in the first three columns on both sides of a step along the rows, at 25 %."""
+    normal, shear = BOUND[25]
+    sigma, middle, rows = np.array([normal, normal, shear, shear]), scan[1] // 2, []
+    for size in STEPS:
+        truth = np.tile([0.01, -0.01, 0.005, 0.3], (*scan, 1))
+        truth[:, middle:, :2] += size * normal * np.array([-0.5, 1.0])
+        error, ratio = [], []
+        for seed in seeds:
+            _, field = noisy_field(everywhere(truth), sigma, np.random.default_rng(seed))
+            found, stated = errors(smooth(field), everywhere(truth))
+            towards = np.where(np.arange(scan[1]) < middle, 1, -1)  # the other side
+            error.append(found[..., 1] * towards / normal)
+            ratio.append(found[..., 1] / stated[..., 1])
+        for away in range(3):
+            beside = np.s_[:, :, [middle - 1 - away, middle + away]]
+            e, z = np.array(error)[beside], np.array(ratio)[beside]
+            values = [f"{value:.2f}" for value in (e.mean(), np.sqrt((z**2).mean()))]
+            rows.append([str(size), str(away + 1), *values, f"{(np.abs(z) > 3).mean():.1%}"])
+    return rows
+
+
 def speed(side=256):
     rng = np.random.default_rng(0)
     normal, shear = BOUND[25]
@@ -205,7 +232,12 @@ def main() -> None:
     parser.add_argument("--levels", nargs="+", type=int, default=list(BOUND), choices=list(BOUND))
     parser.add_argument("--seeds", nargs="+", type=int, default=[100, 101, 102, 103, 104])
     parser.add_argument("--scan", nargs=2, type=int, default=[64, 64])
+    parser.add_argument("--steps", action="store_true", help="only what is found beside steps")
     options = parser.parse_args()
+    if options.steps:
+        header = ["step / sigma", "column", "error towards the other side / sigma", "error / stated", "beyond three"]
+        print(markdown(header, beside_steps(options.seeds, tuple(options.scan))))
+        return
     rows = []
     for name, make in CASES.items():
         if name.startswith(tuple(options.only)):

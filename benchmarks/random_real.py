@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -41,9 +40,8 @@ def draw(seed: int) -> tuple[Specimen, np.ndarray, str]:
     counts = float(rng.choice([3e3, 1e4, 3e4, 1e5, 4e5]))
     specimen = specimen_of(made, SIDE, seed)
     (scan,) = record(specimen, counts, [np.random.default_rng([seed, 1])])
-    film = f"film {made.film[0]:g} to {made.film[1]:g}"
-    words = f"{layout}, {pattern} {made.second}, {counts:g} counts, {film}, tilt {made.tilt:g}, ellipse {made.ellipse:g}"
-    return specimen, scan, words
+    shown = f"{layout}, {pattern} {made.second}, {counts:g} counts, film {made.film[0]:g} to {made.film[1]:g}"
+    return specimen, scan, f"{shown}, tilt {made.tilt:g}, ellipse {made.ellipse:g}"
 
 
 def judged(specimen: Specimen, maps: xr.Dataset) -> str:

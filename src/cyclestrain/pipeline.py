@@ -73,6 +73,8 @@ __all__ = ["fit_model", "map_scan"]
 
 KEPT = (Knowledge, Calibration, Grain, Templates, PolarGrid, Dictionary, Entry, Probe, Priors, DiskImages)
 """Classes that may occur in the state of a run folder."""
+LEAST_STEP = 2.5
+"""Step in strain, standard deviations of single patterns, below which smoothing blurs it (`benchmarks/context.py`)."""
 
 
 def map_scan(
@@ -355,6 +357,9 @@ def finish(
     )  # fmt: skip
     strained = transforms.relative_to(wanted)
     notes = [geometry.text, f"ellipse: {ellipse}", *strained.notes]
+    known = fields.context.valid & np.isfinite(strained.raw.exx)
+    if settings.until == "context" and known.any():
+        notes.append(_of_steps(strained.raw.covariance[known]))
     for note in notes[1:]:
         progress.note(note)
     fields = fields.doubted(strained.blank, Doubt.NO_REFERENCE).doubted(strained.unsure, Doubt.BRANCH)
@@ -375,6 +380,15 @@ def finish(
     maps = assemble(fields, strained.best, strained.raw, strained.reference, attrs, scan)
     recorded = pattern_variables(fields, knowledge.dictionary, knowledge.calibration.good)
     return maps.assign(recorded | mixture_variables(mixtures)), transforms.labelled(strained)
+
+
+def _of_steps(covariance: FloatArray) -> str:
+    """What becomes of steps in strain that smoothing cannot tell from noise, from the covariances of raw strain."""
+    sigma = float(np.sqrt(np.median(np.einsum("nii->ni", covariance)[:, :3])))
+    return (
+        f"steps: below {100 * LEAST_STEP * sigma:.2g} % of strain between neighbours they are blurred over the two or "
+        "three positions on either side, and sigma does not hold that; the raw maps are not blurred"
+    )
 
 
 def scan_geometry(scan: Scan, settings: MapSettings, calibration: Calibration, sample: BoolArray) -> ScanGeometry:

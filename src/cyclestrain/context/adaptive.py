@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cyclestrain.context.chart import UPPER, Chart, full
 from cyclestrain.context.estimates import MISFIT, SELF_WEIGHT, VARIANCE, Data, blank, everywhere
+from cyclestrain.context.halves import mix_halves
 from cyclestrain.context.local_fits import fit_means, fit_planes, mark_edges, start_planes
 from cyclestrain.context.mixing import Mixed, compare, mix
 from cyclestrain.context.neighbourhoods import RISK_RADIUS_SQUARED, Columns, Hood, enter
@@ -30,6 +31,8 @@ CHI_SQUARE_MEDIAN = 3.357
 """Median of chi-square with four degrees of freedom."""
 LARGEST_NOISE_SCALE = 4.0
 """Largest factor by which raw variances are raised."""
+LEAST_SHARE = 1e-12
+"""Kept from zero: a share that is divided by."""
 
 
 class _Chain(NamedTuple):
@@ -172,12 +175,18 @@ def adapt(chart: Chart, spread: Spread = IN_TURN) -> Smoothed:
     """
     scale, signs, n = _noise_scale(chart, spread), _signs(len(chart.label)), len(chart.label)
     out = (np.empty((n, 4)), np.empty(n), np.empty((n, 10)), np.empty(n), np.empty(n, bool))
-    tiles = tiles_of(chart.shape, spread.side, _halo(RADII_SQUARED))
+    tiles = tiles_of(chart.shape, spread.side, _halo(RADII_SQUARED) + isqrt(RADII_SQUARED[-1]))  # half discs at last
     for tile, found in spread.over(tiles, _adapted, lambda tile: (_reach(chart, tile), scale, tile.cut(signs), tile)):
         for values, part in zip(out, found, strict=True):
             tile.put(part, values)
     value, variance, bias, freedom, edge = out
     return Smoothed(value, variance, full(bias), freedom, edge)
+
+
+def _apart(mixed: Mixed, moved: FloatArray) -> FloatArray:
+    """Squared bias of two estimates of which either may be right, (n, 10), from the way the second moved the first."""
+    odds = (1 - mixed.share) / np.maximum(mixed.share, LEAST_SHARE) * mixed.excess
+    return np.asarray(odds[:, None] * (moved[:, UPPER[0]] * moved[:, UPPER[1]]))
 
 
 def _adapted(part: tuple[Data, float, NDArray[np.int8], Tile]) -> tuple[NDArray[Any], ...]:
@@ -192,10 +201,12 @@ def _adapted(part: tuple[Data, float, NDArray[np.int8], Tile]) -> tuple[NDArray[
     mixed, compared = Mixed.blank(data), np.zeros((len(data.label), 3))
     everywhere(compare, data, smooth.fit, flat.fit, compared)
     everywhere(mix, data, smooth.taken | flat.taken, compared, smooth.fit, flat.fit, mixed)
-    out, share, excess = mixed
-    d = flat.fit[:, :4] - smooth.fit[:, :4]
-    apart = (share * (1 - share) * excess)[:, None] * (d[:, UPPER[0]] * d[:, UPPER[1]])  # either may be right
-    bias = (1 - share)[:, None] * smooth.bias + share[:, None] * flat.bias + apart
+    share = mixed.share[:, None]
+    apart = _apart(mixed, (flat.fit - smooth.fit) * share)
+    bias = (1 - share) * smooth.bias + share * flat.bias + apart
+    halves = mix_halves(data, mixed.fit)
+    bias = (1 - halves.share)[:, None] * bias + _apart(halves, halves.fit - mixed.fit)
+    out = halves.fit
     variance = out[:, VARIANCE] * data.precision
     found = (out[:, :4], variance * scale, bias, 1.0 - 2 * out[:, SELF_WEIGHT] + variance, data.edge)
     return tuple(map(tile.without_halo, found))
