@@ -1,7 +1,7 @@
 """What a position's own side of a straight edge says: means over half discs.
 
 Neighbourhoods that grow from the smallest have blurred a step of one or two standard deviations of single patterns
-before they are large enough to see it. A disc as large as the largest of them, cut in half in sixteen directions, does
+before they are large enough to see it. A disc as large as the largest of them, cut in half in 32 directions, does
 see it: two means, one for each side, explain the raw values in it better than what has been smoothed so far. That is
 told by Stein's unbiased risk estimates of both, summed over the disc, so that a slope or a ripple, which two means
 explain worse, changes nothing.
@@ -21,7 +21,7 @@ from cyclestrain.data import FloatArray, IntArray
 
 __all__ = ["mix_halves"]
 
-DIRECTIONS = 16
+DIRECTIONS = 32
 """In which the disc is cut; a half disc is one more than half of the sectors into which neighbours are sorted."""
 ITSELF = 2 * DIRECTIONS
 """Number of these sectors, and where the position itself is put."""
@@ -96,13 +96,16 @@ def _best_half(metric: Any, i: int, sums: Any, half: Any, whole: Any, best: Any)
     for s in range(ITSELF + 1):
         for c in range(5):
             whole[c] += sums[s, c]
-    most = -1.0
-    for direction in range(DIRECTIONS):
+    most, reach = -1.0, DIRECTIONS // 2
+    half[:] = sums[ITSELF]
+    for s in range(-reach, reach + 1):
         for c in range(5):
-            half[c] = sums[ITSELF, c]
-        for step in range(-DIRECTIONS // 2, DIRECTIONS // 2 + 1):
+            half[c] += sums[s % ITSELF, c]
+    for direction in range(DIRECTIONS):
+        for s in range(2 if direction > 0 else 0):  # it turns by two sectors
+            ahead, behind = (2 * direction + reach - s) % ITSELF, (2 * direction - reach - 1 - s) % ITSELF
             for c in range(5):
-                half[c] += sums[(2 * direction + step) % ITSELF, c]
+                half[c] += sums[ahead, c] - sums[behind, c]
         rest = whole[0] - half[0]
         if min(half[0], rest) <= LEAST_SIDE * whole[0]:
             continue
