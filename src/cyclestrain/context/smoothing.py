@@ -14,7 +14,8 @@ is constant there and a bent crystal is linear. Neighbourhoods then grow step by
    squared bias from Stein's unbiased risk estimate, averaged over the neighbours taken in.
 
 Smooth fields need slopes; at a weak step a slope blurs what a mean would separate. So both are done, the second with
-order 0 only, and mixed by the same rule. An estimate that picks neighbours by their values follows the noise more than
+order 0 only, and mixed by the same rule. Straight edges that both blur are told by discs cut in half
+(`cyclestrain.context.halves`). An estimate that picks neighbours by their values follows the noise more than
 its weights state; its divergence is measured by a small perturbation (Ramani, Blu and Unser, IEEE Trans. Image Process.
 17, 1540 (2008)). Positions next to an edge may hold two crystals: they take in all neighbours, but are taken in only by
 other such positions. A position that is like none of its neighbours stays as it is.
