@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from cyclestrain.affine import reciprocal, rotation
 from cyclestrain.calibration import subset
-from cyclestrain.data import Doubt, Scan
+from cyclestrain.context import smooth
+from cyclestrain.data import AffineField, Doubt, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.evaluation import compare, relative_truth
 from cyclestrain.pipeline import map_scan
@@ -170,11 +171,39 @@ def test_every_choice_is_told_and_kept(made: SimulatedScan) -> None:
     progress = Notes()
     result = run(made.scan, progress)
     told = "\n".join(progress.notes)
-    for choice in ("bad pixels", "beam centre", "disk radius", "ring used", "entry 0", "noise", "ellipse", "reference"):
+    for choice in (
+        "bad pixels",
+        "beam centre",
+        "disk radius",
+        "ring used",
+        "entry 0",
+        "noise",
+        "ellipse",
+        "reference",
+        "steps",
+    ):
         assert choice in told
     for choice in result.maps.attrs["choices"].splitlines():
         assert choice in told
     assert progress.done >= made.scan.n_positions
+
+
+def test_scatter_of_the_first_fits_is_in_sigma_of_the_last(
+    made: SimulatedScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refits from what neighbours say may no longer show it."""
+
+    def scattered(field: AffineField, *arguments: object, **options: object) -> AffineField:
+        found = smooth(field, *arguments, **options)  # type: ignore[arg-type]
+        first = options.get("before") is None
+        return replace(found, scatter=np.full(field.label.shape, 0.25)) if first else found
+
+    usual = run(made.scan, ellipse=ROUND).maps
+    monkeypatch.setattr("cyclestrain.pipeline.smooth", scattered)
+    told = run(made.scan, ellipse=ROUND).maps
+    valid = usual["valid"].values
+    added = (told["exx_sigma"] ** 2 - usual["exx_sigma"] ** 2) / usual["exx_raw_sigma"] ** 2
+    assert np.median(added.values[valid]) == pytest.approx(0.25, rel=0.2)
 
 
 def test_dictionary_goes_with_the_maps(made: SimulatedScan) -> None:
