@@ -357,9 +357,8 @@ def finish(
     )  # fmt: skip
     strained = transforms.relative_to(wanted)
     notes = [geometry.text, f"ellipse: {ellipse}", *strained.notes]
-    known = fields.context.valid & np.isfinite(strained.raw.exx)
-    if settings.until == "context" and known.any():
-        notes.append(_of_steps(strained.raw.covariance[known]))
+    if settings.until == "context" and (fields.context.valid & fields.affine.usable).any():
+        notes.append(_of_steps(fields))
     for note in notes[1:]:
         progress.note(note)
     fields = fields.doubted(strained.blank, Doubt.NO_REFERENCE).doubted(strained.unsure, Doubt.BRANCH)
@@ -382,9 +381,11 @@ def finish(
     return maps.assign(recorded | mixture_variables(mixtures)), transforms.labelled(strained)
 
 
-def _of_steps(covariance: FloatArray) -> str:
-    """What becomes of steps in strain that smoothing cannot tell from noise, from the covariances of raw strain."""
-    sigma = float(np.sqrt(np.median(np.einsum("nii->ni", covariance)[:, :3])))
+def _of_steps(fields: Fields) -> str:
+    """What becomes of steps in strain that smoothing cannot tell from noise, in a sentence."""
+    alone, here = fields.affine, fields.context.valid & fields.affine.usable
+    own = 1.0 if alone.shared is None else 1.0 - alone.shared[here, None]
+    sigma = float(np.sqrt(np.median(own * np.einsum("nii->ni", alone.covariance[here])[:, [0, 3]])))
     return (
         f"steps: below {100 * LEAST_STEP * sigma:.2g} % of strain between neighbours they are blurred over the two or "
         "three positions on either side, and sigma does not hold that; the raw maps are not blurred"
