@@ -5,32 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cyclestrain.affine import left_polar, rotation, symmetric
 from cyclestrain.context import smooth
 from cyclestrain.context.adaptive import _prepare, _reach
 from cyclestrain.context.chart import to_chart
+from cyclestrain.context.estimates import MISFIT, SELF_WEIGHT, VARIANCE
 from cyclestrain.context.halves import DIRECTIONS, ITSELF, _sectors, mix_halves
 from cyclestrain.context.mixing import Mixed
 from cyclestrain.data import AffineField, FloatArray
-from cyclestrain.strain import jacobian
+from noisy_fields import SIGMA, STATE, noisy, sigma_of, values_of
 
-SIGMA = np.array([1.8e-3, 1.8e-3, 1.3e-3, 1.3e-3])
-STATE = np.array([0.01, -0.01, 0.005, 0.3])
 SCAN = (24, 24)
-
-
-def noisy(truth: FloatArray, seed: int) -> AffineField:
-    values = truth + SIGMA * np.random.default_rng(seed).standard_normal(truth.shape)
-    affine = symmetric(1 + values[..., 0], 1 + values[..., 1], values[..., 2]) @ rotation(values[..., 3])
-    inverse = np.linalg.inv(jacobian(affine))
-    covariance = inverse @ np.diag(SIGMA**2) @ inverse.swapaxes(-1, -2)
-    shape = truth.shape[:2]
-    return AffineField(affine, covariance, np.zeros(shape, int), np.ones(shape, bool), (np.eye(2)[None],))
-
-
-def values_of(field: AffineField) -> FloatArray:
-    stretch, theta = left_polar(field.affine)
-    return np.stack([stretch[..., 0, 0] - 1, stretch[..., 1, 1] - 1, stretch[..., 0, 1], theta], -1)
 
 
 def stepped(size: float, turned: float = 0.0) -> tuple[FloatArray, FloatArray]:
@@ -48,11 +32,8 @@ def mixed_of(field: AffineField, smoothed: FloatArray | None = None) -> Mixed:
     _prepare(data)
     fit = Mixed.blank(data).fit
     fit[:, :4] = data.raw.mean(0) if smoothed is None else smoothed
-    fit[:, 12] = 1 / data.precision / 200
-    fit[:, 14] = 1 / 200
-    d = fit[:, :4] - data.raw
-    inverse = np.linalg.inv(np.diag(SIGMA**2))
-    fit[:, 15] = np.einsum("ni,ij,nj->n", d, inverse, d)
+    fit[:, VARIANCE], fit[:, SELF_WEIGHT] = 1 / data.precision / 200, 1 / 200
+    fit[:, MISFIT] = (((fit[:, :4] - data.raw) / SIGMA) ** 2).sum(1)
     return mix_halves(data, fit)
 
 
@@ -90,9 +71,7 @@ def test_weak_steps_are_hardly_blurred(turned: float, size: float, most_missing:
     error, ratio = [], []
     for seed in range(6):
         got = smooth(noisy(truth, seed))
-        jac = jacobian(got.affine)
-        stated = np.sqrt(np.einsum("...ij,...jk,...ik->...i", jac, got.covariance, jac))[..., 1]
-        off = (values_of(got) - truth)[..., 1]
+        off, stated = (values_of(got) - truth)[..., 1], sigma_of(got)[..., 1]
         error.append((off * -np.sign(away))[beside] / (size * SIGMA[1]))
         ratio.append((off / stated)[beside])
     assert np.mean(error) < most_missing
