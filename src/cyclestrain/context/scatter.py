@@ -79,6 +79,18 @@ class Scatter:
     error: FloatArray
     unknown: FloatArray
 
+    def with_unseen(self, noise: FloatArray) -> Scatter:
+        """Where strain scatters in some component, what one that shows none may have: it is seen no better than they are.
+
+        Rotation alone is another matter: crystals turn without being strained.
+        """
+        signal, error, own = (np.einsum("nii->ni", each)[:, :3] for each in (self.signal, self.error, noise))
+        seen = signal > 0
+        known = np.where(seen, error / (own + signal), 0.0).max(1, keepdims=True)
+        unseen = np.zeros(self.error.shape)
+        np.einsum("nii->ni", unseen)[:, :3] = np.where(seen | ~seen.any(1, keepdims=True), 0.0, known * own)
+        return replace(self, error=self.error + unseen)
+
     def over(self, noise: FloatArray) -> FloatArray:
         """Variance of all scatter over that of the noise, shape ``(n, 4, 4)``, mean of the components, ``(n,)``."""
         both, own = (np.einsum("nii->ni", each) for each in (self.signal + self.unknown, noise))

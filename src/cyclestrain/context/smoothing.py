@@ -117,7 +117,9 @@ def _combine(
     if not mosaic and blend is None:
         variance = result.variance + shared * np.clip(1.0 - result.variance, 0.0, None)
         return result.value, chart.covariance * variance[:, None, None] + result.bias + lost + unknown, found
-    signal, error = (np.zeros_like(own), np.zeros_like(own)) if scatter is None else (scatter.signal, scatter.error)
+    signal, error = np.zeros_like(own), np.zeros_like(own)
+    if scatter is not None:
+        signal, error = scatter.signal, scatter.with_unseen(own).error
     if blend is not None:
         signal, error = signal + blend[0], error + blend[1]
     around = (own + signal) * result.variance[:, None, None] + result.bias + error
