@@ -80,7 +80,7 @@ class Scatter:
     unknown: FloatArray
 
     def with_unseen(self, noise: FloatArray) -> Scatter:
-        """Where strain scatters in some component, what one that shows none may have: it is seen no better than they are.
+        """Where strain scatters in some component, what one that shows none may have: it is seen no better than those.
 
         Rotation alone is another matter: crystals turn without being strained.
         """
