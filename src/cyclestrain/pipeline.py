@@ -356,9 +356,10 @@ def finish(
         geometry.angle or 0.0, geometry.sigma, geometry.mirrored, scan.pixel_ratio, mixtures, settings.along,
     )  # fmt: skip
     strained = transforms.relative_to(wanted)
-    notes = [geometry.text, f"ellipse: {ellipse}", *strained.notes]
+    notes = [geometry.text, f"ellipse: {ellipse}"]
     if settings.until == "context" and (fields.context.valid & fields.affine.usable).any():
         notes.append(_of_steps(fields))
+    notes += strained.notes
     for note in notes[1:]:
         progress.note(note)
     fields = fields.doubted(strained.blank, Doubt.NO_REFERENCE).doubted(strained.unsure, Doubt.BRANCH)

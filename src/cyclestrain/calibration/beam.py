@@ -62,7 +62,8 @@ believed; how surely they have to be seen, and in how many patterns.
 
 It was 0.5 to 1.3 in all scans where the direct beam's was right (multislice of 14 kinds under any background, recorded
 patterns of five kinds, all at 44 to 93), 2.4 to 2.7 where a needle that holds 90 % of the light was taken for it, and
-0.14 to 0.31 where the innermost reflections were taken for the edge of the beam.
+0.14 to 0.31 where the innermost reflections were taken for the edge of the beam. It is 0.3 as well where disks overlap,
+but there the beam's half height is no smaller than its edge.
 """
 SAME_DISKS = (0.9, 1.5)
 """Radius of the direct beam in units of that from autocorrelation, which contrast inside disks makes smaller."""
@@ -157,13 +158,14 @@ def find_direct_beam(mean: FloatArray, good: BoolArray) -> tuple[FloatArray, flo
 
 
 def _peak_of_beam(smooth: FloatArray, mean: FloatArray, good: BoolArray, reach: int) -> tuple[int, int]:
-    """Pixel of the brightest peak, or of another one about which the pattern is far more alike; peaks are apart."""
+    """Pixel of the brightest peak, or of one beside it about which the pattern is far more alike; peaks are apart."""
     height = smooth - np.median(smooth)
     peaks = np.argwhere((smooth == ndimage.maximum_filter(smooth, 2 * reach + 1)) & (height >= FAINTEST * height.max()))
     brightest = best = int(smooth[tuple(peaks.T)].argmax())
-    if len(peaks) > 1:
+    beside = np.hypot(*(peaks - peaks[brightest]).T) > USUAL * min(mean.shape)  # farther than the rings of a probe
+    if beside.any():
         unlike = 1.0 - likeness_about(mean, good, peaks, reach)
-        best = int(unlike.argmin())
+        best = int(np.where(beside, unlike, np.inf).argmin())
         best = best if unlike[best] < FAR_MORE_ALIKE * unlike[brightest] else brightest
     return int(peaks[best, 0]), int(peaks[best, 1])
 
@@ -322,9 +324,11 @@ def find_beam(patterns: NDArray[Any], mean: FloatArray, saturated: BoolArray, go
     if hidden or saturated[disk].mean() > MOST_CUT:
         radius = disk_radius(patterns, good & ~shadow, centre)[0]
     else:
-        radius = edge_of_disk(mean, good, centre, len(patterns), radius)
+        half, radius = radius, edge_of_disk(mean, good, centre, len(patterns), radius)
         others, sureness = disk_radius(patterns, good & ~shadow, centre, SEEN_PATTERNS)
-        if sureness > SURELY_SEEN and not MUCH_SMALLER * radius < others < MUCH_LARGER * radius:
+        needle = others > MUCH_LARGER * radius  # a peak of the background, which has no edge there
+        ring = others < MUCH_SMALLER * radius and half < MUCH_LARGER * others  # an edge among the reflections
+        if sureness > SURELY_SEEN and (needle or ring):
             radius = edge_of_disk(mean, good, centre, len(patterns), others, SAME_DISKS)
     return Beam(centre, radius, hidden, shadow)
 

@@ -46,6 +46,8 @@ Measured on disks of 5 and 7 px at 25 % background: with a ratio of 1.0 and 1.05
 one of 1.12 the error was 1.6 sigmas.
 """
 
+LEAST_SPACING = 3.0
+"""Distance of reflections, pixels, below which there is no room for disks and what lies between them."""
 SUMMED, INTERFERING = 1.05, 1.25
 """Largest such ratio without a doubt, and with which it is kept, of an entry whose disks overlap.
 
@@ -176,7 +178,8 @@ class Plausibility:
         if self.indexed < INDEXED and (self.paired < PAIRED or not self.fits_beam):
             return Unlearned.NO_CRYSTAL
         odd = not self.is_flat or not self.fits_beam
-        if not self.fits_beam and self.spacing < self.beam_radius:  # spots where large disks overlap
+        if self.spacing < LEAST_SPACING or (not self.fits_beam and self.spacing < self.beam_radius):
+            # spots where the rings of patterned disks cross, or large disks overlap
             return Unlearned.NO_DISK
         if self.overlaps and self.misfit > INTERFERING:
             return Unlearned.NO_DISK
