@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,7 @@ def test_a_search_that_was_killed_goes_on_and_finds_the_same(
     assert states(file)[during] == "RUNNING"
     for name, seconds in (("HEARTBEAT", 1), ("GRACE", 2), ("LOOK", 0.2)):
         monkeypatch.setattr(tuning, name, seconds)
+    time.sleep(2.5)  # a trial without a heartbeat for longer than the grace is a dead one
     outcomes = []
     for search in (Search(3, file, OF), Search(3)):
         notes = Notes()
