@@ -179,7 +179,7 @@ class TestBranches:
         off = (np.abs(sigmas) > 5) & (np.abs(errors) > 1e-3)  # strain of the blend around it is another failure
         assert not off.any(), errors[off.any(1)]
 
-    @pytest.mark.parametrize("seed", [2, more(1)])
+    @pytest.mark.parametrize("seed", [1, more(2)])
     def test_strain_is_that_of_the_least_turned_variant(self, seed: int) -> None:
         self.judge(seed, 0.25)
 
