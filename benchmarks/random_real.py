@@ -10,14 +10,12 @@ wrong with `<<<`, by the limits of `random_scans.py`.
 
 from __future__ import annotations
 
-import argparse
-import warnings
+from collections.abc import Callable
 
 import numpy as np
-import xarray as xr
-from random_scans import MOST_BEYOND, WRONG
+from random_scans import judged, run
 from real import Set, specimen_of
-from real_errors import SURELY_WRONG, errors
+from real_errors import errors
 from semireal import RECORDED, record
 from specimens import COMPONENTS, LAYOUTS, PURE, Specimen
 
@@ -44,38 +42,22 @@ def draw(seed: int) -> tuple[Specimen, np.ndarray, str]:
     return specimen, scan, f"{shown}, tilt {made.tilt:g}, ellipse {made.ellipse:g}"
 
 
-def judged(specimen: Specimen, maps: xr.Dataset) -> str:
-    """Figures of raw and final strain, with a mark where they are wrong."""
-    pure = specimen.shares.max(0) > PURE
-    out, wrong = [f"valid {maps['valid'].values.mean():.2f}, {maps.sizes.get('entry', 1)} entries"], False
-    for name, suffix in (("raw", "_raw"), ("final", "")):
-        found = errors(specimen, maps, suffix, blend=False)
-        off = np.stack([found.error[c][pure & found.valid] for c in COMPONENTS[:3]])
-        sigmas = np.stack([found.sigma[c][pure & found.valid] for c in COMPONENTS[:3]])
-        known = np.isfinite(off).all(0)
-        off, ratio = off[:, known], (off / sigmas)[:, known]
-        z, beyond = np.sqrt((ratio**2).mean(1)), (np.abs(ratio) > SURELY_WRONG).any(0).mean()
-        wrong = wrong or bool((z > WRONG).any()) or beyond > MOST_BEYOND
-        error = " ".join(f"{1e4 * e:.1f}" for e in np.abs(off).mean(1))
-        out.append(f"{name} z {' '.join(f'{value:.2f}' for value in z)} ({beyond:.1%}) error {error}e-4")
-    return "; ".join(out) + (" <<<" if wrong else "")
+def mapped(seed: int) -> tuple[str, Callable[[], str]]:
+    """A seed's scan in words, and what maps it and judges the map."""
+    specimen, scan, words = draw(seed)
 
+    def judge() -> str:
+        maps, found = cs.map(scan, reference=specimen.reference), {}
+        for name, suffix in (("raw", "_raw"), ("final", "")):
+            one = errors(specimen, maps, suffix, blend=False)
+            here = (specimen.shares.max(0) > PURE) & one.valid
+            off, sigma = (np.stack([each[c][here] for c in COMPONENTS[:3]]) for each in (one.error, one.sigma))
+            known = np.isfinite(off).all(0)
+            found[name] = off[:, known], (off / sigma)[:, known]
+        return judged(f"valid {maps['valid'].values.mean():.2f}, {one.entries} entries", found)
 
-def main() -> None:
-    """Draw, map and judge the scans of some seeds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("first", type=int)
-    parser.add_argument("stop", type=int)
-    given = parser.parse_args()
-    warnings.filterwarnings("ignore", category=RuntimeWarning)
-    for seed in range(given.first, given.stop):
-        specimen, scan, words = draw(seed)
-        try:
-            said = judged(specimen, cs.map(scan, reference=specimen.reference))
-        except cs.InputError as error:
-            said = f"refused: {error}"
-        print(f"{seed} {said} | {words}", flush=True)
+    return words, judge
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, mapped)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -29,8 +28,8 @@ import strangers as st
 
 PURE = 0.98
 """Share of the dominant crystal from which a position holds one."""
-WRONG, MOST_BEYOND = 2.0, 0.01
-"""Error over sigma, and share of positions beyond six sigmas, above which a map is marked."""
+WRONG, BEYOND, MOST_BEYOND = 2.0, 6.0, 0.01
+"""Error over sigma above which a map is marked, or of more than such a share of its positions."""
 
 
 @dataclass(frozen=True)
@@ -135,38 +134,58 @@ BACKGROUNDS: dict[str, Callable[[float, np.random.Generator], st.Shape]] = {
 }
 
 
-def judged(drawn: Drawn, maps: xr.Dataset) -> str:
-    """Figures of raw and final strain, with a mark where they are wrong."""
-    keep, out, wrong = drawn.pure & maps["valid"].values, [f"valid {maps['valid'].values.mean():.2f}"], False
-    for name, suffix in (("raw", "_raw"), ("final", "")):
-        off = drawn.made.errors(maps, suffix)[:3]
-        here = keep & np.isfinite(off).all(0)  # a class without a reference has neither strain nor truth
-        z = np.sqrt((drawn.made.z(maps, suffix, here)[:3] ** 2).mean(1))
-        beyond, error = (
-            drawn.made.wrong(maps, 6, suffix, here),
-            np.abs(drawn.made.errors(maps, suffix)[:3, here]).mean(1),
-        )
-        wrong = wrong or bool((z > WRONG).any()) or beyond > MOST_BEYOND
-        figures = (" ".join(f"{value:.2f}" for value in z), f"{beyond:.1%}", " ".join(f"{1e4 * e:.1f}" for e in error))
-        out.append("{} z {} ({}) error {}e-4".format(name, *figures))
-    return "; ".join(out) + (" <<<" if wrong else "")
+def figures(name: str, off: np.ndarray, ratio: np.ndarray) -> tuple[str, bool]:
+    """An estimate in figures, and whether it is wrong.
+
+    Parameters
+    ----------
+    name
+        Of the estimate.
+    off, ratio
+        Errors of exx, eyy and exy, and these over their sigmas, shape ``(3, n)``.
+    """
+    z, beyond = np.sqrt((ratio**2).mean(1)), float((np.abs(ratio) > BEYOND).any(0).mean())
+    of_z, error = (" ".join(f"{v:.{n}f}" for v in values) for values, n in ((z, 2), (1e4 * np.abs(off).mean(1), 1)))
+    return f"{name} z {of_z} ({beyond:.1%}) error {error}e-4", bool((z > WRONG).any() or beyond > MOST_BEYOND)
 
 
-def main() -> None:
-    """Draw, map and judge the scans of some seeds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def judged(valid: str, found: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
+    """What is valid and the figures of every estimate, with a mark where one is wrong."""
+    told = [figures(name, *errors) for name, errors in found.items()]
+    return "; ".join([valid, *(text for text, _ in told)]) + (" <<<" if any(wrong for _, wrong in told) else "")
+
+
+def mapped(seed: int) -> tuple[str, Callable[[], str]]:
+    """A seed's scan in words, and what maps it and judges the map."""
+    drawn = draw(seed)
+
+    def judge() -> str:
+        maps, found = cs.map(drawn.made.counts), {}
+        keep = drawn.pure & maps["valid"].values
+        for name, suffix in (("raw", "_raw"), ("final", "")):
+            off = drawn.made.errors(maps, suffix)[:3]
+            here = keep & np.isfinite(off).all(0)  # a class without a reference has neither strain nor truth
+            found[name] = off[:, here], drawn.made.z(maps, suffix, here)[:3]
+        return judged(f"valid {maps['valid'].values.mean():.2f}", found)
+
+    return drawn.words, judge
+
+
+def run(about: str | None, mapped: Callable[[int], tuple[str, Callable[[], str]]]) -> None:
+    """Draw, map and judge the scans of the seeds that the command line names."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("first", type=int)
     parser.add_argument("stop", type=int)
     given = parser.parse_args()
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     for seed in range(given.first, given.stop):
-        drawn = draw(seed)
+        words, judge = mapped(seed)
         try:
-            said = judged(drawn, cs.map(drawn.made.counts))
+            said = judge()
         except cs.InputError as error:
             said = f"refused: {error}"
-        print(f"{seed} {said} | {drawn.words}", flush=True)
+        print(f"{seed} {said} | {words}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, mapped)
