@@ -13,10 +13,14 @@ SIGMA = np.array([1.8e-3, 1.8e-3, 1.3e-3, 1.3e-3])
 STATE = np.array([0.01, -0.01, 0.005, 0.3])
 
 
+def affine_of(values: FloatArray) -> FloatArray:
+    """The affine with these ``(V_yy - 1, V_xx - 1, V_yx, theta)``."""
+    return symmetric(1 + values[..., 0], 1 + values[..., 1], values[..., 2]) @ rotation(values[..., 3])
+
+
 def noisy(truth: FloatArray, seed: int, sigma: FloatArray = SIGMA) -> AffineField:
     """Field with normal noise whose covariance it states."""
-    values = truth + sigma * np.random.default_rng(seed).standard_normal(truth.shape)
-    affine = symmetric(1 + values[..., 0], 1 + values[..., 1], values[..., 2]) @ rotation(values[..., 3])
+    affine = affine_of(truth + sigma * np.random.default_rng(seed).standard_normal(truth.shape))
     inverse = np.linalg.inv(jacobian(affine))
     covariance = inverse @ np.diag(sigma**2) @ inverse.swapaxes(-1, -2)
     shape = truth.shape[:2]

@@ -5,23 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cyclestrain.affine import left_polar, rotation, symmetric
 from cyclestrain.context import smooth
-from cyclestrain.data import AffineField, FloatArray
-from cyclestrain.strain import jacobian
-
-SIGMA = np.array([1.8e-3, 1.8e-3, 1.3e-3, 1.3e-3])
-"""Standard deviations of (V_yy, V_xx, V_yx, theta) of each pattern alone."""
-STATE = np.array([0.01, -0.01, 0.005, 0.3])
-
-
-def noisy(truth: FloatArray, seed: int) -> AffineField:
-    values = truth + SIGMA * np.random.default_rng(seed).standard_normal(truth.shape)
-    affine = symmetric(1 + values[..., 0], 1 + values[..., 1], values[..., 2]) @ rotation(values[..., 3])
-    inverse = np.linalg.inv(jacobian(affine))
-    covariance = inverse @ np.diag(SIGMA**2) @ inverse.swapaxes(-1, -2)
-    shape = truth.shape[:2]
-    return AffineField(affine, covariance, np.zeros(shape, int), np.ones(shape, bool), (np.eye(2)[None],))
+from cyclestrain.data import FloatArray
+from noisy_fields import SIGMA, STATE, noisy, sigma_of, values_of
 
 
 def edge_errors(step: float, blend: float, *, across: bool = False) -> tuple[FloatArray, FloatArray]:
@@ -34,9 +20,7 @@ def edge_errors(step: float, blend: float, *, across: bool = False) -> tuple[Flo
         truth[:, 12, 1] -= blend * step * SIGMA[1]
         truth = truth.swapaxes(0, 1) if across else truth
         got = smooth(noisy(truth, seed))
-        error = left_polar(got.affine)[0][..., 1, 1] - 1 - truth[..., 1]
-        jac = jacobian(got.affine)
-        sigma = np.sqrt(np.einsum("...ij,...jk,...ik->...i", jac, got.covariance, jac))[..., 1]
+        error, sigma = (values_of(got) - truth)[..., 1], sigma_of(got)[..., 1]
         both = np.s_[11:13] if across else np.s_[:, 11:13]
         errors.append((error / SIGMA[1])[both].ravel())
         z.append((error / sigma)[both].ravel())
