@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from cyclestrain.data import FloatArray, IntArray
-from cyclestrain.learning.spline_images import BEYOND, Equations, drawn, equations_of, evidence_of, likeliest, solve
+from cyclestrain.learning.spline_images import (
+    BEYOND,
+    Equations,
+    drawn,
+    equations_of,
+    likeliest,
+    likeliest_stiffness,
+    solve,
+)
 from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import DiskImages, Entry, Probe
 from cyclestrain.pattern.reflection import N_PLAIN
@@ -33,6 +41,8 @@ SURELY, LEAST_HELD = 3.0, 0.15
 Fits without images are not free of errors: recorded disks that images held nowhere gave .03 to .09 with 3 to 5 standard
 errors, bands that images took for the disks' own .16 to .29.
 """
+DARK = 0.02
+"""Height relative to the maximum below which a spot has ended."""
 TINY = 1e-30
 """Kept from zero: a sum that is divided by."""
 LEAST_LIGHT = 0.1
@@ -65,13 +75,15 @@ def disk_images(fits: Fits, entry: Entry, noise_scale: float) -> tuple[DiskImage
     step, m = probe.oversampling // thin, len(form) // 2
     place = np.arange(-m, m + 1) / step
     width, values = np.zeros(n), np.zeros((n, len(place), len(place)))
+    known = len(entry.disks) > 0
+    stiffness = entry.disks.stiffness if known else likeliest_stiffness(equations.only(_brightest(entry)))[0]
     for g in range(n):
-        width[g], coefficients = _deviation(equations, g, entry.disks.width[g] if len(entry.disks) else None)
+        width[g], coefficients = _deviation(equations, g, stiffness, entry.disks.width[g] if known else None)
         if coefficients is not None:
             values[g] = drawn(coefficients, place, probe.half)
     light = np.maximum(1.0 + values.sum((1, 2)) / step**2, LEAST_LIGHT)
     values = (form + values) / light[:, None, None] - form
-    return DiskImages(values, step, width), light
+    return DiskImages(values, step, width, stiffness), light
 
 
 def move_with_disks(fits: Fits, errors: FloatArray, entry: Entry, noise_scale: float) -> bool:
@@ -88,7 +100,7 @@ def move_with_disks(fits: Fits, errors: FloatArray, entry: Entry, noise_scale: f
     errors
         Covariance of the places of the disks, pixels, shape ``(n, reflection, 2, 2)``.
     """
-    brightest = np.sort(np.argsort(-entry.intensity)[:MOST_DISKS])
+    brightest = _brightest(entry)
     step = max(1, len(fits.counts) // MOST_PATTERNS)
     fits, errors = _only_disks(fits.every(step), brightest), errors[::step, brightest]
     usual = np.median(fits.positions, 0)
@@ -102,7 +114,7 @@ def move_with_disks(fits: Fits, errors: FloatArray, entry: Entry, noise_scale: f
         positions=places,
         turn=np.tile([1.0, 0.0], (len(fits.turn), 1)),
     )
-    of_moving, of_still = (evidence_of(_equations(each, entry, noise_scale)) for each in (moving, still))
+    of_moving, of_still = (likeliest_stiffness(_equations(each, entry, noise_scale))[1] for each in (moving, still))
     return of_moving > of_still + LIKELIER
 
 
@@ -137,9 +149,23 @@ def _equations(fits: Fits, entry: Entry, noise_scale: float) -> Equations:
     """Of an image of every disk; contrast of single patterns is about their mean, which is looked for."""
     local, n, probe = fits.local.copy(), fits.trust.shape[1], entry.probe
     local[..., N_PLAIN:] = 0.0
+    reach = _reach(probe)
     return equations_of(
-        fits._replace(local=local), np.arange(n), n, probe, entry.background, entry.variance_floor, noise_scale
-    ).within(probe.radius + BEYOND)  # fmt: skip
+        fits._replace(local=local), np.arange(n), n, probe, entry.background, entry.variance_floor, noise_scale, reach
+    ).within(reach)
+
+
+def _reach(probe: Probe) -> float:
+    """Distance from the middle, pixels, within which a disk has light: soft spots fade far behind their radius.
+
+    An image that ended before has an edge there, which says more about the place of a spot than there is to know.
+    """
+    bright = np.flatnonzero(probe.profile > DARK * probe.profile.max())
+    return max(probe.radius + BEYOND, float(bright[-1] + 1) / probe.oversampling)
+
+
+def _brightest(entry: Entry) -> IntArray:
+    return np.sort(np.argsort(-entry.intensity)[:MOST_DISKS])
 
 
 def _only_disks(fits: Fits, disks: IntArray) -> Fits:
@@ -167,9 +193,9 @@ def _with_disks_at(fits: Fits, probe: Probe, places: FloatArray) -> NDArray[np.f
     return out
 
 
-def _deviation(equations: Equations, g: int, width: float | None) -> tuple[float, FloatArray | None]:
+def _deviation(equations: Equations, g: int, stiffness: int, width: float | None) -> tuple[float, FloatArray | None]:
     """Width of the splines of image `g`, the likeliest where it has none, and their coefficients; None for none."""
-    normal, rhs, prior = equations.normal[g], equations.rhs[g], equations.prior
+    normal, rhs, prior = equations.normal[g], equations.rhs[g], equations.prior[stiffness]
     if width is None:
         return likeliest(normal, rhs, prior) or (0.0, None)
     return width, solve(normal, rhs, prior / width**2)[0] if width > 0 else None

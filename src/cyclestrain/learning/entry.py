@@ -172,13 +172,13 @@ def with_images(
     if not move_with_disks(fits, held_out_errors(fit, entry.reflections), entry, noise):
         return entry, noise_scale
     imaged = _imaged(replace(entry, priors=Priors(spread)), fits, noise)
-    after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale)
+    after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale, lean=False)
     free, held = _compared(lesson, (entry, fit.start, noise_scale), after)
     clear = float(np.median(free.penalty(entry) - held.penalty(after[0]))) > CLEAR * lesson.repeats
     affines = free.start.affine, held.start.affine
     if after[0].contrast > 0 or not clear or hold_disks(*affines, entry.reflections, lesson.repeats):
         return entry, noise_scale
-    return _with_operators(after[0]), after[2]
+    return _with_operators(_lean(after[0], after[0].priors, held)), after[2]
 
 
 def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:
@@ -242,23 +242,23 @@ def _alternate(
     noise_scale: float,
     edge: tuple[float, float] | None = None,
     form: Probe | None = None,
+    lean: bool = True,
 ) -> _Learned:
-    """Alternate fitting the patterns and updating the entry; disks keep an `edge` that is known, images a `form`."""
+    """Alternate fits and updates of the entry; disks keep an `edge`, images a `form`; `lean` is without what is idle."""
     for round_ in range(rounds):
         stack, fit = _fitted(lesson, entry, start, noise_scale)
         noise_scale *= typical_misfit(fit)
         allowed = entry.priors
         entry = _improved(lesson, stack, entry, fit, noise_scale, move=round_ > 0, edge=edge, form=form)
         start = fit.start
-    if _are_idle(allowed, fit):
-        entry = replace(entry, priors=entry.priors.on_even_background)
-    return entry, start, noise_scale
+    return _lean(entry, allowed, fit) if lean else entry, start, noise_scale
 
 
-def _are_idle(priors: Priors, fit: PatternFit) -> bool:
-    """Whether the deviations of single reflections that a fit allowed make no difference to a typical pattern."""
+def _lean(entry: Entry, allowed: Priors, fit: PatternFit) -> Entry:
+    """The entry without deviations of the background, if those that a fit allowed make no difference to a pattern."""
     clear = trusted(fit).any(1)
-    return bool(priors.spread.any() and clear.any() and np.median(fit.shared[clear]) < IDLE)
+    idle = allowed.spread.any() and clear.any() and np.median(fit.shared[clear]) < IDLE
+    return replace(entry, priors=entry.priors.on_even_background) if idle else entry
 
 
 def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Probe | None:

@@ -87,7 +87,10 @@ def image_of(
         Variance over mean of a pixel.
     """
     upright = fits._replace(turn=np.tile([1.0, 0.0], (len(fits.counts), 1)))  # an aperture does not turn with a crystal
-    normal, rhs, prior = equations_of(upright, _halves(reflections), 2, form, background, floor, noise_scale)
+    normal, rhs, priors = equations_of(
+        upright, _halves(reflections), 2, form, background, floor, noise_scale, form.radius + BEYOND
+    )
+    prior = priors[0]
     both = likeliest(normal.sum(0), rhs.sum(0), prior)
     gains = np.zeros((2, 2))
     coefficients: FloatArray = np.zeros(rhs.shape[1:])

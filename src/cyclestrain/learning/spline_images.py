@@ -26,9 +26,9 @@ __all__ = [
     "Equations",
     "drawn",
     "equations_of",
-    "evidence_of",
     "gain",
     "likeliest",
+    "likeliest_stiffness",
     "solve",
 ]
 
@@ -43,9 +43,11 @@ FIRST_PIXELS, MOST_PIXELS = 1_000_000, 3_000_000
 WIDTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Standard deviations of the splines beforehand, in units of the probe's height, of which the likeliest is taken."""
 OUTSIDE, BEYOND = 0.02, 1.5
-"""The same relative to that inside for splines that lie so many pixels beyond the disk's edge."""
-ROUGH = 16.0
-"""Strength of the penalty on second differences of neighbouring splines."""
+"""The same relative to that inside for splines beyond the reach of the light: so many pixels behind the edge of a disk
+that is sharp."""
+STIFFNESS = (16.0, 128.0, 1024.0)
+"""Strengths of the penalty on second differences of neighbouring splines. The first one leaves rings and spokes their
+edges."""
 
 
 class Equations(NamedTuple):
@@ -53,7 +55,11 @@ class Equations(NamedTuple):
 
     normal: FloatArray  # products of a spline with that (dy, dx) behind it, (image, dy, dx + 3, y, x)
     rhs: FloatArray  # (image, y, x)
-    prior: FloatArray  # precision of the splines for a width of one, as `normal` of one image
+    prior: FloatArray  # precision of the splines for a width of one, as `normal` of one image, for each of `STIFFNESS`
+
+    def only(self, some: IntArray) -> Equations:
+        """Equations of some of the images."""
+        return self._replace(normal=self.normal[some], rhs=self.rhs[some])
 
     def within(self, radius: float) -> Equations:
         """Equations of the splines within a distance from the middle (pixels), those beyond it being zero.
@@ -80,7 +86,14 @@ class _Known(NamedTuple):
 
 
 def equations_of(
-    fits: Fits, image: IntArray, n_images: int, form: Probe, background: FloatArray, floor: float, noise_scale: float
+    fits: Fits,
+    image: IntArray,
+    n_images: int,
+    form: Probe,
+    background: FloatArray,
+    floor: float,
+    noise_scale: float,
+    reach: float,
 ) -> Equations:
     """Normal equations of the deviation of disks from a form, summed over the windows of many patterns.
 
@@ -100,13 +113,15 @@ def equations_of(
         Least variance of a pixel, counts.
     noise_scale
         Variance over mean of a pixel.
+    reach
+        Distance from the middle of a disk behind which next to no deviation is expected, pixels.
     """
     size, parts = _n_splines(form.half), max(1, PARTS // n_images)
     normal = np.zeros((n_images, parts, STENCIL + 1, 2 * STENCIL + 1, size, size))
     rhs = np.zeros((n_images, parts, size, size))
     known = _Known(form.values, form.oversampling, form.support, form.radius, background, floor)
     on_threads(_add_windows, n_images * parts, _enough(fits, form), known, image, normal, rhs, least=1)
-    prior = _prior(size, form.half, form.radius) / float(form.values.max()) ** 2
+    prior = _priors(size, form.half, reach) / float(form.values.max()) ** 2
     return Equations(normal.sum(1) / noise_scale, rhs.sum(1) / noise_scale, prior)
 
 
@@ -198,13 +213,15 @@ def _add_windows(
                                         normal[e - a, f - c + STENCIL, iy + a, ix + c] += two * wx[f]
 
 
-def _prior(size: int, half: int, radius: float) -> FloatArray:
-    """Upper stencils of the precision of the splines beforehand, for a width of one inside the disk."""
+def _priors(size: int, half: int, reach: float) -> FloatArray:
+    """Upper stencils of the precision of the splines beforehand, for a width of one within the reach of the light.
+
+    One for each of `STIFFNESS`.
+    """
     place = np.arange(size) * SPACING - (half + 2) - SPACING
     away = np.hypot(place[:, None], place)
-    scale = np.where(away > radius + BEYOND, 1.0 / OUTSIDE, 1.0)
-    out = np.zeros((STENCIL + 1, 2 * STENCIL + 1, size, size))
-    out[0, STENCIL] = scale**2
+    scale = np.where(away > reach, 1.0 / OUTSIDE, 1.0)
+    bend = np.zeros((STENCIL + 1, 2 * STENCIL + 1, size, size))
     for axis in range(2):
         for p, first in enumerate((1.0, -2.0, 1.0)):
             for q in range(p, 3):
@@ -212,8 +229,10 @@ def _prior(size: int, half: int, radius: float) -> FloatArray:
                 step = (q - p, 0) if axis == 0 else (0, q - p)
                 at = np.zeros((size, size))
                 inner = np.s_[p : size - 2 + p]
-                at[(inner, slice(None)) if axis == 0 else (slice(None), inner)] = ROUGH * first * second
-                out[step[0], step[1] + STENCIL] += at
+                at[(inner, slice(None)) if axis == 0 else (slice(None), inner)] = first * second
+                bend[step[0], step[1] + STENCIL] += at
+    out = np.multiply.outer(STIFFNESS, bend)
+    out[:, 0, STENCIL] += scale**2
     return out
 
 
@@ -248,24 +267,33 @@ def likeliest(normal: FloatArray, rhs: FloatArray, prior: FloatArray) -> tuple[f
 
     Parameters
     ----------
-    normal, rhs, prior
+    normal, rhs
         Of `Equations`, of one of the images.
+    prior
+        Of one of `STIFFNESS`.
     """
     found = _widths(normal, rhs, prior)
     evidence, width, coefficients = max(found, key=lambda each: each[0])
     return (width, coefficients) if evidence > 0 else None
 
 
-def evidence_of(equations: Equations) -> float:
-    """By how much images of the likeliest widths are likelier than none, all together: logarithm of the evidence.
+def likeliest_stiffness(equations: Equations) -> tuple[int, float]:
+    """Which of `STIFFNESS` makes images likeliest, all together, and by how much they are likelier than none.
+
+    Noise that has been learned makes disks look sharper than they are: what is smooth is to be given no detail. The
+    second number is the logarithm of the evidence, each image having its likeliest width.
 
     Parameters
     ----------
     equations
         Of some images.
     """
-    each = zip(equations.normal, equations.rhs, strict=True)
-    return sum(max(0.0, *(one[0] for one in _widths(normal, rhs, equations.prior))) for normal, rhs in each)
+    each = list(zip(equations.normal, equations.rhs, strict=True))
+    evidence = [
+        sum(max(0.0, *(one[0] for one in _widths(normal, rhs, prior))) for normal, rhs in each)
+        for prior in equations.prior
+    ]
+    return int(np.argmax(evidence)), max(evidence)
 
 
 def _widths(normal: FloatArray, rhs: FloatArray, prior: FloatArray) -> list[tuple[float, float, FloatArray]]:
