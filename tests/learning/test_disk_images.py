@@ -16,9 +16,11 @@ from cyclestrain.pattern import (
     NO_IMAGES,
     DiskImages,
     Entry,
+    PatternFit,
     Priors,
     Probe,
     Start,
+    WindowStack,
     disk_profile,
     gather,
     predicted_positions,
@@ -177,6 +179,52 @@ def test_a_fit_with_images_recovers_the_transform_within_its_sigma(entry: Entry)
         error = (fit.start.affine - strained.affine).reshape(n, 4)
         z = error / np.sqrt(np.einsum("nii->ni", fit.covariance[:, :4, :4]))
         assert (np.sqrt((z**2).mean(0)) < 1.3).all() == honest
+
+
+def faint_spots(entry: Entry, n: int, seed: int) -> tuple[FloatArray, Start]:
+    """Patterns of soft spots that are longer along y than along x, some 150 counts each."""
+    start = upright(n, seed)
+    y, x = np.indices((128, 128))
+    patterns = np.full((n, 128, 128), entry.background[0])
+    for pattern, places in zip(patterns, predicted_positions(start, entry.reflections), strict=True):
+        for place in places:
+            away = ((y - place[0]) / LONG) ** 2 + ((x - place[1]) / SHORT) ** 2
+            pattern += entry.intensity[0] * np.exp(-0.5 * away) / (2 * np.pi * LONG * SHORT)
+    return np.random.default_rng(seed).poisson(patterns).astype(float), start
+
+
+LONG, SHORT = 2.6, 1.9
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_images_of_soft_spots_are_no_sharper_than_the_spots(entry: Entry, seed: int) -> None:
+    """Noise, and the edge of an image that ends before its spot, would tell places better than counts do."""
+    radii = np.arange(0, 9, 1 / 16)
+    probe = Probe.from_profile(np.exp(-0.5 * (radii / 2.1) ** 2), 16, 6)
+    first = replace(entry, probe=probe, intensity=np.full(N, 150.0), background=np.full(128, 0.15), disks=NO_IMAGES)
+
+    def fitted(model: Entry, n: int, seed: int) -> tuple[WindowStack, PatternFit]:
+        patterns, start = faint_spots(first, n, seed)
+        stack = gather(patterns, predicted_positions(start, first.reflections), 9, np.ones((128, 128), bool))
+        return stack, refine(stack, model, start, centre=start.centre, centre_sigma=0.5, iterations=6)
+
+    model = first
+    for _ in range(3):
+        stack, fit = fitted(model, 200, seed)
+        places, brightness = (
+            predicted_positions(fit.start, first.reflections),
+            fit.start.gain[:, None] * model.intensity,
+        )
+        windows = Fits(
+            stack.counts, stack.origin, places, fit.start.centre, brightness, fit.start.level,
+            np.zeros((200, N, N_LOCAL)), np.ones((200, N)), np.tile([1.0, 0.0], (200, 1)),
+        )  # fmt: skip
+        disks, light = disk_images(windows, model, 1.0)
+        model = replace(model, disks=disks, intensity=model.intensity * light)
+    _, fit = fitted(model, 500, seed + 1000)
+    scatter = fit.start.affine.reshape(-1, 4).std(0)
+    stated = np.sqrt(np.einsum("nii->ni", fit.covariance[:, :4, :4]).mean(0))
+    assert scatter == pytest.approx(stated, rel=0.12)
 
 
 def test_derivatives_of_the_tables_are_those_of_the_images(entry: Entry) -> None:

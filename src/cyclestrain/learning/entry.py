@@ -244,7 +244,7 @@ def _alternate(
     form: Probe | None = None,
     lean: bool = True,
 ) -> _Learned:
-    """Alternate fits and updates of the entry; disks keep an `edge`, images a `form`; `lean` is without what is idle."""
+    """Alternate fits and updates; disks keep an `edge`, images a `form`; a `lean` entry is without what is idle."""
     for round_ in range(rounds):
         stack, fit = _fitted(lesson, entry, start, noise_scale)
         noise_scale *= typical_misfit(fit)
