@@ -56,6 +56,8 @@ OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
 CLEAR = 10.0
 """Fall of chi-square of the typical pattern from which images of the disks are believed."""
+LEFT = 0.25
+"""Part of the contrast that images may leave to single patterns. Where fringes move with thickness it was .37 and more."""
 IDLE = 1e-3
 """Share of the variance of a typical pattern below which deviations of the background are left out: a fit takes two
 thirds of the time without.
@@ -176,7 +178,7 @@ def with_images(
     free, held = _compared(lesson, (entry, fit.start, noise_scale), after)
     clear = float(np.median(free.penalty(entry) - held.penalty(after[0]))) > CLEAR * lesson.repeats
     affines = free.start.affine, held.start.affine
-    if after[0].contrast > 0 or not clear or hold_disks(*affines, entry.reflections, lesson.repeats):
+    if after[0].contrast > LEFT * entry.contrast or not clear or hold_disks(*affines, entry.reflections, lesson.repeats):
         return entry, noise_scale
     return _with_operators(_lean(after[0], after[0].priors, held)), after[2]
 
