@@ -11,7 +11,7 @@ from cyclestrain.affine import rotation
 from cyclestrain.calibration import calibrate, draw_sample
 from cyclestrain.data import Calibration, FloatArray, IntArray, neighbour_members
 from cyclestrain.learning.disk_images import disk_images
-from cyclestrain.learning.entry import _are_idle, _fitted, approached, learn_entry, retuned_entry, with_images
+from cyclestrain.learning.entry import _fitted, _lean, approached, learn_entry, retuned_entry, with_images
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.plausibility import Unlearned
 from cyclestrain.learning.profiles import fits_of
@@ -122,7 +122,8 @@ def test_slopes_of_the_background_are_left_out_where_they_change_nothing(
     spread = np.zeros_like(entry.priors.spread)
     spread[:, 2:4] = slope
     free = replace(entry, priors=Priors(spread))
-    assert _are_idle(free.priors, _fitted(lesson, free, approached(lesson, free), noise)[1]) == idle
+    fit = _fitted(lesson, free, approached(lesson, free), noise)[1]
+    assert (not _lean(free, free.priors, fit).priors.spread.any()) == idle
     assert not free.priors.on_even_background.spread.any()
 
 
