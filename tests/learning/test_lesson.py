@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +18,11 @@ from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.plausibility import Unlearned
 from cyclestrain.learning.profiles import fits_of
 from cyclestrain.learning.trust import trusted
-from cyclestrain.pattern import Entry, Priors
+from cyclestrain.pattern import Entry, Priors, Start
 from cyclestrain.settings import MapSettings
 from laws import simulated_field
 
+entries = import_module("cyclestrain.learning.entry")
 SIDE, DETECTOR = 10, (128, 128)
 
 
@@ -97,15 +100,50 @@ def test_noise_in_sums_that_overlap_is_no_image_of_the_disks(seed: int) -> None:
     assert (disk_images(fits, entry, noise)[0].width > 0).mean() > 0.7
 
 
-@pytest.mark.parametrize("hold", [False, True])
-def test_images_that_hold_the_disks_are_not_believed(monkeypatch: pytest.MonkeyPatch, hold: bool) -> None:
-    """A band that lies still on the detector passes for an image of every disk; what matters is what that does."""
+@pytest.fixture(scope="module")
+def banded() -> tuple[Lesson, Entry, float]:
+    """A band that lies still on the detector passes for an image of every disk."""
     y, x = np.indices(DETECTOR)
     band = 3.0 * np.exp(-0.5 * (((y - 0.7 * x) % 11.0 - 5.5) / 1.3) ** 2)
     lesson, calibration = lesson_of(sums(SIDE, 0), 1, 0.5, counts=4e5, strain=0.004, still=band)
     entry, noise = learned_of(lesson, calibration)
-    monkeypatch.setattr("cyclestrain.learning.entry.hold_disks", lambda *_: hold)
-    assert bool(len(asked_for_images(lesson, entry, noise).disks)) != hold
+    return lesson, entry, noise
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_images_that_hold_the_disks_are_not_believed(
+    banded: tuple[Lesson, Entry, float], monkeypatch: pytest.MonkeyPatch, hold: bool
+) -> None:
+    monkeypatch.setattr(entries, "hold_disks", lambda *_: hold)
+    assert bool(len(asked_for_images(*banded).disks)) != hold
+
+
+@pytest.mark.parametrize(("left", "believed"), [(0.06, True), (0.12, False)])
+def test_images_may_leave_a_little_contrast_to_single_patterns(
+    banded: tuple[Lesson, Entry, float], monkeypatch: pytest.MonkeyPatch, left: float, believed: bool
+) -> None:
+    """Where they leave much, fringes move from pattern to pattern, and their mean misleads."""
+    alternate = entries._alternate
+
+    def leaving(*args: Any, **options: Any) -> tuple[Entry, Start, float]:
+        entry, *rest = alternate(*args, **options)
+        spread = entry.priors.spread.copy()
+        spread[:, 5:8] = left
+        return replace(entry, priors=Priors(spread)), *rest
+
+    monkeypatch.setattr(entries, "_alternate", leaving)
+    assert bool(len(asked_for_images(*banded).disks)) == believed
+
+
+def test_images_are_judged_with_the_deviations_that_are_left_out_afterwards(
+    banded: tuple[Lesson, Entry, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without deviations of the background patterns fit worse, which is no fault of the images."""
+    assert len(asked_for_images(*banded).disks)
+    monkeypatch.setattr(entries, "IDLE", np.inf)
+    found = asked_for_images(*banded)
+    assert len(found.disks)
+    assert not found.priors.spread[:, 1:4].any()
 
 
 @pytest.fixture(scope="module")
