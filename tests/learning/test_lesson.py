@@ -139,9 +139,16 @@ def test_images_are_judged_with_the_deviations_that_are_left_out_afterwards(
     banded: tuple[Lesson, Entry, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without deviations of the background patterns fit worse, which is no fault of the images."""
-    assert len(asked_for_images(*banded).disks)
+    compared, judged = entries._compared, []
+
+    def watched(lesson: Lesson, one: Any, other: Any) -> Any:
+        judged.append(bool(other[0].priors.spread[:, 1:4].any()))
+        return compared(lesson, one, other)
+
+    monkeypatch.setattr(entries, "_compared", watched)
     monkeypatch.setattr(entries, "IDLE", np.inf)
     found = asked_for_images(*banded)
+    assert judged == [True]
     assert len(found.disks)
     assert not found.priors.spread[:, 1:4].any()
 
