@@ -39,6 +39,8 @@ def test_doubts_of_a_fit_are_told() -> None:
     n = SHAPE[0] * SHAPE[1]
     affine, seen, significance, gain = np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.full(n, 40.0), np.ones(n)
     affine[[3, 7, 8], 0, 0], seen[4], significance[5], significance[6], gain[8:10] = 1.1, 0.5, 9.0, 0.0, 0.5
+    affine[20:23], gain[[20, 22]] = np.diag([0.94, 1.06]), 0.7
+    significance[22] = 9.0  # a faint pattern has not surely lost light
     fit = BlockFit.unknown(np.arange(n)).with_values(
         np.arange(n),
         affine=affine,
@@ -54,8 +56,9 @@ def test_doubts_of_a_fit_are_told() -> None:
     assert doubt is not None
     unchecked, faded = Doubt.STRAIN_RANGE | Doubt.FEW_REFLECTIONS, Doubt.STRAIN_RANGE | Doubt.OTHER_STRUCTURE
     expected = {3: Doubt.STRAIN_RANGE, 4: Doubt.FEW_REFLECTIONS, 5: Doubt.FAINT, 7: unchecked, 8: faded}
-    assert fields.affine.valid.flat[[3, 9]].all()
-    assert not fields.affine.valid.flat[[7, 8]].any()
+    expected |= {20: faded, 21: Doubt.STRAIN_RANGE, 22: Doubt.STRAIN_RANGE | Doubt.FAINT}
+    assert fields.affine.valid.flat[[3, 9, 21, 22]].all()
+    assert not fields.affine.valid.flat[[7, 8, 20]].any()
     assert {int(k): Doubt(int(doubt.flat[k])) for k in np.flatnonzero(doubt)} == expected
 
 

@@ -31,12 +31,14 @@ LEAST_SEEN = 0.7
 """Share of an entry's reflections below which a fit rests on few: others left the detector, or their windows."""
 MOST_SATURATED = 0.05
 """Share of the pixels of a disk at the end of the detector's scale above which what is lost there may matter."""
-FADED = 0.6
+FADED = 0.75
 """Brightness, in units of that of its class, below which a pattern that is strained far shows another crystal.
 
-Lattices that share some distances share some of their reflections, at a strain: 0.3 to 0.5 of the light of recorded
+Lattices that share some distances share some of their reflections, at a strain: 0.3 to 0.7 of the light of recorded
 precipitates was found at 9 to 13 % of strain.
 """
+MAX_SHAPE = 0.1
+"""Difference of the two principal strains from which they are far, even if each is not: crystals break before."""
 MAX_STRAIN = 0.15
 """Largest strain that counts as measured: a fit with more has found something else."""
 
@@ -57,7 +59,7 @@ def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> 
     sigma = np.sqrt(np.einsum("nii->ni", fit.covariance).max(1, initial=0.0))
     stretch = np.linalg.svd(np.nan_to_num(fit.affine, nan=1.0), compute_uv=False)
     largest = np.abs(stretch - 1).max(1)
-    beyond = largest > MAX_MISMATCH
+    beyond = (largest > MAX_MISMATCH) | (stretch[:, 0] > (1.0 + MAX_SHAPE) * stretch[:, 1])
     unchecked = beyond & (fit.checked < 1)
     faded = beyond & _is_faded(fit, sample & ~beyond)
     valid = sample & np.isfinite(sigma) & (sigma < MAX_STRAIN / 3) & (largest < MAX_STRAIN) & ~unchecked & ~faded
@@ -86,9 +88,10 @@ def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> 
 def _is_faded(fit: BlockFit, usual: BoolArray) -> BoolArray:
     """Patterns that show much less of their entry than the `usual` ones do, shape ``(n,)``."""
     out = np.zeros(len(usual), bool)
+    most = np.nan_to_num(fit.gain) * (1.0 + 1.0 / np.maximum(np.nan_to_num(fit.significance), 1e-3))
     for k in np.unique(fit.label[usual]):
         mine = fit.label == k
-        out |= mine & (np.nan_to_num(fit.gain) < FADED * np.median(fit.gain[mine & usual]))
+        out |= mine & (most < FADED * np.median(fit.gain[mine & usual]))
     return out
 
 
