@@ -13,7 +13,7 @@ from cyclestrain.affine import rotation
 from cyclestrain.calibration import calibrate, draw_sample
 from cyclestrain.data import Calibration, FloatArray, IntArray, neighbour_members
 from cyclestrain.learning.disk_images import disk_images
-from cyclestrain.learning.entry import _fitted, _lean, approached, learn_entry, retuned_entry, with_images
+from cyclestrain.learning.entry import _lean, approached, fitted, learn_entry, retuned_entry, with_images
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.plausibility import Unlearned
 from cyclestrain.learning.profiles import fits_of
@@ -94,7 +94,7 @@ def test_noise_in_sums_that_overlap_is_no_image_of_the_disks(seed: int) -> None:
     lesson, calibration = lesson_of(sums(SIDE, 1), seed, turned=1.3)
     entry, noise = learned_of(lesson, calibration)
     assert not len(asked_for_images(lesson, entry, noise).disks)
-    stack, fit = _fitted(lesson, entry, approached(lesson, entry), noise)
+    stack, fit = fitted(lesson, entry, approached(lesson, entry), noise)
     fits = fits_of(stack, entry, fit, trusted(fit))
     assert (disk_images(fits, entry, lesson.common_noise(entry, noise))[0].width > 0).mean() < 0.3
     assert (disk_images(fits, entry, noise)[0].width > 0).mean() > 0.7
@@ -167,7 +167,7 @@ def test_slopes_of_the_background_are_left_out_where_they_change_nothing(
     spread = np.zeros_like(entry.priors.spread)
     spread[:, 2:4] = slope
     free = replace(entry, priors=Priors(spread))
-    fit = _fitted(lesson, free, approached(lesson, free), noise)[1]
+    fit = fitted(lesson, free, approached(lesson, free), noise)[1]
     assert (not _lean(free, free.priors, fit).priors.spread.any()) == idle
     assert not free.priors.on_even_background.spread.any()
 

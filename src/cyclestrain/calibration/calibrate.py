@@ -113,9 +113,7 @@ def calibrate(
     beyond = _beyond(good, middle, ring[0])
     grain = measure_grain(sample.patterns, sample.rows, sample.columns, beyond, beam.radius)
     if grain != INDEPENDENT:
-        choices.append(
-            f"noise: neighbouring pixels scatter alike, which moves disks as {grain.edge:.2g} times the noise would"
-        )
+        choices.append(grain.told)
     echo = measure_echo(sample.patterns, sample.rows, sample.columns, beyond)
     choices += _of_echo(echo)
     filled = fill_from_nearest(mean, good)

@@ -35,7 +35,30 @@ class Grain:
     edge: float = 1.0
     area: float = 1.0
 
+    def less(self, factor: float) -> Grain:
+        """That of noise of which the places of disks show such a part only.
 
+        Parameters
+        ----------
+        factor
+            Variance of these places over what it should be.
+        """
+        edge = factor * self.edge
+        if edge < LEAST_GRAIN:
+            return INDEPENDENT
+        return Grain(edge, 1.0 + (self.area - 1.0) * (edge - 1.0) / (self.edge - 1.0))
+
+    @property
+    def told(self) -> str:
+        """It as a sentence, see `Calibration.choices`."""
+        if self == INDEPENDENT:
+            return f"{_OF_GRAIN} are brighter and darker together since crystals move; their noise is independent"
+        return f"{_OF_GRAIN} scatter alike, which moves disks as {self.edge:.2g} times the noise would"
+
+
+LEAST_GRAIN = 1.2
+"""Variance of the place of a disk, over that of independent pixels, below which there is no grain: 10 % of sigma."""
+_OF_GRAIN = "noise: neighbouring pixels"
 INDEPENDENT = Grain()
 """That of pixels that scatter independently."""
 
@@ -107,6 +130,11 @@ class Calibration:
         margin = reach * (self.centre.shape[1] + 1)
         first = max(0, int(positions[0]) - margin)
         return Centres(self.centre.reshape(-1, 2)[first : int(positions[-1]) + margin + 1], first)
+
+    def with_grain(self, grain: Grain) -> Calibration:
+        """The same with what was learned of the grain later."""
+        choices = (each for each in self.choices if not each.startswith(_OF_GRAIN))
+        return replace(self, grain=grain, choices=(*choices, grain.told))
 
     def with_centres(self, centres: Centres | None) -> Calibration:
         """The same with the beam centres of a part of the scan, or of none of it."""

@@ -41,7 +41,7 @@ from cyclestrain.pattern import (
 )
 from cyclestrain.pattern.dictionary import FIRST_CONTRAST
 
-__all__ = ["MAX_PATTERNS", "approached", "learn_entry", "retuned_entry", "with_images"]
+__all__ = ["MAX_PATTERNS", "approached", "fitted", "learn_entry", "retuned_entry", "with_images"]
 
 _Learned = tuple[Entry, Start, float]  # an entry, the fits of the patterns it was learned from, and the noise scale
 CONTRAST_STEPS = 12
@@ -160,7 +160,7 @@ def with_images(
     if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image or crowded:
         return entry, noise_scale
     lesson = _not_too_many(lesson, rng)
-    stack, fit = _fitted(lesson, entry, approached(lesson, entry), noise_scale)
+    stack, fit = fitted(lesson, entry, approached(lesson, entry), noise_scale)
     trust = trusted(fit)
     if not _are_many(trust):
         return entry, noise_scale
@@ -245,7 +245,7 @@ def _alternate(
 ) -> _Learned:
     """Alternate fits and updates; disks keep an `edge`, images a `form`; a `lean` entry is without what is idle."""
     for round_ in range(rounds):
-        stack, fit = _fitted(lesson, entry, start, noise_scale)
+        stack, fit = fitted(lesson, entry, start, noise_scale)
         noise_scale *= typical_misfit(fit)
         allowed = entry.priors
         entry = _improved(lesson, stack, entry, fit, noise_scale, move=round_ > 0, edge=edge, form=form)
@@ -279,7 +279,7 @@ def _common_image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float
 
 def _image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> ProbeImage | None:
     """Image of the probe in the windows of some patterns, None where they are too few."""
-    stack, fit = _fitted(lesson, entry, start, noise_scale)
+    stack, fit = fitted(lesson, entry, start, noise_scale)
     trust = trusted(fit)
     if (trust > 0).sum() < 3:
         return None
@@ -299,8 +299,8 @@ def _imaged(entry: Entry, fits: Fits, noise_scale: float) -> Entry:
     return replace(entry, disks=disks, intensity=entry.intensity * light)
 
 
-def _fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> tuple[WindowStack, PatternFit]:
-    """Windows of a lesson, and the fit of an entry to them."""
+def fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> tuple[WindowStack, PatternFit]:
+    """Windows of a lesson, and the fit of an entry to them from where each is to start."""
     stack = lesson.windows(predicted_positions(start, entry.reflections), entry.probe.half + 2)
     return stack, refine(
         stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale,
@@ -335,7 +335,7 @@ def _sharper(
 def _compared(lesson: Lesson, one: _Learned, other: _Learned) -> tuple[PatternFit, PatternFit]:
     """Fits of two entries to the patterns, by the noise of the one with less."""
     noise = min(one[2], other[2])
-    return _fitted(lesson, *one[:2], noise)[1], _fitted(lesson, *other[:2], noise)[1]
+    return fitted(lesson, *one[:2], noise)[1], fitted(lesson, *other[:2], noise)[1]
 
 
 def _worse(lesson: Lesson, one: _Learned, other: _Learned) -> float:

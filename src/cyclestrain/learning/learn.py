@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cyclestrain.calibration import Sample
-from cyclestrain.data import Calibration, Scan
+from cyclestrain.data import INDEPENDENT, Calibration, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.learning.beam_image import beam_extent, patterned_beam
-from cyclestrain.learning.entry import learn_entry, with_images
+from cyclestrain.learning.entry import approached, fitted, learn_entry, with_images
 from cyclestrain.learning.knowledge import Knowledge
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.lessons import ClassLesson, choose
 from cyclestrain.learning.overlapping_disks import learn_overlapping
 from cyclestrain.learning.plausibility import MISFIT_OF_ODD, Plausibility, Unlearned
 from cyclestrain.learning.recognition import is_new_crystal, is_scarce
+from cyclestrain.learning.trust import typical_scatter
 from cyclestrain.orientation import PolarGrid, learn_templates
 from cyclestrain.pattern import Entry, Probe
 from cyclestrain.settings import LearnSettings
@@ -32,6 +33,10 @@ SAME_NOISE = 1.1
 """Ratio of two noise scales within which they are the same."""
 CROWDED = 0.66
 """Diameter of the disks, in units of the lattice's spacing, from which the disks between its nodes may overlap."""
+QUIETER = 0.7
+"""Scatter of the disks about their lattice, over what noise that goes together explains, below which it does not."""
+FEW_PATTERNS = 256
+"""Patterns on which that is looked at."""
 CLEARLY_LESS = 0.99
 """Ratio of two noise scales below which what has the smaller one explains more; chance leaves far less than this."""
 
@@ -168,6 +173,11 @@ def _learned(
     say(f"{len(known)} found")
     if not known:
         return refused
+    if calibration.grain != INDEPENDENT:
+        quiet = min(each.scatter for each in known.values())
+        if quiet < QUIETER:
+            say("pixels are brighter together since crystals move: learn again")
+            return _learned(sample, calibration.with_grain(calibration.grain.less(quiet)), settings, say, probe)
     entries, scales = [each.entry for each in known.values()], [each.noise_scale for each in known.values()]
     return chosen.knowledge(templates.only(list(known)), entries, scales)
 
@@ -179,6 +189,14 @@ class _Learned:
     entry: Entry
     noise_scale: float
     source: ClassLesson
+
+    @property
+    def scatter(self) -> float:
+        """Variance of the disks about the lattices of their patterns over what noise explains; infinity: not known."""
+        lesson = self.source.lesson
+        lesson = lesson.only(np.arange(0, len(lesson.theta), max(1, len(lesson.theta) // FEW_PATTERNS)))
+        fit = fitted(lesson, self.entry, approached(lesson, self.entry), self.noise_scale)[1]
+        return float(np.nan_to_num(typical_scatter(fit, self.entry), nan=np.inf))
 
     def explains(self, noise: float) -> bool:
         """Whether patterns scatter about the entry by about the noise of a pixel, or that is not known."""

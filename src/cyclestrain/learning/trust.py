@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from cyclestrain.data import FloatArray
-from cyclestrain.pattern import PatternFit
+from cyclestrain.pattern import Entry, PatternFit
 from cyclestrain.pattern.elimination import N_PARAMETERS
 
-__all__ = ["trusted", "typical_misfit"]
+__all__ = ["trusted", "typical_misfit", "typical_scatter"]
 
 
 def trusted(fit: PatternFit) -> FloatArray:
@@ -43,3 +43,21 @@ def typical_misfit(fit: PatternFit) -> float:
     freedom = 1.0 - N_PARAMETERS / np.maximum(fit.n_pixels[clear].sum(1), N_PARAMETERS + 1)
     pixels = (fit.n_pixels[clear] * freedom[:, None]).sum(0)
     return float(np.median(fit.chi_square[clear].sum(0)[pixels > 0] / pixels[pixels > 0]))
+
+
+def typical_scatter(fit: PatternFit, entry: Entry) -> float:
+    """Variance of the disks about the affine of their pattern, of the typical pattern, over what its noise explains.
+
+    NaN where no pattern is clear or disks overlap, which have no places of their own.
+
+    Parameters
+    ----------
+    fit
+        Fit of an entry to many patterns.
+    entry
+        That entry.
+    """
+    clear = trusted(fit).any(1)
+    if entry.overlaps or not clear.any():
+        return float("nan")
+    return float(np.median(fit.only(clear).scatter_of_places(entry)))

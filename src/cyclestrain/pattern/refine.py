@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -162,6 +162,22 @@ class PatternFit:
         # Less what noise leaves: a fit whose windows left the detector has fewer pixels, and is not better for that.
         return np.asarray((misfit - self.n_pixels).sum(1) / entry.grain.edge + (deviation**2).sum((1, 2)))
 
+    def scatter_of_places(self, entry: Entry) -> FloatArray:
+        """Variance of the reflections about their common affine over what noise and wandering explain, shape ``(n,)``.
+
+        A residual shift with the covariance `T` of noise and wandering, where the affine predicts its place with `P`,
+        has the covariance ``T - P``. What contrast of high order does to single disks shows there, pattern by pattern.
+        """
+        seen = self.n_pixels > 0
+        own = np.linalg.inv(self.shift_information + 1e-12 * np.eye(2))
+        shift = np.einsum("ngij,ngj->ngi", own, self.shift_score)
+        precision = np.linalg.inv(own + (entry.priors.spread[:, 4] ** 2)[:, None, None] * np.eye(2))
+        design = shift_design(entry.reflections)
+        predicted = np.einsum("gia,nab,gjb->ngij", design, np.nan_to_num(self.covariance), design, optimize=True)
+        square = np.einsum("ngi,ngij,ngj->ng", shift, precision, shift)
+        freedom = 2.0 - np.einsum("ngij,ngji->ng", precision, predicted)
+        return np.asarray((square * seen).sum(1) / np.maximum((np.maximum(freedom, 0.0) * seen).sum(1), 1.0))
+
     @property
     def shared(self) -> FloatArray:
         """Share of the affine's covariance that comes from contrast and brightness instead of counting, ``(n,)``."""
@@ -289,14 +305,16 @@ def refine(
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
     chi_variance = (2.0 * n_pixels + inverse * noise_scale) * 0.5 * (1.0 + entry.grain.edge)
     whole = tolerance == 0  # else it is a start for another fit
-    scatter = _scatter(entry, outcome) if entry.has_contrast and whole else np.ones(n)
     response = responses(entry, outcome) if whole else np.tile(AS_EXPECTED, (n, 1, 1))
     checked = is_checked(entry, outcome.brightness) if whole else np.zeros(n, bool)
-    return PatternFit(
+    fit = PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior, outcome.coherent,
-        scatter, cut_share(windows, probe.radius, ceiling), response, checked,
+        np.ones(n), cut_share(windows, probe.radius, ceiling), response, checked,
     )  # fmt: skip
+    if not (entry.has_contrast and whole):
+        return fit
+    return replace(fit, scatter=np.maximum(fit.scatter_of_places(entry), 1.0))
 
 
 def _model(entry: Entry, probe: Probe) -> Model:
@@ -319,21 +337,3 @@ def _disks(entry: Entry, probe: Probe) -> Disks:
         np.ascontiguousarray(entry.reflections, float), np.ascontiguousarray(entry.intensity, float),
         np.ascontiguousarray(entry.priors.spread[:, 0], float), float(inner), float(outer), float(entry.variance_floor),
     )  # fmt: skip
-
-
-def _scatter(entry: Entry, outcome: Outcome) -> FloatArray:
-    """Scatter of the reflections about their common affine, see `PatternFit.scatter`.
-
-    A residual shift with the covariance `T` of noise and wandering, where the affine predicts its place with `P`, has
-    the covariance ``T - P``. What contrast of high order does to single disks shows there, pattern by pattern.
-    """
-    seen = outcome.misfit[..., 1] > 0
-    own = np.linalg.inv(outcome.shift_information + 1e-12 * np.eye(2))
-    shift = np.einsum("ngij,ngj->ngi", own, outcome.shift_score)
-    precision = np.linalg.inv(own + (entry.priors.spread[:, 4] ** 2)[:, None, None] * np.eye(2))
-    design = shift_design(entry.reflections)
-    predicted = np.einsum("gia,nab,gjb->ngij", design, np.nan_to_num(outcome.covariance), design, optimize=True)
-    square = np.einsum("ngi,ngij,ngj->ng", shift, precision, shift)
-    freedom = 2.0 - np.einsum("ngij,ngji->ng", precision, predicted)
-    ratio = (square * seen).sum(1) / np.maximum((np.maximum(freedom, 0.0) * seen).sum(1), 1.0)
-    return np.maximum(ratio, 1.0)
