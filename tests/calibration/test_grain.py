@@ -91,3 +91,10 @@ def test_hardly_any_electrons_tell_nothing_wrong() -> None:
 def test_too_few_positions_tell_nothing() -> None:
     patterns = spread(electrons(), 1.0)[:2]
     assert measure_grain(patterns, ROWS[:2], COLUMNS[:2], beyond_the_beam(), RADIUS) == INDEPENDENT
+
+
+def test_grain_of_which_disks_show_a_part_is_less_or_none() -> None:
+    whole = Grain(5.0, 9.0)
+    assert whole.less(1.0) == whole
+    assert whole.less(0.6) == Grain(3.0, pytest.approx(5.0))
+    assert whole.less(0.2) == INDEPENDENT

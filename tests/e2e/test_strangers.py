@@ -84,6 +84,26 @@ def step(strain: float, blur: float, contrast: float, backgrounds: float) -> tup
     return made, sample.share[..., 1] * strain
 
 
+class TestNoiseThatGoesTogether:
+    """Neighbouring pixels are brighter together where a sensor spreads electrons, or since crowded crystals move."""
+
+    @pytest.mark.parametrize(("seed", "spread"), [(1, 0.0), (1, 0.8), more(2, 0.0), more(2, 0.8)])
+    def test_disks_tell_which(self, seed: int, spread: float) -> None:
+        rng, shape = np.random.default_rng(seed), (16, 16)
+        noise = rng.normal(size=(4, *shape))
+        crystal = st.hexagonal(8.1, reach=29.0, falloff=20.0, seed=seed)
+        made = stranger(
+            [crystal], st.field(deformed(*(0.002 * noise[:3]), 20 + 0.36 * noise[3])), probe=st.oval(2.0, 1.12, 40.0),
+            background=st.lorentzian(7.0), dose=3e4, contrast=0.3, detector=(72, 72), seed=seed,
+        )  # fmt: skip
+        counts = made.counts
+        if spread:
+            counts = np.rint(20 * ndimage.gaussian_filter(counts.astype(float), (0, 0, spread, spread))).astype("u2")
+        maps = cs.map(counts, reference=":,:")
+        assert made.z(maps, "_raw").std(1) == pytest.approx(1.0, abs=0.2)
+        assert ("scatter alike" in maps.attrs["choices"]) == bool(spread)
+
+
 class TestStep:
     """Failure 6: an interface stays as sharp as it is; blends of nearly equal lattices are fits, not mixtures."""
 
