@@ -372,6 +372,20 @@ class TestProbes:
         assert any(word in text for word in ("crystal", "disk", "probe", "lattice"))
 
 
+class TestBeamThatIsNotRound:
+    """A background that is the same all around the beam does not describe it, and would hold the disks beside it."""
+
+    @pytest.mark.parametrize("seed", [1, more(3)])
+    def test_a_step_is_as_high_as_it_is(self, seed: int) -> None:
+        step = 0.01 * (np.indices((12, 16))[1] > 7)
+        made = stranger(
+            [st.square(10.6, reach=42.0, falloff=18.0, seed=seed)], st.field(deformed(step, 0 * step, 0.0, 25.0)),
+            probe=st.cross(4.0), background=st.flat(), backgrounds=0.7, dose=4e5, detector=(96, 96), seed=seed,
+        )  # fmt: skip
+        maps = cs.map(made.counts, reference=":,0:6")
+        assert np.nanmean(made.errors(maps)[0][:, 10:]) == pytest.approx(0.0, abs=4e-4)
+
+
 class TestDarkPixels:
     """Sharp spots on next to no background, as counting detectors record them: most pixels hold no count at all."""
 

@@ -60,10 +60,9 @@ they may leave to single patterns: where fringes move with thickness and tilt th
 IDLE = 1e-3
 """Share of the variance of a typical pattern below which deviations of the background are left out: a fit takes two
 thirds of the time without, and the error of thirty patterns that share them is larger by less than two hundredths."""
-LEAST_PATTERNS = 50
-"""Patterns from which images of the disks are learned: the mean of fewer holds too much of each one's own noise."""
-MAX_PATTERNS = 1024
-"""Largest number of patterns an entry is learned from: more do not make it measurably better."""
+LEAST_PATTERNS, MAX_PATTERNS = 50, 1024
+"""Patterns from which images of the disks are learned, and most that an entry is: the mean of fewer holds too much of
+each one's own noise, and more do not make it measurably better."""
 
 
 def learn_entry(
@@ -112,6 +111,8 @@ def learn_entry(
         other = _alternate(lesson, replace(entry, probe=image), start, rounds=rounds, noise_scale=noise_scale)
         if _worse(lesson, (entry, start, noise_scale), other) < 0.5:
             entry, start, noise_scale = other
+    if (clear := entry.clear_of_beam(start.affine)) is not entry:
+        entry, start, noise_scale = _alternate(lesson, clear, start, rounds=2, noise_scale=noise_scale, form=probe)
     if entry.has_contrast and not entry.probe.is_image:
         entry, start, noise_scale = _sharper(lesson, calibration, entry, start, rounds=rounds, noise_scale=noise_scale)
     refusal = Plausibility.of(entry, calibration, noise_scale / noise).refusal

@@ -16,6 +16,8 @@ N_SPREADS = 9
 """Number of widths of each reflection, see `Priors`."""
 WIDTHS = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7, 8, 8, 8, 8])
 """Column of the width of each deviation: intensity, level, slopes y and x; contrast: slopes, bowl, saddles, cubic."""
+SOFT = 1.5
+"""How far from the beam's radius the half width of a window is from holding some of its light, pixels."""
 FIRST_CONTRAST = 5
 """Column of the first width of the contrast inside the disks."""
 STRONG_CONTRAST = 0.1
@@ -167,6 +169,25 @@ class Entry:
         spread = self.priors.spread.copy()
         spread[:, FIRST_CONTRAST:] = 0.0
         return replace(self, priors=Priors(spread))
+
+    def clear_of_beam(self, affine: FloatArray) -> Entry:
+        """The entry without reflections whose windows hold a part of a direct beam that is not round.
+
+        The background is the same all around the beam, and what is taken for it would hold these disks where they are.
+        It keeps them where less than half of the light would be left.
+
+        Parameters
+        ----------
+        affine
+            Affines from the entry to patterns, shape ``(n, 2, 2)``.
+        """
+        if not self.probe.is_image or self.overlaps:
+            return self
+        distance = np.median(np.linalg.norm(self.reflections @ affine.swapaxes(-1, -2), axis=-1), axis=0)
+        clear = distance > self.probe.half + self.probe.radius + SOFT
+        if clear.all() or self.intensity[clear].sum() < 0.5 * self.intensity.sum():
+            return self
+        return self.only(clear)
 
     def farther_from_beam(self, distance: float) -> Entry:
         """The entry compared only with pixels so much farther from the beam, where disks overlap; else the same."""
