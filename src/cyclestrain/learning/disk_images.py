@@ -41,8 +41,9 @@ SURELY, LEAST_HELD = 3.0, 0.15
 Fits without images are not free of errors: recorded disks that images held nowhere gave .03 to .09 with 3 to 5 standard
 errors, bands that images took for the disks' own .16 to .29.
 """
-DARK = 0.02
-"""Height relative to the maximum below which a spot has ended."""
+SOFT, DARK = 0.1, 0.02
+"""Height relative to the maximum from which a disk is a soft spot where the edge of a sharp one ends, and below which a
+spot has ended."""
 TINY = 1e-30
 """Kept from zero: a sum that is divided by."""
 LEAST_LIGHT = 0.1
@@ -158,10 +159,13 @@ def _equations(fits: Fits, entry: Entry, noise_scale: float) -> Equations:
 def _reach(probe: Probe) -> float:
     """Distance from the middle, pixels, within which a disk has light: soft spots fade far behind their radius.
 
-    An image that ended before has an edge there, which says more about the place of a spot than there is to know.
+    An image that ended before has an edge there, which says more about the place of a spot than there is to know. The
+    images of disks end with their edge: behind it lies what does not move with them.
     """
-    bright = np.flatnonzero(probe.profile > DARK * probe.profile.max())
-    return max(probe.radius + BEYOND, float(bright[-1] + 1) / probe.oversampling)
+    light, edge = probe.profile / probe.profile.max(), probe.radius + BEYOND
+    bright = np.flatnonzero(light > DARK)[-1] + 1
+    soft = light[min(int(edge * probe.oversampling), len(light) - 1)] > SOFT
+    return max(edge, float(bright) / probe.oversampling) if soft else edge
 
 
 def _brightest(entry: Entry) -> IntArray:
