@@ -18,7 +18,7 @@ from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.plausibility import Unlearned
 from cyclestrain.learning.profiles import fits_of
 from cyclestrain.learning.trust import trusted
-from cyclestrain.pattern import Entry, Priors
+from cyclestrain.pattern import Entry, Priors, Start
 from cyclestrain.settings import MapSettings
 from laws import simulated_field
 
@@ -116,6 +116,23 @@ def test_images_that_hold_the_disks_are_not_believed(
 ) -> None:
     monkeypatch.setattr(entries, "hold_disks", lambda *_: hold)
     assert bool(len(asked_for_images(*banded).disks)) != hold
+
+
+@pytest.mark.parametrize(("left", "believed"), [(0.03, True), (0.06, False)])
+def test_images_may_leave_a_little_contrast_to_single_patterns(
+    banded: tuple[Lesson, Entry, float], monkeypatch: pytest.MonkeyPatch, left: float, believed: bool
+) -> None:
+    """Where they leave more than an eighth, fringes move from pattern to pattern, and their mean misleads."""
+    alternate = entries._alternate
+
+    def leaving(*args: Any, **options: Any) -> tuple[Entry, Start, float]:
+        entry, *rest = alternate(*args, **options)
+        spread = entry.priors.spread.copy()
+        spread[:, 5:8] = left
+        return replace(entry, priors=Priors(spread)), *rest
+
+    monkeypatch.setattr(entries, "_alternate", leaving)
+    assert bool(len(asked_for_images(*banded).disks)) == believed
 
 
 def test_images_are_judged_with_the_deviations_that_are_left_out_afterwards(

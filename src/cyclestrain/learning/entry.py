@@ -54,8 +54,9 @@ MOST_WORSE = 0.95
 """Share of patterns that the edge of the direct beam may explain worse than the learned one and still be believed."""
 OVERLAP = 1.1
 """Diameter of patterned disks, in units of their distance, from which they cannot be told apart."""
-CLEAR = 10.0
-"""Fall of chi-square of the typical pattern from which images of the disks are believed."""
+CLEAR, LEFT = 10.0, 0.125
+"""Fall of chi-square of the typical pattern from which images of the disks are believed, and part of the contrast that
+they may leave to single patterns: where fringes move with thickness and tilt they left .37 and more."""
 IDLE = 1e-3
 """Share of the variance of a typical pattern below which deviations of the background are left out: a fit takes two
 thirds of the time without, and the error of thirty patterns that share them is larger by less than two hundredths."""
@@ -139,7 +140,7 @@ def with_images(
 ) -> tuple[Entry, float]:
     """An entry with an image of every disk, where contrast is the same in all patterns.
 
-    Contrast of single patterns is then about the images, and is measured anew: if any is left, fringes move with
+    Contrast of single patterns is then about the images, and is measured anew: if much is left, fringes move with
     thickness and tilt, and images that hold their mean would mislead. Where they explain patterns by little better,
     counts are too few to tell. Images explain whatever patterns have in common, also what is no crystal: whether an
     entry is one is to be decided before.
@@ -174,7 +175,8 @@ def with_images(
     free, held = _compared(lesson, (entry, fit.start, noise_scale), after)
     clear = float(np.median(free.penalty(entry) - held.penalty(after[0]))) > CLEAR * lesson.repeats
     affines = free.start.affine, held.start.affine
-    if after[0].contrast > 0 or not clear or hold_disks(*affines, entry.reflections, lesson.repeats):
+    wild = after[0].contrast > LEFT * entry.contrast
+    if wild or not clear or hold_disks(*affines, entry.reflections, lesson.repeats):
         return entry, noise_scale
     return _with_operators(_lean(after[0], after[0].priors, held)), after[2]
 
