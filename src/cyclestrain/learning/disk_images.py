@@ -197,9 +197,9 @@ def _with_disks_at(fits: Fits, probe: Probe, places: FloatArray) -> NDArray[np.f
     return out
 
 
-def _deviation(equations: Equations, g: int, stiffness: int, width: float | None) -> tuple[float, FloatArray | None]:
+def _deviation(equations: Equations, g: int, stiffness: float, width: float | None) -> tuple[float, FloatArray | None]:
     """Width of the splines of image `g`, the likeliest where it has none, and their coefficients; None for none."""
-    normal, rhs, prior = equations.normal[g], equations.rhs[g], equations.prior[stiffness]
+    normal, rhs, prior = equations.normal[g], equations.rhs[g], equations.prior_of(stiffness)
     if width is None:
         return likeliest(normal, rhs, prior) or (0.0, None)
     return width, solve(normal, rhs, prior / width**2)[0] if width > 0 else None

@@ -61,6 +61,10 @@ class Equations(NamedTuple):
         """Equations of some of the images."""
         return self._replace(normal=self.normal[some], rhs=self.rhs[some])
 
+    def prior_of(self, stiffness: float) -> FloatArray:
+        """What is known beforehand with the strength of `STIFFNESS` nearest to one."""
+        return np.asarray(self.prior[int(np.argmin(np.abs(np.array(STIFFNESS) - stiffness)))])
+
     def within(self, radius: float) -> Equations:
         """Equations of the splines within a distance from the middle (pixels), those beyond it being zero.
 
@@ -277,8 +281,8 @@ def likeliest(normal: FloatArray, rhs: FloatArray, prior: FloatArray) -> tuple[f
     return (width, coefficients) if evidence > 0 else None
 
 
-def likeliest_stiffness(equations: Equations) -> tuple[int, float]:
-    """Which of `STIFFNESS` makes images likeliest, all together, and by how much they are likelier than none.
+def likeliest_stiffness(equations: Equations) -> tuple[float, float]:
+    """Strength of `STIFFNESS` that makes images likeliest, all together, and by how much they are likelier than none.
 
     Noise that has been learned makes disks look sharper than they are: what is smooth is to be given no detail. The
     second number is the logarithm of the evidence, each image having its likeliest width.
@@ -293,7 +297,7 @@ def likeliest_stiffness(equations: Equations) -> tuple[int, float]:
         sum(max(0.0, *(one[0] for one in _widths(normal, rhs, prior))) for normal, rhs in each)
         for prior in equations.prior
     ]
-    return int(np.argmax(evidence)), max(evidence)
+    return STIFFNESS[int(np.argmax(evidence))], max(evidence)
 
 
 def _widths(normal: FloatArray, rhs: FloatArray, prior: FloatArray) -> list[tuple[float, float, FloatArray]]:

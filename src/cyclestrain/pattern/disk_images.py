@@ -29,13 +29,13 @@ class DiskImages:
         Standard deviation that was expected of them, in units of the probe's height, zero where a disk looks like
         the probe, shape ``(reflection,)``.
     stiffness
-        How little detail was expected of all of them, see `cyclestrain.learning.spline_images`.
+        Strength of the penalty on detail that all of them were learned with.
     """
 
     images: FloatArray
     step: int
     width: FloatArray
-    stiffness: int = 0
+    stiffness: float = 16.0
 
     def __len__(self) -> int:
         """Reflections that have an image: all or none."""
