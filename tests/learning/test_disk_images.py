@@ -181,6 +181,10 @@ def test_a_fit_with_images_recovers_the_transform_within_its_sigma(entry: Entry)
         assert (np.sqrt((z**2).mean(0)) < 1.3).all() == honest
 
 
+LONG, SHORT = 2.6, 1.9
+"""Standard deviations of spots along y and x, pixels."""
+
+
 def faint_spots(entry: Entry, n: int, seed: int) -> tuple[FloatArray, Start]:
     """Patterns of soft spots that are longer along y than along x, some 150 counts each."""
     start = upright(n, seed)
@@ -191,9 +195,6 @@ def faint_spots(entry: Entry, n: int, seed: int) -> tuple[FloatArray, Start]:
             away = ((y - place[0]) / LONG) ** 2 + ((x - place[1]) / SHORT) ** 2
             pattern += entry.intensity[0] * np.exp(-0.5 * away) / (2 * np.pi * LONG * SHORT)
     return np.random.default_rng(seed).poisson(patterns).astype(float), start
-
-
-LONG, SHORT = 2.6, 1.9
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -211,10 +212,8 @@ def test_images_of_soft_spots_are_no_sharper_than_the_spots(entry: Entry, seed: 
     model = first
     for _ in range(3):
         stack, fit = fitted(model, 200, seed)
-        places, brightness = (
-            predicted_positions(fit.start, first.reflections),
-            fit.start.gain[:, None] * model.intensity,
-        )
+        places = predicted_positions(fit.start, first.reflections)
+        brightness = fit.start.gain[:, None] * model.intensity
         windows = Fits(
             stack.counts, stack.origin, places, fit.start.centre, brightness, fit.start.level,
             np.zeros((200, N, N_LOCAL)), np.ones((200, N)), np.tile([1.0, 0.0], (200, 1)),

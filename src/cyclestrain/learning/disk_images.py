@@ -169,6 +169,7 @@ def _reach(probe: Probe) -> float:
 
 
 def _brightest(entry: Entry) -> IntArray:
+    """Reflections that tell most of what all images are like, ascending."""
     return np.sort(np.argsort(-entry.intensity)[:MOST_DISKS])
 
 

@@ -174,7 +174,7 @@ def _learned(
     if not known:
         return refused
     if calibration.grain != INDEPENDENT:
-        quiet = min(each.scatter for each in known.values())
+        quiet = min(each.scatter() for each in known.values())
         if quiet < QUIETER:
             say("pixels are brighter together since crystals move: learn again")
             return _learned(sample, calibration.with_grain(calibration.grain.less(quiet)), settings, say, probe)
@@ -190,9 +190,10 @@ class _Learned:
     noise_scale: float
     source: ClassLesson
 
-    @property
     def scatter(self) -> float:
         """Variance of the disks about the lattices of their patterns over what noise explains; infinity: not known."""
+        if self.entry.overlaps:  # such disks have no places of their own
+            return np.inf
         lesson = self.source.lesson
         lesson = lesson.only(np.arange(0, len(lesson.theta), max(1, len(lesson.theta) // FEW_PATTERNS)))
         fit = fitted(lesson, self.entry, approached(lesson, self.entry), self.noise_scale)[1]

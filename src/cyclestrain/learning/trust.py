@@ -48,7 +48,7 @@ def typical_misfit(fit: PatternFit) -> float:
 def typical_scatter(fit: PatternFit, entry: Entry) -> float:
     """Variance of the disks about the affine of their pattern, of the typical pattern, over what its noise explains.
 
-    NaN where no pattern is clear or disks overlap, which have no places of their own.
+    NaN where no pattern is clear. Disks must not overlap.
 
     Parameters
     ----------
@@ -58,6 +58,6 @@ def typical_scatter(fit: PatternFit, entry: Entry) -> float:
         That entry.
     """
     clear = trusted(fit).any(1)
-    if entry.overlaps or not clear.any():
+    if not clear.any():
         return float("nan")
     return float(np.median(fit.only(clear).scatter_of_places(entry)))

@@ -16,10 +16,10 @@ N_SPREADS = 9
 """Number of widths of each reflection, see `Priors`."""
 WIDTHS = np.array([0, 1, 2, 3, 5, 5, 6, 7, 7, 8, 8, 8, 8])
 """Column of the width of each deviation: intensity, level, slopes y and x; contrast: slopes, bowl, saddles, cubic."""
-SOFT = 1.5
-"""How far from the beam's radius the half width of a window is from holding some of its light, pixels."""
 FIRST_CONTRAST = 5
 """Column of the first width of the contrast inside the disks."""
+BESIDE_BEAM = 1.5
+"""Distance of a window from the radius of the direct beam from which it holds none of its light, pixels."""
 STRONG_CONTRAST = 0.1
 """Width of the contrast of the typical reflection from which fits take many steps: weaker ones are found in flat disks
 by chance, and many steps then follow the noise of faint patterns."""
@@ -184,7 +184,7 @@ class Entry:
         if not self.probe.is_image or self.overlaps:
             return self
         distance = np.median(np.linalg.norm(self.reflections @ affine.swapaxes(-1, -2), axis=-1), axis=0)
-        clear = distance > self.probe.half + self.probe.radius + SOFT
+        clear = distance > self.probe.half + self.probe.radius + BESIDE_BEAM
         if clear.all() or self.intensity[clear].sum() < 0.5 * self.intensity.sum():
             return self
         return self.only(clear)
