@@ -143,10 +143,11 @@ def _difference(own: FloatArray, reference: FloatArray, noise: float, member: Bo
 
     A reference is the best mean of its members, so its covariance with any unbiased combination of them, one member's
     own estimate among these, is its own (Gauss-Markov): there the difference has the variance of the estimate *less*
-    that of the reference, as far as this is `noise`.
+    that of the reference, as far as this is `noise`. Of members that their neighbours made surer than the reference is,
+    the reference is the combination that is less sure, and the difference has its variance less theirs.
     """
     both = own + reference
     share = noise * np.einsum("nii->n", reference[member]) / np.maximum(np.einsum("nii->n", own[member]), 1e-300)
-    left = np.maximum(1.0 - share, LEAST_SHARE)[:, None, None]
+    left = np.maximum(np.abs(1.0 - share), LEAST_SHARE)[:, None, None]
     both[member] = left * own[member] + (1.0 - noise) * reference[member]
     return both

@@ -15,6 +15,10 @@ __all__ = ["Reference", "measure_reference"]
 
 FEWEST = 12
 """Triples of neighbours in line from which the scatter of a region is told apart from what varies smoothly in it."""
+INFLATION = 2.94
+"""How many second differences along rows and columns tell as much of a variance as one that is independent."""
+STATED = 12.0
+"""How many independent differences a stated variance is worth: it is right to some 40 %."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,9 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
     smaller than any of its own.
 
     The uncertainty is that of the mean of this region: strain that varies smoothly over it is what is averaged,
-    no error. What members scatter is therefore measured on second differences between neighbours in line. Where the
-    weights favour some of the states, by as much as the weighted mean differs from the plain one it is uncertain.
+    no error. What members scatter is therefore measured on second differences between neighbours in line. A few members
+    may scatter by less than their noise by chance: then what they state counts as well. Where the weights favour some
+    of the states, by as much as the weighted mean differs from the plain one it is uncertain.
     """
     n = len(field.operators)
     gradient, covariance, noise = np.full((n, 2, 2), np.nan), np.full((n, 4, 4), np.nan), np.ones(n)
@@ -120,13 +125,13 @@ def measure_reference(field: AffineField, mask: BoolArray) -> Reference:
         gradient[k], residual = _polar_mean(variants, weight)
         expected = (weight[:, None, None] ** 2 * stated).sum(0)
         place = np.argwhere(here)[keep]
-        covariance[k] = _of_mean(residual[keep], weight[keep], place) if keep.sum() > 1 else expected
+        covariance[k] = _of_mean(residual[keep], weight[keep], place, expected) if keep.sum() > 1 else expected
         noise[k] = min(1.0, np.trace(expected) / max(np.trace(covariance[k]), 1e-300))
         used[here] = keep
     return Reference(used, gradient, covariance, noise)
 
 
-def _of_mean(residual: FloatArray, weight: FloatArray, place: IntArray) -> FloatArray:
+def _of_mean(residual: FloatArray, weight: FloatArray, place: IntArray, stated: FloatArray) -> FloatArray:
     """Covariance of the weighted mean of a region, shape ``(4, 4)``.
 
     Parameters
@@ -137,6 +142,8 @@ def _of_mean(residual: FloatArray, weight: FloatArray, place: IntArray) -> Float
         Of the members, sum 1.
     place
         Row and column of each, shape ``(n, 2)``.
+    stated
+        What the uncertainties of the members make it, shape ``(4, 4)``.
     """
     n = len(residual)
     grid = np.full((*(place.max(0) + 1), 4), np.nan)
@@ -146,9 +153,20 @@ def _of_mean(residual: FloatArray, weight: FloatArray, place: IntArray) -> Float
     second = second[np.isfinite(second).all(1)] / np.sqrt(6.0)
     if len(second) < FEWEST:  # a single position has no scatter to be seen, and few tell no smooth part of it
         weighted = residual * weight[:, None]
-        return np.asarray(n / (n - 1) * weighted.T @ weighted)
-    plain = residual.mean(0)
-    return np.asarray((weight**2).sum() * second.T @ second / len(second) + np.outer(plain, plain))
+        return _no_less_by_chance(n / (n - 1) * weighted.T @ weighted, stated, n - 1)
+    plain, scatter = residual.mean(0), (weight**2).sum() * second.T @ second / len(second)
+    return _no_less_by_chance(scatter, stated, len(second) / INFLATION) + np.outer(plain, plain)
+
+
+def _no_less_by_chance(scatter: FloatArray, stated: FloatArray, number: float) -> FloatArray:
+    """Covariance that `number` independent differences show; where it is below the stated one, a mean of both."""
+    tiny = 1e-12 * np.trace(stated) + 1e-30
+    root = np.linalg.cholesky(stated + tiny * np.eye(4))
+    inverse = np.linalg.inv(root)
+    values, vectors = np.linalg.eigh(inverse @ scatter @ inverse.T)
+    values = np.maximum(values, (number * values + STATED) / (number + STATED))
+    along = root @ vectors
+    return np.asarray((along * values) @ along.T)
 
 
 def _polar_mean(gradients: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
