@@ -181,6 +181,7 @@ def test_every_choice_is_told_and_kept(made: SimulatedScan) -> None:
         "ellipse",
         "reference",
         "steps",
+        "mosaic",
     ):
         assert choice in told
     for choice in result.maps.attrs["choices"].splitlines():

@@ -22,7 +22,7 @@ from cyclestrain.calibration import (
     levelled,
     measure_scan_geometry,
 )
-from cyclestrain.context import smooth
+from cyclestrain.context import least_scatter, smooth
 from cyclestrain.data import AffineField, Block, BoolArray, Calibration, Doubt, Fields, FloatArray, Grain, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.estimation import (
@@ -358,7 +358,7 @@ def finish(
     strained = transforms.relative_to(wanted)
     notes = [geometry.text, f"ellipse: {ellipse}"]
     if settings.until == "context" and (fields.context.valid & fields.affine.usable).any():
-        notes.append(_of_steps(fields))
+        notes += _of_what_is_lost(fields)
     notes += strained.notes
     for note in notes[1:]:
         progress.note(note)
@@ -382,15 +382,18 @@ def finish(
     return maps.assign(recorded | mixture_variables(mixtures)), transforms.labelled(strained)
 
 
-def _of_steps(fields: Fields) -> str:
-    """What becomes of steps in strain that smoothing cannot tell from noise, in a sentence."""
+def _of_what_is_lost(fields: Fields) -> list[str]:
+    """What becomes of steps and of mosaic that smoothing cannot tell from noise, in sentences."""
     alone, here = fields.affine, fields.context.valid & fields.affine.usable
     own = 1.0 if alone.shared is None else 1.0 - alone.shared[here, None]
     sigma = float(np.sqrt(np.median(own * np.einsum("nii->ni", alone.covariance[here])[:, [0, 3]])))
-    return (
+    mosaic = least_scatter(int(np.bincount(alone.label[here]).max()))
+    return [
         f"steps: below {100 * LEAST_STEP * sigma:.2g} % of strain between neighbours they are blurred over the two or "
-        "three positions on either side, and sigma does not hold that; the raw maps are not blurred"
-    )
+        "three positions on either side, and sigma does not hold that; the raw maps are not blurred",
+        f"mosaic: strain that scatters from position to position by less than {100 * mosaic * sigma:.2g} % may pass "
+        "for noise and be averaged away, and sigma does not hold that; the raw maps keep it",
+    ]
 
 
 def scan_geometry(scan: Scan, settings: MapSettings, calibration: Calibration, sample: BoolArray) -> ScanGeometry:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from cyclestrain.context import smooth
+from cyclestrain.context import least_scatter, smooth
 from cyclestrain.context.chart import to_chart
 from cyclestrain.context.scatter import measure_scatter
 from cyclestrain.data import AffineField, FloatArray
@@ -56,6 +56,17 @@ def test_weak_mosaic_is_seen_in_large_scans() -> None:
     truth = scattered((0, 0.5, 0, 0), 1, (64, 64))
     got = smooth(noisy(truth, 1))
     assert np.std((values_of(got) - truth)[..., 1] / sigma_of(got)[..., 1]) == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("side", [16, 32, 64])
+def test_mosaic_is_seen_from_where_it_is_said_to_be(side: int) -> None:
+    def seen(size: float) -> float:
+        fields = (noisy(scattered((0, size, 0, 0), seed, (side, side)), seed) for seed in range(12))
+        return float(np.mean([(smooth(field).scatter > 0).mean() > 0.5 for field in fields]))
+
+    least = least_scatter(side**2)
+    assert seen(least) > 0.75
+    assert seen(least / 3) < 0.25
 
 
 def test_what_is_not_scattered_keeps_its_gain() -> None:

@@ -5,6 +5,7 @@ What is local is worked on in tiles with halos, here or on the workers of a clus
 (labelling, scatter, noise) is found in one place.
 """
 
+from cyclestrain.context.excess import least_scatter
 from cyclestrain.context.smoothing import smooth
 
-__all__ = ["smooth"]
+__all__ = ["least_scatter", "smooth"]

@@ -19,7 +19,7 @@ from cyclestrain.context.chart import FLOOR, Chart
 from cyclestrain.context.scatter import ALIKE, ALSO, LEAST, MOST_NOISE, Scatter
 from cyclestrain.data import BoolArray, FloatArray, IntArray, values_around
 
-__all__ = ["refine_scatter", "spread_scatter"]
+__all__ = ["least_scatter", "refine_scatter", "spread_scatter"]
 
 
 class _Window(NamedTuple):
@@ -34,6 +34,8 @@ class _Window(NamedTuple):
 
 
 WINDOWS = (_Window(0, 2.0, True), _Window(11, 3.5, True), _Window(5, 4.0, False))
+SEEN = 1.5
+"""Scatter that is nearly always seen over that which stands at the limit, standard deviations."""
 LEAST_ALIKE = 0.05
 """Least variance of the scatter over that of noise where all components say the same."""
 FREE = 0.3
@@ -50,6 +52,14 @@ TINY = 1e-9
 """Kept from zero: numbers of positions and variances that are divided by."""
 CROWD, CROWDED = 5, 0.4
 """Side of the square, and share of its positions that are like none of their neighbours, from which these scatter."""
+
+
+def least_scatter(n: int) -> float:
+    """Standard deviation of scatter in one component, over that of noise, which `n` positions nearly always show.
+
+    Two thirds of it are seen in half of the cases.
+    """
+    return SEEN * float(np.sqrt(max(LEAST, WINDOWS[0].sure * np.sqrt(2.0 / n))))
 
 
 def refine_scatter(chart: Chart, own: FloatArray, known: Scatter, smoothed: Smoothed) -> Scatter | None:
