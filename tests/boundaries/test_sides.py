@@ -67,6 +67,25 @@ class TestSides:
         assert own.label[0, 0] == -1
         assert own.label[0, 1] == 0
 
+    @pytest.mark.parametrize("slope", [0.02, 0.03])
+    def test_a_bent_crystal_is_one_on_both_sides_of_what_has_no_estimate(self, slope: float) -> None:
+        """Its disks are apart from three or two positions on: what lies between is no mixture of its two sides."""
+        bend, valid = rotation(slope * np.arange(SHAPE[1])), np.ones(SHAPE, bool)
+        field = one_class_field(np.tile(bend, (SHAPE[0], 1, 1, 1)), operators=SIXFOLD)
+        field.affine[::2, ::2] = field.affine[::2, ::2] @ SIXFOLD[2]
+        valid[4:7, 8:11] = False
+        field.affine[~valid] = np.nan
+        sides = sides_of(replace(field, valid=valid))
+        assert set(sides.position.tolist()) >= set(np.flatnonzero(~valid).tolist())
+        assert (sides.source[:, 0] >= 0).all()
+        assert (sides.source[:, 1:] == -1).all()
+
+    def test_two_bent_crystals_are_two(self) -> None:
+        field = halves(turn=0.2)
+        field.affine[:] = rotation(0.01 * np.arange(SHAPE[1])) @ field.affine
+        of = sides_of(field).source % SHAPE[1]
+        np.testing.assert_array_equal(np.sort(of[:, :2], 1), np.tile([8, 11], (len(of), 1)))
+
     def test_the_own_fit_is_recognised_in_any_labelling(self) -> None:
         sides = sides_of(halves())
         part = np.arange(len(sides.position))

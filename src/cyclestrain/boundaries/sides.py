@@ -18,6 +18,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
 from cyclestrain.boundaries.overlaps import around_overlaps, find_overlaps, stands_out
+from cyclestrain.boundaries.sources import UNKNOWN, FlatField, compare_neighbours, find_sources
 from cyclestrain.data import (
     IN_TURN,
     AffineField,
@@ -49,101 +50,8 @@ FARTHEST_SOURCE = 16.0
 """Largest distance of the crystals that may lie above each other at a position that is explained badly."""
 LACKING = 0.01
 """Share of the gain that has to be lacking at some distance from an edge for mixtures to be looked for there."""
-UNKNOWN, VACUUM = -2, -1
-"""Labels of a position without a usable estimate, and without a crystal."""
-
-
-class _Flat(NamedTuple):
-    """A field as the compiled loops read it, flat over positions."""
-
-    rows: int
-    columns: int
-    label: IntArray
-    affine: FloatArray
-    variance: FloatArray  # largest of the elements of the affine
-    shared: FloatArray  # share of it that neighbours have in common
-    lattices: Lattices
-
-    @classmethod
-    def of(cls, field: AffineField, lattices: Lattices) -> _Flat:
-        label = np.where(field.valid | (field.label < 0), field.label, UNKNOWN).ravel().astype(np.int64)
-        variance = np.nan_to_num(np.einsum("...ii->...i", field.covariance).max(-1)).ravel()
-        affine = np.nan_to_num(field.affine).reshape(-1, 2, 2)
-        shared = np.zeros(label.shape) if field.shared is None else np.nan_to_num(field.shared).ravel()
-        rows, columns = field.label.shape
-        return cls(rows, columns, label, affine, variance, shared, lattices)
-
-    def cut(self, tile: Tile) -> _Flat:
-        """That of a tile with its halo."""
-        label, affine, variance, shared = map(tile.cut, (self.label, self.affine, self.variance, self.shared))
-        return _Flat(*tile.shape, label, affine, variance, shared, self.lattices)
-
-
-@nb.njit(cache=True)
-def _same(field: Any, i: int, j: int) -> bool:  # pragma: no cover
-    if field.label[i] != field.label[j]:
-        return False
-    variance = field.variance[i] + field.variance[j]
-    return bool(is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], field.lattices))
-
-
-@nb.njit(nogil=True, cache=True)
-def _compare_neighbours(field: Any, agreeing: Any, differing: Any, start: int, stop: int) -> None:  # pragma: no cover
-    """Count, of the eight neighbours of every position with a crystal, those of the same and those of another kind."""
-    rows, columns, label = field.rows, field.columns, field.label
-    for i in range(start, stop):
-        if label[i] < 0:
-            continue
-        y, x = i // columns, i % columns
-        for k in range(9):
-            v, u = y + k // 3 - 1, x + k % 3 - 1
-            j = v * columns + u
-            if k == 4 or v < 0 or u < 0 or v >= rows or u >= columns or label[j] == UNKNOWN:
-                continue
-            if _same(field, i, j):
-                agreeing[i] += 1
-            else:
-                differing[i] += 1
-
-
-@nb.njit(nogil=True, cache=True)
-def _find_sources(
-    field: Any, gain: Any, rank: Any, offsets: Any, looks: Any, found_there: Any, start: int, stop: int
-) -> None:  # pragma: no cover
-    """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only.
-
-    `looks` holds the positions, and how many of the `offsets`, nearest first, are looked at from each: the second
-    number where the first ones hold fewer than two crystals of rank 2. `found_there` receives sources, gains and noise,
-    see `Sides`.
-    """
-    rows, columns = field.rows, field.columns
-    source, mean_gain, noise = found_there
-    for n in range(start, stop):
-        y, x = looks[n, 0] // columns, looks[n, 0] % columns
-        found, count = 0, np.zeros(source.shape[1])
-        for part in range(3):
-            if part == 1 and found >= 2:
-                continue
-            before, wanted = (found, 1) if part == 2 else (0, 2)
-            first, last = (looks[n, 1], looks[n, 2]) if part == 1 else (0, looks[n, 1])
-            for k in range(first, last):
-                v, u = y + offsets[k, 0], x + offsets[k, 1]
-                j = v * columns + u
-                if v < 0 or u < 0 or v >= rows or u >= columns or rank[j] != wanted:
-                    continue
-                at = 0
-                while at < found and not _same(field, source[n, at], j):
-                    at += 1
-                if at < before or at == source.shape[1]:
-                    continue
-                if at == found:
-                    source[n, at] = j
-                    found += 1
-                mean_gain[n, at] += gain[j]
-                noise[n, at] = min(noise[n, at], field.variance[j] * (1.0 - field.shared[j]))
-                count[at] += 1
-        for at in range(found):
-            mean_gain[n, at] /= count[at]
+VACUUM = -1
+"""Label of a position without a crystal."""
 
 
 @nb.njit(cache=True)
@@ -331,10 +239,10 @@ def find_sides(
     spread
         Where the tiles of the scan are searched, which gives the same bits everywhere.
     """
-    field = _Flat.of(context, lattices)
+    field = FlatField.of(context, lattices)
     shape, n = context.label.shape, context.label.size
     agreeing, differing = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    on_threads(_compare_neighbours, len(field.label), field, agreeing, differing)
+    on_threads(compare_neighbours, len(field.label), field, agreeing, differing)
     crystal = (field.label >= 0).reshape(shape)
     distance = _distance(differing.reshape(shape) > 0)
     reach = _reach(distance, crystal, gain)
@@ -357,7 +265,7 @@ def find_sides(
         gain_there = tile.cut(np.nan_to_num(gain).ravel())
         return _Around(tile, field.cut(tile), gain_there, tile.cut(rank), tile.cut(seen), near, offsets)
 
-    for _, (at, *found) in spread.over(tiles_of(shape, spread.side, int(FARTHEST_SOURCE)), _sources, part):
+    for _, (at, *found) in spread.over(tiles_of(shape, spread.side, int(FARTHEST_SOURCE) + 1), _sources, part):
         here = np.searchsorted(position, at)
         source[here], brightness[here], noise[here] = found
     some = source[:, 0] >= 0
@@ -375,7 +283,7 @@ class _Around(NamedTuple):
     """What tells the crystals around the positions of a tile."""
 
     tile: Tile
-    field: _Flat
+    field: FlatField
     gain: FloatArray
     rank: IntArray
     seen: IntArray  # how many of the offsets are looked at where `near` hold fewer than two crystals; 0 for no look
@@ -391,7 +299,7 @@ def _sources(around: _Around) -> tuple[IntArray, IntArray, FloatArray, FloatArra
     at = np.flatnonzero(inside.ravel() & (seen > 0))
     source, brightness, noise = found = _nothing_found(len(at))
     looks = np.column_stack([at, np.full(len(at), near), seen[at]])
-    on_threads(_find_sources, len(at), field, gain, rank, offsets, looks, found)
+    on_threads(find_sources, len(at), field, gain, rank, offsets, looks, found)
     return tile.in_scan(at), np.where(source >= 0, tile.in_scan(source), -1), brightness, noise
 
 

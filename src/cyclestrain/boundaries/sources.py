@@ -1,0 +1,172 @@
+"""The crystals around a position: compiled loops over its neighbours.
+
+Of one crystal are positions whose disks lie on top of each other, or do so half way between them, if the crystal bends
+there as it does at both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+
+from cyclestrain.data import AffineField, FloatArray, IntArray, Tile
+from cyclestrain.strain import Lattices, is_same_crystal
+
+__all__ = ["UNKNOWN", "FlatField", "compare_neighbours", "find_sources"]
+
+UNKNOWN = -2
+"""Label of a position without a usable estimate."""
+
+
+class FlatField(NamedTuple):
+    """A field as the compiled loops read it, flat over positions.
+
+    Attributes
+    ----------
+    rows, columns
+        Of the scan, or of a tile of it.
+    label
+        Dictionary entry of every position, negative where there is no crystal, `UNKNOWN` without a usable estimate.
+    affine, variance
+        Affine of every position, zero where it is unknown, and the largest variance of its elements.
+    shared
+        Share of that variance that neighbours have in common.
+    lattices
+        Those of the dictionary.
+    """
+
+    rows: int
+    columns: int
+    label: IntArray
+    affine: FloatArray
+    variance: FloatArray
+    shared: FloatArray
+    lattices: Lattices
+
+    @classmethod
+    def of(cls, field: AffineField, lattices: Lattices) -> FlatField:
+        """That of a whole scan."""
+        label = np.where(field.valid | (field.label < 0), field.label, UNKNOWN).ravel().astype(np.int64)
+        variance = np.nan_to_num(np.einsum("...ii->...i", field.covariance).max(-1)).ravel()
+        affine = np.nan_to_num(field.affine).reshape(-1, 2, 2)
+        shared = np.zeros(label.shape) if field.shared is None else np.nan_to_num(field.shared).ravel()
+        rows, columns = field.label.shape
+        return cls(rows, columns, label, affine, variance, shared, lattices)
+
+    def cut(self, tile: Tile) -> FlatField:
+        """That of a tile with its halo."""
+        label, affine, variance, shared = map(tile.cut, (self.label, self.affine, self.variance, self.shared))
+        return FlatField(*tile.shape, label, affine, variance, shared, self.lattices)
+
+
+@nb.njit(cache=True)
+def _same(field: Any, i: int, j: int) -> bool:  # pragma: no cover
+    if field.label[i] != field.label[j]:
+        return False
+    variance = field.variance[i] + field.variance[j]
+    return bool(is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], field.lattices))
+
+
+@nb.njit(nogil=True, cache=True)
+def compare_neighbours(field: Any, agreeing: Any, differing: Any, start: int, stop: int) -> None:  # pragma: no cover
+    """Count, of the eight neighbours of every position with a crystal, those of the same and those of another kind."""
+    rows, columns, label = field.rows, field.columns, field.label
+    for i in range(start, stop):
+        if label[i] < 0:
+            continue
+        y, x = i // columns, i % columns
+        for k in range(9):
+            v, u = y + k // 3 - 1, x + k % 3 - 1
+            j = v * columns + u
+            if k == 4 or v < 0 or u < 0 or v >= rows or u >= columns or label[j] == UNKNOWN:
+                continue
+            if _same(field, i, j):
+                agreeing[i] += 1
+            else:
+                differing[i] += 1
+
+
+@nb.njit(cache=True)
+def _measure_slopes(field: Any, i: int, slope: Any) -> None:  # pragma: no cover
+    """Change of the affine per position along both axes at a position, from neighbours of the same crystal."""
+    rows, columns, entry = field.rows, field.columns, field.label[i]
+    y, x, one = i // columns, i % columns, field.affine[i]
+    for axis in range(2):
+        slope[axis] = 0.0
+        count = 0
+        for sign in (-1, 1):
+            v, u = (y + sign, x) if axis == 0 else (y, x + sign)
+            j = v * columns + u
+            if v < 0 or u < 0 or v >= rows or u >= columns or not _same(field, i, j):
+                continue
+            least, nearest = np.inf, np.zeros((2, 2))
+            for k in range(field.lattices.order[entry]):  # the neighbour in its nearest labelling
+                step = field.affine[j] @ field.lattices.operators[entry, k] - one
+                square = (step * step).sum()
+                if square < least:
+                    least, nearest = square, step
+            slope[axis] += sign * nearest
+            count += 1
+        slope[axis] /= max(count, 1)
+
+
+@nb.njit(cache=True)
+def _continues(field: Any, i: int, slope: Any, j: int, other: Any) -> bool:  # pragma: no cover
+    """Whether two positions are of one crystal, which may bend: half way, what both lead to is the same.
+
+    `slope` is that at the first one, `other` receives that at the second.
+    """
+    if _same(field, i, j):
+        return True
+    if field.label[i] != field.label[j]:
+        return False
+    _measure_slopes(field, j, other)
+    dy, dx = j // field.columns - i // field.columns, j % field.columns - i % field.columns
+    one = field.affine[i] + 0.5 * (dy * slope[0] + dx * slope[1])
+    two = field.affine[j] - 0.5 * (dy * other[0] + dx * other[1])
+    variance = field.variance[i] + field.variance[j]
+    return bool(is_same_crystal(one, two, variance, field.label[i], field.lattices))
+
+
+@nb.njit(nogil=True, cache=True)
+def find_sources(
+    field: Any, gain: Any, rank: Any, offsets: Any, looks: Any, found_there: Any, start: int, stop: int
+) -> None:  # pragma: no cover
+    """List the crystals around some positions: first those with positions of rank 2, then those with rank 1 only.
+
+    `looks` holds the positions, and how many of the `offsets`, nearest first, are looked at from each: the second
+    number where the first ones hold fewer than two crystals of rank 2. `found_there` receives sources, gains and noise,
+    see `Sides`.
+    """
+    rows, columns = field.rows, field.columns
+    source, mean_gain, noise = found_there
+    slopes, other = np.zeros((source.shape[1], 2, 2, 2)), np.zeros((2, 2, 2))
+    for n in range(start, stop):
+        y, x = looks[n, 0] // columns, looks[n, 0] % columns
+        found, count = 0, np.zeros(source.shape[1])
+        for part in range(3):
+            if part == 1 and found >= 2:
+                continue
+            before, wanted = (found, 1) if part == 2 else (0, 2)
+            first, last = (looks[n, 1], looks[n, 2]) if part == 1 else (0, looks[n, 1])
+            for k in range(first, last):
+                v, u = y + offsets[k, 0], x + offsets[k, 1]
+                j = v * columns + u
+                if v < 0 or u < 0 or v >= rows or u >= columns or rank[j] != wanted:
+                    continue
+                at = 0
+                while at < found and not _continues(field, source[n, at], slopes[at], j, other):
+                    at += 1
+                if at < before or at == source.shape[1]:
+                    continue
+                if at == found:
+                    source[n, at] = j
+                    _measure_slopes(field, j, slopes[at])
+                    found += 1
+                mean_gain[n, at] += gain[j]
+                noise[n, at] = min(noise[n, at], field.variance[j] * (1.0 - field.shared[j]))
+                count[at] += 1
+        for at in range(found):
+            mean_gain[n, at] /= count[at]
