@@ -113,21 +113,29 @@ def _measure_slopes(field: Any, i: int, slope: Any) -> None:  # pragma: no cover
 
 
 @nb.njit(cache=True)
-def _continues(field: Any, i: int, slope: Any, j: int, other: Any) -> bool:  # pragma: no cover
-    """Whether two positions are of one crystal, which may bend: half way, what both lead to is the same.
-
-    `slope` is that at the first one, `other` receives that at the second.
-    """
-    if _same(field, i, j):
-        return True
+def _leads_to(field: Any, i: int, slope: Any, j: int, other: Any) -> bool:  # pragma: no cover
+    """Whether two positions with some slopes are of one crystal that bends: half way, both lead to the same."""
     if field.label[i] != field.label[j]:
         return False
-    _measure_slopes(field, j, other)
     dy, dx = j // field.columns - i // field.columns, j % field.columns - i % field.columns
     one = field.affine[i] + 0.5 * (dy * slope[0] + dx * slope[1])
     two = field.affine[j] - 0.5 * (dy * other[0] + dx * other[1])
     variance = field.variance[i] + field.variance[j]
     return bool(is_same_crystal(one, two, variance, field.label[i], field.lattices))
+
+
+@nb.njit(cache=True)
+def _which(field: Any, source: Any, found: int, slopes: Any, j: int) -> int:  # pragma: no cover
+    """Number of the source that a position is of the same crystal as; `found`, with its slopes, for a new one."""
+    for at in range(found):
+        if _same(field, source[at], j):
+            return at
+    if found < len(source):
+        _measure_slopes(field, j, slopes[found])
+        for at in range(found):
+            if _leads_to(field, source[at], slopes[at], j, slopes[found]):
+                return at
+    return found
 
 
 @nb.njit(nogil=True, cache=True)
@@ -142,7 +150,7 @@ def find_sources(
     """
     rows, columns = field.rows, field.columns
     source, mean_gain, noise = found_there
-    slopes, other = np.zeros((source.shape[1], 2, 2, 2)), np.zeros((2, 2, 2))
+    slopes = np.zeros((source.shape[1], 2, 2, 2))
     for n in range(start, stop):
         y, x = looks[n, 0] // columns, looks[n, 0] % columns
         found, count = 0, np.zeros(source.shape[1])
@@ -156,14 +164,11 @@ def find_sources(
                 j = v * columns + u
                 if v < 0 or u < 0 or v >= rows or u >= columns or rank[j] != wanted:
                     continue
-                at = 0
-                while at < found and not _continues(field, source[n, at], slopes[at], j, other):
-                    at += 1
+                at = _which(field, source[n], found, slopes, j)
                 if at < before or at == source.shape[1]:
                     continue
                 if at == found:
                     source[n, at] = j
-                    _measure_slopes(field, j, slopes[at])
                     found += 1
                 mean_gain[n, at] += gain[j]
                 noise[n, at] = min(noise[n, at], field.variance[j] * (1.0 - field.shared[j]))
