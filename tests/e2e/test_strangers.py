@@ -386,6 +386,27 @@ class TestBeamThatIsNotRound:
         assert np.nanmean(made.errors(maps)[0][:, 10:]) == pytest.approx(0.0, abs=4e-4)
 
 
+class TestDarkMiddleOfABullseye:
+    """Where disks hardly move it looks like a bad pixel; a reflection with a hole is one, and so is its partner."""
+
+    @pytest.mark.parametrize("seed", [2, more(1), more(3)])
+    def test_both_ways_round_are_one_crystal(self, seed: int) -> None:
+        y, x = np.indices((12, 16))
+        gradient = deformed(
+            0.005 * np.sin(x / 3), 0.005 * np.cos(y / 4), 0.002 * np.sin((x + y) / 4), 12 + np.sin(y / 5)
+        )
+        made = stranger(
+            [st.phase((0.0, 17.0), (23.0, 7.0), 2, reach=70.0, falloff=35.0, seed=seed)], st.field(gradient),
+            probe=st.bullseye(4.5), background=st.summed((0.5, st.lorentzian(3)), (0.5, st.lorentzian(30))),
+            backgrounds=0.25, dose=4e5, jitter=0.1, detector=(160, 160), seed=seed,
+        )  # fmt: skip
+        maps = cs.map(made.counts, ellipse=(1.0, 0.0))
+        assert np.isfinite(maps["operators"].values[0, :, 0, 0]).sum() == 2
+        assert maps["valid"].values.mean() > 0.98
+        assert (np.sqrt((made.z(maps) ** 2).mean(1)) < 1.5).all()
+        assert made.wrong(maps, 6.0) < 0.01
+
+
 class TestDarkPixels:
     """Sharp spots on next to no background, as counting detectors record them: most pixels hold no count at all."""
 

@@ -7,9 +7,10 @@ import pytest
 
 from cyclestrain.affine import left_polar, rotation
 from cyclestrain.data import FloatArray
-from cyclestrain.learning.lattice import Lattice, find_lattice, lattice_operators
+from cyclestrain.learning.lattice import Lattice, find_lattice
 from cyclestrain.learning.peaks import Peaks, find_peaks
 from cyclestrain.learning.reflections import disk_size, measure_reflections
+from cyclestrain.learning.symmetry import lattice_operators
 from cyclestrain.simulation import uniform
 from cyclestrain.simulation.lattice import make_lattice
 
@@ -128,6 +129,22 @@ class TestSymmetry:
     def test_brightness_breaks_it(self, name: str, brightness: str, order: int) -> None:
         assert len(lattice_operators(self.lattice(name, brightness))) == order
 
+    @pytest.mark.parametrize("brightness", ["equal", "threefold"])
+    def test_what_is_hidden_breaks_nothing(self, brightness: str) -> None:
+        """Under a beam stop that covers a third: as symmetric as the whole; without word of it, less."""
+        whole = self.lattice("hexagonal", brightness)
+        hidden = np.abs(np.arctan2(*whole.positions.T) - 0.4) < np.pi / 3
+        part = lattice_with(
+            whole.basis, whole.intensity[~hidden], whole.indices[~hidden], whole.positions[~hidden]
+        )  # fmt: skip
+
+        def shown(positions: FloatArray) -> FloatArray:
+            return np.abs(np.arctan2(*positions.T) - 0.4) >= np.pi / 3
+
+        assert len(lattice_operators(part, shown)) == len(lattice_operators(whole))
+        if brightness == "equal":
+            assert len(lattice_operators(part)) < len(lattice_operators(whole))
+
     @pytest.mark.parametrize("name", list(LATTICES))
     def test_operators_map_the_lattice_onto_itself(self, name: str) -> None:
         lattice = self.lattice(name, "equal")
@@ -216,3 +233,22 @@ def test_disk_size_does_not_rest_on_the_size_that_was_looked_for() -> None:
         peaks = find_peaks(average, np.full(average.shape, 64.0), guess, (9.0, 62.0))
         found = disk_size(average, np.full(average.shape, 64.0), peaks, guess, limit=8.0)
         assert found == pytest.approx(2.5, abs=0.6)
+
+
+def test_a_hole_in_a_disk_hides_no_reflection() -> None:
+    """The dark middle of a bullseye may pass for a bad pixel; what is mostly hidden is not used."""
+    average = average_of("hexagonal", 4.0)
+    coverage, basis, ring = np.full(average.shape, 64.0), basis_of("hexagonal", 19.0, 0.0), (10.0, 62.0)
+    basis = rotation(np.deg2rad(17.0)) @ basis
+    whole = measure_reflections(average, coverage, basis, radius=4.0, ring=ring)
+    y, x = np.rint(whole.positions[:3] + 64).astype(int).T
+    for dy in (0, 1):
+        for dx in (0, 1):
+            coverage[y + dy, x + dx] = average[y + dy, x + dx] = 0.0
+    np.testing.assert_array_equal(
+        measure_reflections(average, coverage, basis, radius=4.0, ring=ring).indices, whole.indices
+    )
+    coverage[y[0] - 5 : y[0] + 6, x[0] - 5 : x[0] + 1] = 0.0
+    np.testing.assert_array_equal(
+        measure_reflections(average, coverage, basis, radius=4.0, ring=ring).indices, whole.indices[1:]
+    )

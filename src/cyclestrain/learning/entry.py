@@ -15,7 +15,7 @@ from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations
 from cyclestrain.learning.disk_images import disk_images, hold_disks, move_with_disks
-from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_operators
+from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import find_peaks
 from cyclestrain.learning.plausibility import Plausibility, Unlearned
@@ -24,6 +24,7 @@ from cyclestrain.learning.profiles import fit_profiles, fits_of, held_out_errors
 from cyclestrain.learning.reflections import measure_reflections
 from cyclestrain.learning.spline_images import FIRST_PIXELS, MOST_PIXELS
 from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, regauged, spacing, start_entry, window_half
+from cyclestrain.learning.symmetry import with_symmetry
 from cyclestrain.learning.trust import trusted, typical_misfit
 from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import (
@@ -120,7 +121,7 @@ def learn_entry(
         return refusal
     if entry.probe.is_image and 2.0 * entry.probe.radius > OVERLAP * spacing(entry.basis):
         return Unlearned.NO_DISK
-    return _with_operators(entry), noise_scale
+    return with_symmetry(entry, lesson, start), noise_scale
 
 
 def _not_too_many(lesson: Lesson, rng: np.random.Generator) -> Lesson:
@@ -128,11 +129,6 @@ def _not_too_many(lesson: Lesson, rng: np.random.Generator) -> Lesson:
     if len(lesson.theta) <= MAX_PATTERNS:
         return lesson
     return lesson.only(np.sort(rng.choice(len(lesson.theta), MAX_PATTERNS, replace=False)))
-
-
-def _with_operators(entry: Entry) -> Entry:
-    lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
-    return replace(entry, operators=lattice_operators(lattice))
 
 
 def with_images(
@@ -178,7 +174,7 @@ def with_images(
     wild = after[0].contrast > LEFT * entry.contrast
     if wild or not clear or hold_disks(*affines, entry.reflections, lesson.repeats):
         return entry, noise_scale
-    return _with_operators(_lean(after[0], after[0].priors, held)), after[2]
+    return with_symmetry(_lean(after[0], after[0].priors, held), lesson, held.start), after[2]
 
 
 def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:

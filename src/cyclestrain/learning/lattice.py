@@ -1,18 +1,16 @@
-"""The lattice that explains the peaks of an average, and its measured symmetry."""
+"""The lattice that explains the peaks of an average."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 
-from cyclestrain.affine import left_polar
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.peaks import Peaks
 
-__all__ = ["Lattice", "find_lattice", "finer_lattice", "lattice_operators", "lattice_score", "nearest_node"]
+__all__ = ["Lattice", "find_lattice", "finer_lattice", "lattice_score", "nearest_node"]
 
 FINER = 1.1
 """Least ratio of the scores of a finer lattice and of the one that the brightest peaks span."""
@@ -170,52 +168,3 @@ def nearest_node(positions: FloatArray, basis: FloatArray) -> tuple[FloatArray, 
     """
     indices = np.rint(positions @ np.linalg.inv(basis).swapaxes(-1, -2))
     return indices, np.linalg.norm(positions - indices @ basis.swapaxes(-1, -2), axis=-1)
-
-
-def lattice_operators(lattice: Lattice, tolerance: float = 0.035, agreement: float = 0.6) -> FloatArray:
-    """Affine maps of the lattice onto itself that are nearly rotations and keep the intensities.
-
-    Parameters
-    ----------
-    lattice
-        Reflections with their intensities.
-    tolerance
-        Largest strain of an operator, since the average is itself a little strained.
-    agreement
-        Least cosine between the square roots of the intensities before and after.
-
-    Returns
-    -------
-    operators
-        Shape ``(order, 2, 2)``, identity first, in order of their rotation angle.
-    """
-    # Square roots keep one bright reflection from deciding.
-    on_lattice = np.isfinite(lattice.indices).all(1)
-    indices = lattice.indices[on_lattice].astype(int).tolist()
-    brightness = {tuple(hk): np.sqrt(max(i, 0.0)) for hk, i in zip(indices, lattice.intensity[on_lattice], strict=True)}
-    norm = sum(v * v for v in brightness.values())
-    found: dict[int, FloatArray] = {}
-    for elements in product((-1, 0, 1), repeat=4):
-        integer = np.array(elements).reshape(2, 2)
-        if elements[0] * elements[3] - elements[1] * elements[2] != 1:
-            continue
-        operator = lattice.basis @ integer @ np.linalg.inv(lattice.basis)
-        stretch, theta = left_polar(operator)
-        if np.abs(stretch - np.eye(2)).max() > tolerance:
-            continue
-        turned = {hk: brightness.get(tuple((integer @ np.array(hk)).tolist()), 0.0) for hk in brightness}
-        if sum(brightness[hk] * turned[hk] for hk in brightness) >= agreement * norm:
-            found[round(float(np.degrees(theta)) % 360)] = operator
-    order = max((n for n in (1, 2, 3, 4, 6) if _angles(n) <= set(_snap(found))), default=1)
-    by_angle = _snap(found)
-    return np.stack([by_angle[a] for a in sorted(_angles(order))])
-
-
-def _angles(order: int) -> set[int]:
-    return {360 * k // order for k in range(order)}
-
-
-def _snap(operators: dict[int, FloatArray]) -> dict[int, FloatArray]:
-    """Rotation angles rounded to the crystallographic ones they stand for."""
-    allowed = sorted({a for n in (1, 2, 3, 4, 6) for a in _angles(n)})
-    return {min(allowed, key=lambda a: abs((angle - a + 180) % 360 - 180)): m for angle, m in operators.items()}

@@ -13,11 +13,12 @@ import numpy as np
 from cyclestrain.data import Calibration
 from cyclestrain.learning.deviations import brightness_spread
 from cyclestrain.learning.joint_sums import DIMMEST, Form, radial_splines, stepped, sum_patterns
-from cyclestrain.learning.lattice import Lattice, lattice_operators
+from cyclestrain.learning.lattice import Lattice
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.overlapping_start import first_entry, overlap
 from cyclestrain.learning.plausibility import Plausibility, Unlearned
 from cyclestrain.learning.start import average_of, regauged
+from cyclestrain.learning.symmetry import with_symmetry
 from cyclestrain.learning.trust import trusted, typical_misfit
 from cyclestrain.pattern import Entry, PatternFit, Priors, Start, approach, predicted_positions, refine
 
@@ -81,7 +82,7 @@ def learn_overlapping(lesson: Lesson, calibration: Calibration, noise: float) ->
     lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
     if refusal or not lattice.spans_plane:
         return refusal or Unlearned.NO_LATTICE
-    return replace(entry, operators=lattice_operators(lattice)), state.noise_scale
+    return with_symmetry(entry, lesson, state.start), state.noise_scale
 
 
 def _approached(lesson: Lesson, entry: Entry) -> Start:

@@ -8,17 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cyclestrain.data import FloatArray
+from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.learning.averages import distance_from_centre
 from cyclestrain.learning.lattice import Lattice, finer_lattices, nearest_node
 from cyclestrain.learning.peaks import Peaks, disk_mask, flattened, pixel_noise, ring_mask
 
-__all__ = ["disk_size", "explained", "measure_reflections", "without_gaps"]
+__all__ = ["disk_size", "disks_shown", "explained", "measure_reflections", "without_gaps"]
 
 LEAST_NEW = 8
 """Least number of nodes by which a lattice is judged."""
 SURE_RISE, LEAST_RISE = 4.0, 0.15
 """Least rise of the light at the nodes between those of a lattice: in its standard errors, and of that at its nodes."""
+SHOWN = 0.3
+"""Share of the patterns, of the most behind any pixel, that have to show a disk."""
 CROWDED = 1.6, 2.9
 """Distances of nodes, in radii of the disks, between which disks may hide each other."""
 
@@ -96,14 +98,11 @@ def measure_reflections(
     signal = ndimage.correlate(flat, inner, mode="constant")
     signal -= ndimage.correlate(flat, outer, mode="constant") * (inner.sum() / outer.sum())
     centre = (np.array(average.shape) - 1) / 2
-    limit = 0.3 * coverage.max()
 
     def sample(positions: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
         length = np.hypot(*positions.T)
-        at = np.rint(positions + centre).astype(int)
-        inside = ((at >= 0) & (at < np.array(average.shape))).all(1)
-        at = np.clip(at, 0, np.array(average.shape) - 1)
-        inside &= (length > ring[0]) & (length < ring[1]) & (coverage[tuple(at.T)] > limit)
+        at = np.clip(np.rint(positions + centre).astype(int), 0, np.array(average.shape) - 1)
+        inside = (length > ring[0]) & (length < ring[1]) & disks_shown(coverage, positions, radius)
         return inside, signal[tuple(at.T)]
 
     nodes = grid @ basis.T
@@ -129,6 +128,28 @@ def measure_reflections(
         indices = np.concatenate([indices, np.full((int(good.sum()), 2), np.nan)])
         intensity = np.concatenate([intensity, extra_intensity[good]])
     return Lattice(basis, indices, positions, intensity)
+
+
+def disks_shown(coverage: FloatArray, positions: FloatArray, radius: float) -> BoolArray:
+    """Whether enough patterns show most of the disks at some positions, shape ``(n,)``.
+
+    A single pixel says little: the dark middle of a bullseye may pass for a bad pixel.
+
+    Parameters
+    ----------
+    coverage
+        Number of patterns behind each pixel of a centred average.
+    positions
+        Middles of the disks relative to the centre, pixels, shape ``(n, 2)``.
+    radius
+        Radius of the disks, pixels.
+    """
+    mask = disk_mask(radius)
+    within = np.argwhere(mask) - (np.array(mask.shape) - 1) // 2
+    at = np.rint(positions + (np.array(coverage.shape) - 1) / 2).astype(int)[:, None] + within
+    inside = ((at >= 0) & (at < np.array(coverage.shape))).all(2)
+    y, x = np.moveaxis(np.where(inside[..., None], at, 0), -1, 0)
+    return np.asarray(np.median(np.where(inside, coverage[y, x], 0.0), axis=1) > SHOWN * coverage.max())
 
 
 def without_gaps(
