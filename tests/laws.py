@@ -43,7 +43,7 @@ def candidates_apart(
     """Candidates none of which is near the own fit, see `cyclestrain.pattern.Candidates`."""
     n, k = label.shape
     far = np.full((n, k, 2, 2), np.nan)
-    return Candidates(label, affine, gain, like, centre, far, np.ones(n), np.zeros((n, k)))
+    return Candidates(label, affine, gain, like, centre, far, np.ones(n), np.zeros((n, k)), np.zeros(n))
 
 
 def one_class_field(

@@ -159,6 +159,20 @@ class TestSides:
         assert (of[:, 0] < 5).all()
         assert (of[:, 1] > 14).all()
 
+    def test_where_only_mixtures_beside_it_are_a_reason_a_crystal_needs_a_larger_share(self) -> None:
+        field, mixed, misfit = halves(), np.zeros(SHAPE, bool), FITTING.copy()
+        mixed[:, 7:13] = True
+        misfit[:, 6] = 3.0
+        sides = find_sides(field, np.ones(SHAPE), CERTAIN, misfit, lattices_seen(field), mixed)
+        column = sides.position % SHAPE[1]
+        np.testing.assert_array_equal(
+            sides.beside, ~np.isin(column, [6, 9, 10])
+        )  # a misfit, and both sides of the edge
+        n = len(column)
+        affine, zero = field.affine.reshape(-1, 2, 2)[sides.position], np.zeros((n, 2))
+        found = sides.candidates(np.zeros(n, int), affine, np.full(n, 1e-8), zero[:, 0], zero)
+        np.testing.assert_array_equal(found.least > 0, sides.beside)
+
     def test_mixtures_at_an_edge_are_no_overlap(self) -> None:
         field, mixed = halves(), np.zeros(SHAPE, bool)
         mixed[:, 9:11] = True
@@ -185,7 +199,7 @@ class TestSides:
         assert (whole.source[:, 1] >= 0).sum() > 100
         for side in (5, 16, 32):
             tiled = find_sides(*given, spread=InTurn(side))
-            for name in ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise"):
+            for name in ("position", "source", "gain", "vacuum", "beside", "label", "affine", "variance", "noise"):
                 np.testing.assert_array_equal(getattr(tiled, name), getattr(whole, name), err_msg=name)
 
     def test_only_new_questions_are_asked_again(self) -> None:

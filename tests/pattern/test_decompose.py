@@ -31,7 +31,9 @@ def mean_counts(entry: Entry, shares: tuple[float, ...], level: float = 0.9) -> 
     return out
 
 
-def taken_apart(entry: Entry, patterns: FloatArray, own: float | None = None, sides: int = 3) -> Decomposition:
+def taken_apart(
+    entry: Entry, patterns: FloatArray, own: float | None = None, sides: int = 3, least: float = 0.0
+) -> Decomposition:
     """Decomposition into crystals turned by `TURNS`, and the own fit turned by `own` if there is one."""
     n = len(patterns)
     angles = np.array([0.0 if own is None else own, *TURNS])
@@ -40,6 +42,7 @@ def taken_apart(entry: Entry, patterns: FloatArray, own: float | None = None, si
     candidates = candidates_apart(
         label, np.repeat(rotation(angles)[None], n, 0), np.ones((n, 4)), like, np.repeat(CENTRE[None], n, 0)
     )
+    candidates = replace(candidates, least=np.full(n, least))
     palette = Palette.of(Dictionary((entry,), 1.0))
     return decompose(patterns, np.arange(n), np.ones(SHAPE, bool), palette, candidates, COST)
 
@@ -89,6 +92,14 @@ def test_a_faint_share_is_doubted_not_forgotten(entry: Entry) -> None:
     assert alone.mean() > 0.2
     stated = np.sqrt(found.covariance[alone, 2, 2])
     assert 0.5 < np.sqrt(np.mean(0.03**2 / stated**2)) < 3.0
+
+
+def test_no_share_below_the_least_is_told(entry: Entry) -> None:
+    """A crystal that is surely there, with too small a share to be told: what is left is the other one alone."""
+    patterns = np.stack([mean_counts(entry, (0.93, 0.07)), mean_counts(entry, (0.87, 0.13))])
+    found = taken_apart(entry, patterns, least=0.1)
+    np.testing.assert_allclose(found.amplitude, [[0, 0.93, 0, 0], [0, 0.87, 0.13, 0]], atol=0.02)
+    np.testing.assert_allclose(taken_apart(entry, patterns).amplitude[0], [0, 0.93, 0.07, 0], atol=3e-3)
 
 
 def test_pixels_that_are_not_good_and_crystals_beyond_the_detector(entry: Entry) -> None:

@@ -48,6 +48,12 @@ FURTHEST = 4
 """Largest distance from an edge at which mixtures are looked for, positions."""
 FARTHEST_SOURCE = 16.0
 """Largest distance of the crystals that may lie above each other at a position that is explained badly."""
+LEAST_BESIDE = 0.1
+"""Least share that is told of a crystal where a pattern is only looked at because mixtures are beside it.
+
+What a background or a probe that is a little off leaves, a few hundredths of another crystal explain in every pattern,
+and areas of mixtures would go on growing.
+"""
 LACKING = 0.01
 """Share of the gain that has to be lacking at some distance from an edge for mixtures to be looked for there."""
 VACUUM = -1
@@ -86,7 +92,7 @@ def _departures(label: Any, affine: Any, lattices: Any, out: Any) -> None:  # pr
                     out[n, m] = d
 
 
-_PER_POSITION = ("position", "source", "gain", "vacuum", "label", "affine", "variance", "noise")
+_PER_POSITION = ("position", "source", "gain", "vacuum", "beside", "label", "affine", "variance", "noise")
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ class Sides:
         Mean brightness of each crystal at such positions, shape ``(n, MOST)``.
     vacuum
         There is vacuum within the reach of the probe, shape ``(n,)``.
+    beside
+        Nothing but mixtures beside it is a reason to look there, shape ``(n,)``.
     scatter
         Relative scatter of the gain between clean neighbours beyond that of counting.
     label, affine, variance
@@ -121,6 +129,7 @@ class Sides:
     source: IntArray
     gain: FloatArray
     vacuum: BoolArray
+    beside: BoolArray
     scatter: float
     label: IntArray
     affine: FloatArray
@@ -184,7 +193,7 @@ class Sides:
         noise = np.column_stack([variances[:, 0] * (1.0 - shared), self.noise])
         return Candidates(
             labels, affines, np.concatenate([nearest, self.gain], 1), like, centre,
-            off, overlap, np.sqrt(noise * moment),
+            off, overlap, np.sqrt(noise * moment), np.where(self.beside, LEAST_BESIDE, 0.0),
         )  # fmt: skip
 
 
@@ -251,7 +260,8 @@ def find_sides(
     overlap = around_overlaps(mixed, reach)
     odd = find_overlaps(blended, distance > reach) | overlap
     clean = crystal & (distance > reach) & ~odd & ~mixed
-    looked_at = (distance <= reach) & crystal | odd | (field.label == UNKNOWN).reshape(shape)
+    at_edge = (distance <= reach) & crystal | (field.label == UNKNOWN).reshape(shape)
+    looked_at = at_edge | odd
     if wanted is not None:
         looked_at &= overlap | wanted
     rank = np.where(clean.ravel(), 2, ((agreeing >= AGREEING) & ~(blended | mixed).ravel()).astype(np.int64))
@@ -274,7 +284,7 @@ def find_sides(
     position, source, brightness, noise = position[some], source[some], brightness[some], noise[some]
     label = np.where(source >= 0, field.label[source], -1)
     return Sides(
-        position, source, brightness, vacuum[position], scatter,
+        position, source, brightness, vacuum[position], (overlap & ~at_edge & ~blended).ravel()[position], scatter,
         label, field.affine[source], field.variance[source], noise, lattices, overlap,
     )  # fmt: skip
 

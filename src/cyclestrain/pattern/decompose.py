@@ -62,6 +62,8 @@ class Candidates:
         Of the disks, pixels, shape ``(n,)``.
     uncertainty
         Standard deviation of each candidate, as `departure`, without what neighbours share, pixels, shape ``(n, k)``.
+    least
+        Share below which a crystal is not told beside others, shape ``(n,)``.
     """
 
     label: IntArray
@@ -72,6 +74,7 @@ class Candidates:
     departure: FloatArray
     radius: FloatArray
     uncertainty: FloatArray
+    least: FloatArray
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,9 @@ def _is_told(values: FloatArray, subsets: BoolArray, candidates: Candidates) -> 
     guessed = (subsets & vague[:, None]).any(2) & (subsets.sum(1) > 1)
     distance = np.sqrt((candidates.departure**2).sum((2, 3)))[:, None]
     as_one = np.where(subsets, distance, 0.0).max(2) < candidates.radius[:, None]  # not where NaN: another entry
-    return np.asarray(~(as_one & (missed | guessed)))
+    share = values / np.maximum(values.sum(2, keepdims=True), TINY)
+    small = (subsets & (share < candidates.least[:, None, None])).any(2)
+    return np.asarray(~(as_one & (missed | guessed) | small))
 
 
 def _explain(equations: Equations, allowed: BoolArray, subsets: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
