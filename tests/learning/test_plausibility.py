@@ -119,6 +119,25 @@ def test_one_fault_is_a_doubt_and_two_are_a_refusal() -> None:
     assert all(len(one.faults) < len(two.faults) for one, two in pairwise(judged))
 
 
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({"misfit": 3.0}, True),
+        ({"misfit": 3.0, "spacing": 9.0}, False),
+        ({"misfit": 2.4, "spacing": 9.0}, True),
+        ({"misfit": 3.0, "spacing": 11.0}, True),
+        ({"radius": 2.0, "beam_radius": 4.8, "misfit": 1.4, "spacing": 9.0}, False),
+        ({"radius": 2.0, "beam_radius": 4.8, "misfit": 1.1, "spacing": 9.0}, True),
+        ({"radius": 2.0, "beam_radius": 4.8, "misfit": 1.4, "spacing": 11.0}, True),
+    ],
+)
+def test_where_disks_fill_the_pattern_a_misfit_is_a_refusal(changed: dict[str, float], kept: bool) -> None:
+    """Spots where the rings of overlapping bullseyes cross are flat, and may be as large as a ring of the beam."""
+    good = {"indexed": 1.0, "nodes": 20, "paired": 1.0, "radius": 3.0, "beam_radius": 3.0, "misfit": 1.0}
+    judged = Plausibility(**{**good, **changed}, has_rim=True, is_flat=True)
+    assert (judged.refusal is None) == kept
+
+
 @pytest.mark.parametrize("gain", [1.0, 7.0])
 def test_noise_without_a_model_is_the_variance_over_the_mean(gain: float) -> None:
     rng = np.random.default_rng(0)

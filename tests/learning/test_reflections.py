@@ -134,9 +134,8 @@ class TestSymmetry:
         """Under a beam stop that covers a third: as symmetric as the whole; without word of it, less."""
         whole = self.lattice("hexagonal", brightness)
         hidden = np.abs(np.arctan2(*whole.positions.T) - 0.4) < np.pi / 3
-        part = lattice_with(
-            whole.basis, whole.intensity[~hidden], whole.indices[~hidden], whole.positions[~hidden]
-        )  # fmt: skip
+        left = whole.intensity[~hidden], whole.indices[~hidden], whole.positions[~hidden]
+        part = lattice_with(whole.basis, *left)
 
         def shown(positions: FloatArray) -> FloatArray:
             return np.abs(np.arctan2(*positions.T) - 0.4) >= np.pi / 3

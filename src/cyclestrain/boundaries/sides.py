@@ -32,7 +32,7 @@ from cyclestrain.data import (
 )
 from cyclestrain.loops import on_threads
 from cyclestrain.pattern import Candidates, Dictionary
-from cyclestrain.strain import Lattices, is_same_crystal
+from cyclestrain.strain import Lattices, is_same_crystal, nearest_step
 
 __all__ = ["COST", "MOST", "Sides", "find_sides", "lattices_of"]
 
@@ -83,13 +83,8 @@ def _departures(label: Any, affine: Any, lattices: Any, out: Any) -> None:  # pr
         for m in range(label.shape[1]):
             if label[n, m] != k:
                 continue
-            least = np.inf
-            for s in range(lattices.order[k]):
-                d = (affine[n, m] @ lattices.operators[k, s] - affine[n, 0]) @ root
-                square = (d * d).sum()
-                if square < least:
-                    least = square
-                    out[n, m] = d
+            nearest_step(affine[n, 0], affine[n, m], k, lattices, out[n, m])
+            out[n, m] = out[n, m] @ root
 
 
 _PER_POSITION = ("position", "source", "gain", "vacuum", "beside", "label", "affine", "variance", "noise")

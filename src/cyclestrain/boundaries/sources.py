@@ -12,7 +12,7 @@ import numba as nb
 import numpy as np
 
 from cyclestrain.data import AffineField, FloatArray, IntArray, Tile
-from cyclestrain.strain import Lattices, is_same_crystal
+from cyclestrain.strain import Lattices, is_same_crystal, nearest_step
 
 __all__ = ["UNKNOWN", "FlatField", "compare_neighbours", "find_sources"]
 
@@ -91,8 +91,8 @@ def compare_neighbours(field: Any, agreeing: Any, differing: Any, start: int, st
 @nb.njit(cache=True)
 def _measure_slopes(field: Any, i: int, slope: Any) -> None:  # pragma: no cover
     """Change of the affine per position along both axes at a position, from neighbours of the same crystal."""
-    rows, columns, entry = field.rows, field.columns, field.label[i]
-    y, x, one = i // columns, i % columns, field.affine[i]
+    rows, columns, step = field.rows, field.columns, np.zeros((2, 2))
+    y, x = i // columns, i % columns
     for axis in range(2):
         slope[axis] = 0.0
         count = 0
@@ -101,13 +101,8 @@ def _measure_slopes(field: Any, i: int, slope: Any) -> None:  # pragma: no cover
             j = v * columns + u
             if v < 0 or u < 0 or v >= rows or u >= columns or not _same(field, i, j):
                 continue
-            least, nearest = np.inf, np.zeros((2, 2))
-            for k in range(field.lattices.order[entry]):  # the neighbour in its nearest labelling
-                step = field.affine[j] @ field.lattices.operators[entry, k] - one
-                square = (step * step).sum()
-                if square < least:
-                    least, nearest = square, step
-            slope[axis] += sign * nearest
+            nearest_step(field.affine[i], field.affine[j], field.label[i], field.lattices, step)
+            slope[axis] += sign * step
             count += 1
         slope[axis] /= max(count, 1)
 

@@ -23,7 +23,15 @@ from cyclestrain.learning.probe_image import ProbeImage, centred, image_of, is_c
 from cyclestrain.learning.profiles import fit_profiles, fits_of, held_out_errors
 from cyclestrain.learning.reflections import measure_reflections
 from cyclestrain.learning.spline_images import FIRST_PIXELS, MOST_PIXELS
-from cyclestrain.learning.start import OVERSAMPLING, average_of, entry_of, regauged, spacing, start_entry, window_half
+from cyclestrain.learning.start import (
+    OVERSAMPLING,
+    average_again,
+    entry_of,
+    regauged,
+    spacing,
+    start_entry,
+    window_half,
+)
 from cyclestrain.learning.symmetry import with_symmetry
 from cyclestrain.learning.trust import trusted, typical_misfit
 from cyclestrain.learning.window_sums import Fits
@@ -97,7 +105,7 @@ def learn_entry(
     entry, noise_scale
         The entry and the variance over mean of a pixel; the reason where the patterns show no crystal.
     """
-    lesson = _not_too_many(lesson, rng)
+    lesson = lesson.at_most(MAX_PATTERNS, rng)
     found = start_entry(lesson, calibration, probe)
     if found is None:
         return Unlearned.NO_LATTICE
@@ -121,14 +129,7 @@ def learn_entry(
         return refusal
     if entry.probe.is_image and 2.0 * entry.probe.radius > OVERLAP * spacing(entry.basis):
         return Unlearned.NO_DISK
-    return with_symmetry(entry, lesson, start), noise_scale
-
-
-def _not_too_many(lesson: Lesson, rng: np.random.Generator) -> Lesson:
-    """At most `MAX_PATTERNS` of a lesson."""
-    if len(lesson.theta) <= MAX_PATTERNS:
-        return lesson
-    return lesson.only(np.sort(rng.choice(len(lesson.theta), MAX_PATTERNS, replace=False)))
+    return with_symmetry(entry, average_again(lesson, entry, start)[1]), noise_scale
 
 
 def with_images(
@@ -156,7 +157,7 @@ def with_images(
     crowded = entry.overlaps or 2.0 * entry.probe.radius > spacing(entry.basis)
     if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image or crowded:
         return entry, noise_scale
-    lesson = _not_too_many(lesson, rng)
+    lesson = lesson.at_most(MAX_PATTERNS, rng)
     stack, fit = fitted(lesson, entry, approached(lesson, entry), noise_scale)
     trust = trusted(fit)
     if not _are_many(trust):
@@ -174,7 +175,8 @@ def with_images(
     wild = after[0].contrast > LEFT * entry.contrast
     if wild or not clear or hold_disks(*affines, entry.reflections, lesson.repeats):
         return entry, noise_scale
-    return with_symmetry(_lean(after[0], after[0].priors, held), lesson, held.start), after[2]
+    lean = _lean(after[0], after[0].priors, held)
+    return with_symmetry(lean, average_again(lesson, lean, held.start)[1]), after[2]
 
 
 def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:
@@ -346,10 +348,9 @@ def _look_again(
 ) -> tuple[Entry, Start]:
     """Average again with the fitted affines: sharper, it shows weaker reflections, and windows can shrink."""
     entry, affine = regauged(entry, start.affine)
-    outer = entry.average.shape[0] // 2
-    average, coverage = average_of(replace(lesson, centre=start.centre), affine, outer)
+    average, coverage = average_again(lesson, entry, replace(start, affine=affine))
     radius = entry.probe.radius
-    ring = (calibration.ring[0], float(outer))
+    ring = (calibration.ring[0], float(average.shape[0] // 2))
     peaks = find_peaks(average, coverage, radius, ring, crowded=crowded)
     found = find_lattice(peaks, radius)
     if crowded and found is not None:

@@ -50,6 +50,12 @@ class Lesson:
         """Lesson with some of the sums, chosen by a mask or indices."""
         return replace(self, members=self.members[keep], centre=self.centre[keep], theta=self.theta[keep])
 
+    def at_most(self, n: int, rng: np.random.Generator) -> Lesson:
+        """Lesson with `n` of the sums, picked at random, or all where there are no more."""
+        if len(self.theta) <= n:
+            return self
+        return self.only(np.sort(rng.choice(len(self.theta), n, replace=False)))
+
     @property
     def summed(self) -> FloatArray:
         """Number of patterns in each sum, shape ``(n,)``."""

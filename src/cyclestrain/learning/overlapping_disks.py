@@ -17,7 +17,7 @@ from cyclestrain.learning.lattice import Lattice
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.overlapping_start import first_entry, overlap
 from cyclestrain.learning.plausibility import Plausibility, Unlearned
-from cyclestrain.learning.start import average_of, regauged
+from cyclestrain.learning.start import average_again, regauged
 from cyclestrain.learning.symmetry import with_symmetry
 from cyclestrain.learning.trust import trusted, typical_misfit
 from cyclestrain.pattern import Entry, PatternFit, Priors, Start, approach, predicted_positions, refine
@@ -75,14 +75,14 @@ def learn_overlapping(lesson: Lesson, calibration: Calibration, noise: float) ->
     entry = state.entry
     if not overlap(entry.probe.radius, entry.basis):
         return Unlearned.NO_LATTICE
-    average, _ = average_of(replace(lesson, centre=state.start.centre), state.start.affine, entry.average.shape[0] // 2)
+    average, coverage = average_again(lesson, entry, state.start)
     entry = replace(entry, average=average)
     judged = Plausibility.of(entry, calibration, state.noise_scale / noise)
     refusal = Unlearned.NO_CRYSTAL if judged.paired < LEAST_PAIRED else judged.refusal
     lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
     if refusal or not lattice.spans_plane:
         return refusal or Unlearned.NO_LATTICE
-    return with_symmetry(entry, lesson, state.start), state.noise_scale
+    return with_symmetry(entry, coverage), state.noise_scale
 
 
 def _approached(lesson: Lesson, entry: Entry) -> Start:

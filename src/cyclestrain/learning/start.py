@@ -13,9 +13,18 @@ from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, l
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import Peaks, find_peaks
 from cyclestrain.learning.reflections import disk_size, explained, measure_reflections, without_gaps
-from cyclestrain.pattern import Entry, Priors, Probe, disk_profile
+from cyclestrain.pattern import Entry, Priors, Probe, Start, disk_profile
 
-__all__ = ["OVERSAMPLING", "average_of", "entry_of", "regauged", "spacing", "start_entry", "window_half"]
+__all__ = [
+    "OVERSAMPLING",
+    "average_again",
+    "average_of",
+    "entry_of",
+    "regauged",
+    "spacing",
+    "start_entry",
+    "window_half",
+]
 
 OVERSAMPLING = 16
 """Nodes of the probe per detector pixel; with 8, positions are off by up to 2e-4 pixels."""
@@ -142,6 +151,19 @@ def average_of(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatA
     """
     reach, chosen = int(np.ceil(outer)), lesson.members[:, 0]
     return average_turned(lesson.patterns, lesson.good, lesson.centre, affine, reach, chosen)
+
+
+def average_again(lesson: Lesson, entry: Entry, start: Start) -> tuple[FloatArray, FloatArray]:
+    """Average of the patterns of a lesson as their fits turn them, as far as that of the entry reaches.
+
+    Parameters
+    ----------
+    lesson, entry
+        Patterns and the entry that was fitted to them.
+    start
+        Fit of every pattern.
+    """
+    return average_of(replace(lesson, centre=start.centre), start.affine, entry.average.shape[0] // 2)
 
 
 def entry_of(lattice: Lattice, average: FloatArray, coverage: FloatArray, probe: Probe) -> Entry:

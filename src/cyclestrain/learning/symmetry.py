@@ -12,35 +12,34 @@ import numpy as np
 from cyclestrain.affine import left_polar
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.learning.lattice import Lattice
-from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.reflections import disks_shown
-from cyclestrain.learning.start import average_of
-from cyclestrain.pattern import Entry, Start
+from cyclestrain.pattern import Entry
 
 __all__ = ["lattice_operators", "with_symmetry"]
 
 
-def with_symmetry(entry: Entry, lesson: Lesson, start: Start) -> Entry:
+def with_symmetry(entry: Entry, coverage: FloatArray) -> Entry:
     """An entry with the operators of its lattice.
 
     Parameters
     ----------
     entry
         Learned entry.
-    lesson, start
-        What it was learned from, and the fit of every pattern.
+    coverage
+        Number of patterns behind each pixel of its average.
     """
-    fitted = replace(lesson, centre=start.centre)
-    _, coverage = average_of(fitted, start.affine, np.hypot(*entry.reflections.T).max() + entry.probe.radius)
     lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)
-    return replace(
-        entry, operators=lattice_operators(lattice, partial(disks_shown, coverage, radius=entry.probe.radius))
-    )
+    shown = partial(disks_shown, coverage, radius=entry.probe.radius)
+    return replace(entry, operators=lattice_operators(lattice, shown))
+
+
+def _everywhere(positions: FloatArray) -> BoolArray:
+    return np.ones(len(positions), bool)
 
 
 def lattice_operators(
     lattice: Lattice,
-    shown: Callable[[FloatArray], BoolArray] | None = None,
+    shown: Callable[[FloatArray], BoolArray] = _everywhere,
     tolerance: float = 0.035,
     agreement: float = 0.6,
 ) -> FloatArray:
@@ -69,7 +68,7 @@ def lattice_operators(
     on_lattice = np.isfinite(lattice.indices).all(1)
     indices = lattice.indices[on_lattice].astype(int).tolist()
     brightness = {tuple(hk): np.sqrt(max(i, 0.0)) for hk, i in zip(indices, lattice.intensity[on_lattice], strict=True)}
-    found: dict[int, FloatArray] = {}
+    one, found = np.array(list(brightness.values())), dict[int, FloatArray]()
     for elements in product((-1, 0, 1), repeat=4):
         integer = np.array(elements).reshape(2, 2)
         if elements[0] * elements[3] - elements[1] * elements[2] != 1:
@@ -79,10 +78,8 @@ def lattice_operators(
         if np.abs(stretch - np.eye(2)).max() > tolerance:
             continue
         turned = [tuple((integer @ np.array(hk)).tolist()) for hk in brightness]
-        there = np.array([hk in brightness for hk in turned])
-        seen = there | shown(np.array(turned) @ lattice.basis.T) if shown else np.ones(len(there), bool)
-        one = np.array(list(brightness.values()))
         other = np.array([brightness.get(hk, 0.0) for hk in turned])
+        seen = (other > 0) | shown(np.array(turned) @ lattice.basis.T)
         if (one * other).sum() >= agreement * (one * one)[seen].sum():
             found[round(float(np.degrees(theta)) % 360)] = operator
     order = max((n for n in (1, 2, 3, 4, 6) if _angles(n) <= set(_snap(found))), default=1)

@@ -21,7 +21,7 @@ from cyclestrain.strain.known import (
 from cyclestrain.strain.maps import relative_strain, turn_axes
 from cyclestrain.strain.matching import pixel_size, rank_known
 from cyclestrain.strain.reference import Reference
-from cyclestrain.strain.same_crystal import Lattices, is_same_crystal, is_same_lattice, same_crystal
+from cyclestrain.strain.same_crystal import Lattices, is_same_crystal, is_same_lattice, nearest_step, same_crystal
 from cyclestrain.strain.variants import relabelled
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "known_cells",
     "lattices_text",
     "measure_ellipse",
+    "nearest_step",
     "parse_known",
     "parse_reference",
     "pick_reference",

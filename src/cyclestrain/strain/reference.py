@@ -16,7 +16,7 @@ __all__ = ["Reference", "measure_reference"]
 FEWEST = 12
 """Triples of neighbours in line from which the scatter of a region is told apart from what varies smoothly in it."""
 INFLATION = 2.94
-"""How many second differences along rows and columns tell as much of a variance as one that is independent."""
+"""How many second differences along rows and columns tell as much of a variance as one that is independent (53/18)."""
 STATED = 12.0
 """How many independent differences a stated variance is worth: it is right to some 40 %."""
 
