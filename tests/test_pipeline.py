@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from cyclestrain.affine import reciprocal, rotation
 from cyclestrain.calibration import subset
-from cyclestrain.context import smooth
+from cyclestrain.context import least_scatter, smooth
 from cyclestrain.data import AffineField, Doubt, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.evaluation import compare, relative_truth
@@ -187,6 +188,19 @@ def test_every_choice_is_told_and_kept(made: SimulatedScan) -> None:
     for choice in result.maps.attrs["choices"].splitlines():
         assert choice in told
     assert progress.done >= made.scan.n_positions
+
+
+def test_what_smoothing_loses_is_told_in_strain(made: SimulatedScan) -> None:
+    """Steps and mosaic that pass for noise, in multiples of what a single pattern is sure of."""
+    maps = run(made.scan, ellipse=ROUND).maps
+    told = {
+        name: float(re.search(rf"^{name}: .*?([\d.e-]+) %", maps.attrs["choices"], re.MULTILINE)[1])  # type: ignore[index]
+        for name in ("steps", "mosaic")
+    }
+    alone = 100 * float(np.sqrt((maps["exx_raw_sigma"] ** 2 + maps["eyy_raw_sigma"] ** 2).median() / 2))
+    n = int(maps["valid"].sum())
+    assert told["steps"] == pytest.approx(2.5 * alone, rel=0.2)
+    assert told["mosaic"] == pytest.approx(least_scatter(n) * alone, rel=0.2)
 
 
 def test_scatter_of_the_first_fits_is_in_sigma_of_the_last(
