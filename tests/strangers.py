@@ -330,6 +330,7 @@ def stranger(
     background: Shape | None = None,
     backgrounds: float = 0.25,
     wedge: float = 0.0,
+    film: tuple[Shape, float] | None = None,
     dose: float = 1e5,
     ellipse: tuple[float, float] = (1.0, 0.0),
     offset: tuple[float, float] = (0.3, -0.4),
@@ -342,7 +343,8 @@ def stranger(
 ) -> Stranger:
     """Draw a scan: the counts of a pattern are `dose`, of which `backgrounds` is background.
 
-    With `contrast`, the brightness of every reflection scatters from position to position by that share. With `inside`,
+    A `film` is another background, whose share of the counts grows along the rows from none to the one given. With
+    `contrast`, the brightness of every reflection scatters from position to position by that share. With `inside`,
     the reflections of the only phase have shapes of their own, the same everywhere.
     """
     rng = np.random.default_rng(seed)
@@ -357,12 +359,15 @@ def stranger(
     y, x = np.einsum("ij,j...->i...", np.linalg.inv(distortion), np.indices(detector) - middle[:, None, None])
     below = (background or flat())(y, x)
     below = dose * backgrounds * below / below.sum()
+    haze, thickest = (film[0](y, x), film[1]) if film else (np.ones(detector), 0.0)
+    haze = dose * haze / haze.sum()
     counts, reciprocal = np.empty((*shape, *detector), np.uint16), np.linalg.inv(sample.F).swapaxes(-1, -2)
     for at in np.ndindex(*shape):
         bright = [one.intensity * rng.lognormal(-0.5 * contrast**2, contrast, len(one.intensity)) for one in phases]
         crystal = _pattern(phases, bright, sample, at, distortion @ reciprocal[at], centre[at], tables, detector)
         thick = 1 + wedge * 2 * ramp[at][1]
-        counts[at] = rng.poisson(dose * (1 - backgrounds) * crystal + thick * below)
+        clear, part = dose * (1 - backgrounds) * crystal + thick * below, thickest * (ramp[at][1] + 0.5)
+        counts[at] = rng.poisson((1 - part) * clear + part * haze)
     if dead_quadrant:
         counts[..., : detector[0] // 2, : detector[1] // 2] = 0
     first = sample.share.argmax(-1)[..., None]

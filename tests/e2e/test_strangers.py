@@ -389,6 +389,37 @@ class TestBeamThatIsNotRound:
         assert np.nanmean(made.errors(maps)[0][:, 10:]) == pytest.approx(0.0, abs=4e-4)
 
 
+class TestFilm:
+    """A film that grows over the scan changes the shape of the background, which moved all disks with it."""
+
+    @pytest.mark.parametrize("film", [st.halo(35, 8), st.lorentzian(40)], ids=["halo", "wide"])
+    @pytest.mark.parametrize("seed", [1, more(2), more(3), more(4)])
+    def test_strain_does_not_follow_it(self, film: st.Shape, seed: int) -> None:
+        """A crystal without strain, bare at the left and under 60 % of film at the right."""
+        made = stranger(
+            [st.square(20.0, reach=55.0)], st.field(deformed(degrees=np.full((16, 16), 12.0))), probe=st.disk(4.0),
+            background=st.lorentzian(8), film=(film, 0.6), dose=2e5, contrast=0.1, seed=seed,
+        )  # fmt: skip
+        bare = np.zeros((16, 16), bool)
+        bare[:, :3] = True
+        maps = cs.map(made.counts, reference=bare)
+        assert "film" in maps
+        assert "as under a film of uneven thickness" in maps.attrs["choices"]
+        assert maps["valid"].values.all()
+        for suffix in ("_raw", ""):
+            assert np.sqrt((made.z(maps, suffix)[:3] ** 2).mean(1)).max() < (1.2 if suffix else 2.2)
+        assert np.abs(made.errors(maps)[:2, :, 10:].mean((1, 2))).max() < 2e-4
+
+    def test_one_shape_needs_no_second_profile(self) -> None:
+        made = stranger(
+            [st.square(20.0, reach=55.0)], st.field(deformed(degrees=np.full((12, 12), 12.0))), probe=st.disk(4.0),
+            background=st.lorentzian(12), wedge=0.5, dose=1e5, seed=1,
+        )  # fmt: skip
+        maps = cs.map(made.counts)
+        assert "film" not in maps
+        assert "film" not in maps.attrs["choices"]
+
+
 class TestDarkMiddleOfABullseye:
     """Where disks hardly move it looks like a bad pixel; a reflection with a hole is one, and so is its partner."""
 

@@ -91,7 +91,7 @@ def fits(entry: Entry, n: int, seed: int) -> Fits:
     one = np.ones((n, N))
     return Fits(
         stack.counts, stack.origin, places, start.centre, COUNTS * one, start.level, np.zeros((n, N, N_LOCAL)), one,
-        np.stack([np.cos(theta), np.sin(theta)], 1),
+        np.stack([np.cos(theta), np.sin(theta)], 1), entry.background[None],
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def fits_on(entry: Entry, start: Start, still: FloatArray | float = 0.0) -> Fits
     stack, one = gather(patterns, places, HALF + 2, np.ones((128, 128), bool)), np.ones((len(places), N))
     upright_turn = np.tile([1.0, 0.0], (len(places), 1))
     return Fits(stack.counts, stack.origin, places, start.centre, COUNTS * one, start.level,
-                np.zeros((len(places), N, N_LOCAL)), one, upright_turn)  # fmt: skip
+                np.zeros((len(places), N, N_LOCAL)), one, upright_turn, entry.background[None])  # fmt: skip
 
 
 @pytest.mark.parametrize("moving", [True, False])
@@ -216,7 +216,7 @@ def test_images_of_soft_spots_are_no_sharper_than_the_spots(entry: Entry, seed: 
         brightness = fit.start.gain[:, None] * model.intensity
         windows = Fits(
             stack.counts, stack.origin, places, fit.start.centre, brightness, fit.start.level,
-            np.zeros((200, N, N_LOCAL)), np.ones((200, N)), np.tile([1.0, 0.0], (200, 1)),
+            np.zeros((200, N, N_LOCAL)), np.ones((200, N)), np.tile([1.0, 0.0], (200, 1)), model.background[None],
         )  # fmt: skip
         disks, light = disk_images(windows, model, 1.0)
         model = replace(model, disks=disks, intensity=model.intensity * light)

@@ -47,12 +47,13 @@ def seen(shape: st.Shape, n: int = 60, counts: float = 3000.0, seed: int = 0) ->
         np.zeros((n, 8, N_LOCAL)),
         many,
         np.ones((n, 2)) * [1, 0],
+        np.full((1, 128), 2.0),
     )
 
 
 def learned(shape: st.Shape) -> ProbeImage:
     reflections = 40.0 * np.stack([np.sin(np.arange(8) * np.pi / 4), np.cos(np.arange(8) * np.pi / 4)], 1)
-    return image_of(seen(shape), np.full(128, 2.0), 0.1, DISK, reflections, 1.0)
+    return image_of(seen(shape), 0.1, DISK, reflections, 1.0)
 
 
 def drawn(shape: st.Shape) -> FloatArray:
@@ -90,7 +91,7 @@ def test_contrast_of_single_reflections_is_not_the_aperture() -> None:
     mixed = fits._replace(counts=np.where(half, fits.counts, turned.counts))
     angles = np.arange(8) * np.pi / 4
     reflections = np.stack([30.0 + 10.0 * (np.arange(8) % 2), 0.0 * angles], 1)
-    image = image_of(mixed, np.full(128, 2.0), 0.1, DISK, reflections, 1.0)
+    image = image_of(mixed, 0.1, DISK, reflections, 1.0)
     assert not is_common(image)
 
 

@@ -60,12 +60,11 @@ def image_of_beam(patterns: NDArray[Any], good: BoolArray, centre: FloatArray, r
     fits = Fits(
         stack.counts, stack.origin, at[:, None], at, bright[:, None].astype(float), one,
         np.zeros((len(some), 1, N_LOCAL)), one[:, None] * (bright > 0.2 * np.median(bright))[:, None],
-        np.stack([one, 0.0 * one], 1),
+        np.stack([one, 0.0 * one], 1), np.full((1, 2 * half + 8), max(level, 1e-9)),
     )  # fmt: skip
     form = Probe.from_profile(disk_profile(radius, SOFT, OVERSAMPLING, half + 3), OVERSAMPLING, half)
-    background = np.full(2 * half + 8, max(level, 1e-9))
     floor = max(0.01 * float(np.median(bright)) * float(form.values.max()), 1e-9)
-    found = image_of(fits, background, floor, form, np.zeros((1, 2)), 1.0).probe
+    found = image_of(fits, floor, form, np.zeros((1, 2)), 1.0).probe
     values = np.where(np.hypot(*_fine(half)) < half + 0.5, found.values, 0.0)
     return centred(Probe(values * (OVERSAMPLING**2 / values.sum()), OVERSAMPLING, half, is_image=True))
 

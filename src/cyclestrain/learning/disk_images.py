@@ -152,7 +152,7 @@ def _equations(fits: Fits, entry: Entry, noise_scale: float) -> Equations:
     local[..., N_PLAIN:] = 0.0
     reach = _reach(probe)
     return equations_of(
-        fits._replace(local=local), np.arange(n), n, probe, entry.background, entry.variance_floor, noise_scale, reach
+        fits._replace(local=local), np.arange(n), n, probe, entry.variance_floor, noise_scale, reach
     ).within(reach)
 
 

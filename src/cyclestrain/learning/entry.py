@@ -204,6 +204,7 @@ def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry
         entry,
         intensity=dose * entry.intensity,
         background=learned.background,
+        film=learned.film,
         priors=learned.priors,
         disks=learned.disks,
     )
@@ -284,7 +285,7 @@ def _image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Pr
         return None
     fits = fits_of(stack, entry, fit, trust)
     noise = lesson.common_noise(entry, noise_scale)
-    return image_of(fits, entry.background, entry.variance_floor, entry.probe, entry.reflections, noise)
+    return image_of(fits, entry.variance_floor, entry.probe, entry.reflections, noise)
 
 
 def _are_many(trust: FloatArray) -> bool:
@@ -418,7 +419,7 @@ def _improved(
         form = probe if form is None else form.resized(entry.probe.half)
         fits = fits_of(stack, entry, fit, trust)
         noise = lesson.common_noise(entry, noise_scale)
-        found = image_of(fits, entry.background, entry.variance_floor, form, entry.reflections, noise)
+        found = image_of(fits, entry.variance_floor, form, entry.reflections, noise)
         probe = centred(found.probe)
     # The widths of sums that overlap are less sure than they seem, but what is too wide harms less than what is none.
     priors = Priors(_settled(entry.priors.spread, measure_deviations(deviations, entry, fit, trust)))
@@ -429,6 +430,7 @@ def _improved(
         entry,
         probe=probe,
         background=profiles.background * level,
+        film=profiles.film * level,
         intensity=intensity * scale,
         reflections=reflections,
         priors=priors,

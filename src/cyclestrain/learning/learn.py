@@ -82,7 +82,7 @@ def learn(
 
 
 def _told(found: Knowledge) -> Knowledge:
-    """What was learned, with a word on a probe that is not round and on contrast that stays."""
+    """What was learned, with a word on a probe that is not round, on contrast that stays and on a film."""
     calibration, entries, new = found.calibration, found.dictionary.entries, []
     images = [entry.probe for entry in entries if entry.probe.is_image]
     if images and not any(choice.startswith("probe:") for choice in calibration.choices):
@@ -91,6 +91,10 @@ def _told(found: Knowledge) -> Knowledge:
     if constant:
         where = "" if constant == len(entries) else f" of {constant} of {len(entries)} entries"
         new.append(f"contrast in the disks: the same in most patterns, learned as an image of each reflection{where}")
+    uneven = sum(entry.has_film for entry in entries)
+    if uneven:
+        where = "" if uneven == len(entries) else f" of {uneven} of {len(entries)} entries"
+        new.append(f"background: its shape varies, as under a film of uneven thickness, learned as two profiles{where}")
     return replace(found, calibration=replace(calibration, choices=(*calibration.choices, *new))) if new else found
 
 

@@ -66,17 +66,13 @@ def is_common(image: ProbeImage, part: float = 1.0) -> bool:
     return bool((other > CLEAR).all() and (other > COMMON * own).all() and image.energy > LARGE)
 
 
-def image_of(
-    fits: Fits, background: FloatArray, floor: float, form: Probe, reflections: FloatArray, noise_scale: float
-) -> ProbeImage:
+def image_of(fits: Fits, floor: float, form: Probe, reflections: FloatArray, noise_scale: float) -> ProbeImage:
     """Image of the probe that windows show, relative to a form that it is expected to have.
 
     Parameters
     ----------
     fits
         Windows of many patterns and what was fitted to them.
-    background
-        Radial profile of the background, counts per pixel at 0, 1, 2, ... pixels.
     floor
         Least variance of a pixel, counts.
     form
@@ -87,9 +83,7 @@ def image_of(
         Variance over mean of a pixel.
     """
     upright = fits._replace(turn=np.tile([1.0, 0.0], (len(fits.counts), 1)))  # an aperture does not turn with a crystal
-    normal, rhs, priors = equations_of(
-        upright, _halves(reflections), 2, form, background, floor, noise_scale, form.radius + BEYOND
-    )
+    normal, rhs, priors = equations_of(upright, _halves(reflections), 2, form, floor, noise_scale, form.radius + BEYOND)
     prior = priors[0]
     both = likeliest(normal.sum(0), rhs.sum(0), prior)
     gains = np.zeros((2, 2))

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from cyclestrain.affine import left_polar
 from cyclestrain.data import FloatArray
+from cyclestrain.learning.film import film_of
 from cyclestrain.learning.window_sums import PARTS, Fits, Normal, Shapes, add_windows
 from cyclestrain.loops import on_threads
 from cyclestrain.pattern import Entry, PatternFit, Probe, WindowStack, predicted_positions, seen_edge, shift_design
@@ -77,10 +78,11 @@ class Deviations:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Radial profiles fitted to many patterns: probe (steps of ``1 / oversampling``) and background (1 px steps)."""
+    """Radial profiles fitted to many patterns: probe (steps of ``1 / oversampling``), background and film (1 px)."""
 
     probe: FloatArray
     background: FloatArray
+    film: FloatArray  # empty where there is none
 
 
 def _smooth_solve(normal: FloatArray, rhs: FloatArray, smoothness: float) -> FloatArray:
@@ -110,7 +112,7 @@ def fits_of(stack: WindowStack, entry: Entry, fit: PatternFit, trust: FloatArray
     return Fits(
         stack.counts, stack.origin, held_out_positions(fit, entry.reflections), fit.start.centre,
         fit.start.gain[:, None] * entry.intensity + fit.local[..., 0], fit.start.level, fit.local, trust,
-        np.stack([np.cos(theta), np.sin(theta)], 1),
+        np.stack([np.cos(theta), np.sin(theta)], 1), entry.backgrounds(fit.film),
     )  # fmt: skip
 
 
@@ -146,13 +148,14 @@ def fit_profiles(
     fits = fits_of(stack, entry, fit, trust)
     image = probe.values if probe.is_image else np.zeros((0, 0))
     shapes = Shapes(
-        profile, 1.0 / oversampling, probe.radius, background, entry.variance_floor, probe.support, image,
-        entry.disks.tables, float(entry.disks.step),
+        profile, 1.0 / oversampling, probe.radius, entry.variance_floor, probe.support, image, entry.disks.tables,
+        float(entry.disks.step),
     )  # fmt: skip
     parts = Normal.parts(len(profile), len(background))
     cubic = entry.has_contrast and probe.radius > LEAST_CUBIC
     n_local = N_LOCAL if cubic else N_SMOOTH
-    on_threads(add_windows, PARTS, fits, shapes, parts, deviations, n_local, least=1)
+    rings = np.zeros((len(trust), 2, len(background)))
+    on_threads(add_windows, PARTS, fits, shapes, parts, deviations, rings, n_local, least=1)
     normal = Normal(*(array.sum(0) for array in parts))
     scale = noise_scale * entry.grain.area
     shared = scale * repeats
@@ -162,12 +165,10 @@ def fit_profiles(
     if seen.sum() > 4:
         first, last = np.flatnonzero(seen)[[0, -1]]
         part = slice(first, last + 1)
-        matrix = normal.background[:, part]
-        rest = normal.background_rhs[part] - _tridiagonal(matrix, background[part])
-        new_background[part] += _smooth_solve(matrix, rest, 1e-2)
+        new_background[part] += _smooth_solve(normal.background[:, part], normal.background_rhs[part], 1e-2)
     floor = 1e-4 * float(np.median(background)) + 1e-9
     return (
-        Profiles(new_probe, np.maximum(new_background, floor)),
+        Profiles(new_probe, np.maximum(new_background, floor), film_of(rings, fits.background, background, scale)),
         Deviations(deviations[0], scale * deviations[1]),
     )
 

@@ -85,7 +85,6 @@ class _Known(NamedTuple):
     oversampling: int
     support: NDArray[np.float32]  # the pixels that are compared, (size, size)
     radius: float
-    background: FloatArray
     floor: float  # least variance of a pixel
 
 
@@ -94,7 +93,6 @@ def equations_of(
     image: IntArray,
     n_images: int,
     form: Probe,
-    background: FloatArray,
     floor: float,
     noise_scale: float,
     reach: float,
@@ -111,8 +109,6 @@ def equations_of(
         How many there are.
     form
         Expected form.
-    background
-        Radial profile of the background, counts per pixel at 0, 1, 2, ... pixels.
     floor
         Least variance of a pixel, counts.
     noise_scale
@@ -123,7 +119,7 @@ def equations_of(
     size, parts = _n_splines(form.half), max(1, PARTS // n_images)
     normal = np.zeros((n_images, parts, STENCIL + 1, 2 * STENCIL + 1, size, size))
     rhs = np.zeros((n_images, parts, size, size))
-    known = _Known(form.values, form.oversampling, form.support, form.radius, background, floor)
+    known = _Known(form.values, form.oversampling, form.support, form.radius, floor)
     on_threads(_add_windows, n_images * parts, _enough(fits, form), known, image, normal, rhs, least=1)
     prior = _priors(size, form.half, reach) / float(form.values.max()) ** 2
     return Equations(normal.sum(1) / noise_scale, rhs.sum(1) / noise_scale, prior)
@@ -165,11 +161,11 @@ def _add_windows(
     fits: Any, known: Any, image: Any, normals: Any, sides: Any, start: int, stop: int
 ) -> None:  # pragma: no cover - compiled
     """Sum the normal equations of all windows, each part of each image by one thread."""
-    form, oversampling, support, radius, background, floor = known
-    counts, origin, positions, centre, brightness, level, local, trust, turn = fits
+    form, oversampling, support, radius, floor = known
+    counts, origin, positions, centre, brightness, level, local, trust, turn, backgrounds = fits
     size, middle = support.shape[0], form.shape[0] // 2
     half, margin = size // 2, (counts.shape[2] - size) // 2
-    reach, n_back = half + 2, background.shape[0]
+    reach, n_back = half + 2, backgrounds.shape[1]
     parts = normals.shape[1]
     wy, wx = np.empty(4), np.empty(4)
     for job in range(start, stop):
@@ -182,7 +178,7 @@ def _add_windows(
                 rx = int(np.rint(positions[n, g, 1])) - origin[n, g, 1]
                 if trust[n, g] <= 0 or abs(ry) > margin or abs(rx) > margin:
                     continue
-                own = local[n, g]
+                own, background = local[n, g], backgrounds[min(n, backgrounds.shape[0] - 1)]
                 for i in range(size):
                     for j in range(size):
                         value = counts[n, g, margin + ry + i, margin + rx + j]

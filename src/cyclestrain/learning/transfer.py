@@ -62,6 +62,7 @@ def transfer(
             entry,
             intensity=dose * entry.intensity,
             background=dose * entry.background,
+            film=dose * entry.film,
             grain=calibration.grain,
         )
         found = _find_again(bright, lessons.of(k), improve=improve)

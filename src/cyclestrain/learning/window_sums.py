@@ -20,6 +20,8 @@ from cyclestrain.pattern.windows import LEAST_VALUE
 
 __all__ = ["PARTS", "Fits", "Normal", "Shapes", "add_windows", "between"]
 
+FAINT = 0.1
+"""Light of a disk, in units of the background, below which a pixel shows that: elsewhere it may be the disk's."""
 PARTS = 16
 """Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
 
@@ -36,6 +38,7 @@ class Fits(NamedTuple):
     local: FloatArray  # deviations, (n, reflection, 13)
     trust: FloatArray  # (n, reflection)
     turn: FloatArray  # cosine and sine of the rotation from the entry, (n, 2)
+    background: FloatArray  # radial profile at a level of one, counts per pixel, of each pattern or of all, (n, radius)
 
     def every(self, step: int) -> Fits:
         """Every so many patterns."""
@@ -54,6 +57,7 @@ class _Window(NamedTuple):
     local: Any
     trust: float
     turn: Any
+    background: Any
 
 
 class _Rows(NamedTuple):
@@ -70,12 +74,11 @@ class _Rows(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """What windows are compared with: radial profiles of probe (nodes `step` pixels apart) and background."""
+    """What windows are compared with beside their background; the probe is a radial profile."""
 
     probe: FloatArray
-    step: float
+    step: float  # between its nodes, pixels
     radius: float  # of the disk
-    background: FloatArray
     floor: float  # least variance of a pixel
     support: NDArray[np.float32]  # the pixels that are compared, (size, size)
     image: FloatArray  # the probe where it is not round, with the same nodes, centred; empty where it is
@@ -89,7 +92,7 @@ class Normal(NamedTuple):
     probe: FloatArray  # (2, node)
     probe_rhs: FloatArray  # (node,)
     background: FloatArray
-    background_rhs: FloatArray
+    background_rhs: FloatArray  # of what is to be added to the background
 
     @classmethod
     def parts(cls, n_probe: int, n_background: int) -> Normal:
@@ -129,7 +132,7 @@ def _look_up(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragm
     pixels, corner, position, centre = window.pixels, window.corner, window.position, window.centre
     values, used, disk, back = rows.values, rows.used, rows.disk, rows.background
     fy, fx, cy, cx = corner[0] - position[0], corner[1] - position[1], corner[0] - centre[0], corner[1] - centre[1]
-    scale, last = 1.0 / shapes.step, shapes.background.shape[0] - 1.001
+    scale, last = 1.0 / shapes.step, window.background.shape[0] - 1.001
     for k in range(places.shape[1]):
         counts = pixels[places[0, k], places[1, k]]
         masked = counts < LEAST_VALUE
@@ -140,7 +143,7 @@ def _look_up(window: Any, shapes: Any, places: Any, rows: Any) -> None:  # pragm
     for k in range(places.shape[1]):
         y, x = cy + places[0, k], cx + places[1, k]
         back[3, k] = min(np.sqrt(y * y + x * x), last)
-    probe, background, end = shapes.probe, shapes.background, shapes.probe.shape[0] - 1
+    probe, background, end = shapes.probe, window.background, shapes.probe.shape[0] - 1
     for k in range(places.shape[1]):
         t = disk[3, k]
         i = int(t)
@@ -253,8 +256,8 @@ def _add_products(rows: Any, information: Any, score: Any, row: Any) -> None:  #
 
 
 @part(fastmath=True)
-def _add_profiles(rows: Any, trust: float, normal: Any) -> None:  # pragma: no cover - compiled
-    """Add one window to the normal equations of probe and background."""
+def _add_profiles(rows: Any, trust: float, normal: Any, rings: Any) -> None:  # pragma: no cover - compiled
+    """Add one window to the normal equations of probe and background, and to what rings of its pattern show."""
     probe_normal, probe_rhs, back_normal, back_rhs = normal
     disk, back, end = rows.disk, rows.background, probe_rhs.shape[0] - 1
     for j in range(rows.weight.shape[0]):
@@ -269,13 +272,16 @@ def _add_profiles(rows: Any, trust: float, normal: Any) -> None:  # pragma: no c
             probe_normal[1, k] += w * bright * f * (1 - f)
             probe_rhs[k] += w * (1 - f) * target
             probe_rhs[k + 1] += w * f * target
-        m, e, a = int(back[2, j]), back[3, j], back[1, j]
-        target, w = residual + a * back[0, j], weight * a
+        m, e, a, below = int(back[2, j]), back[3, j], back[1, j], back[0, j]
+        w = weight * a
+        if bright * disk[0, j] < FAINT * a * below:
+            rings[0, m] += weight * below * below
+            rings[1, m] += weight * below * (residual + a * below)
         back_normal[0, m] += w * a * (1 - e) * (1 - e)
         back_normal[0, m + 1] += w * a * e * e
         back_normal[1, m] += w * a * e * (1 - e)
-        back_rhs[m] += w * (1 - e) * target
-        back_rhs[m + 1] += w * e * target
+        back_rhs[m] += w * (1 - e) * residual
+        back_rhs[m + 1] += w * e * residual
 
 
 @part(fastmath=True)
@@ -322,7 +328,7 @@ def _solve_deviations(
 
 @nb.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def add_windows(
-    fits: Any, shapes: Any, normal: Any, deviations: Any, n_local: int, start: int, stop: int
+    fits: Any, shapes: Any, normal: Any, deviations: Any, rings: Any, n_local: int, start: int, stop: int
 ) -> None:  # pragma: no cover - compiled
     """Sum over all windows.
 
@@ -334,12 +340,15 @@ def add_windows(
         `Normal` of all parts, each of which one thread adds to.
     deviations
         Receives each reflection's own deviations and their variances, shape ``(2, n, reflection, 13)``.
+    rings
+        Receives information on the level of each pattern's background in rings of a pixel, and that times the level,
+        ``(n, 2, ring)``.
     n_local
         Deviations that are measured: `N_SMOOTH` or `N_LOCAL`.
     start, stop
         The first of the parts and the one behind the last.
     """
-    counts, origin, positions, centre, brightness, level, local, trust, turn = fits
+    counts, origin, positions, centre, brightness, level, local, trust, turn, background = fits
     size = shapes.support.shape[0]
     half, margin = size // 2, (counts.shape[2] - size) // 2
     n_parts, places = normal.probe.shape[0], np.stack(np.nonzero(shapes.support))
@@ -363,7 +372,7 @@ def add_windows(
                 corner[0], corner[1] = origin[n, g, 0] + ry - half, origin[n, g, 1] + rx - half
                 window = _Window(
                     pixels, corner, positions[n, g], centre[n], brightness[n, g], level[n], local[n, g], trust[n, g],
-                    turn[n],
+                    turn[n], background[min(n, background.shape[0] - 1)],
                 )  # fmt: skip
                 _look_up(window, shapes, places, rows)
                 if shapes.image.shape[0] > 0:
@@ -374,5 +383,5 @@ def add_windows(
                 if shapes.image.shape[0] > 0:
                     _derive_image(window, shapes, places, rows)
                 _add_products(rows, information, score, rows.values)
-                _add_profiles(rows, trust[n, g], own)
+                _add_profiles(rows, trust[n, g], own, rings[n])
                 _solve_deviations(information, score, local[n, g], deviations[0, n, g], deviations[1, n, g])

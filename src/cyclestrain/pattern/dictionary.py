@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +20,8 @@ FIRST_CONTRAST = 5
 """Column of the first width of the contrast inside the disks."""
 BESIDE_BEAM = 1.5
 """Distance of a window from the radius of the direct beam from which it holds none of its light, pixels."""
+DARKEST = 0.05
+"""Least background of a pattern, in units of the entry's."""
 STRONG_CONTRAST = 0.1
 """Width of the contrast of the typical reflection from which fits take many steps: weaker ones are found in flat disks
 by chance, and many steps then follow the noise of faint patterns."""
@@ -88,6 +90,10 @@ class Entry:
         shape ``(order, 2, 2)``.
     background
         Radial profile of the background about the beam centre, counts per pixel at 0, 1, 2, ... pixels.
+    film
+        Second profile, of the same shape, of which patterns hold more or less: that of an amorphous film whose
+        thickness varies, say. Patterns hold none of it in the mean, and about once of it more or less. Empty where the
+        background of all patterns has one shape.
     probe
         Disk shape that all reflections share.
     priors
@@ -115,10 +121,13 @@ class Entry:
     grain: Grain = INDEPENDENT
     annulus: tuple[float, float] | None = None
     disks: DiskImages = NO_IMAGES
+    film: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         if len(self.disks) not in (0, len(self.reflections)):  # compiled loops trust it
             raise ValueError(f"{len(self.disks)} images for the disks of {len(self.reflections)} reflections")
+        if len(self.film) not in (0, len(self.background)):
+            raise ValueError(f"a film of {len(self.film)} px beside a background of {len(self.background)} px")
 
     def __repr__(self) -> str:
         a, b = np.hypot(*self.basis)
@@ -141,6 +150,23 @@ class Entry:
     def variance_floor(self) -> float:
         """Least variance of a pixel, counts: 1 % of a typical disk's peak, so that empty pixels cannot dominate."""
         return 0.01 * float(np.median(self.intensity)) * float(self.probe.values.max())
+
+    @property
+    def has_film(self) -> bool:
+        """Whether the shape of the background varies from pattern to pattern."""
+        return len(self.film) > 0
+
+    def backgrounds(self, film: FloatArray) -> FloatArray:
+        """Radial background of patterns, counts per pixel at a level of one, shape ``(n, radius)``.
+
+        Parameters
+        ----------
+        film
+            How much each holds of the `film`, shape ``(n,)``; where the entry has none, there is one profile for all.
+        """
+        if not self.has_film:
+            return self.background[None]
+        return np.maximum(self.background + film[:, None] * self.film, DARKEST * self.background)
 
     @property
     def has_free_intensities(self) -> bool:

@@ -17,7 +17,9 @@ from scipy.sparse import csr_array
 from cyclestrain.affine import left_polar, rotation
 from cyclestrain.data import BoolArray, FloatArray
 from cyclestrain.pattern.dictionary import Entry
+from cyclestrain.pattern.refine import Start, film_in, predicted_positions
 from cyclestrain.pattern.reflection import contrast_modes
+from cyclestrain.pattern.windows import in_place
 
 __all__ = ["expected_image"]
 
@@ -72,7 +74,8 @@ def expected_image(
     """
     y, x = np.indices(pattern.shape, float)
     radii = np.hypot(y - centre[0], x - centre[1])
-    background = np.interp(radii, np.arange(len(entry.background)), entry.background)
+    profile = entry.backgrounds(_film(pattern, good, entry, affine, centre, noise_scale))[0]
+    background = np.interp(radii, np.arange(len(profile)), profile)
     disks = [
         disk for g in range(len(entry.reflections)) if (disk := _disk(entry, g, affine, centre, background)) is not None
     ]
@@ -99,6 +102,15 @@ def expected_image(
             weight = (good[there] / variance[there]).ravel()
             own[there] += _deviation(disk, gain, level, rest[there].ravel(), weight).reshape(own[there].shape)
     return np.asarray(gain * flat + level * background + own)
+
+
+def _film(
+    pattern: NDArray[Any], good: BoolArray, entry: Entry, affine: FloatArray, centre: FloatArray, noise_scale: float
+) -> FloatArray:
+    """How much of the entry's film the pattern holds, shape ``(1,)``."""
+    start = Start(affine[None], centre[None], np.ones(1), np.ones(1))
+    places = predicted_positions(start, entry.reflections)
+    return film_in(in_place(pattern[None], places, entry.probe.half + 1, good), entry, start, noise_scale)
 
 
 def _brightness(flat: FloatArray, background: FloatArray, counts: FloatArray, variance: FloatArray) -> FloatArray:

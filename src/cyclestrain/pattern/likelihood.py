@@ -8,7 +8,8 @@ The expected counts at detector pixel `p` in the window of reflection `g` are
     + (a I_g + \delta_g) P_g(p - c - A g) (1 + \sum_m t_{gm} \phi_m(v))
 
 with the disk :math:`P_g(q) = P(q) + D_g(R^{-1} q)`, the probe `P` and what the disk of `g` shows in all patterns
-(`DiskImages`; `R`: rotation of `A`), the radial background `B`, the affine `A` of the pattern, its beam centre `c`,
+(`DiskImages`; `R`: rotation of `A`), the radial background `B` (whose shape is that of the pattern where a film varies,
+see `cyclestrain.pattern.film`), the affine `A` of the pattern, its beam centre `c`,
 gain `a`, background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g, t_g` of
 intensity, background level, background slope (`u`: offset from the window's centre in units of its half width) and
 contrast inside the disk (`v`: offset from the disk's middle in units of its radius; :math:`\phi` are the two slopes, a
@@ -72,9 +73,10 @@ _LEAST_SHARE = 0.4
 class Model(NamedTuple):
     """What patterns are compared with.
 
-    ``tables`` and ``grid`` are those of `cyclestrain.pattern.refine`, the background is a radial profile, windows
-    reach ``half`` pixels, ``floor`` is the least variance of a pixel, ``coherence`` is that of `Priors`, and ``disks``
-    are the tables of `cyclestrain.pattern.DiskImages` with ``nodes`` per pixel.
+    ``tables`` and ``grid`` are those of `cyclestrain.pattern.refine`, the background is a radial profile of each
+    pattern, or one of all, shape ``(n, radius)``, windows reach ``half`` pixels, ``floor`` is the least variance of a
+    pixel, ``coherence`` is that of `Priors`, and ``disks`` are the tables of `cyclestrain.pattern.DiskImages` with
+    ``nodes`` per pixel.
     """
 
     tables: NDArray[np.float32]
@@ -154,7 +156,8 @@ def _place_window(
         place[g, 0], place[g, 1] = ry, rx
         load_window(windows, n, g, ry, rx, plan.runs, model.grid[4], scratch.rows[g])
         middle_y, middle_x = origin[0] + ry - theta[4], origin[1] + rx - theta[5]
-        radial(model.background, middle_y, middle_x, model.grid, scratch.pixels[g, 2])
+        profile = model.background[min(n, model.background.shape[0] - 1)]
+        radial(profile, middle_y, middle_x, model.grid, scratch.pixels[g, 2])
     return near, fy, fx
 
 

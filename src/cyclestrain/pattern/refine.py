@@ -13,6 +13,7 @@ from cyclestrain.loops import on_threads
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.disk_images import NO_IMAGES
 from cyclestrain.pattern.elimination import N_PARAMETERS
+from cyclestrain.pattern.film import measure_film
 from cyclestrain.pattern.light import AS_EXPECTED, is_checked, responses, shift_design
 from cyclestrain.pattern.likelihood import Model, Outcome, Steps, fit_patterns
 from cyclestrain.pattern.overlapping import Disks, fit_overlapping
@@ -20,7 +21,7 @@ from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
 from cyclestrain.pattern.windows import Windows, WindowStack, cut_share
 
-__all__ = ["START_ONLY", "PatternFit", "Start", "predicted_positions", "refine"]
+__all__ = ["START_ONLY", "PatternFit", "Start", "film_in", "predicted_positions", "refine"]
 
 START_ONLY = 1e-9
 """A `tolerance` of `refine` that ends no climb, pixels: only the parameters are found, not their covariance."""
@@ -116,6 +117,8 @@ class PatternFit:
         than the fit supposed, the identity elsewhere, shape ``(n, 4, 6)``; see `responses`.
     checked
         Whether more reflections were seen than fix the affine, shape ``(n,)``; see `is_checked`.
+    film
+        How much of the entry's `film` the background holds, zero where that has none, shape ``(n,)``.
     """
 
     start: Start
@@ -132,6 +135,7 @@ class PatternFit:
     saturated: FloatArray
     response: FloatArray
     checked: BoolArray
+    film: FloatArray
 
     def only(self, which: Any) -> PatternFit:
         """Fits of some of the patterns, chosen by a mask, indices or a slice."""
@@ -283,9 +287,7 @@ def refine(
     probe = probe or entry.probe
     windows = windows.windows if isinstance(windows, WindowStack) else windows
     n, n_reflections = windows.origin.shape[:2]
-    parameters = np.concatenate(
-        [start.affine.reshape(n, 4), start.centre, start.gain[:, None], start.level[:, None]], 1
-    ).astype(float)
+    parameters = _parameters(start)
     covariance = np.full((n, N_PARAMETERS, N_PARAMETERS), np.nan)
     outcome = Outcome(
         parameters, np.zeros((n, n_reflections, N_LOCAL)), covariance, np.zeros((n, n_reflections, 3)),
@@ -296,11 +298,12 @@ def refine(
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), float(entry.grain.edge), robust, float(max_shift),
         iterations, float(tolerance), float(settled),
     )  # fmt: skip
-    centre = np.ascontiguousarray(centre, float)
+    centre, film = np.ascontiguousarray(centre, float), film_in(windows, entry, start, noise_scale, probe)
     if entry.overlaps:
         on_threads(fit_overlapping, n, windows, _disks(entry, probe), steps, centre, outcome)
     else:
-        on_threads(fit_patterns, n, windows, _model(entry, probe), steps, centre, outcome)
+        model = _model(entry, probe)._replace(background=entry.backgrounds(film).astype(np.float32))
+        on_threads(fit_patterns, n, windows, model, steps, centre, outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
     chi_variance = (2.0 * n_pixels + inverse * noise_scale) * 0.5 * (1.0 + entry.grain.edge)
@@ -310,11 +313,31 @@ def refine(
     fit = PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior, outcome.coherent,
-        np.ones(n), cut_share(windows, probe.radius, ceiling), response, checked,
+        np.ones(n), cut_share(windows, probe.radius, ceiling), response, checked, film,
     )  # fmt: skip
     if not (entry.has_contrast and whole):
         return fit
     return replace(fit, scatter=np.maximum(fit.scatter_of_places(entry), 1.0))
+
+
+def film_in(windows: Windows, entry: Entry, start: Start, noise_scale: float, probe: Probe | None = None) -> FloatArray:
+    """How much of the entry's `film` patterns hold, zero where it has none, shape ``(n,)``.
+
+    Parameters
+    ----------
+    windows, entry, start, noise_scale, probe
+        As for `refine`.
+    """
+    if not entry.has_film:
+        return np.zeros(len(start.gain))
+    model = _model(entry, probe or entry.probe)
+    return measure_film(windows, model, entry.film, _parameters(start), noise_scale * entry.grain.area)
+
+
+def _parameters(start: Start) -> FloatArray:
+    """Where fits start, as compiled loops read it, shape ``(n, 8)``."""
+    affine, centre, gain, level = _arrays(start)
+    return np.concatenate([affine.reshape(len(gain), 4), centre, gain[:, None], level[:, None]], 1).astype(float)
 
 
 def _model(entry: Entry, probe: Probe) -> Model:
@@ -322,7 +345,7 @@ def _model(entry: Entry, probe: Probe) -> Model:
     tables, grid = probe.compared
     disks = entry.disks if probe is entry.probe else NO_IMAGES  # a blurred probe has lost them
     return Model(
-        tables, grid, entry.background.astype(np.float32), np.ascontiguousarray(entry.reflections, float),
+        tables, grid, entry.background.astype(np.float32)[None], np.ascontiguousarray(entry.reflections, float),
         np.ascontiguousarray(entry.intensity, float), np.ascontiguousarray(entry.priors.spread, float),
         float(probe.radius), float(entry.variance_floor), probe.half, float(entry.priors.coherence),
         disks.tables, float(disks.step),

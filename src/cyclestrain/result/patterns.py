@@ -115,6 +115,10 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
         text = "distance from the beam of the pixels compared where disks overlap: inner, outer; NaN where they do not"
         annuli = np.array([entry.annulus or (np.nan, np.nan) for entry in entries])
         out["annulus"] = (("entry", "edge"), annuli, {"units": "px", "long_name": text})
+    if any(entry.has_film for entry in entries):
+        text = "second profile of the background, of which patterns hold more or less; zero where all have one shape"
+        films = stacked([entry.film if entry.has_film else np.zeros(len(entry.background)) for entry in entries])
+        out["film"] = (("entry", "radius"), films, {"units": "counts", "long_name": text})
     return out | _disk_images(entries)
 
 
@@ -192,6 +196,7 @@ def _stored_probe(maps: xr.Dataset, k: int) -> Probe:
 def _entry(one: xr.Dataset, probe: Probe) -> Entry:
     here = np.isfinite(one["reflection_y"].values)
     operators, background = one["operators"].values, one["background"].values
+    film = one["film"].values[np.isfinite(background)] if "film" in one else np.zeros(0)  # stored where one has any
     annulus = one["annulus"].values if "annulus" in one else np.full(2, np.nan)  # stored where disks overlap
 
     def pair(a: str, b: str) -> FloatArray:
@@ -205,6 +210,7 @@ def _entry(one: xr.Dataset, probe: Probe) -> Entry:
         indices=pair("h", "k"),
         operators=operators[np.isfinite(operators).all((-1, -2))],
         background=background[np.isfinite(background)],
+        film=film if film.any() else np.zeros(0),
         probe=probe,
         priors=Priors(one["reflection_spread"].values[here]),
         average=np.zeros((1, 1)),
