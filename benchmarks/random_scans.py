@@ -1,6 +1,7 @@
 """Scans drawn at random, and whether what is called valid is right.
 
     python benchmarks/random_scans.py 0 50            # seeds 0 to 49, some five seconds each
+    python benchmarks/random_scans.py 0 50 --film     # the same under an amorphous film that grows over the scan
 
 Every seed has a lattice, layout, probe, background, dose, detector and faults of its own. Prints, for raw and final
 strain at valid positions that hold one crystal, error over sigma (root mean square of exx, eyy and exy), the share
@@ -16,6 +17,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,8 @@ class Drawn:
     words: str
 
 
-def draw(seed: int) -> Drawn:
-    """The scan of a seed."""
+def draw(seed: int, film: bool = False) -> Drawn:
+    """The scan of a seed, bare or under a film that grows from none to at most 75 % of the counts."""
     rng = np.random.default_rng(seed + 10**6)
     side = int(rng.choice([72, 96, 128, 160]))
     spacing, fold = rng.uniform(11, 22) * side / 128, int(rng.choice([2, 4, 6]))
@@ -66,11 +68,16 @@ def draw(seed: int) -> Drawn:
         "descan": float(rng.choice([0.0, 0.0, 2.0])), "jitter": float(rng.choice([0.0, 0.1, 0.4])),
         "contrast": float(rng.choice([0.0, 0.0, 0.3])), "wedge": float(rng.choice([0.0, 0.0, 0.3])),
     }  # fmt: skip
+    told = ", ".join(f"{name} {value:g}" for name, value in record.items() if not isinstance(value, tuple))
+    if film:
+        other = np.random.default_rng(seed + 2 * 10**6)  # what is drawn for the bare scan stays
+        of_film, thickest = str(other.choice(list(FILMS))), other.uniform(0.2, 0.75)
+        record["film"] = FILMS[of_film](side / 128, other), thickest
+        told += f", film {of_film} to {thickest:.2f}"
     made = st.stranger(
         phases, sample, probe=PROBES[probe](radius, rng), background=BACKGROUNDS[background](side / 128, rng),
         detector=(side, side), seed=seed, **record,
     )  # fmt: skip
-    told = ", ".join(f"{name} {value:g}" for name, value in record.items() if not isinstance(value, tuple))
     words = f"{layout}, {fold}-fold, {spacing:.1f} px, {probe} {radius:.1f} px, {background}, {told}, {side} px"
     return Drawn(made, sample.share.max(-1) > PURE, f"{words}, ellipse {record['ellipse'][0]:g}")
 
@@ -132,6 +139,15 @@ BACKGROUNDS: dict[str, Callable[[float, np.random.Generator], st.Shape]] = {
     "bands": lambda _, rng: st.summed((0.7, st.lorentzian(15)), (0.3, st.bands(5, int(rng.integers(1000))))),
     "peak on a wide fall": lambda *_: st.summed((0.5, st.lorentzian(3)), (0.5, st.lorentzian(30))),
 }
+FILMS: dict[str, Callable[[float, np.random.Generator], st.Shape]] = {
+    "flat": lambda *_: st.flat(),
+    "falling": lambda scale, rng: st.lorentzian(rng.uniform(25, 75) * scale),
+    "peaked": lambda _, rng: st.peaked(rng.uniform(3, 8)),
+    "one halo": lambda scale, rng: st.halo(rng.uniform(25, 45) * scale, rng.uniform(5, 13) * scale),
+    "two halos": lambda scale, rng: st.summed(
+        (0.6, st.halo(26 * scale, rng.uniform(5, 9) * scale)), (0.4, st.halo(48 * scale, 8 * scale))
+    ),
+}  # fmt: skip
 
 
 def figures(name: str, off: np.ndarray, ratio: np.ndarray) -> tuple[str, bool]:
@@ -155,9 +171,9 @@ def judged(valid: str, found: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
     return "; ".join([valid, *(text for text, _ in told)]) + (" <<<" if any(wrong for _, wrong in told) else "")
 
 
-def mapped(seed: int) -> tuple[str, Callable[[], str]]:
+def mapped(seed: int, film: bool = False) -> tuple[str, Callable[[], str]]:
     """A seed's scan in words, and what maps it and judges the map."""
-    drawn = draw(seed)
+    drawn = draw(seed, film)
 
     def judge() -> str:
         maps, found = cs.map(drawn.made.counts), {}
@@ -171,15 +187,22 @@ def mapped(seed: int) -> tuple[str, Callable[[], str]]:
     return drawn.words, judge
 
 
-def run(about: str | None, mapped: Callable[[int], tuple[str, Callable[[], str]]]) -> None:
-    """Draw, map and judge the scans of the seeds that the command line names."""
+def run(
+    about: str | None,
+    mapped: Callable[[int], tuple[str, Callable[[], str]]],
+    filmed: Callable[[int], tuple[str, Callable[[], str]]] | None = None,
+) -> None:
+    """Draw, map and judge the scans of the seeds that the command line names, `filmed` those under a film."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("first", type=int)
     parser.add_argument("stop", type=int)
+    if filmed is not None:
+        parser.add_argument("--film", action="store_true")
     given = parser.parse_args()
+    chosen = filmed if filmed is not None and given.film else mapped
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     for seed in range(given.first, given.stop):
-        words, judge = mapped(seed)
+        words, judge = chosen(seed)
         try:
             said = judge()
         except cs.InputError as error:
@@ -188,4 +211,4 @@ def run(about: str | None, mapped: Callable[[int], tuple[str, Callable[[], str]]
 
 
 if __name__ == "__main__":
-    run(__doc__, mapped)
+    run(__doc__, mapped, partial(mapped, film=True))

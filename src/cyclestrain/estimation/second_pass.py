@@ -47,6 +47,8 @@ MOST_FITS, OUTLYING = 16384, 3.0
 """Most fits that tell where a crystal has its origin; none is farther off than so many times the typical one."""
 LOOKS = 4
 """Most further looks at mixtures with crystals from where none was told; each may find them in a wider area."""
+SURER = 1.0
+"""Significance that a refit has to gain to replace a fit, or may lose to replace one that cannot be."""
 VAGUE_POSITION = 0.12
 """Uncertainty of the outermost reflection, pixels, above which a pattern is refitted from its neighbours' estimates."""
 
@@ -152,6 +154,9 @@ class Starts:
     lost
         Positions within a crystal at which none was found: they keep the refit from the donor in any case, shape
         ``(n,)``.
+    astray
+        Positions within a crystal whose own fit is too far strained to count: the refit need not be surer than that,
+        shape ``(n,)``. Disks of uneven brightness may be fitted as well by a lattice that is sheared onto itself.
     gain
         Brightness relative to the entry to start from, shape ``(n,)``.
     centre
@@ -165,6 +170,7 @@ class Starts:
     donor_affine: FloatArray
     from_donor: BoolArray
     lost: BoolArray
+    astray: BoolArray
     gain: FloatArray
     centre: FloatArray
 
@@ -189,11 +195,14 @@ def find_starts(first: BlockFit, context: AffineField, knowledge: Knowledge) -> 
         Calibration and dictionary.
     """
     shape, affine = context.label.shape, context.affine.reshape(-1, 2, 2)
-    donor, lost = _donor_neighbours(context.label >= 0, first.significance.reshape(shape))
-    from_donor = (is_faint(first) & (first.significance[donor] > MIN_SIGNIFICANCE)) | lost
-    wanted = _is_vague(first, knowledge) & ~lost
-    gain, centre = _local_gain(first, shape), _origins(first)
-    return Starts(first.label, affine, wanted, first.label[donor], affine[donor], from_donor, lost, gain, centre)
+    known = context.usable | (context.label < 0)
+    donor, lost, astray = _donor_neighbours(context.label >= 0, known, first.significance.reshape(shape))
+    from_donor = (is_faint(first) & (first.significance[donor] > MIN_SIGNIFICANCE)) | lost | astray
+    wanted = _is_vague(first, knowledge) & ~lost & ~astray
+    return Starts(
+        first.label, affine, wanted, first.label[donor], affine[donor], from_donor, lost, astray,
+        _local_gain(first, shape), _origins(first),
+    )  # fmt: skip
 
 
 def fit_again(block: Block, fit: BlockFit, starts: Starts, knowledge: Knowledge) -> BlockFit:
@@ -208,14 +217,14 @@ def fit_again(block: Block, fit: BlockFit, starts: Starts, knowledge: Knowledge)
     knowledge
         Calibration, noise and dictionary.
     """
-    always = np.ones(len(block.positions), bool)
+    least = np.where(starts.lost, -np.inf, np.nan_to_num(fit.significance) + np.where(starts.astray, -SURER, SURER))
     for k in range(len(knowledge.dictionary.entries)):
         own = np.flatnonzero((starts.label == k) & starts.wanted)
         for part in chunks(own, block.patterns):
-            fit = _one_step(block, part, starts, starts.affine[part], k, fit, always[part], knowledge)
+            fit = _one_step(block, part, starts, starts.affine[part], k, fit, np.full(len(part), -np.inf), knowledge)
         donated = np.flatnonzero((starts.donor_label == k) & starts.from_donor)
         for part in chunks(donated, block.patterns):
-            fit = _one_step(block, part, starts, starts.donor_affine[part], k, fit, starts.lost[part], knowledge)
+            fit = _one_step(block, part, starts, starts.donor_affine[part], k, fit, least[part], knowledge)
     return fit
 
 
@@ -226,13 +235,13 @@ def _one_step(
     affine: FloatArray,
     k: int,
     fit: BlockFit,
-    always: BoolArray,
+    least: FloatArray,
     knowledge: Knowledge,
 ) -> BlockFit:
-    """One step from `affine`, or all where disks have contrast; kept where `always` or where it is clearly surer."""
+    """One step from `affine`, or all where disks have contrast; kept where its significance is above the `least`."""
     entry = knowledge.dictionary.entries[k]
     good = np.isfinite(affine).all((1, 2))
-    part, affine, always = part[good], affine[good], always[good]
+    part, affine, least = part[good], affine[good], least[good]
     if not len(part):
         return fit
     ones = np.ones(len(part))
@@ -241,7 +250,7 @@ def _one_step(
     steps = SETTLING[-1] if entry.has_contrast else 1
     patterns, centre = block.patterns, start.centre
     again = fit_from_start(patterns, centre, start, entry, knowledge, iterations=steps, members=part[:, None])
-    better = always | (again.significance > np.nan_to_num(fit.significance[part]) + 1.0)
+    better = (again.significance > least) | np.isneginf(least)
     return fit.with_fits(part[better], again.only(better), k)
 
 
@@ -277,16 +286,21 @@ def _is_vague(fit: BlockFit, knowledge: Knowledge) -> BoolArray:
         return np.asarray(sigma * reach[np.maximum(fit.label, 0)] > VAGUE_POSITION)
 
 
-def _donor_neighbours(crystal: BoolArray, significance: FloatArray) -> tuple[IntArray, BoolArray]:
-    """Flat index of each position's donor neighbour, and mask of the positions within a crystal where none was found.
+def _donor_neighbours(
+    crystal: BoolArray, known: BoolArray, significance: FloatArray
+) -> tuple[IntArray, BoolArray, BoolArray]:
+    """Flat index of each position's donor neighbour, and masks of the positions within a crystal that are not of it.
 
-    The donor of such a position is its clearest neighbour that has a crystal: one without a crystal can be clear by
-    chance.
+    At the first ones no crystal was found, at the second ones one whose transform is not `known`. Their donor is their
+    clearest neighbour with a crystal whose transform is: one without can be clear by chance.
     """
-    there, all_around = count_around(crystal, 1)
-    lost = ~crystal & (there >= ENCLOSING * all_around)
-    of_crystal = clearest_neighbour(np.where(crystal, significance, 0.0))
-    return np.where(lost, of_crystal, clearest_neighbour(significance)).ravel(), lost.ravel()
+    sure = crystal & known
+    there, all_around = count_around(sure, 1)
+    enclosed = there >= ENCLOSING * all_around
+    lost, astray = enclosed & ~crystal, enclosed & crystal & ~known
+    of_crystal = clearest_neighbour(np.where(sure, significance, 0.0))
+    donor = np.where(lost | astray, of_crystal, clearest_neighbour(significance))
+    return donor.ravel(), lost.ravel(), astray.ravel()
 
 
 def _local_gain(fit: BlockFit, shape: tuple[int, int]) -> FloatArray:
