@@ -67,7 +67,7 @@ from cyclestrain.strain import (
 )
 
 if TYPE_CHECKING:
-    from cyclestrain.network import Model, Search, TrainingLog
+    from cyclestrain.network import Autoencoder, Model, Search, TrainingLog
 
 __all__ = ["fit_model", "map_scan"]
 
@@ -83,7 +83,8 @@ def map_scan(
     progress: Progress,
     run: RunFolder | None = None,
     *,
-    model: Model | None = None,
+    material: Material | None = None,
+    network: Autoencoder | None = None,
     vacuum: Vacuum | None = None,
     runner: Runner = HERE,
 ) -> MapResult:
@@ -99,8 +100,9 @@ def map_scan(
         Receiver of stages and notes.
     run
         Folder that keeps the state of the run; None to keep none.
-    model
-        Model that gives dictionary, templates and network; by default they are learned from the scan.
+    material, network
+        Dictionary with templates, and network, of a model; by default they are learned from the scan. The network is
+        needed only where the settings ask for its map.
     vacuum
         The probe as it was recorded in vacuum; by default it is learned from the scan.
     runner
@@ -112,14 +114,13 @@ def map_scan(
         If the scan cannot be a 4D-STEM scan of a crystal, the reference does not fit it, or the model does not.
     """
     wanted, within = _wanted(scan, settings), sample_mask(settings.sample, scan.scan_shape)
-    material = model.material if model else None
     source, knowledge = prepare(scan, settings, progress, run=run, material=material, vacuum=vacuum, hold=runner.holds)
     wanted.check(_undistorted_bases(scan, settings, knowledge))
     geometry = scan_geometry(source, settings, knowledge.calibration, within)
     progress.note(geometry.text)
     encode, log = None, None
     if settings.until == "network":
-        encode, log = _encoder(source, knowledge, settings, progress, run, model)
+        encode, log = _encoder(source, knowledge, settings, progress, run, network)
     with progress.stage("fit patterns", scan.n_positions) as task:
         fit = first_pass(source, knowledge, task.advance, run, encode, runner)
     fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
@@ -282,13 +283,13 @@ def _encoder(
     settings: MapSettings,
     progress: Progress,
     run: RunFolder | None,
-    model: Model | None,
+    network: Autoencoder | None,
 ) -> tuple[Callable[[Block, Knowledge], BlockFit], TrainingLog | None]:
     """What the network makes of a block, and the log of its training where it is trained on this scan."""
     from cyclestrain.network import applied, encode_block, train_on_scan
 
-    if model is not None:
-        return partial(encode_block, network=applied(model.network, knowledge, settings)), None
+    if network is not None:
+        return partial(encode_block, network=applied(network, knowledge, settings)), None
     trained = train_on_scan(scan, knowledge, settings, progress=progress, run=run)
     return partial(encode_block, network=trained.network), trained.log
 

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cyclestrain as cs
 from cyclestrain.simulation import uniform
+from untrained import untrained_model
 
 BLOCK = """
 import sys
+MISSING = sys.argv.pop(1).split(",")
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "safetensors", "zarr", "hdf5plugin", "skimage"):
+        if name.split(".")[0] in MISSING:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 import importlib.util
@@ -31,9 +34,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line where the extras are not installed."""
-    return subprocess.run([sys.executable, "-c", BLOCK, *arguments], capture_output=True, text=True)
+EXTRAS = "torch,safetensors,zarr,hdf5plugin,skimage"
+
+
+def run(*arguments: str, missing: str = EXTRAS) -> subprocess.CompletedProcess[str]:
+    """The command line where the extras, or what is named, are not installed."""
+    return subprocess.run([sys.executable, "-c", BLOCK, missing, *arguments], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +56,19 @@ def test_map_and_show(scan: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "36 of 36 positions valid" in done.stdout
     assert run("show", str(result), "-o", str(result.with_suffix(".png"))).returncode == 0
+
+
+def test_a_map_with_a_model_needs_no_torch(scan: Path) -> None:
+    """Only that of the network does, and says so."""
+    model, result = scan.with_name("m.safetensors"), scan.with_name("again.nc")
+    untrained_model(cs.read(scan), model)
+    done = run("map", str(scan), "--model", str(model), "-o", str(result), missing="torch")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(cs.load(result)["exx"], cs.map(scan, model=model)["exx"])
+    done = run("map", str(scan), "--model", str(model), "--until", "network", missing="torch")
+    assert done.returncode == 1
+    assert "the network needs torch, which is not installed here" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

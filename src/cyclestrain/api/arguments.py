@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from cyclestrain.calibration import Vacuum
     from cyclestrain.data import PatternSource, Scan
-    from cyclestrain.network import Model
+    from cyclestrain.learning import Material, ModelFile
+    from cyclestrain.network import Autoencoder, Model
     from cyclestrain.progress import Progress
     from cyclestrain.storage import Rehash, RunFolder
 
@@ -167,11 +169,37 @@ def files_named(settings: LearnSettings) -> str:
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that was read, its file, and the fingerprint of that."""
+    """A model whose file was read; its network is made, which needs torch, when it is asked for."""
 
-    model: Model
+    file: ModelFile
     path: Path
-    fingerprint: str
+
+    @property
+    def material(self) -> Material:
+        """Dictionary and templates."""
+        return self.file.material
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the content of the file."""
+        return self.file.fingerprint
+
+    @cached_property
+    def model(self) -> Model:
+        """The whole model."""
+        from cyclestrain.network import model_of
+
+        return model_of(self.file)
+
+    def network_for(self, settings: MapSettings) -> Autoencoder | None:
+        """The network, where a map is asked for that is made with it.
+
+        Parameters
+        ----------
+        settings
+            Of the map.
+        """
+        return self.model.network if settings.until == "network" else None
 
     @property
     def about(self) -> dict[str, str]:
@@ -200,12 +228,13 @@ def known_model(path: str | None, settings: LearnSettings, beside: PathLike | No
         return None
     if settings.ring is not None or settings.classes is not None:
         raise InputError("ring and classes were decided when the model was fitted; leave out --ring and --classes")
-    from cyclestrain.network import load_with_fingerprint
+    from cyclestrain.learning import ModelFile
 
     places = (Path(path), *((Path(beside).parent / path,) if beside else ()))
     found = next((place for place in places if place.is_file()), places[0])
-    model, fingerprint = load_with_fingerprint(found)
-    return KnownModel(model, found, fingerprint)
+    file = ModelFile.read(found)
+    file.material  # noqa: B018  what is damaged is said before any work
+    return KnownModel(file, found)
 
 
 def check_network() -> None:

@@ -220,7 +220,7 @@ def _followed(
         with _shown(job, source.scan, window, progress) as show:
             course, result = source.drive(
                 partial(
-                    follow, source, job.model.model.material, job.settings, helpers,
+                    follow, source, job.model.material, job.settings, helpers,
                     keep=keep, show=show, timeout=job.listening.timeout, every=job.listening.every,
                 )
             )  # fmt: skip
@@ -298,6 +298,8 @@ def _last_map(job: _Job, patterns: Path, live: Scan, progress: Progress) -> MapR
     reading = job.reading if job.where[0] == "file" else job.reading.model_copy(update={"scan_shape": None})
     scan = open_large(patterns, reading, memory=job.memory, output=None, force=True)
     scan = replace(scan, name=live.name, path=live.path)
-    result = map_scan(scan, job.settings, progress, model=job.model.model)
+    result = map_scan(
+        scan, job.settings, progress, material=job.model.material, network=job.model.network_for(job.settings)
+    )  # fmt: skip
     result.maps.attrs |= {"input_contents": contents_of(scan).digest, "input_state": file_state(scan.path)}
     return result

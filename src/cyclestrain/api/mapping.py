@@ -222,8 +222,11 @@ def carry_out(
         progress.note(f"{known.path} is not the model that {job.config} was made with: its content differs")
     vacuum, hashes = known_probe(job.settings, job.reading, scan, job.config), cluster.hashes if cluster else None
     with run_state(scan, job.settings, output, known, progress, vacuum=vacuum, hashes=hashes) as folder:
-        model = known.model if known else None
-        result = map_scan(scan, job.settings, progress, folder, model=model, vacuum=vacuum, runner=cluster or HERE)
+        material, network = (known.material, known.network_for(job.settings)) if known else (None, None)
+        result = map_scan(
+            scan, job.settings, progress, folder, material=material, network=network, vacuum=vacuum,
+            runner=cluster or HERE,
+        )  # fmt: skip
         contents = contents_of(scan).digest
         result.maps.attrs |= {"reading": job.reading.model_dump_json(), "input_contents": contents}
         result.maps.attrs |= {"input_state": state, "settings_files": files}

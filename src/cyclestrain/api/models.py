@@ -63,10 +63,11 @@ def export_encoder(path: PathLike, output: PathLike, force: bool = False) -> tup
 
 def explain_model(path: PathLike) -> str:
     """Lines about a model: its entries, its network, its training, where it comes from, how to apply it."""
-    from cyclestrain.learning import describe
-    from cyclestrain.network import load_with_fingerprint
+    from cyclestrain.learning import ModelFile, describe
+    from cyclestrain.network import model_of
 
-    model, fingerprint = load_with_fingerprint(path)
+    file = ModelFile.read(path)
+    model = model_of(file)
     material, network, about = model.material, model.network, model.about
     shape = network.settings
     n_weights = sum(weight.numel() for weight in network.parameters())
@@ -86,7 +87,7 @@ def explain_model(path: PathLike) -> str:
         f"started from: {about['init_from']}" if "init_from" in about else "",
         f"settings: {json.dumps(settings)}",
         f"versions: {about['versions']}",
-        f"fingerprint: {fingerprint}",
+        f"fingerprint: {file.fingerprint}",
         f"apply: cyclestrain map SCAN --model {os.fspath(path)}",
     ]
     return "\n".join(line for line in lines if line)

@@ -11,7 +11,7 @@ if find_spec("torch") is None or find_spec("safetensors") is None:
     raise InputError(
         "the network needs torch, which is not installed here: pip install 'cyclestrain[network]' (without a GPU "
         "first: pip install torch --index-url https://download.pytorch.org/whl/cpu); a map needs it only with "
-        "--until network or --model"
+        "--until network"
     )
 
 from cyclestrain.network.anatomy import Followed, anatomy, follow
@@ -19,7 +19,7 @@ from cyclestrain.network.autoencoder import Autoencoder
 from cyclestrain.network.hyperparameters import SPACE, HyperParameters
 from cyclestrain.network.infer import encode_block, infer
 from cyclestrain.network.log import Epoch, TrainingLog
-from cyclestrain.network.model_file import Model, load_model, load_with_fingerprint, save_model
+from cyclestrain.network.model_file import Model, load_model, model_of, save_model
 from cyclestrain.network.onnx_graphs import encoder_graphs, save_graph
 from cyclestrain.network.prior import with_prior
 from cyclestrain.network.scan import applied, course_of, fit_on_scan, train_on_scan
@@ -54,7 +54,7 @@ __all__ = [
     "follow",
     "infer",
     "load_model",
-    "load_with_fingerprint",
+    "model_of",
     "save_graph",
     "save_model",
     "train",
