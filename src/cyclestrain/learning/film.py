@@ -23,7 +23,7 @@ CLEAR = 10.0
 """Fall of chi-square of a pattern, in the mean, from which its film matters beside its noise."""
 LEAST_EXPLAINED = 0.5
 """Part of what chi-square has beyond noise that a film has to explain: a second profile is the best one of anything."""
-EDGE, MOST_IN_EDGE = 4, 0.5
+EDGE, MOST_IN_EDGE = 4, 0.65
 """Neighbouring rings, and part of its gain that may come from them: what is nowhere else is an edge that moves."""
 USUAL = 0.95
 """Part of the patterns, those it gains least in, that a film is judged by: the others may hold something else."""
