@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.film import film_of
@@ -85,3 +86,12 @@ def test_what_is_no_sum_of_two_profiles_is_no_film() -> None:
     rng = np.random.default_rng(2)
     backgrounds = varied(300, 0, 0.0 * HALO) * rng.uniform(0.5, 1.5, (300, len(RINGS)))
     assert not len(film_of(rings_of(backgrounds), BACKGROUND[None], BACKGROUND, 1.0))
+
+
+@pytest.mark.filterwarnings("error")
+def test_patterns_without_noise_have_none() -> None:
+    """Nor does what divides by their scatter complain."""
+    rings = np.full((40, 2, len(RINGS)), 10.0)
+    assert not len(film_of(rings, BACKGROUND[None], BACKGROUND, 1.0))
+    rings[:9] = 0.0
+    assert not len(film_of(rings, BACKGROUND[None], BACKGROUND, 1.0))

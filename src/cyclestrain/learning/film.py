@@ -21,6 +21,8 @@ LEAST_PATTERNS, LEAST_RINGS = 30, 8
 """Patterns and rings that a film is learned from at least."""
 CLEAR = 10.0
 """Fall of chi-square of a pattern, in the mean, from which its film matters beside its noise."""
+WORTH_A_LOOK = 0.5
+"""Part of that which a first guess has to promise."""
 LEAST_EXPLAINED = 0.5
 """Part of what chi-square has beyond noise that a film has to explain: a second profile is the best one of anything."""
 EDGE, MOST_IN_EDGE = 4, 0.65
@@ -47,15 +49,19 @@ def film_of(rings: FloatArray, compared: FloatArray, background: FloatArray, sca
         Variance over mean of pixels that are taken for independent.
     """
     total = rings[:, 0].sum(0)
-    seen, known = np.flatnonzero(total > LEAST_INFORMATION * total.sum()), rings[:, 0].any(1)
+    seen = np.flatnonzero(total > LEAST_INFORMATION * total.sum())
+    known = rings[:, 0, seen].any(1)
     if known.sum() < LEAST_PATTERNS or len(seen) < LEAST_RINGS:
         return np.zeros(0)
     middle = seen + 0.5
     unit = np.stack([np.interp(middle, np.arange(len(each)), each) for each in compared / background])
     unit = np.broadcast_to(unit, (len(rings), len(seen)))[known]
     information, score = rings[known, 0][:, seen] / (scale * unit**2), rings[known, 1][:, seen] / (scale * unit)
+    gain, start = _first_guess(information, score)
+    if gain < WORTH_A_LOOK * CLEAR * len(score):
+        return np.zeros(0)
     one = _one_profile(information, score)
-    two, amount, profile = _two_profiles(information, score)
+    two, amount, profile = _two_profiles(information, score, start)
     if not _is_film(*(_misfit(information, score, each) for each in (one, two))):
         return np.zeros(0)
     smooth = make_smoothing_spline(middle, np.std(amount) * profile, information.sum(0))
@@ -87,13 +93,19 @@ def _one_profile(information: FloatArray, score: FloatArray) -> FloatArray:
     return np.outer(level, profile)
 
 
-def _two_profiles(information: FloatArray, score: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _first_guess(information: FloatArray, score: FloatArray) -> tuple[float, FloatArray]:
+    """About how much chi-square falls by a second profile, and what that is like."""
+    level = score.sum(1) / information.sum(1)
+    rest = (score - information * level[:, None]) / np.sqrt(np.where(information > 0, information, np.inf))
+    gains, profiles = np.linalg.eigh(rest.T @ rest)
+    return float(gains[-1]), profiles[:, -1] / np.sqrt(information.sum(0) / information.sum())
+
+
+def _two_profiles(
+    information: FloatArray, score: FloatArray, profile: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Best levels that are one number of each pattern plus another one times a profile; these numbers' ratio; it."""
     share = information.sum(0) / information.sum()
-    level = score.sum(1) / information.sum(1)
-    rest = score - information * level[:, None]
-    noise = np.sqrt(np.where(information > 0, information, np.inf))
-    profile = np.linalg.eigh((rest / noise).T @ (rest / noise))[1][:, -1] / np.sqrt(share)
     for _ in range(ROUNDS):
         level, more = _levels(information, score, profile)
         profile = (more @ (score - information * level[:, None])) / (more**2 @ information)
