@@ -172,7 +172,6 @@ class KnownModel:
     """A model whose file was read; its network is made, which needs torch, when it is asked for."""
 
     file: ModelFile
-    path: Path
 
     @property
     def material(self) -> Material:
@@ -204,7 +203,7 @@ class KnownModel:
     @property
     def about(self) -> dict[str, str]:
         """What a result says of the model that it was made with, as attributes of its maps."""
-        return {"model": os.fspath(self.path), "model_fingerprint": self.fingerprint}
+        return {"model": os.fspath(self.file.path), "model_fingerprint": self.fingerprint}
 
 
 def known_model(path: str | None, settings: LearnSettings, beside: PathLike | None = None) -> KnownModel | None:
@@ -232,9 +231,7 @@ def known_model(path: str | None, settings: LearnSettings, beside: PathLike | No
 
     places = (Path(path), *((Path(beside).parent / path,) if beside else ()))
     found = next((place for place in places if place.is_file()), places[0])
-    file = ModelFile.read(found)
-    file.material  # noqa: B018  what is damaged is said before any work
-    return KnownModel(file, found)
+    return KnownModel(ModelFile.read(found))
 
 
 def check_network() -> None:

@@ -141,7 +141,7 @@ def _about(how: ReadSettings, start: KnownModel | None) -> dict[str, str]:
     """How the scan was read, and the model from which the fit started."""
     about = {"reading": how.model_dump_json()}
     if start:
-        about["init_from"] = json.dumps({"path": os.fspath(start.path), "fingerprint": start.fingerprint})
+        about["init_from"] = json.dumps({"path": os.fspath(start.file.path), "fingerprint": start.fingerprint})
     return about
 
 

@@ -219,7 +219,7 @@ def carry_out(
     if before and before.fingerprint and fingerprint(scan) != before.fingerprint:
         progress.note(_another(scan, job))
     if before and known and before.model_fingerprint not in ("", known.fingerprint):
-        progress.note(f"{known.path} is not the model that {job.config} was made with: its content differs")
+        progress.note(f"{known.file.path} is not the model that {job.config} was made with: its content differs")
     vacuum, hashes = known_probe(job.settings, job.reading, scan, job.config), cluster.hashes if cluster else None
     with run_state(scan, job.settings, output, known, progress, vacuum=vacuum, hashes=hashes) as folder:
         material, network = (known.material, known.network_for(job.settings)) if known else (None, None)

@@ -195,8 +195,7 @@ def find_starts(first: BlockFit, context: AffineField, knowledge: Knowledge) -> 
         Calibration and dictionary.
     """
     shape, affine = context.label.shape, context.affine.reshape(-1, 2, 2)
-    known = context.usable | (context.label < 0)
-    donor, lost, astray = _donor_neighbours(context.label >= 0, known, first.significance.reshape(shape))
+    donor, lost, astray = _donor_neighbours(context.label >= 0, context.usable, first.significance.reshape(shape))
     from_donor = (is_faint(first) & (first.significance[donor] > MIN_SIGNIFICANCE)) | lost | astray
     wanted = _is_vague(first, knowledge) & ~lost & ~astray
     return Starts(
@@ -287,17 +286,17 @@ def _is_vague(fit: BlockFit, knowledge: Knowledge) -> BoolArray:
 
 
 def _donor_neighbours(
-    crystal: BoolArray, known: BoolArray, significance: FloatArray
+    crystal: BoolArray, usable: BoolArray, significance: FloatArray
 ) -> tuple[IntArray, BoolArray, BoolArray]:
     """Flat index of each position's donor neighbour, and masks of the positions within a crystal that are not of it.
 
-    At the first ones no crystal was found, at the second ones one whose transform is not `known`. Their donor is their
+    At the first ones no crystal was found, at the second ones one whose transform is not `usable`. Their donor is their
     clearest neighbour with a crystal whose transform is: one without can be clear by chance.
     """
-    sure = crystal & known
+    sure = crystal & usable
     there, all_around = count_around(sure, 1)
     enclosed = there >= ENCLOSING * all_around
-    lost, astray = enclosed & ~crystal, enclosed & crystal & ~known
+    lost, astray = enclosed & ~crystal, enclosed & crystal & ~usable
     of_crystal = clearest_neighbour(np.where(sure, significance, 0.0))
     donor = np.where(lost | astray, of_crystal, clearest_neighbour(significance))
     return donor.ravel(), lost.ravel(), astray.ravel()

@@ -87,15 +87,22 @@ def _told(found: Knowledge) -> Knowledge:
     images = [entry.probe for entry in entries if entry.probe.is_image]
     if images and not any(choice.startswith("probe:") for choice in calibration.choices):
         new.append(f"probe: not round, learned as an image that reaches {images[0].radius:.1f} px from its centre")
-    constant = sum(len(entry.disks) > 0 for entry in entries)
-    if constant:
-        where = "" if constant == len(entries) else f" of {constant} of {len(entries)} entries"
-        new.append(f"contrast in the disks: the same in most patterns, learned as an image of each reflection{where}")
-    uneven = sum(entry.has_film for entry in entries)
-    if uneven:
-        where = "" if uneven == len(entries) else f" of {uneven} of {len(entries)} entries"
-        new.append(f"background: its shape varies, as under a film of uneven thickness, learned as two profiles{where}")
+    new += _in_entries(
+        "contrast in the disks: the same in most patterns, learned as an image of each reflection",
+        [len(entry.disks) > 0 for entry in entries],
+    )
+    new += _in_entries(
+        "background: its shape varies, as under a film of uneven thickness, learned as two profiles",
+        [entry.has_film for entry in entries],
+    )
     return replace(found, calibration=replace(calibration, choices=(*calibration.choices, *new))) if new else found
+
+
+def _in_entries(words: str, there: list[bool]) -> list[str]:
+    """What is to be said of the entries in which something was found, nothing where it is in none."""
+    if not any(there):
+        return []
+    return [words if all(there) else f"{words} of {sum(there)} of {len(there)} entries"]
 
 
 def _is_clear(found: Knowledge | list[Unlearned], calibration: Calibration) -> bool:

@@ -13,7 +13,6 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -52,6 +51,8 @@ class ModelFile:
     ----------
     path
         The file.
+    material
+        Dictionary and templates.
     tree
         Containers by name, as `cyclestrain.storage.encode` describes them.
     arrays
@@ -62,7 +63,8 @@ class ModelFile:
         SHA-256 of the very bytes that were read.
     """
 
-    path: PathLike
+    path: Path
+    material: Material
     tree: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
     weights: dict[str, NDArray[Any]]
@@ -87,7 +89,8 @@ class ModelFile:
                 "a model needs safetensors, which is not installed here: pip install 'cyclestrain[network]', or "
                 "safetensors alone for a map, which needs no torch with --model"
             )
-        content = _content(Path(path))
+        path = Path(path)
+        content = _content(path)
         header, tensors = _parts(content, path)
         if header["format"] > FORMAT:
             raise InputError(
@@ -98,23 +101,12 @@ class ModelFile:
             raise damaged(path, "its checksum does not fit")
         weights = {name.removeprefix(NETWORK): t for name, t in tensors.items() if name.startswith(NETWORK)}
         arrays = {name: array for name, array in tensors.items() if not name.startswith(NETWORK)}
-        return cls(path, header["tree"], arrays, weights, hashlib.sha256(content).hexdigest())
-
-    @cached_property
-    def material(self) -> Material:
-        """Dictionary and templates.
-
-        Raises
-        ------
-        InputError
-            If they cannot be those of a model.
-        """
         try:
-            found = decode(self.tree["material"], self.arrays, STORED)
-            _check_sound(found)
+            material = decode(header["tree"]["material"], arrays, STORED)
+            _check_sound(material)
         except Exception as error:  # whatever a file that was tampered with leads to
-            raise damaged(self.path, first_line(error)) from error
-        return found
+            raise damaged(path, first_line(error)) from error
+        return cls(path, material, header["tree"], arrays, weights, hashlib.sha256(content).hexdigest())
 
 
 def damaged(path: PathLike, why: str) -> InputError:

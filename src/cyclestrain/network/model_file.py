@@ -142,13 +142,12 @@ def model_of(file: ModelFile) -> Model:
     InputError
         If it cannot be a model.
     """
-    material = file.material
     try:
         parts = {name: decode(part, file.arrays, _STORED) for name, part in file.tree.items() if name != "material"}
         check_sound(parts, file.weights)
-        network = Autoencoder(material.dictionary, parts["settings"], parts["centre_sigma"])
-        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in file.weights.items()})
+        network = Autoencoder(file.material.dictionary, parts["settings"], parts["centre_sigma"])
+        network.load_state_dict({name: torch.tensor(array) for name, array in file.weights.items()})
         network.update_dictionary()
-        return Model(material, network.eval(), parts["log"], parts["about"])
+        return Model(file.material, network.eval(), parts["log"], parts["about"])
     except Exception as error:  # whatever a file that was tampered with leads to
         raise damaged(file.path, first_line(error)) from error

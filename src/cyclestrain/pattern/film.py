@@ -13,9 +13,9 @@ import numpy as np
 
 from cyclestrain.data import FloatArray
 from cyclestrain.loops import on_threads, part
-from cyclestrain.pattern.reading import load_window
+from cyclestrain.pattern.likelihood import place_window
 from cyclestrain.pattern.reflection import blend, radial
-from cyclestrain.pattern.scratch import find_runs
+from cyclestrain.pattern.scratch import make_plan, make_scratch
 from cyclestrain.pattern.windows import Windows, touch
 
 __all__ = ["measure_film"]
@@ -27,46 +27,39 @@ WIDTH = 2.0
 
 
 class _Rows(NamedTuple):
-    """Scratch space of one thread: the pixels of every reflection of a pattern in rows."""
+    """What one thread compares the pixels of every reflection of a pattern with, in rows like those of the pixels."""
 
-    pixels: Any  # counts, and 1 for those that are used, in one row, (reflection, 2 * pixel)
-    background: Any  # (reflection, pixel)
-    film: Any
+    profile: Any  # of the film
+    pixels: Any  # counts, 1 for those that are used (else 0), background: (reflection, 3, pixel)
+    film: Any  # (reflection, pixel)
     disk: Any
     brightness: Any  # of the disk, NaN where it is not seen, (reflection,)
-    blended: Any  # disk and its derivatives, in one row
 
 
 @part()
 def _load(
-    n: int, g: int, windows: Any, model: Any, film: Any, theta: Any, runs: Any, rows: Any
+    n: int, g: int, windows: Any, model: Any, theta: Any, plan: Any, scratch: Any, rows: Any
 ) -> bool:  # pragma: no cover - compiled
     """Pixels around reflection `g` and what is expected there; False where it stands outside of its window."""
-    gy, gx, origin = model.reflections[g, 0], model.reflections[g, 1], windows.origin[n, g]
-    py, px = theta[4] + theta[0] * gy + theta[1] * gx, theta[5] + theta[2] * gy + theta[3] * gx
-    ry, rx, margin = round(py) - origin[0], round(px) - origin[1], windows.half - model.half
-    if abs(ry) > margin or abs(rx) > margin:
-        return False
-    load_window(windows, n, g, ry, rx, runs, model.grid[4], rows.pixels[g])
-    y, x = origin[0] + ry - theta[4], origin[1] + rx - theta[5]
-    radial(model.background[0], y, x, model.grid, rows.background[g])
-    radial(film, y, x, model.grid, rows.film[g])
-    blend(model.tables, py - origin[0] - ry, px - origin[1] - rx, rows.blended)
-    for k in range(rows.disk.shape[1]):
-        rows.disk[g, k] = rows.blended[k]
-    return True
+    near, fy, fx = place_window(n, g, windows, model, theta, plan, scratch)
+    if near:
+        y, x = windows.origin[n, g, 0] + scratch.place[g, 0], windows.origin[n, g, 1] + scratch.place[g, 1]
+        radial(rows.profile, y - theta[4], x - theta[5], model.grid, rows.film[g])
+        blend(model.tables, fy, fx, scratch.blended)
+        for k in range(rows.disk.shape[1]):
+            rows.disk[g, k] = scratch.shape[0, k]
+    return near
 
 
 @part(fastmath=True)
 def _sums(g: int, level: float, amount: float, floor: float, rows: Any) -> Any:  # pragma: no cover
     """Products of background, film, disk and counts over the variance, summed over the pixels of one reflection."""
-    size = rows.disk.shape[1]
-    values, used = rows.pixels[g, :size], rows.pixels[g, size:]
-    background, film, disk = rows.background[g], rows.film[g], rows.disk[g]
+    values, used, background = rows.pixels[g, 0], rows.pixels[g, 1], rows.pixels[g, 2]
+    film, disk = rows.film[g], rows.disk[g]
     under, more = np.float32(level), np.float32(amount)
     bright, least = np.float32(rows.brightness[g]), np.float32(floor)
     bb = bf = ff = bd = fd = dd = by = fy = dy = np.float32(0.0)
-    for k in range(size):
+    for k in range(values.shape[0]):
         b, f, d, y = background[k], film[k], disk[k], values[k]
         weight = used[k] / max(under * b + more * f + bright * d, least)
         wb, wf, wd = weight * b, weight * f, weight * d
@@ -113,19 +106,16 @@ def _solve(theta: Any, floor: float, scale: float, rows: Any) -> float:  # pragm
 def _measure_all(
     windows: Any, model: Any, film: Any, parameters: Any, scale: float, out: Any, start: int, stop: int
 ) -> None:  # pragma: no cover - compiled
-    n_reflections, n_pixels = model.reflections.shape[0], model.grid.shape[1]
-    runs = find_runs(model.grid, model.half)
-    rows = _Rows(
-        np.zeros((n_reflections, 2 * n_pixels), np.float32), np.empty((n_reflections, n_pixels), np.float32),
-        np.empty((n_reflections, n_pixels), np.float32), np.empty((n_reflections, n_pixels), np.float32),
-        np.empty(n_reflections), np.empty(3 * n_pixels, np.float32),
-    )  # fmt: skip
+    plan, shape = make_plan(model, windows.half), (model.reflections.shape[0], model.grid.shape[1])
+    scratch = make_scratch(shape[0], shape[1], plan.n_local)
+    rows = _Rows(film, scratch.pixels, np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape[0]))
     for n in range(start, stop):
         theta = parameters[n]
+        scratch.place[:] = -(10**6)
         if windows.images.shape[1] == 1:
-            rows.blended[0] = touch(windows, n)
-        for g in range(n_reflections):
-            seen = _load(n, g, windows, model, film, theta, runs, rows)
+            scratch.step[0, 0] = touch(windows, n)
+        for g in range(shape[0]):
+            seen = _load(n, g, windows, model, theta, plan, scratch, rows)
             rows.brightness[g] = theta[6] * model.intensity[g] if seen else np.nan
         out[n] = _solve(theta, model.floor, scale, rows)
 

@@ -64,7 +64,7 @@ from cyclestrain.pattern.scratch import make_plan, make_scratch
 from cyclestrain.pattern.turned_image import add_image
 from cyclestrain.pattern.windows import touch
 
-__all__ = ["Model", "Outcome", "Steps", "fit_patterns"]
+__all__ = ["Model", "Outcome", "Steps", "fit_patterns", "place_window"]
 
 _LEAST_SHARE = 0.4
 """Least share of the pixels of a round window that must be good for a reflection to count."""
@@ -140,10 +140,27 @@ def spread_of_squares(n: Any, inverse: Any, grain: Any) -> Any:  # pragma: no co
 
 
 @part()
-def _place_window(
+def place_window(
     n: int, g: int, windows: Any, model: Any, theta: Any, plan: Any, scratch: Any
 ) -> Any:  # pragma: no cover - compiled
-    """Copy the pixels around reflection `g` unless they lie there already; how far the disk is off the middle one."""
+    """Copy the pixels around a reflection, and its background, into the scratch space unless they lie there already.
+
+    Parameters
+    ----------
+    n, g
+        Pattern and reflection.
+    windows, model
+        As for `fit_patterns`.
+    theta
+        Parameters of the pattern, of which affine and centre place the disk.
+    plan, scratch
+        See `cyclestrain.pattern.scratch`; `scratch.place` says where the pixels were copied from.
+
+    Returns
+    -------
+    near, fy, fx
+        Whether the disk is within reach of its window, and how far it is off the middle pixel.
+    """
     gy, gx = model.reflections[g, 0], model.reflections[g, 1]
     py = theta[4] + theta[0] * gy + theta[1] * gx
     px = theta[5] + theta[2] * gy + theta[3] * gx
@@ -206,7 +223,7 @@ def _report(
     theta, local, misfit = outcome.parameters, outcome.local[g], outcome.misfit[g]
     misfit[:] = 0.0
     outcome.brightness[g, 2] = np.inf
-    near, fy, fx = _place_window(n, g, windows, model, theta, plan, scratch)
+    near, fy, fx = place_window(n, g, windows, model, theta, plan, scratch)
     if not near:
         return False
     window = Window(scratch.pixels[g], scratch.shape, scratch.extra, scratch.polynomial, model.grid)
