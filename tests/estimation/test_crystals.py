@@ -39,8 +39,8 @@ def test_doubts_of_a_fit_are_told() -> None:
     n = SHAPE[0] * SHAPE[1]
     affine, seen, significance, gain = np.tile(np.eye(2), (n, 1, 1)), np.ones(n), np.full(n, 40.0), np.ones(n)
     affine[[3, 7, 8], 0, 0], seen[4], significance[5], significance[6], gain[8:10] = 1.1, 0.5, 9.0, 0.0, 0.5
-    affine[20:23], gain[[20, 22]] = np.diag([0.94, 1.06]), 0.7
-    significance[22] = 9.0  # a faint pattern has not surely lost light
+    affine[[28, 52, 76]], gain[[28, 76]] = np.diag([0.94, 1.06]), 0.7
+    significance[76] = 9.0  # a faint pattern has not surely lost light
     fit = BlockFit.unknown(np.arange(n)).with_values(
         np.arange(n),
         affine=affine,
@@ -56,10 +56,32 @@ def test_doubts_of_a_fit_are_told() -> None:
     assert doubt is not None
     unchecked, faded = Doubt.STRAIN_RANGE | Doubt.FEW_REFLECTIONS, Doubt.STRAIN_RANGE | Doubt.OTHER_STRUCTURE
     expected = {3: Doubt.STRAIN_RANGE, 4: Doubt.FEW_REFLECTIONS, 5: Doubt.FAINT, 7: unchecked, 8: faded}
-    expected |= {20: faded, 21: Doubt.STRAIN_RANGE, 22: Doubt.STRAIN_RANGE | Doubt.FAINT}
-    assert fields.affine.valid.flat[[3, 9, 21, 22]].all()
-    assert not fields.affine.valid.flat[[7, 8, 20]].any()
+    expected |= {28: faded, 52: Doubt.STRAIN_RANGE, 76: Doubt.STRAIN_RANGE | Doubt.FAINT}
+    assert fields.affine.valid.flat[[3, 9, 52, 76]].all()
+    assert not fields.affine.valid.flat[[7, 8, 28]].any()
     assert {int(k): Doubt(int(doubt.flat[k])) for k in np.flatnonzero(doubt)} == expected
+
+
+@pytest.mark.parametrize(("n_refused", "valid"), [(0, 9), (2, 7), (3, 0)])
+def test_an_area_strained_far_is_of_another_structure_where_much_of_it_is_refused(n_refused: int, valid: int) -> None:
+    """Noise lets some positions of a precipitate pass, which are as wrong as the others."""
+    affine, place = np.tile(np.eye(2), (*SHAPE, 1, 1)), np.array([*np.ndindex(3, 3)]) + 4
+    strain = np.where(np.arange(9) < n_refused, 0.16, 0.12)
+    affine[tuple(place.T)] = (1.0 + strain)[:, None, None] * np.eye(2)
+    n = SHAPE[0] * SHAPE[1]
+    fit = BlockFit.unknown(np.arange(n)).with_values(
+        np.arange(n),
+        affine=affine.reshape(n, 2, 2),
+        covariance=1e-6 * np.eye(4),
+        significance=np.full(n, 40.0),
+        gain=np.ones(n),
+        label=0,
+        seen=np.ones(n),
+        checked=np.ones(n),
+    )
+    fields = to_fields(fit, SHAPE, DICTIONARY)
+    assert fields.affine.valid[tuple(place.T)].sum() == valid
+    assert fields.affine.valid.sum() == n - 9 + valid
 
 
 @pytest.mark.parametrize(("significance", "expected"), [(2.0, True), (1.2, True), (0.3, False), (-1.0, False)])

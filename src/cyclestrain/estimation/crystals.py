@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from cyclestrain.data import (
     AffineField,
@@ -41,6 +42,11 @@ MAX_SHAPE = 0.1
 """Difference of the two principal strains from which they are far, even if each is not: crystals break before."""
 MAX_STRAIN = 0.15
 """Largest strain that counts as measured: a fit with more has found something else."""
+MOST_REFUSED, AREA = 0.25, 3
+"""Share of an area strained far, of so many positions or more, that may show something else: beyond it, all of it does.
+
+Where brightness or strain are near what is allowed, noise lets some positions of another crystal pass.
+"""
 
 
 def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> Fields:
@@ -61,8 +67,9 @@ def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> 
     largest = np.abs(stretch - 1).max(1)
     beyond = (largest > MAX_MISMATCH) | (stretch[:, 0] > (1.0 + MAX_SHAPE) * stretch[:, 1])
     unchecked = beyond & (fit.checked < 1)
-    faded = beyond & _is_faded(fit, sample & ~beyond)
-    valid = sample & np.isfinite(sigma) & (sigma < MAX_STRAIN / 3) & (largest < MAX_STRAIN) & ~unchecked & ~faded
+    faded, too_far = beyond & _is_faded(fit, sample & ~beyond), largest >= MAX_STRAIN
+    other = faded | _of_others((sample & beyond).reshape(shape), (faded | too_far).reshape(shape)).ravel()
+    valid = sample & np.isfinite(sigma) & (sigma < MAX_STRAIN / 3) & ~too_far & ~unchecked & ~other
     field = _affine_field(fit, shape, dictionary, np.where(sample, fit.label, -1), valid)
     fields = Fields(
         field,
@@ -78,7 +85,7 @@ def to_fields(fit: BlockFit, shape: tuple[int, int], dictionary: Dictionary) -> 
         Doubt.FEW_REFLECTIONS: (fit.seen < LEAST_SEEN) | unchecked,
         Doubt.SATURATION: fit.saturated > MOST_SATURATED,
         Doubt.STRAIN_RANGE: beyond,
-        Doubt.OTHER_STRUCTURE: faded,
+        Doubt.OTHER_STRUCTURE: other,
     }
     for why, where in doubts.items():
         fields = fields.doubted((sample & where).reshape(shape), why)
@@ -93,6 +100,13 @@ def _is_faded(fit: BlockFit, usual: BoolArray) -> BoolArray:
         mine = fit.label == k
         out |= mine & (most < FADED * np.median(fit.gain[mine & usual]))
     return out
+
+
+def _of_others(beyond: BoolArray, refused: BoolArray) -> BoolArray:
+    """Areas strained far of which so many positions are `refused` that the rest shows another crystal as well."""
+    area, n = ndimage.label(beyond, np.ones((3, 3)))
+    size, lost = (np.bincount(area[where], minlength=n + 1) for where in (beyond, beyond & refused))
+    return np.asarray(((size >= AREA) & (lost > MOST_REFUSED * size))[area])
 
 
 def _affine_field(
