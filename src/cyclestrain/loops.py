@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba as nb
@@ -20,6 +20,7 @@ R = TypeVar("R")
 
 LEAST_ITEMS, PIECES = 8, 4
 """Least items of one piece of work, and pieces for each thread, so that none waits long for the others."""
+_own = threading.local()
 _UNCALLED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Numba's options for functions that neither Python nor C calls."""
 _UNCOUNTED: dict[str, Any] = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
@@ -67,10 +68,15 @@ def on_threads(loop: Callable[..., None], n: int, *arguments: Any, least: int = 
         return
     size = max(least, -(-n // (PIECES * threads)))
     pieces = range(0, n, size)
-    list(_pool(os.getpid(), threads).map(lambda start: loop(*arguments, start, min(start + size, n)), pieces))
+    list(_pool(threads).map(lambda start: loop(*arguments, start, min(start + size, n)), pieces))
 
 
-@cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for loops; each process has its own, a copy of one would have none."""
-    return ThreadPoolExecutor(threads)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for loops of the calling thread, so that blocks worked on side by side do not share them.
+
+    They end with the calling thread, and a copy of the process, which would have none, starts its own.
+    """
+    key = os.getpid(), threads
+    if getattr(_own, "key", None) != key:
+        _own.key, _own.pool = key, ThreadPoolExecutor(threads)
+    return cast("ThreadPoolExecutor", _own.pool)
