@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -247,12 +248,12 @@ def prepare(
     knowledge: Knowledge | None = run.load("knowledge", KEPT) if run else None
     if knowledge is not None:
         progress.note("going on with the run that was interrupted")
-        scan = levelled(scan, knowledge.calibration.pedestal)
-    else:
-        with progress.stage("read a sample"):
-            scan, pedestal = above_pedestal(scan)
-            scan = held(scan) if hold else scan
-            sample = draw_sample(scan).only(sample_mask(settings.sample, scan.scan_shape))
+        return levelled(scan, knowledge.calibration.pedestal), _described(knowledge, progress)
+    with progress.stage("read a sample"):
+        scan, pedestal = above_pedestal(scan)
+        sample = draw_sample(scan).only(sample_mask(settings.sample, scan.scan_shape))
+    with ThreadPoolExecutor(1) as pool:  # learning leaves a core idle
+        coming = pool.submit(held, scan, sample) if hold else None
         calibration: Calibration | None = run.load("calibration", (Calibration, Grain)) if run else None
         if calibration is None:
             with progress.stage("calibrate"):
@@ -270,11 +271,16 @@ def prepare(
                 knowledge = transfer(material, scan, sample, calibration, seed=settings.seed, improve=improve)
         if run:
             run.save("knowledge", knowledge)
+        return coming.result() if coming else scan, _described(knowledge, progress)
+
+
+def _described(knowledge: Knowledge, progress: Progress) -> Knowledge:
+    """What was learned, told."""
     for text in describe(knowledge.dictionary):
         progress.note(text)
     for k, text in knowledge.doubts.items():
         progress.note(f"entry {k} is doubtful: {text}")
-    return scan, knowledge
+    return knowledge
 
 
 def _encoder(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cyclestrain.calibration import draw_sample
+from cyclestrain.calibration import draw_sample, held
 from cyclestrain.data import Scan
 from cyclestrain.errors import InputError
+from stored import Stored
 
 
 class TestSample:
@@ -36,3 +37,21 @@ class TestSample:
     def test_one_pattern_is_no_scan(self) -> None:
         with pytest.raises(InputError, match="at least two positions"):
             draw_sample(Scan(np.ones((1, 1, 16, 16))))
+
+
+class TestHeld:
+    def test_what_was_read_as_a_whole_is_not_read_again(self) -> None:
+        patterns = np.random.default_rng(0).poisson(3, (5, 7, 16, 16)).astype(np.uint16)
+        scan = Scan(Stored(patterns))
+        sample = draw_sample(scan)
+        again = held(scan, sample).source
+        np.testing.assert_array_equal(np.asarray(again), patterns)
+        assert np.shares_memory(np.asarray(again), sample.patterns)
+
+    @pytest.mark.parametrize(("memory", "in_memory"), [(5, True), (4, False)])
+    def test_a_fifth_of_the_memory_may_be_held(self, memory: int, in_memory: bool) -> None:
+        patterns = np.random.default_rng(0).poisson(3, (40, 64, 4, 4)).astype(np.uint16)
+        scan = Scan(Stored(patterns), memory_bytes=memory * patterns.nbytes)
+        again = held(scan, draw_sample(scan, max_positions=640))
+        assert isinstance(again.source, np.ndarray) == in_memory
+        np.testing.assert_array_equal(np.asarray(again.source[:]), patterns)

@@ -85,14 +85,23 @@ def draw_sample(scan: Scan, max_positions: int = 4096) -> Sample:
     return sample
 
 
-def held(scan: Scan) -> Scan:
-    """The scan, in memory as a whole where it is small: what is found is the same, but nothing is read twice.
+def held(scan: Scan, sample: Sample) -> Scan:
+    """The scan, in memory as a whole where it is small: what is found is the same, but it is not read twice.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    sample
+        What was read of it: if that is all, it is held already.
 
     Raises
     ------
     InputError
         If it can no longer be read.
     """
+    if sample.complete:
+        return replace(scan, source=sample.patterns.reshape(*scan.scan_shape, *scan.detector_shape))
     size = scan.n_positions * scan.pattern_bytes
     if size > min(HELD_BYTES, scan.memory_bytes // 5):
         return scan
@@ -120,17 +129,17 @@ def read_sample(scan: Scan, max_positions: int) -> tuple[Sample, ValueRange]:
         patterns = np.asarray(scan.source[:]).reshape(-1, *scan.detector_shape)
         rows, columns = np.divmod(np.arange(scan.n_positions), n_columns)
         return Sample(patterns, rows, columns, True), check_patterns(patterns)
-    parts, rows_, columns_ = [], [], []
+    n_rows, in_tile = scan.scan_shape[0], min(TILE, scan.scan_shape[0]) * min(TILE, n_columns)
+    corners = _tile_corners(scan.scan_shape, max(1, n // in_tile))
+    tiles = [np.mgrid[y : min(y + TILE, n_rows), x : min(x + TILE, n_columns)].reshape(2, -1) for y, x in corners]
+    rows, columns = np.concatenate(tiles, axis=1)
+    patterns, first = np.empty((len(rows), *scan.detector_shape), scan.source.dtype), 0
     seen = ValueRange(np.inf, -np.inf)
-    in_tile = min(TILE, scan.scan_shape[0]) * min(TILE, n_columns)
-    for row, column in _tile_corners(scan.scan_shape, max(1, n // in_tile)):
-        tile = np.asarray(scan.source[row : row + TILE, column : column + TILE])
-        r, c = np.mgrid[row : row + tile.shape[0], column : column + tile.shape[1]]
-        seen |= check_patterns(tile.reshape(-1, *scan.detector_shape), row * n_columns + column)
-        parts.append(tile.reshape(-1, *scan.detector_shape))
-        rows_.append(r.ravel())
-        columns_.append(c.ravel())
-    return Sample(np.concatenate(parts), np.concatenate(rows_), np.concatenate(columns_), False), seen
+    for (row, column), at in zip(corners, tiles, strict=True):
+        part = patterns[first : (first := first + at.shape[1])]
+        part[:] = np.asarray(scan.source[row : row + TILE, column : column + TILE]).reshape(part.shape)
+        seen |= check_patterns(part, row * n_columns + column)
+    return Sample(patterns, rows, columns, False), seen
 
 
 def _tile_corners(shape: tuple[int, int], n_tiles: int) -> list[tuple[int, int]]:

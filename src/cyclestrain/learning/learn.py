@@ -17,7 +17,7 @@ from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.lessons import ClassLesson, choose
 from cyclestrain.learning.overlapping_disks import learn_overlapping
 from cyclestrain.learning.plausibility import MISFIT_OF_ODD, Plausibility, Unlearned
-from cyclestrain.learning.recognition import is_new_crystal, is_scarce
+from cyclestrain.learning.recognition import explains, is_new_crystal, is_scarce
 from cyclestrain.learning.trust import typical_scatter
 from cyclestrain.orientation import PolarGrid, learn_templates
 from cyclestrain.pattern import Entry, Probe
@@ -37,6 +37,8 @@ QUIETER = 0.7
 """Scatter of the disks about their lattice, over what noise that goes together explains, below which it does not."""
 FEW_PATTERNS = 256
 """Patterns on which that is looked at."""
+FEW = 12
+"""Patterns of a class below which nothing new is learned from them if a known entry explains them."""
 CLEARLY_LESS = 0.99
 """Ratio of two noise scales below which what has the smaller one explains more; chance leaves far less than this."""
 
@@ -176,7 +178,10 @@ def _learned(
     order = np.argsort(-np.bincount(lessons.label[lessons.label >= 0], minlength=len(templates.spectra))).tolist()
     for step, k in enumerate(order, 1):
         say(f"crystal {step} of {len(order)}{' (code compiles at the very first run)' if step == 1 else ''}")
-        learned = _learn_class(lessons.of(k), calibration, rng, chosen.noise, probe)
+        sources = lessons.of(k)
+        if any(learned.explains_few(sources[0], other) for other, learned in known.items()):
+            continue
+        learned = _learn_class(sources, calibration, rng, chosen.noise, probe)
         if isinstance(learned, Unlearned):
             refused.append(learned)
         elif learned.is_new(known):
@@ -213,6 +218,11 @@ class _Learned:
     def explains(self, noise: float) -> bool:
         """Whether patterns scatter about the entry by about the noise of a pixel, or that is not known."""
         return not self.noise_scale > MISFIT_OF_ODD * noise
+
+    def explains_few(self, source: ClassLesson, k: int) -> bool:
+        """Whether a few patterns that are taken for another class are explained as they are, by the class `k`."""
+        lesson = replace(source.lesson, theta=source.thetas[:, k])
+        return 0 < len(lesson.theta) < FEW and explains(self.entry, self.noise_scale, lesson)
 
     def with_images(self, rng: np.random.Generator) -> _Learned:
         """With images of the disks, where their contrast is always the same."""

@@ -17,6 +17,7 @@ __all__ = [
     "MAX_MISMATCH",
     "SCARCE_SIGNIFICANCE",
     "SURE",
+    "explains",
     "is_new_crystal",
     "is_scarce",
     "shows_crystal",
@@ -29,6 +30,9 @@ SCARCE_SIGNIFICANCE = 12.0
 """Median significance below which single patterns show too little: the dictionary is then learned from sums."""
 MORE_REFLECTIONS = 1.5
 """Ratio of the numbers of reflections from which an entry of the same bright lattice is a superstructure."""
+AS_WELL, NEARLY_ALL = 1.15, 0.75
+"""Misfit, over the noise of an entry, up to which it explains a pattern, and the share of patterns that are nearly all.
+"""
 MAX_MISMATCH = 0.08
 """Largest strain of a crystal relative to a known one of the same kind, which is what the network can express."""
 
@@ -74,6 +78,21 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
         if not better or (is_same_lattice(entry.basis, other.basis) and not richer):
             return False
     return True
+
+
+def explains(entry: Entry, noise_scale: float, lesson: Lesson) -> bool:
+    """Whether an entry explains nearly all patterns as well as those it was learned from, with little strain.
+
+    Parameters
+    ----------
+    entry, noise_scale
+        Known entry, and the variance over mean of a pixel about it.
+    lesson
+        Patterns with their rotation to the entry.
+    """
+    fit = _fitted(entry, lesson)
+    clear = (np.nan_to_num(fit.significance) > SURE) & (_mismatch(fit) < MAX_MISMATCH)
+    return bool((clear & (fit.misfit < AS_WELL * noise_scale)).mean() >= NEARLY_ALL)
 
 
 def shows_crystal(lesson: Lesson, entries: Sequence[Entry]) -> bool:

@@ -27,6 +27,8 @@ CHANCE = 1e-3
 """Probability that noise is taken for the power of a crystal, at each radius and frequency."""
 NOISE_POSITIONS = 256
 """Number of positions on which the noise of the spectra is measured."""
+AT_A_TIME = 32
+"""Patterns whose spectra are looked at together."""
 
 
 def learn_templates(
@@ -96,6 +98,12 @@ def _squares(spectra: NDArray[Any]) -> FloatArray:
     return np.asarray(spectra.real**2 + spectra.imag**2)
 
 
+def _powers(spectra: NDArray[Any]) -> FloatArray:
+    """Sum of the squared magnitudes of each, shape ``(n,)``, a few at a time, which stay in the processor's cache."""
+    few = range(0, len(spectra), AT_A_TIME)
+    return np.concatenate([_squares(spectra[k : k + AT_A_TIME]).sum((1, 2)) for k in few])
+
+
 def _turned_mean(
     spectra: NDArray[Any], theta: FloatArray, weight: FloatArray, frequency: IntArray | None = None
 ) -> NDArray[Any]:
@@ -109,7 +117,7 @@ def _bootstrap(spectra: NDArray[Any], n_angles: int, candidates: IntArray, round
     """Template that grew, from the best of several seeds, to agree with most patterns."""
     frequency, radii = (np.flatnonzero(spectra.any(axis)) for axis in ((0, 1), (0, 2)))  # a filter leaves few
     few = np.ascontiguousarray(spectra[:, radii[:, None], frequency])
-    norm = np.maximum(np.sqrt(_squares(few).sum((1, 2))), 1e-12)
+    norm = np.maximum(np.sqrt(_powers(few)), 1e-12)
     best, best_total = unit_norm(few[candidates[0]]), -np.inf
     for seed in candidates:
         template = unit_norm(few[seed])
@@ -147,7 +155,7 @@ class _Signal:
     @cached_property
     def power(self) -> FloatArray:
         """Noise-free power of each, shape ``(n,)``."""
-        return np.asarray(_squares(self.means).sum((1, 2)) - self.share * self.noise.sum())
+        return np.asarray(_powers(self.means) - self.share * self.noise.sum())
 
     @cached_property
     def significance(self) -> FloatArray:
@@ -161,7 +169,8 @@ class _Signal:
         """
         noise = self.share[members].mean() * self.noise
         n = max(1.0, float(self.share[members].sum()))  # averages that share no pattern
-        seen = _squares(self.means[members]).mean(0)
+        some = np.array_split(members, -(-len(members) // AT_A_TIME))
+        seen = np.sum([_squares(self.means[few]).sum(0) for few in some], axis=0) / len(members)
         gain = np.where(seen > gammainccinv(n, CHANCE) / n * noise, 1.0 - noise / np.maximum(seen, 1e-30), 0.0)
         if not gain.any():
             return self
