@@ -31,7 +31,10 @@ SURE, SURE_BESIDE_VACUUM = 4.0, 2.5
 
 The first holds in general, the second where vacuum lies within the reach of the probe.
 """
-_PER_POSITION = ("position", "source", "vacuum", "amplitude", "covariance", "changed")
+WIDTHS, LEAST_MORE, ENOUGH = 3.0, 0.15, 12
+"""Robust widths, and part of what is typical, by which the best explanation by crystals around must leave more than
+explanations by own fits to be none, and how many of these tell that."""
+_PER_POSITION = ("position", "source", "vacuum", "amplitude", "covariance", "changed", "misfit")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Mixtures:
         Covariance of the amplitudes, shape ``(n, 1 + MOST, 1 + MOST)``.
     changed
         Positions that hold something else than their own fit says: several crystals, or another one, shape ``(n,)``.
+    misfit
+        Chi-square per pixel that the best explanation leaves, shape ``(n,)``.
     """
 
     position: IntArray
@@ -62,6 +67,7 @@ class Mixtures:
     amplitude: FloatArray
     covariance: FloatArray
     changed: BoolArray
+    misfit: FloatArray
 
     @classmethod
     def found(cls, sides: Sides, candidates: Candidates, decomposition: Decomposition) -> Mixtures:
@@ -88,8 +94,9 @@ class Mixtures:
         source = np.column_stack([sides.position, sides.source])
         source[own, first[own]] = sides.position[own]
         return cls(
-            sides.position, source, sides.vacuum, amplitude, decomposition.covariance + scatter, chosen.any(1) & ~own
-        )
+            sides.position, source, sides.vacuum, amplitude, decomposition.covariance + scatter,
+            chosen.any(1) & ~own, decomposition.misfit,
+        )  # fmt: skip
 
     @classmethod
     def joined(cls, parts: Sequence[Mixtures]) -> Mixtures:
@@ -133,6 +140,19 @@ class Mixtures:
         there = self.amplitude > 0
         keep = there.any(1) & (good.ravel()[self.source] | ~there).all(1)
         return Mixtures(**{name: getattr(self, name)[keep] for name in _PER_POSITION})
+
+    @property
+    def unexplained(self) -> BoolArray:
+        """Positions that none of the crystals around explain about as well as own fits explain others, shape ``(n,)``.
+
+        Such a position holds a crystal that was found nowhere, and looks the more like one of these the less they fit.
+        """
+        own = ~self.changed & (self.amplitude > 0).any(1)
+        known = self.misfit[own if own.sum() >= ENOUGH else slice(None)]
+        if len(known) < ENOUGH:
+            return np.zeros(len(self.misfit), bool)
+        typical, high = np.quantile(known, [0.5, 0.84])
+        return self.changed & (self.misfit > typical + max(WIDTHS * (high - typical), LEAST_MORE * typical))
 
     @property
     def weight(self) -> FloatArray:
@@ -224,7 +244,12 @@ class Mixtures:
             replace(field, label=np.where(mostly_vacuum, -1, field.label), valid=field.valid & ~mostly_vacuum)
             for field in (found.affine, context)
         )
+        odd = np.zeros(context.label.shape, bool)
+        odd.flat[self.position[self.unexplained]] = True
+        odd &= ~mostly_vacuum
+        context = replace(context, valid=context.valid & ~odd)
         found = replace(found, affine=affine, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
+        found = found.doubted(odd, Doubt.MISFIT | Doubt.OTHER_STRUCTURE)
         several = np.zeros(context.label.shape, bool)
         several.flat[self.position[(self.amplitude > 0).sum(1) > 1]] = True
         beside = np.zeros(context.label.shape, bool)

@@ -87,10 +87,13 @@ class Decomposition:
         Of each candidate over its gain where it is alone, zero for those that are not in the pattern, ``(n, k)``.
     covariance
         Of the amplitudes, with the doubt which crystals there are, shape ``(n, k, k)``.
+    misfit
+        Chi-square per pixel that the best of all explanations leaves, at least 1, shape ``(n,)``.
     """
 
     amplitude: FloatArray
     covariance: FloatArray
+    misfit: FloatArray
 
 
 def decompose(
@@ -134,7 +137,7 @@ def _choose(equations: Equations, candidates: Candidates, cost: FloatArray) -> D
     single = subsets.sum(1) == 1
     allowed = ((candidates.label >= 0)[:, None] | ~subsets).all(2)
     allowed[copies] &= single | ~subsets[:, 0]
-    price, values, spread = _explain(equations, allowed & (equations.pixels > 0)[:, None], subsets)
+    price, values, spread, misfit = _explain(equations, allowed & (equations.pixels > 0)[:, None], subsets)
     told = _is_told(values, subsets, candidates)
     # The own fit by itself says that the crystal it is a copy of is there alone.
     own, like = int(np.flatnonzero(single & subsets[:, 0])[0]), candidates.like[copies]
@@ -149,7 +152,7 @@ def _choose(equations: Equations, candidates: Candidates, cost: FloatArray) -> D
     amplitude = values[rows, best]
     off = values - amplitude[:, None]
     covariance = np.einsum("ns,nskl->nkl", odds, spread) + np.einsum("ns,nsk,nsl->nkl", odds, off, off)
-    return Decomposition(amplitude, covariance)
+    return Decomposition(amplitude, covariance, misfit)
 
 
 def _is_told(values: FloatArray, subsets: BoolArray, candidates: Candidates) -> BoolArray:
@@ -176,11 +179,13 @@ def _is_told(values: FloatArray, subsets: BoolArray, candidates: Candidates) -> 
     return np.asarray(~(as_one & (missed | guessed) | small))
 
 
-def _explain(equations: Equations, allowed: BoolArray, subsets: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Chi-square of every subset of the crystals, their amplitudes, and the covariance of these.
+def _explain(
+    equations: Equations, allowed: BoolArray, subsets: BoolArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Chi-square of every subset of the crystals, their amplitudes, the covariance of these, and what the best leaves.
 
-    Shapes ``(n, subset)``, ``(n, subset, k)`` and ``(n, subset, k, k)``. Chi-square is in units of what the best subset
-    leaves per pixel, where that is more than counting gives.
+    Shapes ``(n, subset)``, ``(n, subset, k)``, ``(n, subset, k, k)`` and ``(n,)``. Chi-square is in units of what the
+    best subset leaves per pixel, where that is more than counting gives.
     """
     k = subsets.shape[1]
     price, values = np.full(allowed.shape, np.inf), np.zeros((*allowed.shape, k))
@@ -195,10 +200,10 @@ def _explain(equations: Equations, allowed: BoolArray, subsets: BoolArray) -> tu
         values[np.ix_(here, at, some)] = level[:, None, 1:]
         spread[np.ix_(here, at, some, some)] = inverse[:, None, 1:, 1:]
     least = np.where(allowed.any(1), price.min(1), 0.0)
-    misfit = np.maximum(1.0, least / np.maximum(equations.pixels - k - 1, 1))[:, None]
-    spread *= misfit[..., None, None]
+    misfit = np.maximum(1.0, least / np.maximum(equations.pixels - k - 1, 1))
+    spread *= misfit[:, None, None, None]
     values, spread, cut = _positive(values, spread)
-    return price / misfit + cut, values, spread
+    return price / misfit[:, None] + cut, values, spread, misfit
 
 
 def _positive(values: FloatArray, spread: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -248,7 +248,8 @@ class Transforms:
             )
         entries, mixtures = stored_entries(maps), None
         if "mixture_position" in maps:
-            mixtures = Mixtures(**{field: maps[name].values for name, (field, _, _) in _MIXTURE.items()})
+            stored = {field: maps[name].values for name, (field, _, _) in _MIXTURE.items()}
+            mixtures = Mixtures(**stored, misfit=np.ones(len(stored["position"])))  # it was judged when they were found
         along = np.atleast_1d(maps.attrs.get("along", [1, 0]))
         q = Ellipse.given(*(float(value) for value in maps.attrs["ellipse"])).q
         return cls(
