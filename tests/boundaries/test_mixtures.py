@@ -33,7 +33,7 @@ def mixed() -> tuple[Mixtures, AffineField, StrainMaps]:
         np.zeros((n, 4), int), np.zeros((n, 4, 2, 2)), np.ones((n, 4)), np.ones(n, int), np.zeros((n, 2))
     )
     sides = replace(sides, scatter=0.0)
-    mixtures = Mixtures.found(sides, nobody, Decomposition(amplitude, covariance))
+    mixtures = Mixtures.found(sides, nobody, Decomposition(amplitude, covariance, np.ones(n)))
     known = Reference.known(np.eye(2)[None])
     return mixtures, field, relative_strain(field, known)
 
@@ -122,7 +122,7 @@ class TestMixtures:
 
     def test_a_later_look_replaces_what_was_found(self, mixed: tuple[Mixtures, AffineField, StrainMaps]) -> None:
         mixtures = mixed[0]
-        names = ("position", "source", "vacuum", "amplitude", "covariance", "changed")
+        names = ("position", "source", "vacuum", "amplitude", "covariance", "changed", "misfit")
         later = Mixtures(**{name: getattr(mixtures, name)[::3] for name in names})
         later = replace(later, amplitude=2 * later.amplitude)
         joined = mixtures.updated(later)
@@ -138,6 +138,41 @@ class TestMixtures:
         found = np.flatnonzero(replace(mixtures, source=source).from_mixtures(SHAPE))
         assert found.tolist() == [mixtures.position[k]]
 
+    def test_what_no_crystal_around_explains_is_given_none(
+        self, mixed: tuple[Mixtures, AffineField, StrainMaps]
+    ) -> None:
+        """A crystal that was found nowhere looks like one of those around, the more the less all of them fit."""
+        mixtures, field, _ = mixed
+        misfit = np.random.default_rng(0).normal(2.0, 0.1, len(mixtures.position))
+        odd, own = np.flatnonzero(mixtures.changed)[3], np.flatnonzero(~mixtures.changed)[3]
+        misfit[[odd, own]] = 4.0  # an own fit is judged elsewhere, by what it leaves itself
+        judged = replace(mixtures, misfit=misfit)
+        nothing = np.zeros(SHAPE)
+        fields = Fields(
+            field, field, np.zeros((*SHAPE, 2)), nothing, nothing, np.ones(SHAPE, bool), np.full(SHAPE, 0.9)
+        )
+        told = judged.with_dominant_crystal(fields)
+        assert np.flatnonzero(~told.context.valid).tolist() == [mixtures.position[odd]]
+        assert told.doubt is not None
+        assert np.flatnonzero(told.doubt & Doubt.OTHER_STRUCTURE).tolist() == [mixtures.position[odd]]
+        assert np.flatnonzero(judged.unexplained).tolist() == [odd]
+        assert not replace(judged, misfit=1.0 + 3.0 * (misfit - 1.0)).unexplained[mixtures.changed].sum() > 1
+
+    def test_strain_from_farther_away_is_less_sure_where_it_changes(
+        self, mixed: tuple[Mixtures, AffineField, StrainMaps]
+    ) -> None:
+        mixtures, field, maps = mixed
+        bent = replace(maps, exx=maps.exx + 1e-3 * np.arange(SHAPE[1]))  # by so much from column to column
+        k = int(np.flatnonzero(mixtures.amplitude[:, 1] == 1.0)[2])
+        position, source = int(mixtures.position[k]), mixtures.source.copy()
+        row, column = divmod(position, SHAPE[1])
+        variance = []
+        for away in (2, 5):
+            source[k, 1] = position + (away if column >= 10 else -away)
+            variance.append(replace(mixtures, source=source).blend(bent, field).sigma[row, column] ** 2)
+        change = (5**2 - 2**2) * 0.5e-6  # of the four neighbours of a source two differ from it
+        np.testing.assert_allclose(variance[1] - variance[0], [0.0, change, 0.0, 0.0], rtol=1e-6, atol=1e-12)
+
     def test_crystals_that_fill_more_than_the_probe_do_not_tell_their_shares(self) -> None:
         """One of them is brighter than where it is alone, unknown which: the share is uncertain by the excess."""
         sides = replace(sides_of(halves(turn=0.3)), scatter=0.0)
@@ -149,7 +184,7 @@ class TestMixtures:
         sigma = []
         for total in (1.0, 1.4):
             amplitude = total * np.repeat([[0.0, 0.55, 0.45, 0.0]], n, 0)
-            found = Mixtures.found(sides, nobody, Decomposition(amplitude, covariance))
+            found = Mixtures.found(sides, nobody, Decomposition(amplitude, covariance, np.ones(n)))
             sigma.append(np.sqrt(found.weight_covariance[0, 1, 1]))
             assert (found.doubt.max() > 0.3) == (total > 1.0)
         assert sigma[0] < 0.02

@@ -31,6 +31,10 @@ SURE, SURE_BESIDE_VACUUM = 4.0, 2.5
 
 The first holds in general, the second where vacuum lies within the reach of the probe.
 """
+AROUND = ((-1, 0), (0, -1), (0, 1), (1, 0))
+"""Rows and columns to the positions that share a side with one."""
+BENT = 0.05
+"""Rotation between neighbours, radians, from which they are not one crystal that bends."""
 WIDTHS, LEAST_MORE, ENOUGH = 3.0, 0.15, 12
 """Robust widths, and part of what is typical, by which the best explanation by crystals around must leave more than
 explanations by own fits to be none, and how many of these tell that."""
@@ -276,7 +280,8 @@ class Mixtures:
         mean = np.einsum("nk,nkc->nc", self.weight, values)
         mean[:, 3] = values[n, first, 3]
         covariance = maps.covariance.reshape(-1, 4, 4).copy()
-        covariance[self.position] = self._covariance(covariance, values - mean[:, None], context)
+        far = self._far(flat, context)
+        covariance[self.position] = self._covariance(covariance, values - mean[:, None], far, context)
         undefined = self._of(~defined)
         unknown = np.where(self.vacuum, 0.0, 1.0 - self.filled) + undefined  # of some other crystal of the scan
         covariance[self.position[:, None], range(3), range(3)] += (unknown**2)[:, None] * np.nanvar(flat[:, :3], 0)
@@ -287,7 +292,33 @@ class Mixtures:
         eyy, exx, exy, rotation = (flat[:, c].reshape(shape) for c in range(4))
         return StrainMaps(eyy, exx, exy, rotation, covariance.reshape(*shape, 4, 4), maps.gradient)
 
-    def _covariance(self, covariance: FloatArray, off: FloatArray, context: AffineField) -> FloatArray:
+    def _far(self, flat: FloatArray, context: AffineField) -> FloatArray:
+        """How far strain and rotation of each crystal may have changed since the position they are taken from.
+
+        By as much for each position in between as they change there, between neighbours of one entry that are turned
+        against each other by little; shape ``(n, 1 + MOST, 4)``.
+        """
+        source = np.where(self.source >= 0, self.source, self.position[:, None])
+        rows, columns = context.label.shape
+        label = np.where(context.usable, context.label, -1).ravel()
+        places, at = np.unique(source, return_inverse=True)
+        y, x = np.divmod(places, columns)
+        square, count = np.zeros((len(places), 4)), np.zeros(len(places))
+        for dy, dx in AROUND:
+            v, u = np.clip(y + dy, 0, rows - 1), np.clip(x + dx, 0, columns - 1)
+            there = v * columns + u
+            change = np.abs(flat[there] - flat[places])
+            near = (there != places) & (label[there] == label[places]) & (label[places] >= 0)
+            near &= np.isfinite(change).all(1) & (change[:, 3] < BENT)
+            square[near] += change[near] ** 2
+            count += near
+        step = np.sqrt(square / np.maximum(count, 1)[:, None])[at.reshape(source.shape)]
+        down, across = (
+            a - b[:, None] for a, b in zip(np.divmod(source, columns), np.divmod(self.position, columns), strict=True)
+        )
+        return np.asarray(step * np.hypot(down, across)[..., None])
+
+    def _covariance(self, covariance: FloatArray, off: FloatArray, far: FloatArray, context: AffineField) -> FloatArray:
         """Covariance of the mean: that of the crystals' strains, of their shares, and of which one is the dominant.
 
         Parameters
@@ -296,6 +327,8 @@ class Mixtures:
             Of the strain of every position, flat.
         off
             Strain and rotation of each crystal relative to the mean, shape ``(n, 1 + MOST, 4)``.
+        far
+            See `_far`.
         context
             See `blend`.
         """
@@ -304,7 +337,7 @@ class Mixtures:
         turn, off = wrap_angle(off[..., 3], period[:, None]), off * (1.0, 1.0, 1.0, 0.0)
         share = np.repeat(self.weight[:, :, None], 4, 2)
         share[..., 3] = np.arange(1 + MOST) == first[:, None]
-        each = np.nan_to_num(covariance[self.source])
+        each = np.nan_to_num(covariance[self.source]) + far[..., None] ** 2 * np.eye(4)
         out = np.einsum("nkc,nkl,nld->ncd", off, self.weight_covariance, off)
         out += np.einsum("nkc,nkcd,nkd->ncd", share, each, share)
         out[:, 3, 3] += (self.doubt * turn**2).sum(1)
