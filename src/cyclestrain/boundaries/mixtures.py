@@ -35,9 +35,10 @@ AROUND = ((-1, 0), (0, -1), (0, 1), (1, 0))
 """Rows and columns to the positions that share a side with one."""
 BENT = 0.05
 """Rotation between neighbours, radians, from which they are not one crystal that bends."""
-WIDTHS, LEAST_MORE, ENOUGH = 3.0, 0.15, 12
-"""Robust widths, and part of what is typical, by which the best explanation by crystals around must leave more than
-explanations by own fits to be none, and how many of these tell that."""
+WIDTHS, FITTED_WIDTHS, LEAST_MORE, ENOUGH = 3.0, 6.0, 0.15, 12
+"""Robust widths, the second where a position has a fit of its own, and part of what is typical, by which the best
+explanation by crystals around must leave more than those by own fits to be none; and how many of these tell that.
+"""
 _PER_POSITION = ("position", "source", "vacuum", "amplitude", "covariance", "changed", "misfit")
 
 
@@ -145,18 +146,24 @@ class Mixtures:
         keep = there.any(1) & (good.ravel()[self.source] | ~there).all(1)
         return Mixtures(**{name: getattr(self, name)[keep] for name in _PER_POSITION})
 
-    @property
-    def unexplained(self) -> BoolArray:
+    def unexplained(self, fitted: BoolArray) -> BoolArray:
         """Positions that none of the crystals around explain about as well as own fits explain others, shape ``(n,)``.
 
         Such a position holds a crystal that was found nowhere, and looks the more like one of these the less they fit.
+
+        Parameters
+        ----------
+        fitted
+            Positions with a fit of their own that can be used, shape ``(ry, rx)``: more has to speak against what is
+            said of these.
         """
         own = ~self.changed & (self.amplitude > 0).any(1)
         known = self.misfit[own if own.sum() >= ENOUGH else slice(None)]
         if len(known) < ENOUGH:
             return np.zeros(len(self.misfit), bool)
         typical, high = np.quantile(known, [0.5, 0.84])
-        return self.changed & (self.misfit > typical + max(WIDTHS * (high - typical), LEAST_MORE * typical))
+        widths = np.where(fitted.ravel()[self.position], FITTED_WIDTHS, WIDTHS)
+        return self.changed & (self.misfit > typical + np.maximum(widths * (high - typical), LEAST_MORE * typical))
 
     @property
     def weight(self) -> FloatArray:
@@ -249,7 +256,7 @@ class Mixtures:
             for field in (found.affine, context)
         )
         odd = np.zeros(context.label.shape, bool)
-        odd.flat[self.position[self.unexplained]] = True
+        odd.flat[self.position[self.unexplained(found.affine.usable)]] = True
         odd &= ~mostly_vacuum
         context = replace(context, valid=context.valid & ~odd)
         found = replace(found, affine=affine, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
