@@ -98,7 +98,7 @@ def test_a_crystal_seen_by_another_round_probe_is_kept_without_doubt(probe: st.S
 
 
 def test_overlapping_patterned_probes_are_refused_for_what_they_are() -> None:
-    with pytest.raises(InputError, match="the probe is patterned, or the disks overlap"):
+    with pytest.raises(InputError, match="the probe is patterned, the disks overlap, or"):
         learned(st.square(14.0, reach=56.0, seed=1), st.bullseye(10.0), half=15, dose=2e5, detector=(128, 128))
 
 
