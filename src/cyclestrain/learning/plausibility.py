@@ -69,7 +69,10 @@ class Unlearned(Enum):
 
     NO_LATTICE = "the averaged pattern shows no lattice of reflections"
     NO_CRYSTAL = "the averaged pattern shows spots that lie on no lattice"
-    NO_DISK = "what lies at the reflections is no disk: the probe is patterned, the disks overlap, or a thick crystal fills them with contrast"
+    NO_DISK = (
+        "what lies at the reflections is no disk: the probe is patterned, the disks overlap, or a thick crystal fills "
+        "them with contrast"
+    )
 
 
 @dataclass(frozen=True)
