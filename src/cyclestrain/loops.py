@@ -21,6 +21,7 @@ R = TypeVar("R")
 LEAST_ITEMS, PIECES = 8, 4
 """Least items of one piece of work, and pieces for each thread, so that none waits long for the others."""
 _own = threading.local()
+"""The pool of each thread that calls loops, and the process and number of threads it is of."""
 _UNCALLED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Numba's options for functions that neither Python nor C calls."""
 _UNCOUNTED: dict[str, Any] = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}

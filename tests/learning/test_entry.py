@@ -14,7 +14,7 @@ from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.entry import _sharper, approached, learn_entry
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.plausibility import Unlearned
-from cyclestrain.learning.recognition import explains, is_new_crystal, significance
+from cyclestrain.learning.recognition import explains_nearly_all, is_new_crystal, significance
 from cyclestrain.pattern import Entry, Probe, fit_edge, pixelated_disk, seen_edge
 from cyclestrain.settings import MapSettings
 from cyclestrain.simulation import Acquisition
@@ -254,12 +254,12 @@ def test_an_entry_explains_its_own_crystal_and_no_other() -> None:
     square = learned_of(n=9, seed=3, lattice="square", spacing=1.18 * 37.9 / 2)
     entry, noise = hexagonal.entry, hexagonal.noise_scale
     few = np.arange(8)
-    assert explains(entry, noise, again.lesson.only(few))
-    assert not explains(entry, 0.5 * noise, again.lesson.only(few))
-    assert not explains(entry, noise, square.lesson.only(few))
+    assert explains_nearly_all(entry, noise, again.lesson.only(few))
+    assert not explains_nearly_all(entry, 0.5 * noise, again.lesson.only(few))
+    assert not explains_nearly_all(entry, noise, square.lesson.only(few))
     patterns = again.lesson.patterns.copy()
     patterns[:4] = np.random.default_rng(0).poisson(1e5 * background(DETECTOR, 63.5, 63.5), (4, *DETECTOR))
-    assert not explains(entry, noise, replace(again.lesson, patterns=patterns).only(few))
+    assert not explains_nearly_all(entry, noise, replace(again.lesson, patterns=patterns).only(few))
 
 
 def test_a_crystal_is_new_also_where_most_patterns_show_none() -> None:

@@ -124,20 +124,21 @@ class Mixtures:
         shape
             Scan ``(ry, rx)``.
         """
-        out = np.zeros(shape, bool)
         several = self.amplitude > SMALL * self.amplitude.sum(1, keepdims=True)
-        out.flat[self.position[several.sum(1) > 1]] = True
-        return out
+        return self._mask(several.sum(1) > 1, shape)
 
     def from_mixtures(self, shape: tuple[int, int]) -> BoolArray:
         """Mask of the positions that hold a crystal whose transform is that of another mixture, see `told` for `shape`.
 
         The maps of such a position are those of its dominant crystal, which may be another one.
         """
-        out, changed = np.zeros(shape, bool), np.zeros(shape, bool)
-        changed.flat[self.position[self.changed]] = True
-        used = (self.amplitude > 0) & (self.source != self.position[:, None])
-        out.flat[self.position[(used & changed.ravel()[self.source]).any(1)]] = True
+        used, changed = (self.amplitude > 0) & (self.source != self.position[:, None]), self._mask(self.changed, shape)
+        return self._mask((used & changed.ravel()[self.source]).any(1), shape)
+
+    def _mask(self, which: BoolArray, shape: tuple[int, int]) -> BoolArray:
+        """Mask of the scan, ``(ry, rx)``, of those of the positions that are chosen, shape ``(n,)``."""
+        out = np.zeros(shape, bool)
+        out.flat[self.position[which]] = True
         return out
 
     def only(self, good: BoolArray) -> Mixtures:
@@ -221,9 +222,7 @@ class Mixtures:
         crystals
             Positions whose crystals they are, shape ``(ry, rx)``.
         """
-        out = np.zeros(crystals.shape, bool)
-        out.flat[self.position[self._of((self.source >= 0) & crystals.ravel()[self.source]) > SMALL]] = True
-        return out
+        return self._mask(self._of((self.source >= 0) & crystals.ravel()[self.source]) > SMALL, crystals.shape)
 
     def _dominated(self, context: AffineField) -> AffineField:
         """Field in which every mixture has the affine and the label of its dominant crystal."""
@@ -248,23 +247,19 @@ class Mixtures:
         doubt = (self.doubt * ((self.source >= 0) & (label != label[n, first][:, None]))).sum(1)
         confidence[self.position] = confidence[self.source[n, first]] * (1.0 - np.minimum(doubt, 0.5))
         maps = {"share": share, "share_sigma": sigma, "confidence": confidence}
-        shaped: dict[str, Any] = {name: values.reshape(context.label.shape) for name, values in maps.items()}
-        mostly_vacuum = np.zeros(context.label.shape, bool)
-        mostly_vacuum.flat[self.position[self.vacuum & (filled < 0.5)]] = True
+        shape = context.label.shape
+        shaped: dict[str, Any] = {name: values.reshape(shape) for name, values in maps.items()}
+        mostly_vacuum = self._mask(self.vacuum & (filled < 0.5), shape)
         affine, context = (
             replace(field, label=np.where(mostly_vacuum, -1, field.label), valid=field.valid & ~mostly_vacuum)
             for field in (found.affine, context)
         )
-        odd = np.zeros(context.label.shape, bool)
-        odd.flat[self.position[self.unexplained(found.affine.usable)]] = True
-        odd &= ~mostly_vacuum
+        odd = self._mask(self.unexplained(found.affine.usable), shape) & ~mostly_vacuum
         context = replace(context, valid=context.valid & ~odd)
         found = replace(found, affine=affine, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
         found = found.doubted(odd, Doubt.MISFIT | Doubt.OTHER_STRUCTURE)
-        several = np.zeros(context.label.shape, bool)
-        several.flat[self.position[(self.amplitude > 0).sum(1) > 1]] = True
-        beside = np.zeros(context.label.shape, bool)
-        beside.flat[self.position] = True
+        several = self._mask((self.amplitude > 0).sum(1) > 1, shape)
+        beside = self._mask(np.ones(len(n), bool), shape)
         return found.doubted(several, Doubt.MIXTURE).doubted(beside & ~several & ~mostly_vacuum, Doubt.BOUNDARY)
 
     def blend(self, maps: StrainMaps, context: AffineField) -> StrainMaps:

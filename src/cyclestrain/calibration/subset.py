@@ -133,10 +133,10 @@ def read_sample(scan: Scan, max_positions: int) -> tuple[Sample, ValueRange]:
     corners = _tile_corners(scan.scan_shape, max(1, n // in_tile))
     tiles = [np.mgrid[y : min(y + TILE, n_rows), x : min(x + TILE, n_columns)].reshape(2, -1) for y, x in corners]
     rows, columns = np.concatenate(tiles, axis=1)
-    patterns, first = np.empty((len(rows), *scan.detector_shape), scan.source.dtype), 0
+    patterns = np.empty((len(rows), *scan.detector_shape), scan.source.dtype)
+    parts = np.split(patterns, np.cumsum([tile.shape[1] for tile in tiles[:-1]]))
     seen = ValueRange(np.inf, -np.inf)
-    for (row, column), at in zip(corners, tiles, strict=True):
-        part = patterns[first : (first := first + at.shape[1])]
+    for (row, column), part in zip(corners, parts, strict=True):
         part[:] = np.asarray(scan.source[row : row + TILE, column : column + TILE]).reshape(part.shape)
         seen |= check_patterns(part, row * n_columns + column)
     return Sample(patterns, rows, columns, False), seen

@@ -17,10 +17,10 @@ __all__ = ["HERE", "Here", "Part", "Runner", "Work"]
 Work: TypeAlias = Callable[[Scan, Block, tuple[Any, ...], Any], Any]
 """What is done to a block: a pure function of the scan (to read what lies around it), the block, what all blocks share,
 and what belongs to this one. It can be pickled, as a function of a module is, and so can all that it is given."""
-AT_ONCE = 4
-"""Most blocks that are worked on at a time. Each takes its own memory; while one is in Python, the others compute."""
 Part: TypeAlias = Callable[[IntArray], Any]
 """What belongs to a block, made of its flat positions."""
+AT_ONCE = 4
+"""Most blocks that are worked on at a time. Each takes its own memory; while one is in Python, the others compute."""
 
 
 class Runner(Spread, Protocol):

@@ -17,7 +17,7 @@ from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.lessons import ClassLesson, choose
 from cyclestrain.learning.overlapping_disks import learn_overlapping
 from cyclestrain.learning.plausibility import MISFIT_OF_ODD, Plausibility, Unlearned
-from cyclestrain.learning.recognition import explains, is_new_crystal, is_scarce
+from cyclestrain.learning.recognition import explains_nearly_all, is_new_crystal, is_scarce
 from cyclestrain.learning.trust import typical_scatter
 from cyclestrain.orientation import PolarGrid, learn_templates
 from cyclestrain.pattern import Entry, Probe
@@ -222,7 +222,7 @@ class _Learned:
     def explains_few(self, source: ClassLesson, k: int) -> bool:
         """Whether a few patterns that are taken for another class are explained as they are, by the class `k`."""
         lesson = replace(source.lesson, theta=source.thetas[:, k])
-        return 0 < len(lesson.theta) < FEW and explains(self.entry, self.noise_scale, lesson)
+        return 0 < len(lesson.theta) < FEW and explains_nearly_all(self.entry, self.noise_scale, lesson)
 
     def with_images(self, rng: np.random.Generator) -> _Learned:
         """With images of the disks, where their contrast is always the same."""

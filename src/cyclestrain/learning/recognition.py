@@ -17,7 +17,7 @@ __all__ = [
     "MAX_MISMATCH",
     "SCARCE_SIGNIFICANCE",
     "SURE",
-    "explains",
+    "explains_nearly_all",
     "is_new_crystal",
     "is_scarce",
     "shows_crystal",
@@ -80,7 +80,7 @@ def is_new_crystal(entry: Entry, others: list[tuple[Entry, FloatArray]], lesson:
     return True
 
 
-def explains(entry: Entry, noise_scale: float, lesson: Lesson) -> bool:
+def explains_nearly_all(entry: Entry, noise_scale: float, lesson: Lesson) -> bool:
     """Whether an entry explains nearly all patterns as well as those it was learned from, with little strain.
 
     Parameters
