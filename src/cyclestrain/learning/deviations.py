@@ -9,7 +9,7 @@ from cyclestrain.learning.profiles import Deviations
 from cyclestrain.pattern import Entry, PatternFit, shift_design
 from cyclestrain.pattern.elimination import STEEPEST
 
-__all__ = ["brightness_spread", "measure_coherence", "measure_deviations"]
+__all__ = ["brightness_spread", "measure_coherence", "measure_deviations", "settled"]
 
 MOST_OWN = 0.9
 """Largest part of a prediction that a reflection may have in itself."""
@@ -52,6 +52,20 @@ def measure_deviations(deviations: Deviations, entry: Entry, fit: PatternFit, tr
             continue
         spread[:, column] = _contrast_spread(deviations.value[..., modes], deviations.variance[..., modes])
     return spread
+
+
+def settled(before: FloatArray, now: FloatArray) -> FloatArray:
+    """Widths between those a fit was given and those it leads to; zero where it shows none.
+
+    What a fit is free to take up, it does not leave to the next one: taken as they are, widths can swing from round to
+    round, and what is learned would depend on which round is the last.
+
+    Parameters
+    ----------
+    before, now
+        Widths that a fit was given, and those measured after it, of one shape.
+    """
+    return np.where((before > 0) & (now > 0), np.sqrt(0.5 * (before**2 + now**2)), now)
 
 
 def brightness_spread(value: FloatArray, variance: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
-from cyclestrain.learning.deviations import measure_coherence, measure_deviations
+from cyclestrain.learning.deviations import measure_coherence, measure_deviations, settled
 from cyclestrain.learning.disk_images import disk_images, hold_disks, move_with_disks
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice
 from cyclestrain.learning.lesson import Lesson
@@ -22,6 +22,7 @@ from cyclestrain.learning.plausibility import Plausibility, Unlearned
 from cyclestrain.learning.probe_image import ProbeImage, centred, image_of, is_common
 from cyclestrain.learning.profiles import fit_profiles, fits_of, held_out_errors
 from cyclestrain.learning.reflections import measure_reflections
+from cyclestrain.learning.shells import measure_common_shift
 from cyclestrain.learning.spline_images import FIRST_PIXELS, MOST_PIXELS
 from cyclestrain.learning.start import (
     OVERSAMPLING,
@@ -117,7 +118,9 @@ def learn_entry(
     entry, start, noise_scale = _alternate(lesson, entry, start, rounds=rounds, noise_scale=noise_scale, form=probe)
     image = None if probe else _common_image(lesson, entry, start, noise_scale)
     if image is not None:
-        other = _alternate(lesson, replace(entry, probe=image), start, rounds=rounds, noise_scale=noise_scale)
+        # Contrast made up for a wrong disk: taken over, it would hold the image to that.
+        fresh = replace(entry, probe=image, priors=entry.priors.without_contrast)
+        other = _alternate(lesson, fresh, start, rounds=rounds, noise_scale=noise_scale)
         if _worse(lesson, (entry, start, noise_scale), other) < 0.5:
             entry, start, noise_scale = other
     if (clear := entry.clear_of_beam(start.affine)) is not entry:
@@ -162,12 +165,10 @@ def with_images(
     trust = trusted(fit)
     if not _are_many(trust):
         return entry, noise_scale
-    spread = entry.priors.spread.copy()
-    spread[:, FIRST_CONTRAST - 1 :] = 0.0  # with the contrast, the wandering of positions that it causes
     noise, fits = lesson.common_noise(entry, noise_scale), fits_of(stack, entry, fit, trust)
     if not move_with_disks(fits, held_out_errors(fit, entry.reflections), entry, noise):
         return entry, noise_scale
-    imaged = _imaged(replace(entry, priors=Priors(spread)), fits, noise)
+    imaged = _imaged(replace(entry, priors=entry.priors.without_contrast), fits, noise)
     after = _alternate(lesson, imaged, fit.start, rounds=rounds, noise_scale=noise_scale, lean=False)
     free, held = _compared(lesson, (entry, fit.start, noise_scale), after)
     clear = float(np.median(free.penalty(entry) - held.penalty(after[0]))) > CLEAR * lesson.repeats
@@ -422,9 +423,10 @@ def _improved(
         found = image_of(fits, entry.variance_floor, form, entry.reflections, noise)
         probe = centred(found.probe)
     # The widths of sums that overlap are less sure than they seem, but what is too wide harms less than what is none.
-    priors = Priors(_settled(entry.priors.spread, measure_deviations(deviations, entry, fit, trust)))
+    priors = Priors(settled(entry.priors.spread, measure_deviations(deviations, entry, fit, trust)))
     if entry.has_contrast:
-        priors = replace(priors, coherence=measure_coherence(deviations, priors.spread, entry, fit, trust))
+        coherence = measure_coherence(deviations, priors.spread, entry, fit, trust)
+        priors = replace(priors, coherence=coherence, common_shift=measure_common_shift(entry, fit, trust))
     reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
     improved = replace(
         entry,
@@ -438,12 +440,3 @@ def _improved(
     if len(entry.disks) and _are_many(trust):
         return _imaged(improved, fits_of(stack, entry, fit, trust), lesson.common_noise(entry, noise_scale))
     return improved
-
-
-def _settled(before: FloatArray, now: FloatArray) -> FloatArray:
-    """Widths between those a fit was given and those it leads to; zero where it shows none.
-
-    What a fit is free to take up, it does not leave to the next one: taken as they are, widths can swing from round to
-    round, and what is learned would depend on which round is the last.
-    """
-    return np.where((before > 0) & (now > 0), np.sqrt(0.5 * (before**2 + now**2)), now)

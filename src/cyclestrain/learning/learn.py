@@ -84,7 +84,7 @@ def learn(
 
 
 def _told(found: Knowledge) -> Knowledge:
-    """What was learned, with a word on a probe that is not round, on contrast that stays and on a film."""
+    """What was learned, with a word on a probe that is not round, on contrast that stays or moves disks, and a film."""
     calibration, entries, new = found.calibration, found.dictionary.entries, []
     images = [entry.probe for entry in entries if entry.probe.is_image]
     if images and not any(choice.startswith("probe:") for choice in calibration.choices):
@@ -97,6 +97,11 @@ def _told(found: Knowledge) -> Knowledge:
         "background: its shape varies, as under a film of uneven thickness, learned as two profiles",
         [entry.has_film for entry in entries],
     )
+    if (shift := max(entry.priors.common_shift for entry in entries)) > 0:
+        new.append(
+            f"contrast in the disks: moves those at one distance from the beam outwards or inwards together, by "
+            f"{shift:.2g} px, which looks like dilation; sigma holds it"
+        )
     return replace(found, calibration=replace(calibration, choices=(*calibration.choices, *new))) if new else found
 
 

@@ -5,6 +5,7 @@ only.
 """
 
 from cyclestrain.pattern.approach import approach, approach_by_shells
+from cyclestrain.pattern.common_shift import radial_shifts
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import fit_edge, pixelated_disk, seen_edge
@@ -45,6 +46,7 @@ __all__ = [
     "measure_intensities",
     "pixelated_disk",
     "predicted_positions",
+    "radial_shifts",
     "refine",
     "seen_edge",
     "shift_design",

@@ -43,10 +43,14 @@ class Priors:
         and that changes from pattern to pattern, 0 where each disk is its own. In a thick crystal the excitation
         error grows along that direction in every disk, so that thickness moves them all outwards or inwards: no
         residual shows that, it looks like strain.
+    common_shift
+        Standard deviation of what moves all disks of a pattern outwards or inwards together, pixels: contrast that
+        nothing of the above describes, 0 where none is seen.
     """
 
     spread: FloatArray
     coherence: float = 0.0
+    common_shift: float = 0.0
 
     def __post_init__(self) -> None:
         missing = N_SPREADS - self.spread.shape[1]
@@ -59,11 +63,23 @@ class Priors:
         return self.spread[:, WIDTHS]
 
     @property
+    def wander(self) -> FloatArray:
+        """Standard deviation of each reflection's position, pixels, shape ``(reflection,)``."""
+        return self.spread[:, 4]
+
+    @property
+    def without_contrast(self) -> Priors:
+        """The same without contrast inside the disks, and without the wandering of positions that it causes."""
+        spread = self.spread.copy()
+        spread[:, FIRST_CONTRAST - 1 :] = 0.0
+        return Priors(spread)
+
+    @property
     def on_even_background(self) -> Priors:
         """The same without deviations of the background from its radial profile."""
         spread = self.spread.copy()
         spread[:, 1:4] = 0.0
-        return Priors(spread, self.coherence)
+        return replace(self, spread=spread)
 
     @classmethod
     def none(cls, n_reflections: int) -> Priors:
@@ -228,7 +244,7 @@ class Entry:
             reflections=self.reflections[keep],
             intensity=self.intensity[keep],
             indices=self.indices[keep],
-            priors=Priors(self.priors.spread[keep], self.priors.coherence),
+            priors=replace(self.priors, spread=self.priors.spread[keep]),
             disks=self.disks.only(keep),
         )
 

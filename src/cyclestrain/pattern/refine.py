@@ -10,7 +10,8 @@ import numpy as np
 from cyclestrain.affine import rotation
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.loops import on_threads
-from cyclestrain.pattern.dictionary import Entry
+from cyclestrain.pattern.common_shift import with_common_shift
+from cyclestrain.pattern.dictionary import Entry, Priors
 from cyclestrain.pattern.disk_images import NO_IMAGES
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.film import measure_film
@@ -105,8 +106,8 @@ class PatternFit:
     prior
         Variance of the score by deviations drawn from their priors, without counting noise, shape ``(n, 8, 8)``.
     coherent
-        What is to be added to `prior` because contrast is alike in all disks, see `Priors.coherence`; the fit itself
-        takes each for its own, shape ``(n, 8, 8)``.
+        What is to be added to `prior` because contrast is alike in all disks and moves them together, see
+        `Priors.coherence` and `Priors.common_shift`; the fit itself takes each for its own, shape ``(n, 8, 8)``.
     scatter
         Variance of the reflections about the common affine over what their noise and wandering explain, 1 where it is
         no more or where disks have no contrast, shape ``(n,)``.
@@ -175,7 +176,7 @@ class PatternFit:
         seen = self.n_pixels > 0
         own = np.linalg.inv(self.shift_information + 1e-12 * np.eye(2))
         shift = np.einsum("ngij,ngj->ngi", own, self.shift_score)
-        precision = np.linalg.inv(own + (entry.priors.spread[:, 4] ** 2)[:, None, None] * np.eye(2))
+        precision = np.linalg.inv(own + (entry.priors.wander**2)[:, None, None] * np.eye(2))
         design = shift_design(entry.reflections)
         predicted = np.einsum("gia,nab,gjb->ngij", design, np.nan_to_num(self.covariance), design, optimize=True)
         square = np.einsum("ngi,ngij,ngj->ng", shift, precision, shift)
@@ -186,7 +187,7 @@ class PatternFit:
     def shared(self) -> FloatArray:
         """Share of the affine's covariance that comes from contrast and brightness instead of counting, ``(n,)``."""
         out = np.zeros(len(self.prior))
-        if not self.prior.any():
+        if not (self.prior.any() or self.coherent.any()):
             return out
         known = np.flatnonzero(np.isfinite(self.covariance).all((1, 2)) & np.isfinite(self.prior).all((1, 2)))
         covariance = self.covariance[known]
@@ -315,9 +316,20 @@ def refine(
         np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior, outcome.coherent,
         np.ones(n), cut_share(windows, probe.radius, ceiling), response, checked, film,
     )  # fmt: skip
-    if not (entry.has_contrast and whole):
+    if entry.has_contrast and whole:
+        fit = replace(fit, scatter=np.maximum(fit.scatter_of_places(entry), 1.0))
+    return _with_common_shift(fit, entry.reflections, entry.priors) if whole else fit
+
+
+def _with_common_shift(fit: PatternFit, reflections: FloatArray, priors: Priors) -> PatternFit:
+    """The fit with what moves all disks of a pattern together in its covariance."""
+    if not priors.common_shift > 0:
         return fit
-    return replace(fit, scatter=np.maximum(fit.scatter_of_places(entry), 1.0))
+    coherent = with_common_shift(
+        fit.start.affine, reflections, fit.shift_information, priors.wander, fit.covariance, fit.coherent,
+        priors.common_shift,
+    )  # fmt: skip
+    return replace(fit, coherent=coherent)
 
 
 def film_in(windows: Windows, entry: Entry, start: Start, noise_scale: float, probe: Probe | None = None) -> FloatArray:

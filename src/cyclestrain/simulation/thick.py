@@ -1,8 +1,9 @@
 """Many unlike scans of thick crystals: a table of specimens and how they are recorded.
 
 Each row of `SETS` is one scan: a material (or layers of two) along a zone axis, its thickness, bend, convergence and
-detector, and the background it is recorded on, from flat to a peak narrower than the direct beam's disk. Work on those
-that are not `ThickSet.held_out`, and report on the others.
+detector, and the background it is recorded on, from flat to a peak narrower than the direct beam's disk. In disks of a
+few pixels, contrast that changes with thickness passes for motion: four sets are such. Work on those that are not
+`ThickSet.held_out`, and report on the others.
 
     made = SETS["SiGe layers [110]"].make()          # seconds; truth included
     scan = SETS["SiGe layers [110]"].record(made, background=0.6, seed=1)
@@ -184,6 +185,7 @@ def _wave(y: FloatArray, x: FloatArray, rng: np.random.Generator) -> FloatArray:
 SI = ("diamond", "110", ("Si",), 5.431, 0.46)
 SIGE = ("diamond", "110", ("Si", "Ge"), 5.431, 0.5)
 STACK = (Layer(0.35, 0.55, 0.2), Layer(0.7, 0.9, 0.35))
+SMALL = (128, 128)
 MULTILAYER = (Layer(0.3, 0.42, 0.3), Layer(0.5, 0.62, 0.3), Layer(0.7, 0.82, 0.3))
 
 SETS = {
@@ -197,6 +199,12 @@ SETS = {
     ),
     "Al [100]": ThickSet(
         ("fcc", "100", ("Al",), 4.05, 0.86), (30, 60), 3.3, 1.0, 40.0, SMOOTH, detector=(192, 192), seed=6
+    ),
+    "Cu [100], small disks": ThickSet(
+        ("fcc", "100", ("Cu",), 3.615, 0.55), (42, 52), 0.0, 2.7, 20.0, SMOOTH, strain=0.003, detector=SMALL, seed=4
+    ),
+    "Ni [111], small disks": ThickSet(
+        ("fcc", "111", ("Ni",), 3.52, 0.4), (25, 40), 1.0, 2.6, 20.0, PEAK, strain=0.003, detector=SMALL, seed=7
     ),
     "SiGe multilayer [110]": ThickSet(
         SIGE, (28, 45), 3.0, 1.8, 36.0, SHARP, MULTILAYER, strain=0.003, seed=7, held_out=True
@@ -224,5 +232,29 @@ SETS = {
     ),
     "Au [110]": ThickSet(("fcc", "110", ("Au",), 4.078, 0.57), (5, 12), 3.3, 2.0, 40.0, SMOOTH, seed=12, held_out=True),
     "Al [111]": ThickSet(("fcc", "111", ("Al",), 4.05, 0.86), (30, 60), 2.0, 1.0, 46.0, FLAT, seed=13, held_out=True),
+    "Pd [110], small disks": ThickSet(
+        ("fcc", "110", ("Pd",), 3.891, 0.45),
+        (22, 32),
+        0.5,
+        1.9,
+        17.0,
+        SMOOTH,
+        strain=0.003,
+        detector=SMALL,
+        seed=14,
+        held_out=True,
+    ),
+    "W [100], small disks": ThickSet(
+        ("bcc", "100", ("W",), 3.165, 0.2),
+        (15, 25),
+        1.0,
+        2.2,
+        18.0,
+        PEAK,
+        strain=0.003,
+        detector=SMALL,
+        seed=15,
+        held_out=True,
+    ),
 }
 """Scans by name."""
