@@ -388,6 +388,29 @@ class TestBeamThatIsNotRound:
         maps = cs.map(made.counts, reference=":,0:6")
         assert np.nanmean(made.errors(maps)[0][:, 10:]) == pytest.approx(0.0, abs=4e-4)
 
+    def test_contrast_made_up_for_a_round_disk_does_not_hold_its_image(self) -> None:
+        """A step in one crystal: four fifths of it were missing (scan 229 of `benchmarks/random_scans.py --film`)."""
+        step = 0.00333 * (np.indices((16, 20))[1] > 10)
+        crystal = st.square(20.56, reach=47.0, falloff=21.6, diffracted=0.357, seed=229)
+        made = stranger(
+            [crystal], st.field(deformed(step, -0.5 * step, 0.0, 168.6)), probe=st.cross(4.0), background=st.flat(),
+            backgrounds=0.7, film=(st.peaked(7.58), 0.547), dose=4e5, detector=(128, 128), seed=229,
+        )  # fmt: skip
+        assert np.sqrt((made.z(cs.map(made.counts), "_raw")[:3] ** 2).mean(1)).max() < 1.8
+
+    def test_the_image_of_the_beam_is_better_than_one_with_contrast(self) -> None:
+        """Learned from disks it may need contrast, which takes up what strain moves (error / sigma 1.8 to 2.7)."""
+        y, x = np.indices((16, 16))
+        strain = 0.0025 * np.stack([np.sin(x / 4), np.cos(y / 4), 0.2 * np.sin(x / 3)])
+        made = stranger(
+            [st.square(18.0, reach=52.0, falloff=25.0, seed=18)], st.field(deformed(*strain, 20.0)),
+            probe=st.cross(4.7), background=st.flat(), backgrounds=0.25, film=(st.lorentzian(40), 0.5), dose=4e5,
+            detector=(128, 128), seed=18,
+        )  # fmt: skip
+        maps = cs.map(made.counts)
+        for suffix in ("_raw", ""):
+            assert np.sqrt((made.z(maps, suffix)[:3] ** 2).mean(1)).max() < 1.4
+
 
 class TestFilm:
     """A film that grows over the scan changes the shape of the background, which moved all disks with it."""

@@ -41,6 +41,8 @@ FEW = 12
 """Patterns of a class below which nothing new is learned from them if a known entry explains them."""
 CLEARLY_LESS = 0.99
 """Ratio of two noise scales below which what has the smaller one explains more; chance leaves far less than this."""
+NO_MORE = 1.001
+"""The same, up to which what has the larger one explains as much: what chance does to the noise of a million pixels."""
 
 
 def learn(
@@ -148,14 +150,31 @@ def _is_better(found: Knowledge, before: Knowledge | list[Unlearned]) -> bool:
     """Whether an image is to be preferred to what was learned without it.
 
     An image of anything around the beam fits nearly as well as disks that explain their patterns, so it has to be
-    clearly better than those; where they do not, it may be as good.
+    clearly better than those; where they do not, it may be as good. If it needs no contrast it is the image of an
+    aperture, and none that was learned from disks, with contrast or places that are off, is to be preferred to it.
     """
     if not isinstance(before, Knowledge):
         return True
     noise, noise_before = found.dictionary.noise_scale, before.dictionary.noise_scale
     if before.doubts or _is_odd(before):
         return noise <= noise_before * SAME_NOISE
+    if _is_crowded(found):  # the image holds the tips of its neighbours
+        return noise < noise_before * CLEARLY_LESS
+    if _is_even(found) and not _is_even(before):
+        return noise < noise_before * NO_MORE
+    if all(entry.probe.is_image for entry in before.dictionary.entries):
+        return _is_even(found) and noise < noise_before
     return noise < noise_before * CLEARLY_LESS
+
+
+def _is_even(found: Knowledge) -> bool:
+    """Whether an image describes all disks, without contrast or places of their own."""
+    return all(entry.priors.is_even for entry in found.dictionary.entries)
+
+
+def _is_crowded(found: Knowledge) -> bool:
+    """Whether the disks of an entry are so near to each other that windows hold parts of several."""
+    return any(Plausibility.of(entry, found.calibration).crowding > CROWDED for entry in found.dictionary.entries)
 
 
 def _is_odd(found: Knowledge) -> bool:

@@ -17,7 +17,7 @@ __all__ = ["measure_common_shift"]
 
 SAME_LENGTH = 1.04
 """Ratio of two lengths, one next to the other, within which reflections belong to one shell."""
-CLEAR = 3.0
+CLEAR = 2.0
 """How many times its own uncertainty a shift has to be."""
 ODD_PART = 0.05
 """Part of the patterns whose shells may differ by more than the rest: mixtures, and fits that failed."""

@@ -68,6 +68,11 @@ class Priors:
         return self.spread[:, 4]
 
     @property
+    def is_even(self) -> bool:
+        """Whether all disks are alike inside and where the lattice has them: no contrast, no wandering."""
+        return not self.spread[:, FIRST_CONTRAST - 1 :].any()
+
+    @property
     def without_contrast(self) -> Priors:
         """The same without contrast inside the disks, and without the wandering of positions that it causes."""
         spread = self.spread.copy()
