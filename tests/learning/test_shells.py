@@ -62,13 +62,13 @@ def everywhere(fit: PatternFit) -> FloatArray:
 
 @pytest.mark.parametrize("constant", [0.0, 0.2])
 def test_noise_and_what_never_changes_are_no_common_shift(entry: Entry, constant: float) -> None:
-    """What is the same in every pattern cancels against the reference; by chance, noise shows a little now and then."""
+    """What is the same in every pattern cancels against the reference; chance may show a little in one of fifty."""
     found = []
     for seed in range(5):
-        fit = shifted(entry, np.tile([constant, 0.0, -constant], (N, 1)), seed)[1]
+        fit = shifted(entry, np.tile([constant, 0.0, -constant], (40, 1)), seed)[1]
         found.append(measure_common_shift(entry, fit, everywhere(fit)))
     assert sum(shift == 0 for shift in found) >= 4
-    assert max(found) < 0.01
+    assert max(found) < 0.02
 
 
 @pytest.mark.parametrize("size", [0.05, 0.2])
