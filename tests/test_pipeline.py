@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+import strangers
 from cyclestrain.affine import reciprocal, rotation
 from cyclestrain.calibration import subset
 from cyclestrain.context import least_scatter, smooth
@@ -188,6 +189,18 @@ def test_every_choice_is_told_and_kept(made: SimulatedScan) -> None:
     for choice in result.maps.attrs["choices"].splitlines():
         assert choice in told
     assert progress.done >= made.scan.n_positions
+
+
+def test_what_is_chosen_while_learning_is_told() -> None:
+    """As that a probe is not round, which no calibration knows."""
+    made = strangers.stranger(
+        [strangers.square(19.0, reach=45.0)], strangers.field(strangers.deformed(degrees=np.full((12, 12), 12.0))),
+        probe=strangers.cross(4.2), background=strangers.flat(), dose=2e5, detector=(96, 96), seed=1,
+    )  # fmt: skip
+    progress = Notes()
+    choices = run(Scan(made.counts), progress).maps.attrs["choices"].splitlines()
+    assert any(choice.startswith("probe: not round") for choice in choices)
+    assert set(choices) <= set("\n".join(progress.notes).splitlines())
 
 
 def test_what_smoothing_loses_is_told_in_strain(made: SimulatedScan) -> None:

@@ -248,7 +248,7 @@ def prepare(
     knowledge: Knowledge | None = run.load("knowledge", KEPT) if run else None
     if knowledge is not None:
         progress.note("going on with the run that was interrupted")
-        return levelled(scan, knowledge.calibration.pedestal), _described(knowledge, progress)
+        return levelled(scan, knowledge.calibration.pedestal), _described(knowledge, progress, ())
     with progress.stage("read a sample"):
         scan, pedestal = above_pedestal(scan)
         sample = draw_sample(scan).only(sample_mask(settings.sample, scan.scan_shape))
@@ -271,13 +271,14 @@ def prepare(
                 knowledge = transfer(material, scan, sample, calibration, seed=settings.seed, improve=improve)
         if run:
             run.save("knowledge", knowledge)
-        return coming.result() if coming else scan, _described(knowledge, progress)
+        return coming.result() if coming else scan, _described(knowledge, progress, calibration.choices)
 
 
-def _described(knowledge: Knowledge, progress: Progress) -> Knowledge:
-    """What was learned, told."""
-    for text in describe(knowledge.dictionary):
-        progress.note(text)
+def _described(knowledge: Knowledge, progress: Progress, told: tuple[str, ...]) -> Knowledge:
+    """What was learned, told; and what was chosen on the way, beside the choices that are `told` already."""
+    for text in (*describe(knowledge.dictionary), *knowledge.calibration.choices):
+        if text not in told:
+            progress.note(text)
     for k, text in knowledge.doubts.items():
         progress.note(f"entry {k} is doubtful: {text}")
     return knowledge
