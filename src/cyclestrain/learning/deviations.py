@@ -6,7 +6,7 @@ import numpy as np
 
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.profiles import Deviations
-from cyclestrain.pattern import Entry, PatternFit, shift_design
+from cyclestrain.pattern import Entry, PatternFit, outwards, shift_design
 from cyclestrain.pattern.elimination import STEEPEST
 
 __all__ = ["brightness_spread", "measure_coherence", "measure_deviations", "settled"]
@@ -94,8 +94,7 @@ def measure_coherence(
     spread
         Widths that were measured.
     """
-    place = np.einsum("nij,gj->ngi", fit.start.affine, entry.reflections)
-    direction = place / np.maximum(np.linalg.norm(place, axis=-1, keepdims=True), 1e-9)
+    direction = outwards(fit.start.affine, entry.reflections)
     width = spread[:, 5]
     with np.errstate(divide="ignore", invalid="ignore"):
         value = (deviations.value[..., 4:6] * direction).sum(-1) / width
@@ -128,7 +127,7 @@ def _shift_from_others(entry: Entry, fit: PatternFit) -> tuple[FloatArray, Float
     design = shift_design(entry.reflections)
     predicted = np.einsum("gia,nab,gjb->ngij", design, np.nan_to_num(fit.covariance), design, optimize=True)
     shift, own = _own_shift(fit)
-    width = entry.priors.spread[:, 4] ** 2
+    width = entry.priors.wander**2
     total = own + width[:, None, None] * np.eye(2)
     # Woodbury: of the part that a reflection has in its own prediction, no more than nine tenths are taken out.
     part = predicted @ np.linalg.inv(total)

@@ -5,7 +5,7 @@ only.
 """
 
 from cyclestrain.pattern.approach import approach, approach_by_shells
-from cyclestrain.pattern.common_shift import radial_shifts
+from cyclestrain.pattern.common_shift import outwards, radial_shifts
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
 from cyclestrain.pattern.disk import fit_edge, pixelated_disk, seen_edge
@@ -44,6 +44,7 @@ __all__ = [
     "gather",
     "in_place",
     "measure_intensities",
+    "outwards",
     "pixelated_disk",
     "predicted_positions",
     "radial_shifts",

@@ -7,7 +7,21 @@ import numpy as np
 from cyclestrain.data import FloatArray
 from cyclestrain.pattern.light import shift_design
 
-__all__ = ["radial_shifts", "with_common_shift"]
+__all__ = ["outwards", "radial_shifts", "with_common_shift"]
+
+
+def outwards(affine: FloatArray, reflections: FloatArray) -> FloatArray:
+    """Directions from the beam to every reflection, shape ``(n, reflection, 2)``.
+
+    Parameters
+    ----------
+    affine
+        Affine from the entry to each pattern, shape ``(n, 2, 2)``.
+    reflections
+        Positions in the entry, pixels, shape ``(reflection, 2)``.
+    """
+    place = np.einsum("nij,gj->ngi", affine, reflections)
+    return np.asarray(place / np.maximum(np.linalg.norm(place, axis=-1, keepdims=True), 1e-9))
 
 
 def radial_shifts(
@@ -17,19 +31,17 @@ def radial_shifts(
 
     Parameters
     ----------
-    affine
-        Affine from the entry to each pattern, shape ``(n, 2, 2)``.
-    reflections
-        Positions in the entry, pixels, shape ``(reflection, 2)``.
+    affine, reflections
+        As for `outwards`.
     score, information
         Of residual shifts, shapes ``(n, reflection, 2)`` and ``(n, reflection, 2, 2)``.
     wander
         Standard deviation of each reflection's position beyond its noise, pixels, shape ``(reflection,)``.
     """
-    outwards = _outwards(affine, reflections)
+    direction = outwards(affine, reflections)
     noise = np.linalg.inv(information + 1e-12 * np.eye(2))
-    shift = np.einsum("ngi,ngij,ngj->ng", outwards, noise, score)
-    variance = np.einsum("ngi,ngij,ngj->ng", outwards, noise, outwards) + wander**2
+    shift = np.einsum("ngi,ngij,ngj->ng", direction, noise, score)
+    variance = np.einsum("ngi,ngij,ngj->ng", direction, noise, direction) + wander**2
     seen = np.asarray(information.any((-2, -1)))
     return np.where(seen, shift, 0.0), np.where(seen, 1.0 / variance, 0.0)
 
@@ -59,19 +71,13 @@ def with_common_shift(
     common_shift
         Standard deviation of the shift, pixels.
     """
-    outwards = _outwards(affine, reflections)
+    direction = outwards(affine, reflections)
     seen = np.asarray(information.any((-2, -1)))
     precision = np.linalg.inv(np.linalg.inv(information + 1e-12 * np.eye(2)) + (wander**2)[:, None, None] * np.eye(2))
-    pull = np.einsum("ngij,ngj->ngi", precision, outwards) * seen[..., None]
+    pull = np.einsum("ngij,ngj->ngi", precision, direction) * seen[..., None]
     scores = np.einsum("gia,ngi->na", shift_design(reflections), pull)  # of a shift by one pixel
     response = np.einsum("nab,nb->na", np.nan_to_num(covariance), scores)
     size = np.einsum("na,na->n", response, scores)
     known = np.einsum("na,nab,nb->n", response, coherent, response) / np.maximum(size, 1e-30) ** 2
     missing = np.maximum(common_shift**2 - np.maximum(known, 0.0), 0.0)
     return coherent + missing[:, None, None] * scores[:, :, None] * scores[:, None, :]
-
-
-def _outwards(affine: FloatArray, reflections: FloatArray) -> FloatArray:
-    """Directions from the beam to every reflection, shape ``(n, reflection, 2)``."""
-    place = np.einsum("nij,gj->ngi", affine, reflections)
-    return np.asarray(place / np.maximum(np.linalg.norm(place, axis=-1, keepdims=True), 1e-9))

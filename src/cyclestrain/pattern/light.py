@@ -61,7 +61,7 @@ def responses(entry: Entry, outcome: Outcome) -> FloatArray:
     if not len(unlike):
         return out
     place = outcome.shift_information[unlike]
-    wander = entry.priors.spread[:, 4] ** 2
+    wander = entry.priors.wander**2
     place = np.linalg.solve(np.eye(2) + place * wander[:, None, None], place)
     design = shift_design(entry.reflections)[:, :, :6]
     lost = np.einsum("ng,gia,ngij,gjb->nab", 1.0 - part[unlike], design, place, design, optimize=True)
