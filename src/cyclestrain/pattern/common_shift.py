@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cyclestrain.data import FloatArray
-from cyclestrain.pattern.light import shift_design
+from cyclestrain.pattern.light import shift_design, softened
 
 __all__ = ["outwards", "radial_shifts", "with_common_shift"]
 
@@ -71,10 +71,7 @@ def with_common_shift(
     common_shift
         Standard deviation of the shift, pixels.
     """
-    direction = outwards(affine, reflections)
-    seen = np.asarray(information.any((-2, -1)))
-    precision = np.linalg.inv(np.linalg.inv(information + 1e-12 * np.eye(2)) + (wander**2)[:, None, None] * np.eye(2))
-    pull = np.einsum("ngij,ngj->ngi", precision, direction) * seen[..., None]
+    pull = np.einsum("ngij,ngj->ngi", softened(information, wander), outwards(affine, reflections))
     scores = np.einsum("gia,ngi->na", shift_design(reflections), pull)  # of a shift by one pixel
     response = np.einsum("nab,nb->na", np.nan_to_num(covariance), scores)
     size = np.einsum("na,na->n", response, scores)

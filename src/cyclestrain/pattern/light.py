@@ -9,7 +9,7 @@ from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.likelihood import Outcome
 
-__all__ = ["AS_EXPECTED", "is_checked", "responses", "shift_design"]
+__all__ = ["AS_EXPECTED", "is_checked", "responses", "shift_design", "softened"]
 
 SURELY_UNLIKE = 4.0
 """Standard deviations by which the brightness of a pattern's disks must scatter more than noise to count as unlike."""
@@ -39,6 +39,19 @@ def shift_design(reflections: FloatArray) -> FloatArray:
     return design
 
 
+def softened(information: FloatArray, wander: FloatArray) -> FloatArray:
+    """Information on the place of every reflection that wanders beside its noise, shape ``(n, reflection, 2, 2)``.
+
+    Parameters
+    ----------
+    information
+        Without the wandering, of the same shape.
+    wander
+        Standard deviation of each reflection's position, pixels, shape ``(reflection,)``.
+    """
+    return np.asarray(np.linalg.solve(np.eye(2) + information * (wander**2)[:, None, None], information))
+
+
 def responses(entry: Entry, outcome: Outcome) -> FloatArray:
     """What becomes of an error of affine and centre where disks do not have the brightness that was supposed.
 
@@ -60,9 +73,7 @@ def responses(entry: Entry, outcome: Outcome) -> FloatArray:
     unlike = np.flatnonzero((part != 1.0).any(1) & np.isfinite(outcome.covariance).all((1, 2)))
     if not len(unlike):
         return out
-    place = outcome.shift_information[unlike]
-    wander = entry.priors.wander**2
-    place = np.linalg.solve(np.eye(2) + place * wander[:, None, None], place)
+    place = softened(outcome.shift_information[unlike], entry.priors.wander)
     design = shift_design(entry.reflections)[:, :, :6]
     lost = np.einsum("ng,gia,ngij,gjb->nab", 1.0 - part[unlike], design, place, design, optimize=True)
     # In units of sigma, where what is lost is a part of one: what couples to gain and level counts twice, but not more.
