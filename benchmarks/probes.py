@@ -3,18 +3,22 @@
 ``python benchmarks/probes.py`` prints a table: for each probe and background the standard deviation of the raw strain
 (exx, eyy, exy) over its bound, the largest mean error of a grain (raw, final), and that of error over sigma. Scans are
 drawn by `tests/strangers.py`, which knows neither the model nor the simulator of the package; bounds are numerical
-derivatives of the patterns it draws. ``--vacuum`` gives a vacuum image of the probe as well. ``--silicon`` compares a
-round aperture with a bullseye on silicon of 20 to 40 nm (multislice; minutes).
+derivatives of the patterns it draws. ``--vacuum`` gives a vacuum image of the probe as well. ``--peers`` maps the same
+scans with py4DSTEM, whose kernel is made of the vacuum image and which is told lattice, rotation and beam centre.
+``--silicon`` compares a round aperture with a bullseye on silicon of 20 to 40 nm (multislice; minutes).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 import cyclestrain as cs
@@ -24,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import strangers as st
 
 DETECTOR = (128, 128)
+REACH = 54.0
+"""Length of the longest reflection, pixels."""
 OFFSET = np.array([0.3, -0.4])
 SHIFT = 0.06
 """Largest shift of a reflection by which derivatives are taken, pixels."""
@@ -45,11 +51,40 @@ def ring(radius: float, inner: float) -> st.Shape:
     return lambda y, x: st.disk(radius)(y, x) - st.disk(inner)(y, x)
 
 
+Varying = Callable[[st.FloatArray], st.Shape]
+"""Shape of a disk by its place: the vector (y, x) from the beam as a share of `REACH`."""
+
+
+def growing(radius: float, by: float) -> Varying:
+    """Disks whose radius grows with the square of the distance from the beam, by this share at the outermost."""
+    return lambda place: st.disk(radius * (1 + by * float(place @ place)))
+
+
+def blurring(radius: float, edge: float, outermost: float) -> Varying:
+    """Disks whose edge widens with the square of the distance from the beam (pixels)."""
+    return lambda place: st.disk(radius, edge + (outermost - edge) * float(place @ place))
+
+
+def comatic(radius: float, by: float) -> Varying:
+    """Disks that are brighter on their outer side, in proportion to the distance, by this share at the outermost."""
+
+    def shape(place: st.FloatArray) -> st.Shape:
+        return lambda y, x: st.disk(radius)(y, x) * (1 + by * (place[0] * y + place[1] * x) / radius)
+
+    return shape
+
+
+def astigmatic(radius: float, by: float) -> Varying:
+    """Disks that are longer towards the beam than across, in proportion to the square of the distance."""
+    return lambda place: st.oval(radius, 1 + by * float(place @ place), float(np.rad2deg(np.arctan2(*place))))
+
+
 @dataclass(frozen=True)
 class Case:
     """A probe, and the lattice it is seen with: a spacing (pixels), the ratio of the other one, the angle and symmetry.
 
-    Every second disk may be dimmer by a factor, and brightness scatter from pattern to pattern (relative).
+    Every second disk may be dimmer by a factor, brightness scatter from pattern to pattern (relative), and the shape
+    change over the detector.
     """
 
     probe: st.Shape
@@ -60,12 +95,17 @@ class Case:
     fold: int = 4
     dimmer: float = 1.0
     contrast: float = 0.0
+    varying: Varying | None = None
+
+    def shape(self, reflection: st.FloatArray) -> st.Shape:
+        """Of the disk of a reflection."""
+        return self.probe if self.varying is None else self.varying(reflection / REACH)
 
     def phase(self, seed: int) -> st.Phase:
         """The crystal; brightness depends on the seed."""
         other = self.spacing * self.ratio * np.array([np.sin(np.deg2rad(self.angle)), np.cos(np.deg2rad(self.angle))])
         return st.phase(
-            (0.0, self.spacing), (float(other[0]), float(other[1])), self.fold, reach=54.0, seed=seed, falloff=40.0,
+            (0.0, self.spacing), (float(other[0]), float(other[1])), self.fold, reach=REACH, seed=seed, falloff=40.0,
             form=lambda h, k: self.dimmer if (h + k) % 2 else 1.0,
         )  # fmt: skip
 
@@ -84,19 +124,24 @@ CASES = {
     "disks overlap, contrast": Case(st.disk(7.0), 11.0, contrast=0.3),
     "disks touch": Case(st.disk(7.0), 14.0),
     "round disks": Case(st.disk(5.0), 17.0),
+    "larger outwards by 15 %": Case(st.disk(5.0), 17.0, varying=growing(5.0, 0.15)),
+    "blurred outwards": Case(st.disk(5.0), 17.0, varying=blurring(5.0, 0.8, 3.0)),
+    "coma": Case(st.disk(5.0), 17.0, varying=comatic(5.0, 0.3)),
+    "longer outwards by 15 %": Case(st.disk(5.0), 17.0, varying=astigmatic(5.0, 0.15)),
 }
 
 
 def bound(case: Case, phase: st.Phase, gradient: np.ndarray, dose: float, share: float, background: st.Shape) -> Bound:
     """The bound of one pattern: affine, beam centre, brightness and level of the background unknown."""
-    table, middle = st.tabulated(case.probe, case.half), (np.array(DETECTOR) - 1) / 2 + OFFSET
+    shapes = [case.probe, *map(case.shape, phase.reflections if case.varying else [])]
+    tables, middle = np.stack([st.tabulated(each, case.half) for each in shapes]), (np.array(DETECTOR) - 1) / 2 + OFFSET
     y, x = np.indices(DETECTOR) - middle[:, None, None]
     level = background(y, x)
     level = dose * share * level / level.sum()
     sample = st.field(gradient[None, None])
 
     def crystal(affine: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        one = st._pattern([phase], [phase.intensity], sample, (0, 0), affine[None], centre, table, DETECTOR)
+        one = st._pattern([phase], [phase.intensity], sample, (0, 0), affine[None], centre, tables, DETECTOR)
         return np.asarray(dose * (1 - share) * one)
 
     affine = np.linalg.inv(gradient).T
@@ -120,7 +165,36 @@ def recorded(case: Case, dose: float, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).poisson(100 * dose * bright / bright.sum())
 
 
-def measured(case: Case, share: float, *, side: int, dose: float, seed: int, given: bool = False) -> str:
+def py4dstem(case: Case, made: st.Stranger, phase: st.Phase, vacuum: np.ndarray, reference: np.ndarray) -> str:
+    """Mean absolute errors of py4DSTEM's strain, by each of its ways to refine places, where it found enough disks."""
+    sys.path.insert(0, str(Path(__file__).parent / "peers"))
+    import compare as peers
+
+    truth, shape, words = made.truth(reference)[:3], made.label.shape, []
+    centre = np.broadcast_to((np.array(DETECTOR) - 1) / 2 + OFFSET, (*shape, 2))
+    reach = np.nonzero(case.probe(np.zeros(200), np.arange(200) / 10) > 0.5)[0].max() / 10
+    with tempfile.TemporaryDirectory() as folder:
+        scan, told, image = (Path(folder) / name for name in ("scan.h5", "told.npz", "probe.npy"))
+        with h5py.File(scan, "w") as file:
+            file["data"] = made.counts
+        peers.Told(phase.reflections, made.theta, centre, float(reach)).save(told)
+        np.save(image, vacuum)
+        for mode in peers.MODES["py4dstem"]:
+            maps = peers.run_peer("py4dstem", mode, scan, told, reference, case.fold, ["--probe", str(image)]).maps
+            found = np.stack([maps[name].values for name in ("exx", "eyy", "exy")])
+            error = np.abs(found - truth)[:, maps["valid"].values].mean(1)
+            words.append(f"py4DSTEM {mode} {written(error)}, {100 * maps['valid'].values.mean():.0f} % fitted")
+    return "; ".join(words)
+
+
+def written(errors: np.ndarray) -> str:
+    """Errors of exx, eyy, exy in units of 1e-4."""
+    return "mean error " + " ".join(f"{1e4 * each:.2f}" for each in errors) + "e-4"
+
+
+def measured(
+    case: Case, share: float, *, side: int, dose: float, seed: int, given: bool = False, peers: bool = False
+) -> str:
     """One row of the table."""
     vacuum = recorded(case, dose, seed) if given else None
     phase = case.phase(seed + 1)
@@ -133,6 +207,7 @@ def measured(case: Case, share: float, *, side: int, dose: float, seed: int, giv
     made = st.stranger(
         [phase], st.grains(number, gradients), probe=case.probe, half=case.half, detector=DETECTOR,
         background=background, backgrounds=share, dose=dose, offset=tuple(OFFSET), contrast=case.contrast, seed=seed,
+        inside=(lambda k: case.shape(phase.reflections[k])) if case.varying else None,
     )  # fmt: skip
     least = bound(case, phase, gradients[0], dose, share, background)
     began = time.process_time()
@@ -141,6 +216,7 @@ def measured(case: Case, share: float, *, side: int, dose: float, seed: int, giv
     except cs.InputError as error:
         return f"refused: {error}"
     spent = time.process_time() - began
+    beside = py4dstem(case, made, phase, recorded(case, dose, seed), number == 0) if peers else ""
     error, valid = made.errors(maps, "_raw")[:3], maps["valid"].values
     limits = (least.exx, least.eyy, least.exy)
     inside = [valid & (number == k) for k in range(4)]
@@ -150,11 +226,12 @@ def measured(case: Case, share: float, *, side: int, dose: float, seed: int, giv
     bias_final = max(float(np.abs(e[at].mean())) for e in final for at in inside if at.sum() > 8)
     ratio = " ".join(f"{s / b:5.2f}" for s, b in zip(spread, limits, strict=True))
     z = made.z(maps, "_raw")[:3].std(1)
-    return (
+    row = (
         f"{ratio}  bound {1e4 * limits[0]:5.2f}e-4  bias {1e4 * bias:5.2f} {1e4 * bias_final:5.2f}e-4  z "
         + " ".join(f"{each:4.2f}" for each in z)
         + f"  valid {100 * valid.mean():4.0f} %  {spent:4.0f} s"
     )
+    return f"{row}\n{'':35s}raw {written(np.abs(error[:, valid]).mean(1))}; {beside}" if beside else row
 
 
 def silicon(side: int, seed: int) -> None:
@@ -189,6 +266,7 @@ def main() -> None:
     parser.add_argument("--dose", type=float, default=1e5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vacuum", action="store_true", help="give a vacuum image of the probe")
+    parser.add_argument("--peers", action="store_true", help="and by py4DSTEM, told what it needs and the probe")
     parser.add_argument("--silicon", action="store_true", help="a bullseye on multislice silicon instead")
     given = parser.parse_args()
     if given.silicon:
@@ -196,7 +274,10 @@ def main() -> None:
         return
     for name in given.probes:
         for share in given.backgrounds:
-            row = measured(CASES[name], share, side=given.scan, dose=given.dose, seed=given.seed, given=given.vacuum)
+            row = measured(
+                CASES[name], share, side=given.scan, dose=given.dose, seed=given.seed, given=given.vacuum,
+                peers=given.peers,
+            )  # fmt: skip
             print(f"{name:26s} {100 * share:3.0f} %  {row}", flush=True)
 
 

@@ -29,6 +29,8 @@ WAVELENGTH, THICKNESS, CONSTANT = 0.00418, 0.32, 0.318
 """Of the electrons, of the layer and of its lattice, nm."""
 RING, RADIUS, EDGE, DETECTOR = 19.0, 2.6, 0.3, 128
 """Shortest reciprocal vector, radius of the disks and width of their edges, and detector, pixels."""
+PARTS = 4
+"""Of a pixel along each axis, over which a disk is averaged as a detector does."""
 STAGE = (0.0, -12.0, 12.0)
 """Degrees; positive lifts the side of larger x towards the source."""
 
@@ -88,11 +90,17 @@ def pattern(angle: float) -> np.ndarray:
     spots = (inside + along[:, None] * normal)[:, :2] * RING / (2 / np.sqrt(3) / CONSTANT)
     bright = np.exp(-0.03 * length**2) * np.sinc(along * THICKNESS) ** 2
     bright = np.where(length > 0, 0.25 * bright, 1.0)
-    pixel = np.stack(np.indices((DETECTOR, DETECTOR)), -1) - (DETECTOR - 1) / 2
-    image = np.zeros((DETECTOR, DETECTOR))
-    for (y, x), share in zip(spots, bright, strict=True):
-        image += share * special.ndtr((RADIUS - np.hypot(pixel[..., 0] - y, pixel[..., 1] - x)) / EDGE)
-    return image / image.sum()
+    image = np.zeros((DETECTOR, DETECTOR, PARTS, PARTS))
+    for place, share in zip(spots + (DETECTOR - 1) / 2, bright, strict=True):
+        (top, left), reach = np.rint(place).astype(int), int(np.ceil(RADIUS + 6 * EDGE)) + 1
+        if min(top, left) < reach or max(top, left) >= DETECTOR - reach:
+            continue
+        near = np.arange(-reach, reach + 1)[:, None] + (np.arange(PARTS) + 0.5) / PARTS - 0.5
+        away = np.hypot((near + top - place[0])[:, None, :, None], (near + left - place[1])[None, :, None, :])
+        image[top - reach : top + reach + 1, left - reach : left + reach + 1] += share * special.ndtr(
+            (RADIUS - away) / EDGE
+        )
+    return image.sum((2, 3)) / image.sum()
 
 
 def rows_of(results: list[Path]) -> list[list[str]]:

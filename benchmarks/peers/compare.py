@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +55,16 @@ def tell(truth: xr.Dataset, path: Path) -> Path:
     return path
 
 
-def run_peer(peer: str, mode: str, scan: Path, told: Path, reference: np.ndarray, fold: int = 1) -> PeerRun:
+def run_peer(
+    peer: str, mode: str, scan: Path, told: Path, reference: np.ndarray, fold: int = 1, more: Sequence[str] = ()
+) -> PeerRun:
     """Run `peer` on a scan file; its deformation gradients are made relative to `reference` as ours are.
 
     With the `fold` of the lattice's axis the labelling that turns least is taken, as for ours; otherwise the one told.
+    `more` are further arguments of its runner.
     """
     output = told.with_name(f"{told.stem}_{peer}_{mode}.npz")
-    command = [PEERS[peer](), HERE / f"run_{peer}.py", scan, told, output, *MODES[peer][mode]]
+    command = [PEERS[peer](), HERE / f"run_{peer}.py", scan, told, output, *MODES[peer][mode], *more]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, env=environment)
     with np.load(output) as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,39 @@ def test_a_run_with_an_image_is_repeated(bullseye: st.Stranger, tmp_path: Path) 
     first = cs.map(tmp_path / "scan.npy", tmp_path / "one.nc", reference=":,:", probe=image(st.bullseye(7.0, 2.5)))
     again = cs.map(config=tmp_path / "one.nc")
     np.testing.assert_array_equal(first["exx"].values, again["exx"].values)
+
+
+VARYING = {
+    "larger outwards": lambda at: st.disk(5.0 * (1 + 0.15 * float(at @ at))),
+    "with coma": lambda at: lambda y, x: st.disk(5.0)(y, x) * (1 + 0.06 * (at[0] * y + at[1] * x)),
+}
+"""Disks by their place, the vector from the beam as a share of the longest reflection."""
+
+
+def mapped_disks(own: Callable[[st.FloatArray], st.Shape] | None) -> tuple[st.FloatArray, st.FloatArray]:
+    """Raw errors and errors over sigma of three grains, shapes ``(3, n)``, with equal disks or shapes of their own."""
+    lattice, number = st.square(17.0, reach=54.0, falloff=40.0, seed=1), st.voronoi((14, 14), 3, seed=4)
+    turned = np.stack([st.deformed(*each) for each in ((0, 0, 0, 17), (0.004, -0.003, 0.002, 22), (0, 0.005, 0, 12))])
+    made = st.stranger(
+        [lattice], st.grains(number, turned), probe=st.disk(5.0), half=12, background=st.lorentzian(25), seed=3,
+        inside=None if own is None else lambda k: own(lattice.reflections[k] / 54),
+    )  # fmt: skip
+    maps = cs.map(made.counts, reference=number == 0, ellipse=(1.0, 0.0), progress=False)
+    assert maps["valid"].values.all()
+    return made.errors(maps, "_raw")[:3], made.z(maps, "_raw")[:3]
+
+
+@pytest.fixture(scope="module")
+def error_of_equal_disks() -> float:
+    return float(np.abs(mapped_disks(None)[0]).mean())
+
+
+@pytest.mark.parametrize("shape", VARYING)
+def test_disks_that_change_over_the_detector_are_mapped_as_well(shape: str, error_of_equal_disks: float) -> None:
+    """Each reflection may have a form of its own: strain is as good as with equal disks, and sigma is right."""
+    error, z = mapped_disks(VARYING[shape])
+    assert (np.abs(z.std(1) - 1) < 0.15).all()
+    assert np.abs(error).mean() < 1.1 * error_of_equal_disks
 
 
 BAD = {
