@@ -15,6 +15,7 @@ from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations, settled
 from cyclestrain.learning.disk_images import disk_images, hold_disks, move_with_disks
+from cyclestrain.learning.gauge import moved, regauged
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import find_peaks
@@ -28,7 +29,6 @@ from cyclestrain.learning.start import (
     OVERSAMPLING,
     average_again,
     entry_of,
-    regauged,
     spacing,
     start_entry,
     window_half,
@@ -132,7 +132,7 @@ def learn_entry(
         return refusal
     if entry.probe.is_image and 2.0 * entry.probe.radius > OVERLAP * spacing(entry.basis):
         return Unlearned.NO_DISK
-    return with_symmetry(entry, average_again(lesson, entry, start)[1]), noise_scale
+    return _finished(lesson, entry, start), noise_scale
 
 
 def with_images(
@@ -177,7 +177,16 @@ def with_images(
     if wild or not clear or hold_disks(*affines, entry.reflections, lesson.repeats):
         return entry, noise_scale
     lean = _lean(after[0], after[0].priors, held)
-    return with_symmetry(lean, average_again(lesson, lean, held.start)[1]), after[2]
+    return _finished(lesson, lean, held.start), after[2]
+
+
+def _finished(lesson: Lesson, entry: Entry, start: Start) -> Entry:
+    """The entry as the mean lattice of the patterns, of which its symmetry is measured.
+
+    Rounds may move all reflections by one affine; a sheared lattice has labellings that are no rotations.
+    """
+    entry, affine = regauged(entry, start.affine)
+    return with_symmetry(entry, average_again(lesson, entry, replace(start, affine=affine))[1])
 
 
 def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:
@@ -374,18 +383,6 @@ def _look_again(
     return fresh, replace(start, affine=affine)
 
 
-def _moved_reflections(entry: Entry, fit: PatternFit, trust: FloatArray) -> FloatArray:
-    """Reflection positions after adding the shift all patterns agree on."""
-    used = trust > 0
-    score = np.einsum("nji,ngj->gi", fit.start.affine, fit.shift_score * used[..., None])
-    information = np.einsum(
-        "nji,ngjk,nkl->gil", fit.start.affine, fit.shift_information * used[..., None, None], fit.start.affine
-    )
-    information += np.eye(2) * (1e-9 + 1e-6 * np.trace(information, axis1=1, axis2=2)[:, None, None])
-    step = np.linalg.solve(information, score[..., None])[..., 0]
-    return entry.reflections + np.clip(step, -0.5, 0.5)
-
-
 def _improved(
     lesson: Lesson,
     stack: WindowStack,
@@ -427,14 +424,12 @@ def _improved(
     if entry.has_contrast:
         coherence = measure_coherence(deviations, priors.spread, entry, fit, trust)
         priors = replace(priors, coherence=coherence, common_shift=measure_common_shift(entry, fit, trust))
-    reflections = _moved_reflections(entry, fit, trust) if move else entry.reflections
     improved = replace(
-        entry,
+        moved(entry, fit, trust) if move else entry,
         probe=probe,
         background=profiles.background * level,
         film=profiles.film * level,
         intensity=intensity * scale,
-        reflections=reflections,
         priors=priors,
     )
     if len(entry.disks) and _are_many(trust):

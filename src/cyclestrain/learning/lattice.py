@@ -10,7 +10,7 @@ import numpy as np
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.peaks import Peaks
 
-__all__ = ["Lattice", "find_lattice", "finer_lattice", "lattice_score", "nearest_node"]
+__all__ = ["Lattice", "basis_through", "find_lattice", "finer_lattice", "lattice_score", "nearest_node"]
 
 FINER = 1.1
 """Least ratio of the scores of a finer lattice and of the one that the brightest peaks span."""
@@ -154,6 +154,27 @@ def _reduced(basis: FloatArray) -> FloatArray:
     if a[0] * b[1] - a[1] * b[0] > 0:  # right-handed in (x, y)
         b = -b
     return np.stack([a, b], 1)
+
+
+def basis_through(indices: FloatArray, positions: FloatArray, weight: FloatArray, basis: FloatArray) -> FloatArray:
+    """Lattice vectors as columns, pixels, that fit positions best, which may all be off by the same shift.
+
+    Parameters
+    ----------
+    indices
+        Integer indices of the positions, shape ``(n, 2)``; NaN for what is on no node.
+    positions
+        Positions ``(y, x)`` relative to the beam centre, pixels, shape ``(n, 2)``.
+    weight
+        How much each counts, shape ``(n,)``.
+    basis
+        What is kept where the positions are too few, shape ``(2, 2)``.
+    """
+    on_lattice = np.isfinite(indices).all(1)
+    design = np.column_stack([indices, np.ones(len(indices))])[on_lattice]
+    scale = np.sqrt(weight[on_lattice])[:, None]
+    solution, _, rank, _ = np.linalg.lstsq(scale * design, scale * positions[on_lattice], rcond=None)
+    return np.asarray(solution[:2].T) if rank == 3 else basis
 
 
 def nearest_node(positions: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:

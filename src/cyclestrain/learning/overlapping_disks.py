@@ -12,12 +12,13 @@ import numpy as np
 
 from cyclestrain.data import Calibration
 from cyclestrain.learning.deviations import brightness_spread
+from cyclestrain.learning.gauge import regauged
 from cyclestrain.learning.joint_sums import DIMMEST, Form, radial_splines, stepped, sum_patterns
 from cyclestrain.learning.lattice import Lattice
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.overlapping_start import first_entry, overlap
 from cyclestrain.learning.plausibility import Plausibility, Unlearned
-from cyclestrain.learning.start import average_again, regauged
+from cyclestrain.learning.start import average_again
 from cyclestrain.learning.symmetry import with_symmetry
 from cyclestrain.learning.trust import trusted, typical_misfit
 from cyclestrain.pattern import Entry, PatternFit, Priors, Start, approach, predicted_positions, refine

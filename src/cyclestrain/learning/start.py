@@ -20,7 +20,6 @@ __all__ = [
     "average_again",
     "average_of",
     "entry_of",
-    "regauged",
     "spacing",
     "start_entry",
     "window_half",
@@ -185,24 +184,3 @@ def entry_of(lattice: Lattice, average: FloatArray, coverage: FloatArray, probe:
         lattice.positions, lattice.intensity, lattice.basis, lattice.indices, np.eye(2)[None], background, probe,
         Priors.none(n), average,
     )  # fmt: skip
-
-
-def regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:
-    """Give the entry the scan's mean lattice: the choice is free (it cancels in the strain) but shows the symmetry.
-
-    Parameters
-    ----------
-    entry
-        Entry in any gauge.
-    affine
-        Fitted affine from it to each pattern, shape ``(n, 2, 2)``; returned for the new gauge.
-    """
-    lattice = affine @ entry.basis
-    metric = np.mean(lattice.swapaxes(-1, -2) @ lattice, axis=0)
-    # The new basis has this metric and differs from the present one by a symmetric stretch only.
-    current = np.linalg.inv(entry.basis)
-    target = current.T @ metric @ current
-    values, vectors = np.linalg.eigh(target)
-    stretch = vectors @ np.diag(np.sqrt(values)) @ vectors.T
-    entry = replace(entry, reflections=entry.reflections @ stretch.T, basis=stretch @ entry.basis)
-    return entry, affine @ np.linalg.inv(stretch)
