@@ -13,6 +13,7 @@ import numpy as np
 
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
+from cyclestrain.learning.blur import blur_spread, of_mean_blur
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations, settled
 from cyclestrain.learning.disk_images import disk_images, hold_disks, move_with_disks
 from cyclestrain.learning.gauge import moved, regauged
@@ -215,6 +216,7 @@ def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry
         intensity=dose * entry.intensity,
         background=learned.background,
         film=learned.film,
+        blur=learned.blur,
         priors=learned.priors,
         disks=learned.disks,
     )
@@ -293,7 +295,7 @@ def _image(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> Pr
     trust = trusted(fit)
     if (trust > 0).sum() < 3:
         return None
-    fits = fits_of(stack, entry, fit, trust)
+    fits = fits_of(stack, entry, fit, of_mean_blur(entry, fit, trust))
     noise = lesson.common_noise(entry, noise_scale)
     return image_of(fits, entry.variance_floor, entry.probe, entry.reflections, noise)
 
@@ -415,7 +417,7 @@ def _improved(
     probe = Probe.from_profile(profiles.probe - pedestal, s, entry.probe.half)
     if entry.probe.is_image:
         form = probe if form is None else form.resized(entry.probe.half)
-        fits = fits_of(stack, entry, fit, trust)
+        fits = fits_of(stack, entry, fit, of_mean_blur(entry, fit, trust))
         noise = lesson.common_noise(entry, noise_scale)
         found = image_of(fits, entry.variance_floor, form, entry.reflections, noise)
         probe = centred(found.probe)
@@ -424,11 +426,15 @@ def _improved(
     if entry.has_contrast:
         coherence = measure_coherence(deviations, priors.spread, entry, fit, trust)
         priors = replace(priors, coherence=coherence, common_shift=measure_common_shift(entry, fit, trust))
+    blur = blur_spread(stack, entry, fit, trust, noise_scale) if move else entry.blur
+    if blur > 0 and not entry.blur > 0:
+        priors = priors.without_contrast  # made up for disks that are softer or sharper
     improved = replace(
         moved(entry, fit, trust) if move else entry,
         probe=probe,
         background=profiles.background * level,
         film=profiles.film * level,
+        blur=blur,
         intensity=intensity * scale,
         priors=priors,
     )

@@ -86,7 +86,7 @@ def learn(
 
 
 def _told(found: Knowledge) -> Knowledge:
-    """What was learned, with a word on a probe that is not round, on contrast that stays or moves disks, and a film."""
+    """What was learned, with a word on a probe that is not round, contrast that stays or moves disks, film and blur."""
     calibration, entries, new = found.calibration, found.dictionary.entries, []
     images = [entry.probe for entry in entries if entry.probe.is_image]
     if images and not any(choice.startswith("probe:") for choice in calibration.choices):
@@ -99,6 +99,11 @@ def _told(found: Knowledge) -> Knowledge:
         "background: its shape varies, as under a film of uneven thickness, learned as two profiles",
         [entry.has_film for entry in entries],
     )
+    if (blur := max(entry.blur for entry in entries)) > 0:
+        new.append(
+            f"disks: softer in some patterns than in others, as by defocus that drifts or plasmons, by a blur whose "
+            f"variance scatters by {blur:.2g} px\N{SUPERSCRIPT TWO}; found in every pattern"
+        )
     if (shift := max(entry.priors.common_shift for entry in entries)) > 0:
         new.append(
             f"contrast in the disks: moves those at one distance from the beam outwards or inwards together, by "

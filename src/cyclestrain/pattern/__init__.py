@@ -15,7 +15,7 @@ from cyclestrain.pattern.intensities import Intensities, disks_touch, measure_in
 from cyclestrain.pattern.light import shift_design
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
-from cyclestrain.pattern.refine import START_ONLY, PatternFit, Start, predicted_positions, refine
+from cyclestrain.pattern.refine import START_ONLY, PatternFit, Start, blurs_in, predicted_positions, refine
 from cyclestrain.pattern.windows import Windows, WindowStack, gather, in_place
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Windows",
     "approach",
     "approach_by_shells",
+    "blurs_in",
     "decompose",
     "disk_profile",
     "disks_touch",

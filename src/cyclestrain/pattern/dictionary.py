@@ -115,6 +115,9 @@ class Entry:
         Second profile, of the same shape, of which patterns hold more or less: that of an amorphous film whose
         thickness varies, say. Patterns hold none of it in the mean, and about once of it more or less. Empty where the
         background of all patterns has one shape.
+    blur
+        How much the edge of all disks differs from pattern to pattern: standard deviation of the variance of a Gaussian
+        blur about the probe, pixels squared, zero where it does not.
     probe
         Disk shape that all reflections share.
     priors
@@ -143,6 +146,7 @@ class Entry:
     annulus: tuple[float, float] | None = None
     disks: DiskImages = NO_IMAGES
     film: FloatArray = field(default_factory=lambda: np.zeros(0))
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.disks) not in (0, len(self.reflections)):  # compiled loops trust it

@@ -45,7 +45,7 @@ def _load(
     if near:
         y, x = windows.origin[n, g, 0] + scratch.place[g, 0], windows.origin[n, g, 1] + scratch.place[g, 1]
         radial(rows.profile, y - theta[4], x - theta[5], model.grid, rows.film[g])
-        blend(model.tables, fy, fx, scratch.blended)
+        blend(model.tables[0], fy, fx, scratch.blended)
         for k in range(rows.disk.shape[1]):
             rows.disk[g, k] = scratch.shape[0, k]
     return near

@@ -6,7 +6,7 @@ The transform is given; brightness is what the pattern itself says, within the p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from scipy.sparse import csr_array
 
 from cyclestrain.affine import left_polar, rotation
 from cyclestrain.data import BoolArray, FloatArray
+from cyclestrain.pattern.blur import pooled_blur
 from cyclestrain.pattern.dictionary import Entry
-from cyclestrain.pattern.refine import Start, film_in, predicted_positions
+from cyclestrain.pattern.refine import Start, blurs_in, film_in, predicted_positions
 from cyclestrain.pattern.reflection import contrast_modes
-from cyclestrain.pattern.windows import in_place
+from cyclestrain.pattern.windows import Windows, in_place
 
 __all__ = ["expected_image"]
 
@@ -72,6 +73,7 @@ def expected_image(
     noise_scale
         Variance of a pixel over its mean.
     """
+    entry = _as_soft(pattern, good, entry, affine, centre, noise_scale)
     y, x = np.indices(pattern.shape, float)
     radii = np.hypot(y - centre[0], x - centre[1])
     profile = entry.backgrounds(_film(pattern, good, entry, affine, centre, noise_scale))[0]
@@ -104,13 +106,32 @@ def expected_image(
     return np.asarray(gain * flat + level * background + own)
 
 
+def _seen(
+    pattern: NDArray[Any], good: BoolArray, entry: Entry, affine: FloatArray, centre: FloatArray
+) -> tuple[Windows, Start]:
+    """The pattern around its reflections, and where it is looked at."""
+    start = Start(affine[None], centre[None], np.ones(1), np.ones(1))
+    places = predicted_positions(start, entry.reflections)
+    return in_place(pattern[None], places, entry.probe.half + 1, good), start
+
+
 def _film(
     pattern: NDArray[Any], good: BoolArray, entry: Entry, affine: FloatArray, centre: FloatArray, noise_scale: float
 ) -> FloatArray:
     """How much of the entry's film the pattern holds, shape ``(1,)``."""
-    start = Start(affine[None], centre[None], np.ones(1), np.ones(1))
-    places = predicted_positions(start, entry.reflections)
-    return film_in(in_place(pattern[None], places, entry.probe.half + 1, good), entry, start, noise_scale)
+    windows, start = _seen(pattern, good, entry, affine, centre)
+    return film_in(windows, entry, start, noise_scale)
+
+
+def _as_soft(
+    pattern: NDArray[Any], good: BoolArray, entry: Entry, affine: FloatArray, centre: FloatArray, noise_scale: float
+) -> Entry:
+    """The entry with disks as soft as those of the pattern."""
+    if not entry.blur > 0:
+        return entry
+    windows, start = _seen(pattern, good, entry, affine, centre)
+    found = blurs_in(windows, entry, start, noise_scale, entry.blur)
+    return replace(entry, probe=entry.probe.softened(float(pooled_blur(*found, entry.blur)[0])), blur=0.0)
 
 
 def _brightness(flat: FloatArray, background: FloatArray, counts: FloatArray, variance: FloatArray) -> FloatArray:

@@ -7,7 +7,8 @@ The expected counts at detector pixel `p` in the window of reflection `g` are
     \lambda(p) = \beta B(|p - c|) (1 + \beta_g + s_g \cdot u)
     + (a I_g + \delta_g) P_g(p - c - A g) (1 + \sum_m t_{gm} \phi_m(v))
 
-with the disk :math:`P_g(q) = P(q) + D_g(R^{-1} q)`, the probe `P` and what the disk of `g` shows in all patterns
+with the disk :math:`P_g(q) = P(q) + D_g(R^{-1} q)`, the probe `P` (softer or sharper where that differs from pattern to
+pattern, see `cyclestrain.pattern.blur`) and what the disk of `g` shows in all patterns
 (`DiskImages`; `R`: rotation of `A`), the radial background `B` (whose shape is that of the pattern where a film varies,
 see `cyclestrain.pattern.film`), the affine `A` of the pattern, its beam centre `c`,
 gain `a`, background level :math:`\beta`, and, per reflection, the deviations :math:`\delta_g, \beta_g, s_g, t_g` of
@@ -73,13 +74,15 @@ _LEAST_SHARE = 0.4
 class Model(NamedTuple):
     """What patterns are compared with.
 
-    ``tables`` and ``grid`` are those of `cyclestrain.pattern.refine`, the background is a radial profile of each
+    ``tables`` are those of `Probe.compared_softened`, of which each pattern, or all, are compared with one ``level``,
+    shape ``(n,)``, ``grid`` is that of `Probe.compared`, the background is a radial profile of each
     pattern, or one of all, shape ``(n, radius)``, windows reach ``half`` pixels, ``floor`` is the least variance of a
     pixel, ``coherence`` is that of `Priors`, and ``disks`` are the tables of `cyclestrain.pattern.DiskImages` with
     ``nodes`` per pixel.
     """
 
     tables: NDArray[np.float32]
+    level: NDArray[np.int64]
     grid: NDArray[np.float32]
     background: NDArray[np.float32]
     reflections: FloatArray
@@ -228,7 +231,7 @@ def _report(
         return False
     window = Window(scratch.pixels[g], scratch.shape, scratch.extra, scratch.polynomial, model.grid)
     expected = Expected(local, theta[6] * model.intensity[g] + local[0], theta[7], model.floor)
-    blend(model.tables, fy, fx, scratch.blended)
+    blend(model.tables[model.level[min(n, model.level.shape[0] - 1)]], fy, fx, scratch.blended)
     if len(model.disks) > 0:
         add_image(window, model.disks[g], model.nodes, theta, fy, fx)
     n_local = plan.n_local[g]

@@ -159,15 +159,40 @@ class Probe:
         return self._blurred[sigma, half]
 
     def _blur(self, sigma: float, half: int) -> Probe:
-        from scipy.ndimage import gaussian_filter
-
         m, wanted = self.values.shape[0] // 2, (half + 2) * self.oversampling
-        values = np.pad(self.values, max(0, wanted - m))
-        values = gaussian_filter(values, sigma * self.oversampling, mode="constant")
+        values = _gaussian(np.pad(self.values, max(0, wanted - m)), sigma * self.oversampling)
         crop = values.shape[0] // 2 - wanted
         coarse = THINNING if sigma >= 1.0 and self.oversampling % (2 * THINNING) == 0 else 1
         values = values[crop : crop + 2 * wanted + 1 : coarse, crop : crop + 2 * wanted + 1 : coarse]
         return replace(self, values=values, half=half, oversampling=self.oversampling // coarse)
+
+    def softened(self, variance: float) -> Probe:
+        """The probe after a Gaussian blur, or about as much sharper than it is.
+
+        Parameters
+        ----------
+        variance
+            Of the blur, pixels squared; below zero for a sharper probe.
+        """
+        if variance == 0:
+            return self
+        sigma = np.sqrt(abs(variance)) * self.oversampling
+        values = _gaussian(self.values, sigma)
+        if variance < 0:  # the inverse of a blur to third order: of 1 + D it is 1 - D + D^2
+            values = 3.0 * (self.values - values) + _gaussian(self.values, np.sqrt(2.0) * sigma)
+        return replace(self, values=values * (self.oversampling**2 / values.sum()))
+
+    @cached_property
+    def _softer(self) -> dict[tuple[float, ...], NDArray[np.float32]]:
+        """Tables that `compared_softened` made before."""
+        return {}
+
+    def compared_softened(self, variances: FloatArray) -> NDArray[np.float32]:
+        """Tables of `compared` for probes that are `softened`, shape ``(variance, phase, phase, 3 * pixel)``."""
+        key = tuple(variances.tolist())
+        if key not in self._softer:
+            self._softer[key] = np.stack([self.softened(each).compared[0] for each in key])
+        return self._softer[key]
 
     @cached_property
     def tables(self) -> NDArray[np.float32]:
@@ -220,6 +245,13 @@ class Probe:
         tables = np.zeros((*self.tables.shape[1:3], 3, padded), np.float32)
         tables[..., :n] = np.moveaxis(self.tables[..., y, x], 0, 2)
         return tables.reshape(*tables.shape[:2], -1), grid
+
+
+def _gaussian(values: FloatArray, sigma: float) -> NDArray[np.float64]:
+    """Values blurred, dark around them; SciPy's filters are loaded where they are needed."""
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(values, sigma, mode="constant"), float)
 
 
 def disk_profile(radius: float, edge: float, oversampling: int, length: float) -> NDArray[np.float64]:

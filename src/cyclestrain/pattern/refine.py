@@ -10,6 +10,7 @@ import numpy as np
 from cyclestrain.affine import rotation
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.loops import on_threads
+from cyclestrain.pattern.blur import blur_levels, measure_blur, nearest_level, pooled_blur
 from cyclestrain.pattern.common_shift import with_common_shift
 from cyclestrain.pattern.dictionary import Entry, Priors
 from cyclestrain.pattern.disk_images import NO_IMAGES
@@ -22,7 +23,7 @@ from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.reflection import N_LOCAL
 from cyclestrain.pattern.windows import Windows, WindowStack, cut_share
 
-__all__ = ["START_ONLY", "PatternFit", "Start", "film_in", "predicted_positions", "refine"]
+__all__ = ["START_ONLY", "PatternFit", "Start", "blurs_in", "film_in", "predicted_positions", "refine"]
 
 START_ONLY = 1e-9
 """A `tolerance` of `refine` that ends no climb, pixels: only the parameters are found, not their covariance."""
@@ -120,6 +121,9 @@ class PatternFit:
         Whether more reflections were seen than fix the affine, shape ``(n,)``; see `is_checked`.
     film
         How much of the entry's `film` the background holds, zero where that has none, shape ``(n,)``.
+    blur
+        Variance of the blur of the disks about the probe, below zero where they are sharper, pixels squared; zero where
+        the entry has none, shape ``(n,)``.
     """
 
     start: Start
@@ -137,6 +141,7 @@ class PatternFit:
     response: FloatArray
     checked: BoolArray
     film: FloatArray
+    blur: FloatArray
 
     def only(self, which: Any) -> PatternFit:
         """Fits of some of the patterns, chosen by a mask, indices or a slice."""
@@ -285,10 +290,9 @@ def refine(
     settled
         Length of a step, in units of its standard deviation, below which no other follows it.
     """
-    probe = probe or entry.probe
+    probe, parameters = probe or entry.probe, _parameters(start)
     windows = windows.windows if isinstance(windows, WindowStack) else windows
     n, n_reflections = windows.origin.shape[:2]
-    parameters = _parameters(start)
     covariance = np.full((n, N_PARAMETERS, N_PARAMETERS), np.nan)
     outcome = Outcome(
         parameters, np.zeros((n, n_reflections, N_LOCAL)), covariance, np.zeros((n, n_reflections, 3)),
@@ -299,11 +303,13 @@ def refine(
         1.0 / max(centre_sigma, 1e-3) ** 2, float(noise_scale), float(entry.grain.edge), robust, float(max_shift),
         iterations, float(tolerance), float(settled),
     )  # fmt: skip
-    centre, film = np.ascontiguousarray(centre, float), film_in(windows, entry, start, noise_scale, probe)
+    centre, blur = np.ascontiguousarray(centre, float), np.zeros(n, float)
+    film = film_in(windows, entry, start, noise_scale, probe)
     if entry.overlaps:
         on_threads(fit_overlapping, n, windows, _disks(entry, probe), steps, centre, outcome)
     else:
         model = _model(entry, probe)._replace(background=entry.backgrounds(film).astype(np.float32))
+        blur, model = _with_blur(windows, entry, probe, model, parameters, noise_scale)
         on_threads(fit_patterns, n, windows, model, steps, centre, outcome)
     fitted = Start(parameters[:, :4].reshape(n, 2, 2), parameters[:, 4:6], parameters[:, 6], parameters[:, 7])
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
@@ -314,7 +320,7 @@ def refine(
     fit = PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior, outcome.coherent,
-        np.ones(n), cut_share(windows, probe.radius, ceiling), response, checked, film,
+        np.ones(n), cut_share(windows, probe.radius, ceiling), response, checked, film, blur,
     )  # fmt: skip
     if entry.has_contrast and whole:
         fit = replace(fit, scatter=np.maximum(fit.scatter_of_places(entry), 1.0))
@@ -346,6 +352,41 @@ def film_in(windows: Windows, entry: Entry, start: Start, noise_scale: float, pr
     return measure_film(windows, model, entry.film, _parameters(start), noise_scale * entry.grain.area)
 
 
+def blurs_in(
+    windows: Windows, entry: Entry, start: Start, noise_scale: float, spread: float, *, bowl: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """Variance of the blur of every disk, and the information on it, shapes ``(n, reflection)``.
+
+    Parameters
+    ----------
+    windows, entry, start, noise_scale
+        As for `refine`.
+    spread
+        Standard deviation of what is looked for, see `Entry.blur`.
+    bowl
+        Whether contrast that is alike all around each disk is measured instead, see `measure_blur`.
+    """
+    levels = blur_levels(spread)
+    background = entry.backgrounds(film_in(windows, entry, start, noise_scale)).astype(np.float32)
+    model = _model(entry, entry.probe)._replace(
+        tables=entry.probe.compared_softened(levels), background=background,
+    )  # fmt: skip
+    return measure_blur(windows, model, levels, _parameters(start), noise_scale * entry.grain.area, bowl)
+
+
+def _with_blur(
+    windows: Windows, entry: Entry, probe: Probe, model: Model, parameters: FloatArray, noise_scale: float
+) -> tuple[FloatArray, Model]:
+    """Blur of every pattern, shape ``(n,)``, and a model whose disks are as soft; the same where the entry has none."""
+    if not entry.blur > 0 or probe is not entry.probe:
+        return np.zeros(len(parameters)), model
+    levels = blur_levels(entry.blur)
+    softer = model._replace(tables=entry.probe.compared_softened(levels))
+    variance, information = measure_blur(windows, softer, levels, parameters, noise_scale * entry.grain.area)
+    level = nearest_level(pooled_blur(variance, information, entry.blur), levels)
+    return levels[level], softer._replace(level=level)
+
+
 def _parameters(start: Start) -> FloatArray:
     """Where fits start, as compiled loops read it, shape ``(n, 8)``."""
     affine, centre, gain, level = _arrays(start)
@@ -357,7 +398,8 @@ def _model(entry: Entry, probe: Probe) -> Model:
     tables, grid = probe.compared
     disks = entry.disks if probe is entry.probe else NO_IMAGES  # a blurred probe has lost them
     return Model(
-        tables, grid, entry.background.astype(np.float32)[None], np.ascontiguousarray(entry.reflections, float),
+        tables[None], np.zeros(1, np.int64), grid, entry.background.astype(np.float32)[None],
+        np.ascontiguousarray(entry.reflections, float),
         np.ascontiguousarray(entry.intensity, float), np.ascontiguousarray(entry.priors.spread, float),
         float(probe.radius), float(entry.variance_floor), probe.half, float(entry.priors.coherence),
         disks.tables, float(disks.step),

@@ -119,6 +119,9 @@ def pattern_variables(fields: Fields, dictionary: Dictionary, good: BoolArray) -
         text = "second profile of the background, of which patterns hold more or less; zero where all have one shape"
         films = stacked([entry.film if entry.has_film else np.zeros(len(entry.background)) for entry in entries])
         out["film"] = (("entry", "radius"), films, {"units": "counts", "long_name": text})
+    if any(entry.blur > 0 for entry in entries):
+        text = "spread, from pattern to pattern, of the variance of a blur of all disks; zero where they are alike"
+        out["blur"] = (("entry",), np.array([entry.blur for entry in entries]), {"units": "px2", "long_name": text})
     return out | _disk_images(entries)
 
 
@@ -211,6 +214,7 @@ def _entry(one: xr.Dataset, probe: Probe) -> Entry:
         operators=operators[np.isfinite(operators).all((-1, -2))],
         background=background[np.isfinite(background)],
         film=film if film.any() else np.zeros(0),
+        blur=float(one["blur"]) if "blur" in one else 0.0,  # stored where disks of any differ
         probe=probe,
         priors=Priors(one["reflection_spread"].values[here]),
         average=np.zeros((1, 1)),
