@@ -14,6 +14,7 @@ from cyclestrain.strain import (
     Ellipse,
     Wanted,
     grain_rotation,
+    is_same_lattice,
     measure_ellipse,
     pick_reference,
     relative_strain,
@@ -133,3 +134,30 @@ class TestOfAnotherClass:
         field, bases = self.layered(4, 0.02, 0.0)
         with pytest.raises(InputError, match="there are the classes 0 to 1"):
             pick_reference(field, Wanted("class", entry=2), bases)
+
+
+BASES = {
+    "square": np.array([[16.0, 0.0], [0.0, -16.0]]),
+    "hexagonal": 16.0 * np.array([[1.0, -0.5], [0.0, -np.sqrt(0.75)]]),
+    "rectangular": np.array([[14.0, 0.0], [0.0, -19.0]]),
+    "rhombic": np.array([[14.0, 14.0], [9.0, -9.0]]),
+    "oblique": np.array([[14.0, 3.7], [0.0, -16.1]]),
+}
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_turned_and_relabelled_copy_is_the_same_lattice(name: str) -> None:
+    one = BASES[name]
+    relabelled = rotation(0.7) @ one @ np.array([[0, 1], [-1, 0]])
+    strained = symmetric(1.008, 0.994, 0.004) @ relabelled
+    assert is_same_lattice(one, relabelled)
+    assert is_same_lattice(one, strained)
+    assert is_same_lattice(strained, one)
+    assert not is_same_lattice(one, np.diag([1.04, 1.0]) @ one)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_mirror_image_is_another_lattice_only_where_it_is_oblique(name: str) -> None:
+    """Mirror twins: no rotation of one explains the other, and half of such a scan was left without an entry."""
+    image = np.diag([1.0, -1.0]) @ BASES[name] @ np.diag([1, -1])
+    assert is_same_lattice(BASES[name], image) == (name != "oblique")

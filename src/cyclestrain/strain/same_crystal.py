@@ -9,6 +9,7 @@ lattices, is one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numba as nb
@@ -166,8 +167,12 @@ def nearest_step(one: Any, two: Any, label: int, lattices: Any, step: Any) -> No
             step[:] = d
 
 
+UNIMODULAR = np.array([m for m in product((-1, 0, 1), repeat=4) if m[0] * m[3] - m[1] * m[2] == 1]).reshape(-1, 2, 2)
+"""Changes of a reduced basis into others of its lattice, none of which is a mirror image."""
+
+
 def is_same_lattice(one: FloatArray, two: FloatArray, tolerance: float = 0.025) -> bool:
-    """Whether two reduced bases span lattices that are turned copies of each other.
+    """Whether two reduced bases span lattices that are turned copies of each other; mirror images are not, as twins.
 
     Parameters
     ----------
@@ -176,7 +181,6 @@ def is_same_lattice(one: FloatArray, two: FloatArray, tolerance: float = 0.025) 
     tolerance
         Strain within which they are.
     """
-    lengths = [np.sort(np.hypot(*basis)) for basis in (one, two)]
-    areas = [abs(np.linalg.det(basis)) for basis in (one, two)]
-    alike = np.abs(lengths[0] / lengths[1] - 1).max() < tolerance
-    return bool(alike and abs(areas[0] / areas[1] - 1) < 2 * tolerance)
+    maps = two @ UNIMODULAR @ np.linalg.inv(one)
+    stretch = np.linalg.svd(maps, compute_uv=False)
+    return bool((np.abs(stretch - 1).max(-1) < tolerance).any())
