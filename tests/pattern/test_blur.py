@@ -65,7 +65,7 @@ def test_it_is_measured_within_its_noise_whatever_the_brightness(sharp: Entry, e
     variance = np.repeat([-0.15, 0.0, 0.2, 0.5], N // 4)
     patterns = drawn(replace(sharp, intensity=factor * sharp.intensity), variance, seed=1)
     start = start_of(np.eye(2), CENTRE, N, gain=factor)
-    found, information = blurs_in(windows(entry, patterns).windows, entry, start, 1.0, SPREAD)
+    found, information = blurs_in(windows(entry, patterns).windows, entry, start, 1.0, blur_levels(SPREAD))
     z = (found - variance[:, None]) * np.sqrt(information)
     assert abs(z.std() - 1) < 0.1
     assert abs(z.mean()) < 0.1

@@ -13,7 +13,7 @@ import numpy as np
 
 from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.aperture import edge_of_beam
-from cyclestrain.learning.blur import blur_spread, of_mean_blur
+from cyclestrain.learning.blur import of_mean_blur, with_blur
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations, settled
 from cyclestrain.learning.disk_images import disk_images, hold_disks, move_with_disks
 from cyclestrain.learning.gauge import moved, regauged
@@ -259,8 +259,10 @@ def _alternate(
     for round_ in range(rounds):
         stack, fit = fitted(lesson, entry, start, noise_scale)
         noise_scale *= typical_misfit(fit)
-        allowed = entry.priors
+        allowed, before = entry.priors, entry
         entry = _improved(lesson, stack, entry, fit, noise_scale, move=round_ > 0, edge=edge, form=form)
+        if before.blur > 0 or round_ == 1:  # one look is enough where there is none
+            entry = with_blur(entry, stack, before, fit, noise_scale)
         start = fit.start
     return _lean(entry, allowed, fit) if lean else entry, start, noise_scale
 
@@ -426,15 +428,11 @@ def _improved(
     if entry.has_contrast:
         coherence = measure_coherence(deviations, priors.spread, entry, fit, trust)
         priors = replace(priors, coherence=coherence, common_shift=measure_common_shift(entry, fit, trust))
-    blur = blur_spread(stack, entry, fit, trust, noise_scale) if move else entry.blur
-    if blur > 0 and not entry.blur > 0:
-        priors = priors.without_contrast  # made up for disks that are softer or sharper
     improved = replace(
         moved(entry, fit, trust) if move else entry,
         probe=probe,
         background=profiles.background * level,
         film=profiles.film * level,
-        blur=blur,
         intensity=intensity * scale,
         priors=priors,
     )

@@ -5,6 +5,7 @@ only.
 """
 
 from cyclestrain.pattern.approach import approach, approach_by_shells
+from cyclestrain.pattern.blur import blur_levels
 from cyclestrain.pattern.common_shift import outwards, radial_shifts
 from cyclestrain.pattern.decompose import Candidates, Decomposition, decompose
 from cyclestrain.pattern.dictionary import Dictionary, Entry, Priors
@@ -36,6 +37,7 @@ __all__ = [
     "Windows",
     "approach",
     "approach_by_shells",
+    "blur_levels",
     "blurs_in",
     "decompose",
     "disk_profile",

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from cyclestrain.affine import left_polar, rotation
 from cyclestrain.data import BoolArray, FloatArray
-from cyclestrain.pattern.blur import pooled_blur
+from cyclestrain.pattern.blur import blur_levels, pooled_blur
 from cyclestrain.pattern.dictionary import Entry
 from cyclestrain.pattern.refine import Start, blurs_in, film_in, predicted_positions
 from cyclestrain.pattern.reflection import contrast_modes
@@ -130,7 +130,7 @@ def _as_soft(
     if not entry.blur > 0:
         return entry
     windows, start = _seen(pattern, good, entry, affine, centre)
-    found = blurs_in(windows, entry, start, noise_scale, entry.blur)
+    found = blurs_in(windows, entry, start, noise_scale, blur_levels(entry.blur))
     return replace(entry, probe=entry.probe.softened(float(pooled_blur(*found, entry.blur)[0])), blur=0.0)
 
 

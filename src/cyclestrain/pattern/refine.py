@@ -353,7 +353,7 @@ def film_in(windows: Windows, entry: Entry, start: Start, noise_scale: float, pr
 
 
 def blurs_in(
-    windows: Windows, entry: Entry, start: Start, noise_scale: float, spread: float, *, bowl: bool = False
+    windows: Windows, entry: Entry, start: Start, noise_scale: float, levels: FloatArray, *, bowl: bool = False
 ) -> tuple[FloatArray, FloatArray]:
     """Variance of the blur of every disk, and the information on it, shapes ``(n, reflection)``.
 
@@ -361,12 +361,11 @@ def blurs_in(
     ----------
     windows, entry, start, noise_scale
         As for `refine`.
-    spread
-        Standard deviation of what is looked for, see `Entry.blur`.
+    levels
+        Variances that are looked for, in equal steps about zero, see `blur_levels`.
     bowl
         Whether contrast that is alike all around each disk is measured instead, see `measure_blur`.
     """
-    levels = blur_levels(spread)
     background = entry.backgrounds(film_in(windows, entry, start, noise_scale)).astype(np.float32)
     model = _model(entry, entry.probe)._replace(
         tables=entry.probe.compared_softened(levels), background=background,
