@@ -12,6 +12,7 @@ import xarray as xr
 import cyclestrain as cs
 import strangers as st
 from cyclestrain.errors import InputError
+from cyclestrain.learning.joint_sums import _deviations
 from cyclestrain.learning.plausibility import Plausibility
 from cyclestrain.learning.reflections import without_gaps
 from cyclestrain.learning.transfer import transfer
@@ -151,3 +152,13 @@ def test_an_entry_whose_disks_overlap_is_not_carried_over() -> None:
         course_of(made.scan, known, MapSettings())
     with pytest.raises(InputError, match=r"overlap.*leave out the model"):
         transfer(known, made.scan, sample, calibration, seed=0)
+
+
+def test_a_pattern_without_any_background_has_deviations_of_its_disks() -> None:
+    """Nothing tells its level, and nothing has to: the equations were singular."""
+    normal, score = np.diag([4.0, 9.0, 1.0]), np.array([2.0, 9.0, -1.0])
+    value, variance = _deviations(normal, score, np.zeros(3), 0.0, 3)
+    np.testing.assert_allclose(value, [0.5, 1.0, -1.0], rtol=1e-5)
+    np.testing.assert_allclose(variance, [0.25, 1 / 9, 1.0], rtol=1e-5)
+    nothing, _ = _deviations(np.zeros((3, 3)), np.zeros(3), np.zeros(3), 0.0, 3)
+    assert np.isnan(nothing).all()

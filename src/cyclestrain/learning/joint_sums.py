@@ -243,7 +243,9 @@ def _deviations(
     matrix = np.empty((n + 1, n + 1))
     matrix[:n, :n], matrix[:n, n], matrix[n, :n], matrix[n, n] = normal[:n, :n], with_level[:n], with_level[:n], level
     seen = np.r_[np.diag(normal)[:n] > 1e-3 * np.median(np.diag(normal)[:n]), True]
-    matrix += 1e-6 * np.diag(np.diag(matrix))
+    diagonal = np.diag(matrix)
+    # A pattern without any background, or of which nothing is compared, says nothing of its level.
+    matrix += np.diag(1e-6 * diagonal + 1e-12 * max(diagonal.sum(), 1.0))
     inverse = np.linalg.inv(matrix[np.ix_(seen, seen)])
     value, variance = np.full(n + 1, np.nan), np.full(n + 1, np.nan)
     value[seen] = inverse @ np.r_[score[:n], 0.0][seen]
