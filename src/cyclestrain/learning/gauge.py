@@ -12,6 +12,9 @@ from cyclestrain.pattern import Entry, PatternFit
 
 __all__ = ["moved", "regauged"]
 
+UNLIKE = 0.25
+"""Relative difference of the squared lengths of a pattern's lattice from the median one from which its fit failed."""
+
 
 def regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:
     """Give the entry the scan's mean lattice: the choice is free (it cancels in the strain) but shows the symmetry.
@@ -24,7 +27,9 @@ def regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:
         Fitted affine from it to each pattern, shape ``(n, 2, 2)``; returned for the new gauge.
     """
     lattice = affine @ entry.basis
-    metric = np.median(lattice.swapaxes(-1, -2) @ lattice, axis=0)  # a fit that failed has any affine
+    metrics = lattice.swapaxes(-1, -2) @ lattice
+    unlike = np.linalg.solve(np.median(metrics, axis=0), metrics) - np.eye(2)
+    metric = metrics[np.abs(unlike).max((1, 2)) < UNLIKE].mean(0)  # a fit that failed has any affine
     # The new basis has this metric and differs from the present one by a symmetric stretch only.
     current = np.linalg.inv(entry.basis)
     target = current.T @ metric @ current
