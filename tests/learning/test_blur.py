@@ -50,7 +50,7 @@ def test_bowls_that_all_disks_have_alike_are_contrast_and_no_blur() -> None:
     """Thickness makes all disks brighter or darker towards their edges; light beyond the edge tells a blur from it."""
     still = st.deformed(np.zeros(SCAN), degrees=20.0)
     lattice, made = st.square(14.0, reach=44.0, seed=1), []
-    for bowl in np.linspace(-0.5, 0.5, 7):
+    for bowl in np.linspace(-0.9, 0.9, 7):
 
         def shape(_: int, bowl: float = bowl) -> st.Shape:
             return lambda y, x: st.disk(3.5)(y, x) * (1 + bowl * ((y**2 + x**2) / 3.5**2 - 0.5))
@@ -58,7 +58,7 @@ def test_bowls_that_all_disks_have_alike_are_contrast_and_no_blur() -> None:
         made.append(
             st.stranger(
                 [lattice], st.field(still), probe=st.disk(3.5), detector=(96, 96), background=st.lorentzian(15),
-                backgrounds=0.2, inside=shape, seed=2,
+                backgrounds=0.2, inside=shape, seed=2, dose=1e6,
             )
         )  # fmt: skip
     part = np.arange(SCAN[0]) * len(made) // SCAN[0]
