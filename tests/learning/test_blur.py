@@ -13,6 +13,12 @@ import strangers as st
 SCAN = (14, 14)
 
 
+def in_bands(made: list[st.Stranger]) -> st.Stranger:
+    """One scan after the other along the rows."""
+    part = np.arange(SCAN[0]) * len(made) // SCAN[0]
+    return replace(made[0], counts=np.stack([made[k].counts[row] for row, k in enumerate(part)]))
+
+
 def scan(edges: tuple[float, ...], **options: object) -> st.Stranger:
     """A crystal without strain whose disks have one edge after the other along the rows, as when focus drifts."""
     still, made = st.deformed(np.zeros(SCAN), degrees=20.0), []
@@ -23,8 +29,7 @@ def scan(edges: tuple[float, ...], **options: object) -> st.Stranger:
                 background=st.lorentzian(15), backgrounds=0.2, seed=2, **options,  # type: ignore[arg-type]
             )
         )  # fmt: skip
-    part = np.arange(SCAN[0]) * len(edges) // SCAN[0]
-    return replace(made[0], counts=np.stack([made[k].counts[row] for row, k in enumerate(part)]))
+    return in_bands(made)
 
 
 def test_focus_that_drifts_is_no_strain() -> None:
@@ -61,8 +66,7 @@ def test_bowls_that_all_disks_have_alike_are_contrast_and_no_blur() -> None:
                 backgrounds=0.2, inside=shape, seed=2, dose=1e6,
             )
         )  # fmt: skip
-    part = np.arange(SCAN[0]) * len(made) // SCAN[0]
-    bowls = replace(made[0], counts=np.stack([made[k].counts[row] for row, k in enumerate(part)]))
+    bowls = in_bands(made)
     maps = cs.map(bowls.counts, ellipse=(1.0, 0.0), progress=False)
     assert "blur" not in maps
     assert (np.sqrt((bowls.z(maps, "_raw") ** 2).mean(1)) < 1.3).all()

@@ -66,6 +66,15 @@ def test_the_choice_of_the_affine_changes_no_pattern() -> None:
     assert np.abs(after.basis @ np.linalg.inv(SHEAR @ entry.basis) - np.eye(2)).max() < 0.02
 
 
+def test_where_no_two_patterns_are_alike_their_mean_is_taken() -> None:
+    """Two fits, one of which failed: no median says which, and none is left of which to take the mean."""
+    entry = square_entry()
+    affine = np.stack([np.eye(2), np.diag([4.0, 0.2])])
+    after, theirs = regauged(entry, affine)
+    assert np.isfinite(after.basis).all()
+    np.testing.assert_allclose(theirs @ after.basis, affine @ entry.basis, atol=1e-9)
+
+
 def test_without_enough_nodes_a_lattice_stays() -> None:
     entry = square_entry().only(np.array([0, 1]))
     affine = np.eye(2)[None]

@@ -13,7 +13,7 @@ from cyclestrain.pattern import Entry, PatternFit
 __all__ = ["moved", "regauged"]
 
 UNLIKE = 0.25
-"""Relative difference of the squared lengths of a pattern's lattice from the median one from which its fit failed."""
+"""Difference from the median lattice, of squared lengths and relative to their mean, from which a fit failed."""
 
 
 def regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:
@@ -28,8 +28,9 @@ def regauged(entry: Entry, affine: FloatArray) -> tuple[Entry, FloatArray]:
     """
     lattice = affine @ entry.basis
     metrics = lattice.swapaxes(-1, -2) @ lattice
-    unlike = np.linalg.solve(np.median(metrics, axis=0), metrics) - np.eye(2)
-    metric = metrics[np.abs(unlike).max((1, 2)) < UNLIKE].mean(0)  # a fit that failed has any affine
+    usual = np.median(metrics, axis=0)
+    alike = np.abs(metrics - usual).max((1, 2)) < UNLIKE * 0.5 * np.trace(usual)
+    metric = (metrics[alike] if alike.any() else metrics).mean(0)  # a fit that failed has any affine
     # The new basis has this metric and differs from the present one by a symmetric stretch only.
     current = np.linalg.inv(entry.basis)
     target = current.T @ metric @ current

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cyclestrain.data import FloatArray
 from cyclestrain.loops import on_threads, part
 from cyclestrain.pattern.likelihood import place_window
-from cyclestrain.pattern.reflection import blend
+from cyclestrain.pattern.reflection import blend, disk_products
 from cyclestrain.pattern.scratch import make_plan, make_scratch
 from cyclestrain.pattern.windows import Windows, touch
 
@@ -60,32 +60,10 @@ def pooled_blur(variance: FloatArray, information: FloatArray, spread: float) ->
     return np.asarray((variance * information).sum(1) / (information.sum(1) + spread**-2))
 
 
-@part(fastmath=True)
-def _sums(pixels: Any, disk: Any, change: Any, level: float, bright: float, floor: float) -> Any:  # pragma: no cover
-    """Products of background, disk, its change and counts over the variance, summed over the pixels of a reflection."""
-    values, used, background = pixels[0], pixels[1], pixels[2]
-    under, light, least = np.float32(level), np.float32(bright), np.float32(floor)
-    bb = bd = dd = bc = dc = cc = by = dy = cy = np.float32(0.0)
-    for k in range(values.shape[0]):
-        b, d, c, y = background[k], disk[k], change[k], values[k]
-        weight = used[k] / max(under * b + light * d, least)
-        wb, wd, wc = weight * b, weight * d, weight * c
-        bb += wb * b
-        bd += wb * d
-        dd += wd * d
-        bc += wb * c
-        dc += wd * c
-        cc += wc * c
-        by += wb * y
-        dy += wd * y
-        cy += wc * y
-    return bb, bd, dd, bc, dc, cc, by, dy, cy
-
-
 @part()
 def _solve(sums: Any, bright: float) -> Any:  # pragma: no cover
     """Least-squares amount of the change of a disk of free brightness on a free level, and the information on it."""
-    bb, bd, dd, bc, dc, cc, by, dy, cy = sums
+    bb, bd, dd, bc, dc, cc, by, dy, cy = sums  # background, disk, change, counts
     determinant = bb * dd - bd * bd
     if not determinant > 1e-6 * bb * dd:
         return 0.0, 0.0
@@ -137,7 +115,9 @@ def _measure_all(
                     continue
                 _change(model, at, levels, fy, fx, bowl, disk, change)
                 bright = theta[6] * model.intensity[g]
-                found = _solve(_sums(scratch.pixels[g], disk, change, theta[7], bright, model.floor), bright)
+                found = _solve(
+                    disk_products(scratch.pixels[g], disk, change, theta[7], bright, 0.0, model.floor), bright
+                )
                 out[n, g, 0], out[n, g, 1] = levels[at] + found[0], found[1]
                 pooled += found[1] * out[n, g, 0]
                 weight += found[1]

@@ -14,7 +14,7 @@ import numpy as np
 from cyclestrain.data import FloatArray
 from cyclestrain.loops import on_threads, part
 from cyclestrain.pattern.likelihood import place_window
-from cyclestrain.pattern.reflection import blend, radial
+from cyclestrain.pattern.reflection import blend, disk_products, radial
 from cyclestrain.pattern.scratch import make_plan, make_scratch
 from cyclestrain.pattern.windows import Windows, touch
 
@@ -51,30 +51,6 @@ def _load(
     return near
 
 
-@part(fastmath=True)
-def _sums(g: int, level: float, amount: float, floor: float, rows: Any) -> Any:  # pragma: no cover
-    """Products of background, film, disk and counts over the variance, summed over the pixels of one reflection."""
-    values, used, background = rows.pixels[g, 0], rows.pixels[g, 1], rows.pixels[g, 2]
-    film, disk = rows.film[g], rows.disk[g]
-    under, more = np.float32(level), np.float32(amount)
-    bright, least = np.float32(rows.brightness[g]), np.float32(floor)
-    bb = bf = ff = bd = fd = dd = by = fy = dy = np.float32(0.0)
-    for k in range(values.shape[0]):
-        b, f, d, y = background[k], film[k], disk[k], values[k]
-        weight = used[k] / max(under * b + more * f + bright * d, least)
-        wb, wf, wd = weight * b, weight * f, weight * d
-        bb += wb * b
-        bf += wb * f
-        ff += wf * f
-        bd += wb * d
-        fd += wf * d
-        dd += wd * d
-        by += wb * y
-        fy += wf * y
-        dy += wd * y
-    return bb, bf, ff, bd, fd, dd, by, fy, dy
-
-
 @part()
 def _solve(theta: Any, floor: float, scale: float, rows: Any) -> float:  # pragma: no cover
     """Film of a pattern in units of the level of its background, each round with the weights of the one before."""
@@ -85,7 +61,9 @@ def _solve(theta: Any, floor: float, scale: float, rows: Any) -> float:  # pragm
         for g in range(rows.brightness.shape[0]):
             if not np.isfinite(rows.brightness[g]):
                 continue
-            own_bb, own_bf, own_ff, bd, fd, dd, own_by, own_fy, dy = _sums(g, level, amount, floor, rows)
+            own_bb, bd, dd, own_bf, fd, own_ff, own_by, dy, own_fy = disk_products(
+                rows.pixels[g], rows.disk[g], rows.film[g], level, rows.brightness[g], amount, floor
+            )
             inverse = 1.0 / dd if dd > 0.0 else 0.0
             bb += own_bb - bd * bd * inverse
             bf += own_bf - bd * fd * inverse

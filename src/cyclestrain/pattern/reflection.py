@@ -23,6 +23,7 @@ __all__ = [
     "blend",
     "contrast_modes",
     "core_products",
+    "disk_products",
     "other_products",
     "radial",
     "scale_sums",
@@ -372,3 +373,45 @@ def _unit(column: int, amplitude: float, level: float) -> float:  # pragma: no c
     if column == 2:
         return 1.0
     return level if 3 <= column < 6 else amplitude
+
+
+@part(fastmath=True)
+def disk_products(
+    pixels: Any, disk: Any, other: Any, level: float, bright: float, amount: float, floor: float
+) -> Any:  # pragma: no cover
+    """Products of background, disk, something else and counts over the variance, summed over the pixels of a window.
+
+    Parameters
+    ----------
+    pixels
+        As in `Window`.
+    disk, other
+        Expected counts of one unit of both, shape ``(pixel,)``.
+    level, bright, amount
+        Of background, disk and the other, which make the variance.
+    floor
+        Least variance of a pixel.
+
+    Returns
+    -------
+    products
+        Of b b, b d, d d, b o, d o, o o; with the counts of b, d and o.
+    """
+    values, used, background = pixels[0], pixels[1], pixels[2]
+    under, light, more = np.float32(level), np.float32(bright), np.float32(amount)
+    least = np.float32(floor)
+    bb = bd = dd = bo = do = oo = by = dy = oy = np.float32(0.0)
+    for k in range(values.shape[0]):
+        b, d, o, y = background[k], disk[k], other[k], values[k]
+        weight = used[k] / max(under * b + more * o + light * d, least)
+        wb, wd, wo = weight * b, weight * d, weight * o
+        bb += wb * b
+        bd += wb * d
+        dd += wd * d
+        bo += wb * o
+        do += wd * o
+        oo += wo * o
+        by += wb * y
+        dy += wd * y
+        oy += wo * y
+    return bb, bd, dd, bo, do, oo, by, dy, oy
