@@ -573,6 +573,25 @@ CELLS = {
 """A crystal and the radius of its disks."""
 
 
+class TestSoftSpots:
+    """What a soft spot has beyond a few pixels is its own light: grains turned by a degree or two hold one crystal."""
+
+    @pytest.mark.parametrize("seed", [7, 21])
+    def test_no_grain_is_a_mixture_with_the_next(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        number = st.voronoi((16, 16), 4, seed)
+        turned = 17.0 + np.array([0.0, 1.5, 3.3, 4.8])
+        gradients = np.stack([st.deformed(*rng.uniform(-0.008, 0.008, 3), t) for t in turned])
+        phase = st.phase((0.0, 17.0), (17.0, 0.0), 4, reach=54.0, seed=seed + 1, falloff=40.0)
+        made = st.stranger(
+            [phase], st.grains(number, gradients), probe=st.spot(2.0), half=12, background=st.lorentzian(25),
+            backgrounds=0.25, dose=1e5, seed=seed,
+        )  # fmt: skip
+        maps = cs.map(made.counts, reference=number == 0, ellipse=(1.0, 0.0), progress=False)
+        assert (maps["share"].values < 0.98).mean() < 0.03
+        assert made.wrong(maps, 5.0) == 0.0
+
+
 class TestSuperlattice:
     """Failure 8: every reflection that is to be seen is used, and none that is not there."""
 

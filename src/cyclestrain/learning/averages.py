@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -11,10 +11,29 @@ from numpy.typing import NDArray
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.loops import on_threads, part
 
-__all__ = ["average_turned", "distance_from_centre", "radial_median"]
+__all__ = ["Average", "average_turned", "distance_from_centre", "radial_median"]
 
 PARTS = 8
 """Sums are made in this many parts whatever the number of threads, so that results do not depend on it."""
+
+
+class Average(NamedTuple):
+    """Average of patterns in the entry's frame, every field of shape ``(2 size + 1, 2 size + 1)``.
+
+    Attributes
+    ----------
+    mean
+        Mean counts.
+    coverage
+        Number of patterns that reached each pixel.
+    noise
+        Half of what the mean of every other pattern differs from that of the rest: as noisy as the mean, without what
+        all patterns show; zero where either has none.
+    """
+
+    mean: FloatArray
+    coverage: FloatArray
+    noise: FloatArray
 
 
 def average_turned(
@@ -24,8 +43,8 @@ def average_turned(
     affine: FloatArray,
     size: int,
     chosen: IntArray | None = None,
-) -> tuple[FloatArray, FloatArray]:
-    """Average of patterns brought into the entry's frame, and number of patterns that reached each of its pixels.
+) -> Average:
+    """Average of patterns brought into the entry's frame.
 
     Parameters
     ----------
@@ -41,11 +60,6 @@ def average_turned(
         Reach of the average from its centre, pixels.
     chosen
         Indices of the patterns, shape ``(n,)``; by default all.
-
-    Returns
-    -------
-    mean, coverage
-        Shape ``(2 size + 1, 2 size + 1)`` each.
     """
     chosen = np.arange(len(patterns)) if chosen is None else chosen
     usable = (good[:-1, :-1] & good[1:, :-1] & good[:-1, 1:] & good[1:, 1:]).astype(np.float32)
@@ -53,8 +67,10 @@ def average_turned(
     total = np.zeros((PARTS, 2, 2 * size + 1, 2 * size + 1), np.float32)
     centres, affine = np.ascontiguousarray(centres), np.ascontiguousarray(affine)
     on_threads(_accumulate, PARTS, patterns, np.ascontiguousarray(chosen), usable, centres, affine, total, least=1)
-    mean, coverage = total.sum(0, dtype=float)
-    return mean / np.maximum(coverage, 1), coverage
+    (one, some), (other, rest) = (total[k::2].sum(0, dtype=float) for k in (0, 1))
+    difference = 0.5 * (one / np.maximum(some, 1) - other / np.maximum(rest, 1))
+    noise = np.where((some > 0) & (rest > 0), difference, 0.0)
+    return Average((one + other) / np.maximum(some + rest, 1), some + rest, noise)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")

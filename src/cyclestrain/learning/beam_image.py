@@ -15,7 +15,7 @@ from cyclestrain.learning.window_sums import Fits
 from cyclestrain.pattern import Probe, disk_profile, gather
 from cyclestrain.pattern.reflection import N_LOCAL
 
-__all__ = ["beam_extent", "image_of_beam", "patterned_beam", "probe_of"]
+__all__ = ["SURROUND", "beam_extent", "image_of_beam", "patterned_beam", "probe_of"]
 
 MOST = 512
 """Largest number of patterns that are summed."""

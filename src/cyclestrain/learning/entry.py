@@ -187,7 +187,7 @@ def _finished(lesson: Lesson, entry: Entry, start: Start) -> Entry:
     Rounds may move all reflections by one affine; a sheared lattice has labellings that are no rotations.
     """
     entry, affine = regauged(entry, start.affine)
-    return with_symmetry(entry, average_again(lesson, entry, replace(start, affine=affine))[1])
+    return with_symmetry(entry, average_again(lesson, entry, replace(start, affine=affine)).coverage)
 
 
 def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry, float]:
@@ -363,17 +363,17 @@ def _look_again(
 ) -> tuple[Entry, Start]:
     """Average again with the fitted affines: sharper, it shows weaker reflections, and windows can shrink."""
     entry, affine = regauged(entry, start.affine)
-    average, coverage = average_again(lesson, entry, replace(start, affine=affine))
+    average, coverage, noise = average_again(lesson, entry, replace(start, affine=affine))
     radius = entry.probe.radius
     ring = (calibration.ring[0], float(average.shape[0] // 2))
     peaks = find_peaks(average, coverage, radius, ring, crowded=crowded)
     found = find_lattice(peaks, radius)
     if crowded and found is not None:
         found = finer_lattice(peaks, found, radius)
-    lattice = measure_reflections(average, coverage, entry.basis, radius=radius, ring=ring, others=peaks)
+    lattice = measure_reflections(average, coverage, noise, entry.basis, radius=radius, ring=ring, others=peaks)
     if found is not None and abs(np.linalg.det(found) / np.linalg.det(entry.basis) - 1) > 0.05:
         # Another lattice, not a relabelled one: it has to explain more of the average.
-        other = measure_reflections(average, coverage, found, radius=radius, ring=ring, others=peaks)
+        other = measure_reflections(average, coverage, noise, found, radius=radius, ring=ring, others=peaks)
         lattice = max(lattice, other, key=lambda each: float(np.sqrt(each.intensity).sum()))
     if not lattice.spans_plane:
         lattice = Lattice(entry.basis, entry.indices, entry.reflections, entry.intensity)

@@ -10,7 +10,7 @@ import numpy as np
 from cyclestrain.calibration import Sample
 from cyclestrain.data import INDEPENDENT, Calibration, Scan
 from cyclestrain.errors import InputError
-from cyclestrain.learning.beam_image import beam_extent, patterned_beam
+from cyclestrain.learning.beam_image import SURROUND, beam_extent, patterned_beam
 from cyclestrain.learning.entry import approached, fitted, learn_entry, with_images
 from cyclestrain.learning.knowledge import Knowledge
 from cyclestrain.learning.lesson import Lesson
@@ -163,7 +163,7 @@ def _is_better(found: Knowledge, before: Knowledge | list[Unlearned]) -> bool:
     noise, noise_before = found.dictionary.noise_scale, before.dictionary.noise_scale
     if before.doubts or _is_odd(before):
         return noise <= noise_before * SAME_NOISE
-    if _is_crowded(found):  # the image holds the tips of its neighbours
+    if _holds_neighbours(found):
         return noise < noise_before * CLEARLY_LESS
     if _is_even(found) and not _is_even(before):
         return noise < noise_before * NO_MORE
@@ -177,9 +177,10 @@ def _is_even(found: Knowledge) -> bool:
     return all(entry.priors.is_even for entry in found.dictionary.entries)
 
 
-def _is_crowded(found: Knowledge) -> bool:
-    """Whether the disks of an entry are so near to each other that windows hold parts of several."""
-    return any(Plausibility.of(entry, found.calibration).crowding > CROWDED for entry in found.dictionary.entries)
+def _holds_neighbours(found: Knowledge) -> bool:
+    """Whether the image of the beam reaches the disks of an entry beside it, so that it holds their tips."""
+    judged = [Plausibility.of(entry, found.calibration) for entry in found.dictionary.entries]
+    return any(each.gap < SURROUND for each in judged)
 
 
 def _is_odd(found: Knowledge) -> bool:

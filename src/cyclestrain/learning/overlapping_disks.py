@@ -76,7 +76,7 @@ def learn_overlapping(lesson: Lesson, calibration: Calibration, noise: float) ->
     entry = state.entry
     if not overlap(entry.probe.radius, entry.basis):
         return Unlearned.NO_LATTICE
-    average, coverage = average_again(lesson, entry, state.start)
+    average, coverage, _ = average_again(lesson, entry, state.start)
     entry = replace(entry, average=average)
     judged = Plausibility.of(entry, calibration, state.noise_scale / noise)
     refusal = Unlearned.NO_CRYSTAL if judged.paired < LEAST_PAIRED else judged.refusal

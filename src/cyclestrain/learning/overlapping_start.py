@@ -78,7 +78,7 @@ def first_entry(lesson: Lesson, calibration: Calibration) -> tuple[Entry, Form] 
     """
     form = Form(calibration.disk_radius, SOFT)
     inner, outer = form.radius + SURROUND, REACH * calibration.ring[1]
-    average, coverage = average_of(lesson, rotation(lesson.theta), outer)
+    average, coverage, _ = average_of(lesson, rotation(lesson.theta), outer)
     seen = (coverage > COVERED * coverage.max()) & (distance_from_centre(average) > inner)
     sharp = _deconvolved(average, coverage, form.radius, seen)
     within = seen & (distance_from_centre(average) < calibration.ring[1])

@@ -11,7 +11,7 @@ from scipy import ndimage
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.averages import distance_from_centre, radial_median
 
-__all__ = ["Peaks", "disk_mask", "find_peaks", "flattened", "parabolic", "pixel_noise", "ring_mask"]
+__all__ = ["Peaks", "disk_mask", "find_peaks", "flattened", "parabolic", "pixel_noise", "radial_spread", "ring_mask"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def find_peaks(
     if crowded:
         spread = pixel_noise(average, distance, coverage) * np.sqrt(1 / disk.sum() + 1 / surround.sum())
     else:
-        spread = _radial_spread(filtered, distance, coverage)
+        spread = radial_spread(filtered, distance, coverage)
     significance = filtered / np.maximum(spread, 1e-12)
     size = 2 * int(np.ceil(radius)) + 1
     peak = (filtered == ndimage.maximum_filter(filtered, size)) & (significance > threshold)
@@ -109,7 +109,7 @@ def find_peaks(
     return Peaks(positions, significance[peak][order])
 
 
-def _radial_spread(values: FloatArray, distance: FloatArray, coverage: FloatArray) -> FloatArray:
+def radial_spread(values: FloatArray, distance: FloatArray, coverage: FloatArray) -> FloatArray:
     """Robust standard deviation at each pixel's distance from the centre (rings of 8 pixels)."""
     ring = (distance / 8).astype(int)
     seen = coverage > 0
@@ -136,7 +136,7 @@ def pixel_noise(average: FloatArray, distance: FloatArray, coverage: FloatArray)
         Distance of every pixel from the centre, pixels, in the shape of the average.
     """
     kernel = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
-    return 3.0 * _radial_spread(ndimage.correlate(average, kernel) / 6.0, distance, coverage)
+    return 3.0 * radial_spread(ndimage.correlate(average, kernel) / 6.0, distance, coverage)
 
 
 def parabolic(image: FloatArray, at: NDArray[np.int64]) -> FloatArray:

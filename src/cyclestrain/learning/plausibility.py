@@ -163,7 +163,16 @@ class Plausibility:
     @property
     def crowding(self) -> float:
         """Diameter of the disks, or of one of the direct beam's size, in units of the lattice's spacing."""
-        return 2.0 * max(self.radius, self.beam_radius) / self.spacing
+        return self._diameter / self.spacing
+
+    @property
+    def gap(self) -> float:
+        """Distance between the edges of such disks on neighbouring nodes, pixels, below zero where they overlap."""
+        return self.spacing - self._diameter
+
+    @property
+    def _diameter(self) -> float:
+        return 2.0 * max(self.radius, self.beam_radius)
 
     @cached_property
     def faults(self) -> tuple[str, ...]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cyclestrain.data import BoolArray, FloatArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.learning.averages import distance_from_centre
 from cyclestrain.learning.lattice import Lattice, finer_lattices, nearest_node
-from cyclestrain.learning.peaks import Peaks, disk_mask, flattened, pixel_noise, ring_mask
+from cyclestrain.learning.peaks import Peaks, disk_mask, flattened, radial_spread, ring_mask
 
 __all__ = ["disk_size", "disks_shown", "explained", "measure_reflections", "without_gaps"]
 
@@ -19,6 +20,12 @@ LEAST_NEW = 8
 """Least number of nodes by which a lattice is judged."""
 SURE_RISE, LEAST_RISE = 4.0, 0.15
 """Least rise of the light at the nodes between those of a lattice: in its standard errors, and of that at its nodes."""
+SURROUND = 3.0
+"""Reach beyond the disk of what is taken off its light as background, pixels."""
+FEWEST = 4
+"""Fewest places between nodes that tell how their light scatters."""
+FAINTEST, FAINTEST_CROWDED = 2e-3, 1e-2
+"""Least intensity over that of the brightest; where disks are crowded, tails leave up to 2 % at empty nodes."""
 SHOWN = 0.3
 """Share of the patterns, of the most behind any pixel, that have to show a disk."""
 CROWDED = 1.6, 2.9
@@ -66,6 +73,7 @@ def disk_size(average: FloatArray, coverage: FloatArray, peaks: Peaks, radius: f
 def measure_reflections(
     average: FloatArray,
     coverage: FloatArray,
+    noise: FloatArray,
     basis: FloatArray,
     *,
     radius: float,
@@ -77,8 +85,8 @@ def measure_reflections(
 
     Parameters
     ----------
-    average, coverage
-        Averaged pattern, centred, and number of patterns that contributed to each pixel.
+    average, coverage, noise
+        As in `cyclestrain.learning.averages.Average`.
     basis
         Lattice vectors ``(y, x)`` as columns, pixels.
     radius
@@ -88,15 +96,19 @@ def measure_reflections(
     others
         Peaks to add where they are strong and on no node of the lattice.
     threshold
-        Least intensity in standard deviations of what the same aperture measures between reflections.
+        Least intensity in standard deviations of what the same aperture measures between reflections, or in `noise`
+        where disks leave no quiet place.
     """
     reach = int(np.ceil(ring[1] / np.linalg.svd(basis, compute_uv=False)[-1]))
     grid = np.array([hk for hk in product(range(-reach, reach + 1), repeat=2) if hk != (0, 0)])
-    between = np.array(list(product(range(-reach, reach + 1), repeat=2))) + 0.5
-    flat = flattened(average, coverage)
-    inner, outer = disk_mask(radius + 0.5), ring_mask(radius + 0.5, radius + 3.0)
-    signal = ndimage.correlate(flat, inner, mode="constant")
-    signal -= ndimage.correlate(flat, outer, mode="constant") * (inner.sum() / outer.sum())
+    inner, outer = disk_mask(radius + 0.5), ring_mask(radius + 0.5, radius + SURROUND)
+
+    def light(image: FloatArray) -> FloatArray:
+        """Light of a disk in every pixel above what surrounds it."""
+        around = ndimage.correlate(image, outer, mode="constant") * (inner.sum() / outer.sum())
+        return np.asarray(ndimage.correlate(image, inner, mode="constant") - around)
+
+    signal = light(flattened(average, coverage))
     centre = (np.array(average.shape) - 1) / 2
 
     def sample(positions: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
@@ -107,18 +119,15 @@ def measure_reflections(
 
     nodes = grid @ basis.T
     inside, intensity = sample(nodes)
-    noise: FloatArray | float
-    if np.hypot(*basis).min() > 4.0 * radius + 2.0:
-        quiet_inside, quiet = sample(between @ basis.T)
-        quiet = quiet[quiet_inside]
-        noise = 1.4826 * float(np.median(np.abs(quiet - np.median(quiet)))) if quiet.size > 3 else 0.0
-    else:  # nothing is quiet between disks that fill the pattern: what single pixels say
-        each = pixel_noise(average, distance_from_centre(average), coverage)
-        at_nodes = np.clip(np.rint(nodes + centre).astype(int), 0, np.array(average.shape) - 1)
-        noise = each[tuple(at_nodes.T)] * inner.sum() * np.sqrt(1 / inner.sum() + 1 / outer.sum())
-    keep = inside & (intensity > threshold * np.maximum(noise, 1e-12))
+    spread: FloatArray | float | None = _scatter_between(basis, grid, radius, sample)
+    faintest = FAINTEST
+    if spread is None:  # nothing is quiet between disks that fill the pattern: what patterns differ by
+        each = radial_spread(light(noise), distance_from_centre(average), coverage)
+        spread = each[tuple(np.clip(np.rint(nodes + centre).astype(int), 0, np.array(average.shape) - 1).T)]
+        faintest = FAINTEST_CROWDED
+    keep = inside & (intensity > threshold * np.maximum(spread, 1e-12))
     if keep.any():
-        keep &= intensity > 2e-3 * np.max(intensity[keep])
+        keep &= intensity > faintest * np.max(intensity[keep])
     positions, indices, intensity = nodes[keep], grid[keep].astype(float), intensity[keep]
     if others is not None and keep.any():
         extra = _off_lattice(others, basis, positions, radius)
@@ -128,6 +137,52 @@ def measure_reflections(
         indices = np.concatenate([indices, np.full((int(good.sum()), 2), np.nan)])
         intensity = np.concatenate([intensity, extra_intensity[good]])
     return Lattice(basis, indices, positions, intensity)
+
+
+def _scatter_between(
+    basis: FloatArray, indices: IntArray, radius: float, sample: Callable[[FloatArray], tuple[BoolArray, FloatArray]]
+) -> float | None:
+    """Scatter of what is taken for light at the quietest places between the nodes of a lattice.
+
+    Places are the middles of its holes and those half way between nodes: if it is one of every second disk, or third,
+    some of these hold disks. None where all of them are too near to the disks at the nodes.
+
+    Parameters
+    ----------
+    basis
+        Lattice vectors as columns, pixels.
+    indices
+        Of the nodes without the origin, shape ``(n, 2)``.
+    radius
+        Radius of the disks, pixels.
+    sample
+        Which of some positions are used, and the light at each.
+    """
+    nodes, hole = np.vstack([[0, 0], indices]) @ basis.T, _middle_of_hole(basis)
+    first, second = basis.T
+    half_way = 0.5 * np.stack([first, second, min(first + second, first - second, key=np.linalg.norm)])
+    scatter = []
+    for shifts in ([hole, -hole], *half_way[:, None]):
+        if np.hypot(*shifts[0]) > 2.0 * radius + SURROUND:
+            inside, light = sample(np.concatenate([nodes + shift for shift in shifts]))
+            off = np.abs(light[inside] - np.median(light[inside])) if inside.any() else np.empty(0)
+            scatter += [1.4826 * float(np.median(off))] if len(off) >= FEWEST else []
+    return min(scatter, default=None)
+
+
+def _middle_of_hole(basis: FloatArray) -> FloatArray:
+    """Place ``(y, x)`` that is farthest from all nodes of a lattice, seen from one of the nearest, pixels.
+
+    It has the same distance from three nodes whose triangle is not obtuse; the lattice's other hole is across a node.
+
+    Parameters
+    ----------
+    basis
+        The two shortest vectors of the lattice as columns, pixels.
+    """
+    first, second = basis.T
+    edges = np.stack([first, second if first @ second >= 0 else -second])
+    return np.asarray(np.linalg.solve(edges, 0.5 * (edges**2).sum(1)))
 
 
 def disks_shown(coverage: FloatArray, positions: FloatArray, radius: float) -> BoolArray:

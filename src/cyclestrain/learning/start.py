@@ -8,7 +8,7 @@ import numpy as np
 
 from cyclestrain.affine import rotation
 from cyclestrain.data import Calibration, FloatArray
-from cyclestrain.learning.averages import average_turned, radial_median
+from cyclestrain.learning.averages import Average, average_turned, radial_median
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice, lattice_score
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.peaks import Peaks, find_peaks
@@ -58,7 +58,7 @@ def start_entry(lesson: Lesson, calibration: Calibration, probe: Probe | None = 
         The entry, and whether the peaks were compared with the noise of pixels.
     """
     outer = 1.12 * calibration.ring[1]
-    average, coverage = average_of(lesson, rotation(lesson.theta), outer)
+    average, coverage, noise = average_of(lesson, rotation(lesson.theta), outer)
     ring = (calibration.ring[0], outer)
     tried = []
     for crowded in (False, True):
@@ -69,7 +69,7 @@ def start_entry(lesson: Lesson, calibration: Calibration, probe: Probe | None = 
         peaks, basis, radius = found
         if probe is None:
             radius = disk_size(average, coverage, peaks, radius, limit=0.45 * float(np.hypot(*basis).min()))
-        lattice = measure_reflections(average, coverage, basis, radius=radius, ring=ring, others=peaks)
+        lattice = measure_reflections(average, coverage, noise, basis, radius=radius, ring=ring, others=peaks)
         if lattice.spans_plane:
             tried.append((crowded, lattice, radius))
     if not tried:
@@ -79,7 +79,7 @@ def start_entry(lesson: Lesson, calibration: Calibration, probe: Probe | None = 
     crowded, lattice, radius = tried[int(more)]
     finer = without_gaps(average, coverage, lattice.basis, radius=radius, ring=ring)
     if finer is not lattice.basis:
-        crowded, lattice = True, measure_reflections(average, coverage, finer, radius=radius, ring=ring)
+        crowded, lattice = True, measure_reflections(average, coverage, noise, finer, radius=radius, ring=ring)
     half = window_half(radius, lattice.basis)
     if probe is None:
         shape = Probe.from_profile(disk_profile(radius, 1.5, OVERSAMPLING, half + 3), OVERSAMPLING, half)
@@ -136,7 +136,7 @@ def spacing(basis: FloatArray) -> float:
     return float(min(np.hypot(*basis[:, 0]), np.hypot(*basis[:, 1]), np.hypot(*(basis[:, 0] - basis[:, 1]))))
 
 
-def average_of(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatArray, FloatArray]:
+def average_of(lesson: Lesson, affine: FloatArray, outer: float) -> Average:
     """Average of the patterns of a lesson, see `average_turned`.
 
     Parameters
@@ -152,7 +152,7 @@ def average_of(lesson: Lesson, affine: FloatArray, outer: float) -> tuple[FloatA
     return average_turned(lesson.patterns, lesson.good, lesson.centre, affine, reach, chosen)
 
 
-def average_again(lesson: Lesson, entry: Entry, start: Start) -> tuple[FloatArray, FloatArray]:
+def average_again(lesson: Lesson, entry: Entry, start: Start) -> Average:
     """Average of the patterns of a lesson as their fits turn them, as far as that of the entry reaches.
 
     Parameters

@@ -66,6 +66,8 @@ def lattice_operators(
     """
     # Square roots keep one bright reflection from deciding.
     on_lattice = np.isfinite(lattice.indices).all(1)
+    if not on_lattice.any():
+        return np.eye(2)[None]
     indices = lattice.indices[on_lattice].astype(int).tolist()
     brightness = {tuple(hk): np.sqrt(max(i, 0.0)) for hk, i in zip(indices, lattice.intensity[on_lattice], strict=True)}
     one, found = np.array(list(brightness.values())), dict[int, FloatArray]()

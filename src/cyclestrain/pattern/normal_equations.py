@@ -16,12 +16,15 @@ from cyclestrain.loops import part
 from cyclestrain.pattern.cholesky import cholesky_solve
 from cyclestrain.pattern.dictionary import Dictionary
 from cyclestrain.pattern.disk_images import stacked_images
+from cyclestrain.pattern.probe import Probe
 from cyclestrain.pattern.turned_image import between_nodes, nodes_around, turn_of
 
 __all__ = ["RIDGE", "TINY", "Crystals", "Equations", "Palette", "normal_equations"]
 
 RIM = 1.5
 """Pixels around a disk that are looked at: brightness needs less of them than the place of the edge."""
+LIGHT = 0.99
+"""Part of a probe's light that is looked at in any case: what a spot has beyond would pass for another crystal."""
 ITERATIONS = 3
 """Rounds of reweighting."""
 BAD, UNSEEN = -2, -1
@@ -49,7 +52,7 @@ class Palette(NamedTuple):
     def of(cls, dictionary: Dictionary) -> Palette:
         """Palette of a dictionary."""
         entries = dictionary.entries
-        half = max(int(np.ceil(e.probe.radius + RIM)) for e in entries)
+        half = max(_half(e.probe) for e in entries)
         probes = [e.probe.blurred(0.0, half) for e in entries]
         tables = np.stack([p.tables[0].reshape(*p.tables.shape[1:3], -1) for p in probes])
         number = np.array([len(e.intensity) for e in entries])
@@ -64,6 +67,11 @@ class Palette(NamedTuple):
         disks = stacked_images([e.disks for e in entries], number.max(), 0.0)[..., None]
         nodes = float(max(e.disks.step for e in entries))  # the same in all that have images
         return cls(reflections, intensity, number, tables, left, profile, floor, scale, disks, nodes, inner)
+
+
+def _half(probe: Probe) -> int:
+    """Reach of the windows in which amounts of a crystal are told, pixels."""
+    return max(int(np.ceil(probe.radius + RIM)), min(int(np.ceil(probe.reach(LIGHT))), probe.half))
 
 
 class Crystals(NamedTuple):

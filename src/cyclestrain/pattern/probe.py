@@ -110,6 +110,11 @@ class Probe:
         r = self._ring.ravel()
         return (np.bincount(r, self.values.ravel()) / np.bincount(r))[: self.values.shape[0] // 2 + 1]
 
+    def reach(self, part: float) -> float:
+        """Radius within which a part of its light lies, pixels."""
+        light = np.cumsum(np.bincount(self._ring.ravel(), self.values.ravel()))
+        return float(np.argmax(light >= part * light[-1])) / self.oversampling
+
     @classmethod
     def from_profile(cls, profile: FloatArray, oversampling: int, half: int) -> Probe:
         """Round probe on square pixels, of unit total intensity, from its radial profile.
