@@ -16,6 +16,7 @@ from cyclestrain.learning.aperture import edge_of_beam
 from cyclestrain.learning.blur import of_mean_blur, with_blur
 from cyclestrain.learning.deviations import measure_coherence, measure_deviations, settled
 from cyclestrain.learning.disk_images import disk_images, hold_disks, move_with_disks
+from cyclestrain.learning.fitting import approached, fitted
 from cyclestrain.learning.gauge import moved, regauged
 from cyclestrain.learning.lattice import Lattice, find_lattice, finer_lattice
 from cyclestrain.learning.lesson import Lesson
@@ -24,6 +25,7 @@ from cyclestrain.learning.plausibility import Plausibility, Unlearned
 from cyclestrain.learning.probe_image import ProbeImage, centred, image_of, is_common
 from cyclestrain.learning.profiles import fit_profiles, fits_of, held_out_errors
 from cyclestrain.learning.reflections import measure_reflections
+from cyclestrain.learning.second_crystal import second_crystal, without_touched
 from cyclestrain.learning.shells import measure_common_shift
 from cyclestrain.learning.spline_images import FIRST_PIXELS, MOST_PIXELS
 from cyclestrain.learning.start import (
@@ -44,19 +46,14 @@ from cyclestrain.pattern import (
     Probe,
     Start,
     WindowStack,
-    approach,
     fit_edge,
-    predicted_positions,
-    refine,
     seen_edge,
 )
 from cyclestrain.pattern.dictionary import FIRST_CONTRAST
 
-__all__ = ["MAX_PATTERNS", "approached", "fitted", "learn_entry", "retuned_entry", "with_images"]
+__all__ = ["MAX_PATTERNS", "clear_of_second", "learn_entry", "retuned_entry", "with_images"]
 
 _Learned = tuple[Entry, Start, float]  # an entry, the fits of the patterns it was learned from, and the noise scale
-CONTRAST_STEPS = 12
-"""Steps of a fit with contrast inside the disks: brightness changes by large factors, and each step a part of it."""
 BLURRIER = 0.1
 """How much softer than the learned edge that of the direct beam may be and still be believed, pixels."""
 APART, APART_SHARE = 0.6, 0.12
@@ -133,7 +130,37 @@ def learn_entry(
         return refusal
     if entry.probe.is_image and 2.0 * entry.probe.radius > OVERLAP * spacing(entry.basis):
         return Unlearned.NO_DISK
+    entry = replace(entry, second=second_crystal(lesson, calibration, entry, start, noise_scale))
     return _finished(lesson, entry, start), noise_scale
+
+
+def clear_of_second(
+    entry: Entry, noise_scale: float, lesson: Lesson, rng: np.random.Generator, rounds: int = 4
+) -> tuple[Entry, float]:
+    """An entry without the reflections that a second crystal touches, learned again; the same where there is none.
+
+    Of one crystal, classes above another one and beside it are told to be one while they have the same reflections:
+    which entries are new is to be decided before.
+
+    Parameters
+    ----------
+    entry, noise_scale
+        As from `learn_entry`.
+    lesson, rng, rounds
+        As for `learn_entry`.
+
+    Returns
+    -------
+    entry, noise_scale
+        As from `learn_entry`.
+    """
+    if not entry.second.size:
+        return entry, noise_scale
+    lesson = lesson.at_most(MAX_PATTERNS, rng)
+    clear = without_touched(entry)
+    start, form = approached(lesson, clear), clear.probe if clear.probe.is_image else None
+    clear, start, noise_scale = _alternate(lesson, clear, start, rounds=rounds, noise_scale=noise_scale, form=form)
+    return _finished(lesson, clear, start), noise_scale
 
 
 def with_images(
@@ -159,7 +186,7 @@ def with_images(
         What was given where images are not believed.
     """
     crowded = entry.overlaps or 2.0 * entry.probe.radius > spacing(entry.basis)
-    if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image or crowded:
+    if not entry.priors.spread[:, FIRST_CONTRAST:].any() or entry.probe.is_image or crowded or entry.second.size:
         return entry, noise_scale
     lesson = lesson.at_most(MAX_PATTERNS, rng)
     stack, fit = fitted(lesson, entry, approached(lesson, entry), noise_scale)
@@ -221,27 +248,6 @@ def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry
         disks=learned.disks,
     )
     return same, noise_scale
-
-
-def approached(lesson: Lesson, entry: Entry) -> Start:
-    """Fit of an entry to every pattern of a lesson, from the coarse rotation to within a fraction of a pixel.
-
-    Parameters
-    ----------
-    lesson
-        Patterns with their rotation to the entry.
-    entry
-        Dictionary entry to fit.
-    """
-    return approach(
-        lesson.patterns,
-        lesson.good,
-        entry,
-        lesson.start,
-        centre_sigma=lesson.centre_sigma,
-        members=lesson.members,
-        thorough=True,
-    )
 
 
 def _alternate(
@@ -311,15 +317,6 @@ def _imaged(entry: Entry, fits: Fits, noise_scale: float) -> Entry:
     """The entry with images of its disks as the windows show them."""
     disks, light = disk_images(fits, entry, noise_scale)
     return replace(entry, disks=disks, intensity=entry.intensity * light)
-
-
-def fitted(lesson: Lesson, entry: Entry, start: Start, noise_scale: float) -> tuple[WindowStack, PatternFit]:
-    """Windows of a lesson, and the fit of an entry to them from where each is to start."""
-    stack = lesson.windows(predicted_positions(start, entry.reflections), entry.probe.half + 2)
-    return stack, refine(
-        stack, entry, start, centre=lesson.centre, centre_sigma=lesson.centre_sigma, noise_scale=noise_scale,
-        iterations=CONTRAST_STEPS if entry.has_contrast else 3,
-    )  # fmt: skip
 
 
 def _sharper(

@@ -11,7 +11,8 @@ from cyclestrain.calibration import Sample
 from cyclestrain.data import INDEPENDENT, Calibration, Scan
 from cyclestrain.errors import InputError
 from cyclestrain.learning.beam_image import SURROUND, beam_extent, patterned_beam
-from cyclestrain.learning.entry import approached, fitted, learn_entry, with_images
+from cyclestrain.learning.entry import clear_of_second, learn_entry, with_images
+from cyclestrain.learning.fitting import approached, fitted
 from cyclestrain.learning.knowledge import Knowledge
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.learning.lessons import ClassLesson, choose
@@ -98,6 +99,11 @@ def _told(found: Knowledge) -> Knowledge:
     new += _in_entries(
         "background: its shape varies, as under a film of uneven thickness, learned as two profiles",
         [entry.has_film for entry in entries],
+    )
+    new += _in_entries(
+        "second crystal: it lies above or below the first over most of the scan and moves on its own; the map is that "
+        "of the brighter one, from reflections that no disk of the other overlaps",
+        [entry.second.size > 0 for entry in entries],
     )
     if (blur := max(entry.blur for entry in entries)) > 0:
         new.append(
@@ -216,6 +222,7 @@ def _learned(
             refused.append(learned)
         elif learned.is_new(known):
             known[k] = learned.with_images(rng)
+    known = {k: learned.clear_of_second(rng) for k, learned in known.items()}
     say(f"{len(known)} found")
     if not known:
         return refused
@@ -253,6 +260,11 @@ class _Learned:
         """Whether a few patterns that are taken for another class are explained as they are, by the class `k`."""
         lesson = replace(source.lesson, theta=source.thetas[:, k])
         return 0 < len(lesson.theta) < FEW and explains_nearly_all(self.entry, self.noise_scale, lesson)
+
+    def clear_of_second(self, rng: np.random.Generator) -> _Learned:
+        """From reflections that a second crystal, above or below in all patterns, does not touch."""
+        entry, noise_scale = clear_of_second(self.entry, self.noise_scale, self.source.lesson, rng)
+        return replace(self, entry=entry, noise_scale=noise_scale)
 
     def with_images(self, rng: np.random.Generator) -> _Learned:
         """With images of the disks, where their contrast is always the same."""

@@ -60,6 +60,8 @@ MISFIT_OF_UNLIKE, CROWDED = 1.25, 0.6
 Measured where rings of overlapping bullseyes cross, or every second one is left out: misfits of 1.4, and of 2.5 to 148
 with a crowding of .65 and more. Of 80 scans that were right none had such disks, and none a misfit above 1.15.
 """
+TOUCHED = 0.1
+"""Largest share of the light into whose windows a second crystal may reach without a doubt."""
 NOISE_PAIRS, NOISELESS = 64, 1e-4
 """Most pairs of positions on which the noise is measured, and the relative variance below which there is none."""
 
@@ -99,6 +101,8 @@ class Plausibility:
         between them.
     overlaps
         Whether it is.
+    touched
+        Share of the light in reflections into whose windows disks of a second crystal reach, which lies above or below.
     """
 
     indexed: float
@@ -111,6 +115,7 @@ class Plausibility:
     is_flat: bool
     spacing: float = np.inf
     overlaps: bool = False
+    touched: float = 0.0
 
     @classmethod
     def of(cls, entry: Entry, calibration: Calibration, misfit: float = np.nan) -> Plausibility:
@@ -142,6 +147,7 @@ class Plausibility:
             is_flat=entry.probe.is_flat,
             spacing=np.inf if entry.overlaps else float(np.hypot(*entry.basis).min()),
             overlaps=entry.overlaps,
+            touched=float(entry.intensity[entry.touched].sum() / entry.intensity.sum()),
         )
 
     @property
@@ -187,6 +193,8 @@ class Plausibility:
             "its disks overlap, and patterns scatter about the sum of their light: do they interfere?": (
                 self.overlaps and self.misfit > SUMMED
             ),
+            f"a second crystal lies above or below it, whose disks reach into windows of {100 * self.touched:.0f} % of "
+            "its light": self.touched > TOUCHED,
         }
         return tuple(text for text, wrong in found.items() if wrong)
 

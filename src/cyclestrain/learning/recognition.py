@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cyclestrain.data import FloatArray
-from cyclestrain.learning.entry import approached
+from cyclestrain.learning.fitting import approached
 from cyclestrain.learning.lesson import Lesson
 from cyclestrain.pattern import Entry, PatternFit, predicted_positions, refine
 from cyclestrain.strain import is_same_lattice

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cyclestrain.data import INDEPENDENT, FloatArray, Grain
+from cyclestrain.data import INDEPENDENT, BoolArray, FloatArray, Grain
 from cyclestrain.pattern.disk_images import NO_IMAGES, DiskImages
 from cyclestrain.pattern.probe import Probe
 
@@ -131,6 +131,9 @@ class Entry:
         reach a pixel are fitted together; None where every disk has a window of its own.
     disks
         What each disk shows in all patterns beyond the probe.
+    second
+        Lattice of a second crystal that lies above or below in all patterns and moves on its own: vectors as columns,
+        pixels, shape ``(2, 2)``. Empty where there is none.
     """
 
     reflections: FloatArray
@@ -147,6 +150,7 @@ class Entry:
     disks: DiskImages = NO_IMAGES
     film: FloatArray = field(default_factory=lambda: np.zeros(0))
     blur: float = 0.0
+    second: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
         if len(self.disks) not in (0, len(self.reflections)):  # compiled loops trust it
@@ -240,13 +244,29 @@ class Entry:
             return self
         return self.only(clear)
 
+    @property
+    def from_second(self) -> FloatArray:
+        """Distance of every reflection from the nearest disk of a second crystal, pixels, infinite without one."""
+        if not self.second.size:
+            return np.full(len(self.reflections), np.inf)
+        node = np.rint(self.reflections @ np.linalg.inv(self.second).T)
+        around = node[:, None] + np.stack(np.meshgrid(*[[-1, 0, 1]] * 2, indexing="ij"), -1).reshape(-1, 2)
+        distance = np.linalg.norm(self.reflections[:, None] - around @ self.second.T, axis=-1)
+        distance[(around == 0).all(-1)] = np.inf  # the direct beam is that of both
+        return np.asarray(distance.min(1))
+
+    @property
+    def touched(self) -> BoolArray:
+        """Reflections whose windows disks of a second crystal reach into, shape ``(reflection,)``."""
+        return np.asarray(self.from_second < self.probe.half + self.probe.radius)
+
     def farther_from_beam(self, distance: float) -> Entry:
         """The entry compared only with pixels so much farther from the beam, where disks overlap; else the same."""
         if self.annulus is None:
             return self
         return replace(self, annulus=(self.annulus[0] + distance, self.annulus[1]))
 
-    def only(self, keep: FloatArray) -> Entry:
+    def only(self, keep: FloatArray | BoolArray) -> Entry:
         """The entry with some of its reflections, `keep` being a mask or indices."""
         return replace(
             self,

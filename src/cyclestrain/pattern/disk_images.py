@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cyclestrain.data import FloatArray
+from cyclestrain.data import BoolArray, FloatArray
 
 __all__ = ["NO_IMAGES", "DiskImages", "stacked_images"]
 
@@ -41,7 +41,7 @@ class DiskImages:
         """Reflections that have an image: all or none."""
         return len(self.images)
 
-    def only(self, keep: FloatArray) -> DiskImages:
+    def only(self, keep: FloatArray | BoolArray) -> DiskImages:
         """Images of some of the reflections, `keep` being a mask or indices."""
         return replace(self, images=self.images[keep], width=self.width[keep]) if len(self) else self
 
