@@ -59,6 +59,6 @@ _MEANINGS = {
     Doubt.OTHER_STRUCTURE: "another structure than any of the dictionary is suspected",
     Doubt.BRANCH: "turned so far that another labelling of the lattice is as near: strain relative to the reference "
     "depends on the choice",
-    Doubt.ENTRY: "its dictionary entry is doubtful: reflections hardly form a lattice, or another crystal overlaps them",
+    Doubt.ENTRY: "its dictionary entry is doubtful: reflections hardly form a lattice, or another crystal covers them",
     Doubt.NO_REFERENCE: "its class, or that of another crystal in the pattern, has no reference to be strained against",
 }
