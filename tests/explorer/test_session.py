@@ -211,12 +211,13 @@ def test_a_detector_that_is_none_is_refused_in_words(small: Small) -> None:
 def test_an_image_of_reflections_follows_the_lattice(small: Small) -> None:
     opened = small.opened()
     assert opened.virtual is not None
-    image = opened.virtual.image(Reflections(0, (0, 1, 2), 3.5))
+    brightest = np.argsort(-np.nan_to_num(small.maps["reflection_intensity"].values[0]))[:3]
+    image = opened.virtual.image(Reflections(0, tuple(brightest.tolist()), 3.5))
     elsewhere = opened.virtual.image(Disk(25.0, 5.0, 3.5))
     assert np.nanmedian(image) > 3 * np.median(elsewhere) * 1.1
     pattern = opened.pattern((2, 3))
     assert pattern.reflections is not None
-    places = np.stack([pattern.reflections.y[:3], pattern.reflections.x[:3]], -1).round()
+    places = np.stack([pattern.reflections.y[brightest], pattern.reflections.x[brightest]], -1).round()
     y, x = np.indices((96, 96))
     inside = (np.hypot(y - places[:, 0, None, None], x - places[:, 1, None, None]) <= 3.5).any(0)
     assert image[2, 3] == pytest.approx(small.patterns()[2, 3][inside].sum())

@@ -22,8 +22,8 @@ SURE_RISE, LEAST_RISE = 4.0, 0.15
 """Least rise of the light at the nodes between those of a lattice: in its standard errors, and of that at its nodes."""
 SURROUND = 3.0
 """Reach beyond the disk of what is taken off its light as background, pixels."""
-FEWEST = 4
-"""Fewest places between nodes that tell how their light scatters."""
+FEWEST = 16
+"""Fewest places of one kind between nodes that tell how light scatters there; where they are fewer all are taken."""
 FAINTEST, FAINTEST_CROWDED = 2e-3, 1e-2
 """Least intensity over that of the brightest; where disks are crowded, tails leave up to 2 % at empty nodes."""
 SHOWN = 0.3
@@ -161,12 +161,11 @@ def _scatter_between(
     nodes, hole = np.vstack([[0, 0], indices]) @ basis.T, _middle_of_hole(basis)
     first, second = basis.T
     half_way = 0.5 * np.stack([first, second, min(first + second, first - second, key=np.linalg.norm)])
-    scatter = []
-    for shifts in ([hole, -hole], *half_way[:, None]):
-        if np.hypot(*shifts[0]) > 2.0 * radius + SURROUND:
-            inside, light = sample(np.concatenate([nodes + shift for shift in shifts]))
-            off = np.abs(light[inside] - np.median(light[inside])) if inside.any() else np.empty(0)
-            scatter += [1.4826 * float(np.median(off))] if len(off) >= FEWEST else []
+    free = [shifts for shifts in ([hole, -hole], *half_way[:, None]) if np.hypot(*shifts[0]) > 2.0 * radius + SURROUND]
+    seen = [sample(np.concatenate([nodes + shift for shift in shifts])) for shifts in free]
+    lights = [light[inside] for inside, light in seen if inside.any()]
+    many = [light for light in lights if len(light) >= FEWEST] or ([np.concatenate(lights)] if lights else [])
+    scatter = [1.4826 * float(np.median(np.abs(light - np.median(light)))) for light in many]
     return min(scatter, default=None)
 
 
