@@ -11,7 +11,17 @@ from scipy import ndimage
 from cyclestrain.data import FloatArray
 from cyclestrain.learning.averages import distance_from_centre, radial_median
 
-__all__ = ["Peaks", "disk_mask", "find_peaks", "flattened", "parabolic", "pixel_noise", "radial_spread", "ring_mask"]
+__all__ = [
+    "Peaks",
+    "disk_mask",
+    "find_peaks",
+    "flattened",
+    "light_of_disks",
+    "parabolic",
+    "pixel_noise",
+    "radial_spread",
+    "ring_mask",
+]
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,23 @@ def ring_mask(inner: float, outer: float) -> FloatArray:
     m = len(ring) // 2
     y, x = np.mgrid[-m : m + 1, -m : m + 1]
     return np.where(np.hypot(y, x) > inner + 1.0, ring, 0.0)
+
+
+def light_of_disks(image: FloatArray, radius: float, outer: float) -> FloatArray:
+    """Light of a disk around every pixel above what surrounds it, in the shape of the image.
+
+    Parameters
+    ----------
+    image
+        An average, without its background or with it.
+    radius
+        Radius of the disk, pixels.
+    outer
+        Radius up to which its surroundings are looked at, pixels.
+    """
+    disk, around = disk_mask(radius), ring_mask(radius, outer)
+    beside = ndimage.correlate(image, around, mode="constant") * (disk.sum() / around.sum())
+    return np.asarray(ndimage.correlate(image, disk, mode="constant") - beside)
 
 
 def flattened(average: FloatArray, coverage: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -12,9 +13,9 @@ from scipy import ndimage
 from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.learning.averages import distance_from_centre
 from cyclestrain.learning.lattice import Lattice, finer_lattices, nearest_node
-from cyclestrain.learning.peaks import Peaks, disk_mask, flattened, radial_spread, ring_mask
+from cyclestrain.learning.peaks import Peaks, disk_mask, flattened, light_of_disks, radial_spread
 
-__all__ = ["disk_size", "disks_shown", "explained", "measure_reflections", "without_gaps"]
+__all__ = ["SURROUND", "disk_size", "disks_shown", "explained", "measure_reflections", "without_gaps"]
 
 LEAST_NEW = 8
 """Least number of nodes by which a lattice is judged."""
@@ -101,13 +102,7 @@ def measure_reflections(
     """
     reach = int(np.ceil(ring[1] / np.linalg.svd(basis, compute_uv=False)[-1]))
     grid = np.array([hk for hk in product(range(-reach, reach + 1), repeat=2) if hk != (0, 0)])
-    inner, outer = disk_mask(radius + 0.5), ring_mask(radius + 0.5, radius + SURROUND)
-
-    def light(image: FloatArray) -> FloatArray:
-        """Light of a disk in every pixel above what surrounds it."""
-        around = ndimage.correlate(image, outer, mode="constant") * (inner.sum() / outer.sum())
-        return np.asarray(ndimage.correlate(image, inner, mode="constant") - around)
-
+    light = partial(light_of_disks, radius=radius + 0.5, outer=radius + SURROUND)
     signal = light(flattened(average, coverage))
     centre = (np.array(average.shape) - 1) / 2
 

@@ -8,6 +8,7 @@ single patterns that lattice is there at about the same brightness, and strained
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -17,7 +18,8 @@ from cyclestrain.learning.averages import Average, distance_from_centre
 from cyclestrain.learning.fitting import fitted
 from cyclestrain.learning.lattice import Lattice, find_lattice, nearest_node
 from cyclestrain.learning.lesson import Lesson
-from cyclestrain.learning.peaks import Peaks, disk_mask, flattened, parabolic, radial_spread, ring_mask
+from cyclestrain.learning.peaks import Peaks, flattened, light_of_disks, parabolic, radial_spread
+from cyclestrain.learning.reflections import SURROUND
 from cyclestrain.learning.start import average_again, entry_of
 from cyclestrain.learning.trust import trusted
 from cyclestrain.pattern import Entry, PatternFit, Priors, Start
@@ -26,8 +28,6 @@ __all__ = ["second_crystal", "without_touched"]
 
 SURE, LEAST_LIGHT = 8.0, 0.1
 """Light of a disk over its noise, and over that of a typical disk of the first crystal, from which it is looked at."""
-SURROUND = 3.0
-"""Reach beyond the disk of what is taken off its light as background, pixels."""
 FEWEST_DISKS, ON_LATTICE = 8, 0.6
 """Fewest disks on the nodes of a lattice, and least share of the light there, of a second crystal."""
 EVERYWHERE, STEADY = 0.9, 0.5
@@ -107,12 +107,7 @@ def _other_lattice(average: Average, entry: Entry, inner: float) -> Lattice | No
 def _disks_beside(average: Average, entry: Entry, inner: float) -> tuple[Peaks, FloatArray]:
     """Disks of an average that are not on the lattice of an entry, brightest first, and the light of each."""
     radius, size = entry.probe.radius, len(average.mean)
-    disk, around = disk_mask(radius), ring_mask(radius, radius + SURROUND)
-
-    def light_of(image: FloatArray) -> FloatArray:
-        beside = ndimage.correlate(image, around, mode="constant") * (disk.sum() / around.sum())
-        return np.asarray(ndimage.correlate(image, disk, mode="constant") - beside)
-
+    light_of = partial(light_of_disks, radius=radius, outer=radius + SURROUND)
     distance = distance_from_centre(average.mean)
     light = light_of(flattened(average.mean - _drawn(entry, size), average.coverage))
     noise = radial_spread(light_of(average.noise), distance, average.coverage)
