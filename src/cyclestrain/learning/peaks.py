@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cyclestrain.data import FloatArray
+from cyclestrain.data import BoolArray, FloatArray, IntArray
 from cyclestrain.learning.averages import distance_from_centre, radial_median
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "find_peaks",
     "flattened",
     "light_of_disks",
+    "local_maxima",
     "parabolic",
     "pixel_noise",
     "radial_spread",
@@ -127,13 +128,26 @@ def find_peaks(
     else:
         spread = radial_spread(filtered, distance, coverage)
     significance = filtered / np.maximum(spread, 1e-12)
-    size = 2 * int(np.ceil(radius)) + 1
-    peak = (filtered == ndimage.maximum_filter(filtered, size)) & (significance > threshold)
-    peak &= (distance > ring[0]) & (distance < ring[1]) & (coverage > 0.3 * coverage.max())
-    at = np.argwhere(peak)
-    order = np.argsort(-filtered[peak])
-    positions = np.array([parabolic(filtered, p) for p in at[order]]).reshape(-1, 2) - centre
-    return Peaks(positions, significance[peak][order])
+    inside = (distance > ring[0]) & (distance < ring[1]) & (coverage > 0.3 * coverage.max())
+    at = local_maxima(filtered, radius, (significance > threshold) & inside)
+    positions = np.array([parabolic(filtered, p) for p in at]).reshape(-1, 2) - centre
+    return Peaks(positions, significance[tuple(at.T)])
+
+
+def local_maxima(image: FloatArray, radius: float, allowed: BoolArray) -> IntArray:
+    """Pixels that are the brightest within a square about as wide as a disk, brightest first, shape ``(n, 2)``.
+
+    Parameters
+    ----------
+    image
+        Shape ``(ny, nx)``.
+    radius
+        Radius of the disks, pixels.
+    allowed
+        Pixels that may be one, in the shape of the image.
+    """
+    peak = (image == ndimage.maximum_filter(image, 2 * int(np.ceil(radius)) + 1)) & allowed
+    return np.argwhere(peak)[np.argsort(-image[peak])]
 
 
 def radial_spread(values: FloatArray, distance: FloatArray, coverage: FloatArray) -> FloatArray:

@@ -13,12 +13,12 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 
-from cyclestrain.data import BoolArray, Calibration, FloatArray
+from cyclestrain.data import Calibration, FloatArray
 from cyclestrain.learning.averages import Average, distance_from_centre
 from cyclestrain.learning.fitting import fitted
 from cyclestrain.learning.lattice import Lattice, find_lattice, nearest_node
 from cyclestrain.learning.lesson import Lesson
-from cyclestrain.learning.peaks import Peaks, flattened, light_of_disks, parabolic, radial_spread
+from cyclestrain.learning.peaks import Peaks, flattened, light_of_disks, local_maxima, parabolic, radial_spread
 from cyclestrain.learning.reflections import SURROUND
 from cyclestrain.learning.start import average_again, entry_of
 from cyclestrain.learning.trust import trusted
@@ -57,7 +57,7 @@ def second_crystal(
         Variance over mean of a pixel.
     """
     average = average_again(lesson, entry, start)
-    lattice = None if entry.overlaps else _other_lattice(average, entry, calibration.ring[0])
+    lattice = _other_lattice(average, entry, calibration.ring[0])
     if lattice is None:
         return np.zeros((0, 0))
     other = entry_of(lattice, average.mean, average.coverage, entry.probe)
@@ -111,11 +111,9 @@ def _disks_beside(average: Average, entry: Entry, inner: float) -> tuple[Peaks, 
     distance = distance_from_centre(average.mean)
     light = light_of(flattened(average.mean - _drawn(entry, size), average.coverage))
     noise = radial_spread(light_of(average.noise), distance, average.coverage)
-    peak = light == ndimage.maximum_filter(light, 2 * int(np.ceil(radius)) + 1)
-    peak &= (light > SURE * noise) & (light > LEAST_LIGHT * np.median(entry.intensity))
-    peak &= (distance > inner) & (distance < size // 2 - radius) & (average.coverage > 0.3 * average.coverage.max())
-    at = np.argwhere(peak)
-    at = at[np.argsort(-light[peak])]
+    allowed = (light > SURE * noise) & (light > LEAST_LIGHT * np.median(entry.intensity))
+    allowed &= (distance > inner) & (distance < size // 2 - radius) & (average.coverage > 0.3 * average.coverage.max())
+    at = local_maxima(light, radius, allowed)
     places = np.array([parabolic(light, each) for each in at]).reshape(-1, 2) - size // 2
     own = entry.reflections[np.isfinite(entry.indices).all(1)]
     beside = np.linalg.norm(places[:, None] - own, axis=-1).min(1, initial=np.inf) > 0.5 * radius
@@ -141,7 +139,7 @@ def _drawn(entry: Entry, size: int) -> FloatArray:
 def _moves_apart(first: PatternFit, other: PatternFit) -> bool:
     """Whether another lattice is in nearly all patterns, and is strained or turned on its own."""
     covariance = (first.covariance + other.covariance)[:, :4, :4]
-    shown = _are_clear(first) & _are_clear(other) & np.isfinite(covariance).all((1, 2))
+    shown = trusted(first).any(1) & trusted(other).any(1) & np.isfinite(covariance).all((1, 2))
     part = other.start.gain / np.maximum(first.start.gain, 1e-9)
     if not shown.any() or (shown & (part > STEADY * np.median(part[shown]))).mean() < EVERYWHERE:
         return False
@@ -149,7 +147,3 @@ def _moves_apart(first: PatternFit, other: PatternFit) -> bool:
     off = (between - np.median(between, 0)).reshape(-1, 4)
     square = np.einsum("ni,nij,nj->n", off, np.linalg.inv(covariance[shown]), off)
     return bool(np.median(square) > APART * MEDIAN_OF_FOUR)
-
-
-def _are_clear(fit: PatternFit) -> BoolArray:
-    return np.asarray((trusted(fit) > 0).any(1))
