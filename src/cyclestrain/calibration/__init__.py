@@ -6,6 +6,7 @@ the detector counts, bad pixels, beam centres, disk radius, ring; and how the ax
 
 from cyclestrain.calibration.beam import largest_radius, locate_beam
 from cyclestrain.calibration.calibrate import calibrate
+from cyclestrain.calibration.moments import mean_and_noise, neighbouring_pairs
 from cyclestrain.calibration.pedestal import Levelled, above_pedestal, levelled
 from cyclestrain.calibration.scan_geometry import ScanGeometry, geometry_from_centres, measure_scan_geometry
 from cyclestrain.calibration.subset import Sample, draw_sample, held
@@ -25,6 +26,8 @@ __all__ = [
     "largest_radius",
     "levelled",
     "locate_beam",
+    "mean_and_noise",
     "measure_scan_geometry",
     "measure_vacuum",
+    "neighbouring_pairs",
 ]

@@ -15,6 +15,7 @@ from cyclestrain.calibration.ceiling import find_ceiling
 from cyclestrain.calibration.echo import Echo, measure_echo
 from cyclestrain.calibration.grain import measure_grain
 from cyclestrain.calibration.hidden_beam import disk_radius
+from cyclestrain.calibration.moments import mean_of, variance_about
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels, noise_scale
 from cyclestrain.calibration.subset import Sample
 from cyclestrain.calibration.vacuum import Vacuum, find_beam_like
@@ -69,9 +70,9 @@ def calibrate(
     """
     _check_given(settings, scan.detector_shape)
     patterns = sample.patterns
-    mean = patterns.mean(0, dtype=np.float64)
+    mean = mean_of(patterns)
     some = patterns[:: max(1, len(patterns) // 256)]
-    variance = some.var(0, dtype=np.float64)
+    variance = variance_about(mean_of(some), some)
     bad, masked = find_bad_pixels(mean, variance, len(patterns), len(some)), np.zeros(mean.shape, bool)
     if settings.mask is not None:
         masked = ~parse_mask(settings.mask, scan.detector_shape, "--mask")

@@ -45,6 +45,7 @@ def find_ceiling(patterns: NDArray[Any], good: BoolArray, pedestal: float = 0.0)
         both = 0.5 * len(patterns) * float((lit**2).sum())  # of independent counts of 0, 1, 2, ...
         return 1.0 if both > LEAST_PIXELS else float("inf")
     lowest = (1.0 - BELOW) * largest
-    below = int(((patterns >= lowest) & (patterns < largest) & good).sum())
+    near = patterns[:, good & (highest >= lowest)]
+    below = int(((near >= lowest) & (near < largest)).sum())
     values = max(largest - np.ceil(lowest), 1.0)
     return largest if at_end > PILED * max(below / values, 1.0) else float("inf")

@@ -85,12 +85,14 @@ def _noise(patterns: NDArray[Any], used: BoolArray) -> FloatArray | None:
     y, x = y[::step], x[::step]
     if len(patterns) < LEAST_PATTERNS or len(y) < LEAST_PIXELS:
         return None
-    left, level = np.zeros((len(patterns), len(y)), np.float32), np.zeros(len(y))
-    for dy, wy in zip((-1, 0, 1), (1, -2, 1), strict=True):
-        for dx, wx in zip((-1, 0, 1), (1, -2, 1), strict=True):
-            values = patterns[:, y + dy, x + dx].astype(np.float32)
-            left += wy * wx * values
-            level += values.mean(0, dtype=np.float64) / 9
+    down, right = np.mgrid[-1:2, -1:2].reshape(2, 9, 1)
+    around = (y + down) * used.shape[1] + x + right
+    weight = np.outer((1, -2, 1), (1, -2, 1)).reshape(9).astype(np.float32)
+    left, level = np.empty((len(patterns), len(y)), np.float32), np.zeros(len(y))
+    for pattern, own in zip(patterns, left, strict=True):  # each is in the processor's cache once
+        values = pattern.reshape(-1)[around].astype(np.float32)
+        own[:] = weight @ values
+        level += values.mean(0, dtype=np.float64) / len(patterns)
     common = left.mean(0, dtype=np.float64)
     bright = left @ common / max(float(common @ common), 1e-30)
     left -= (bright[:, None] * common).astype(np.float32)

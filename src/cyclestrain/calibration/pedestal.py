@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cyclestrain.calibration.moments import mean_and_noise, neighbouring_pairs
 from cyclestrain.calibration.subset import TILE, read_sample
 from cyclestrain.data import FloatArray, IntArray, PatternSource, Scan
 
@@ -27,6 +28,8 @@ LEAST_PAIRS = 16
 """Least number of pairs of neighbouring positions on which the detector's noise is measured."""
 NOISE_PIXELS = 2**22
 """Largest number of pixels, in all pairs, on which the detector's noise is measured."""
+ALIKE = 0.75
+"""Share of the pairs, those that differ least, on which it is measured."""
 N_LEVELS = 16
 """Levels of brightness at which the detector's noise is measured."""
 LEAST_PEDESTAL = 0.2
@@ -79,15 +82,10 @@ def measure_pedestal(patterns: NDArray[Any], rows: IntArray, columns: IntArray) 
     rows, columns
         Scan position of each pattern, shape ``(n,)``.
     """
-    pairs = np.flatnonzero(np.abs(np.diff(rows)) + np.abs(np.diff(columns)) == 1)
-    most = max(LEAST_PAIRS, NOISE_PIXELS // int(np.prod(patterns.shape[1:])))
-    pairs = pairs[:: max(1, len(pairs) // most)]
+    pairs = neighbouring_pairs(rows, columns, max(LEAST_PAIRS, NOISE_PIXELS // int(np.prod(patterns.shape[1:]))))
     if len(pairs) < LEAST_PAIRS:
         return 0.0
-    one, two = (patterns[at].astype(np.float64).reshape(len(pairs), -1) for at in (pairs, pairs + 1))
-    change = (one - two) ** 2 / 2
-    alike = change.sum(1) <= np.quantile(change.sum(1), 0.75)  # the others may straddle a grain boundary
-    mean, variance = 0.5 * (one + two)[alike].mean(0), change[alike].mean(0)
+    mean, variance = mean_and_noise(patterns, pairs, ALIKE)
     at = np.array_split(np.argsort(mean, kind="stable")[: int(0.97 * mean.size)], N_LEVELS)
     x, y = (np.array([values[part].mean() for part in at]) for values in (mean, variance))
     if y.min() <= 0 or (np.issubdtype(patterns.dtype, np.integer) and _are_counts(x, y)):

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cyclestrain.calibration import Sample
+from cyclestrain.calibration import Sample, mean_and_noise, neighbouring_pairs
 from cyclestrain.data import BoolArray, Calibration
 from cyclestrain.pattern import Entry
 
@@ -64,6 +64,8 @@ TOUCHED = 0.1
 """Largest share of the light into whose windows a second crystal may reach without a doubt."""
 NOISE_PAIRS, NOISELESS = 64, 1e-4
 """Most pairs of positions on which the noise is measured, and the relative variance below which there is none."""
+ALIKE = 0.5
+"""Share of these pairs, those that differ least, that count."""
 
 
 class Unlearned(Enum):
@@ -228,14 +230,10 @@ def counting_noise(sample: Sample, seen: BoolArray) -> float:
     seen
         Detector pixels to use, shape ``(qy, qx)``.
     """
-    pairs = np.flatnonzero(np.abs(np.diff(sample.rows)) + np.abs(np.diff(sample.columns)) == 1)
-    pairs = pairs[:: max(1, len(pairs) // NOISE_PAIRS)]
+    pairs = neighbouring_pairs(sample.rows, sample.columns, NOISE_PAIRS)
     if not len(pairs) or not seen.any():
         return float("nan")
-    one, two = (sample.patterns[at][:, seen].astype(np.float64) for at in (pairs, pairs + 1))
-    change = (one - two) ** 2 / 2
-    alike = change.sum(1) <= np.median(change.sum(1))  # the others may straddle a boundary
-    mean, variance = 0.5 * (one + two)[alike].mean(0), change[alike].mean(0)
+    mean, variance = mean_and_noise(sample.patterns, pairs, ALIKE, seen)
     if not (mean > 0).any():
         return float("nan")
     dark = (mean > 0) & (mean <= np.median(mean[mean > 0]))

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainccinv
 
 from cyclestrain.data import FloatArray, IntArray, neighbour_weights, weighted_means
+from cyclestrain.loops import on_threads
 from cyclestrain.orientation.correlation import correlate, find_peak, spectra_of
 from cyclestrain.orientation.polar import PolarGrid
 from cyclestrain.orientation.templates import Templates, unit_norm
@@ -75,12 +77,9 @@ def learn_templates(
             break
         clear = signal.filtered(members)
         strongest = members[np.argsort(clear.power[members])[-max(1, len(members) // 4) :]]
-        template = _bootstrap(
-            clear.means[members],
-            grid.n_angles,
-            np.searchsorted(members, rng.choice(strongest, min(6, len(strongest)), replace=False)),
-        )
-        own = _coherence(clear, template[None], grid.n_angles)
+        seeds = rng.choice(strongest, min(6, len(strongest)), replace=False)
+        grown = _bootstrap(clear, grid.n_angles, members, np.searchsorted(members, seeds))
+        own, template = _coherence(clear, grown, grid.n_angles), clear.whole(grown)
         if templates and not (
             np.mean(own[members] > 0.5 * typical) > 0.4
             and _is_new(template, np.stack(templates), signal.means[members], grid.n_angles)
@@ -109,29 +108,24 @@ def _turned_mean(
 ) -> NDArray[Any]:
     """Weighted mean of patterns turned back by `theta`; all frequencies from 0, or those that are given."""
     frequency = np.arange(spectra.shape[-1]) if frequency is None else frequency
-    phase = (weight[:, None] * np.exp(1j * theta[:, None] * frequency)).astype(np.complex64)
-    return np.einsum("nrf,nf->rf", spectra, phase) / max(float(weight.sum()), 1e-12)
+    chosen = np.flatnonzero(weight)
+    phase = (weight[chosen, None] * np.exp(1j * theta[chosen, None] * frequency)).astype(spectra.dtype)
+    total: NDArray[Any] = np.zeros(spectra.shape[1:], spectra.dtype)
+    on_threads(_add_turned, spectra.shape[1], spectra, chosen, phase, total)
+    return total / max(float(weight.sum()), 1e-12)
 
 
-def _bootstrap(spectra: NDArray[Any], n_angles: int, candidates: IntArray, rounds: int = 6) -> NDArray[Any]:
-    """Template that grew, from the best of several seeds, to agree with most patterns."""
-    frequency, radii = (np.flatnonzero(spectra.any(axis)) for axis in ((0, 1), (0, 2)))  # a filter leaves few
-    few = np.ascontiguousarray(spectra[:, radii[:, None], frequency])
-    norm = np.maximum(np.sqrt(_powers(few)), 1e-12)
-    best, best_total = unit_norm(few[candidates[0]]), -np.inf
-    for seed in candidates:
-        template = unit_norm(few[seed])
-        for _ in range(rounds):
-            height, theta = find_peak(correlate(few, template[None], n_angles, frequency)[:, 0])
-            agreement = np.clip(height / norm, 0, None)
-            weight = np.where(agreement >= np.median(agreement), agreement**2, 0)
-            template = unit_norm(_turned_mean(few, theta, weight, frequency))
-        total = float(np.median(agreement))
-        if total > best_total:
-            best, best_total = template, total
-    out = np.zeros_like(spectra[0])
-    out[radii[:, None], frequency] = best
-    return out
+@nb.njit(cache=True, nogil=True, fastmath=True)
+def _add_turned(
+    spectra: Any, chosen: Any, phase: Any, total: Any, start: int, stop: int
+) -> None:  # pragma: no cover - compiled
+    """Sum over the chosen patterns, radius by radius: no bit depends on how the radii are shared out."""
+    for i in range(start, stop):
+        own = total[i]
+        for k in range(chosen.shape[0]):
+            one, turn = spectra[chosen[k], i], phase[k]
+            for f in range(own.shape[0]):
+                own[f] += one[f] * turn[f]
 
 
 @dataclass(frozen=True)
@@ -146,11 +140,24 @@ class _Signal:
         One over the number of patterns averaged, shape ``(n,)``.
     noise
         Power of the noise of one pattern, shape ``(radius, frequency)``.
+    radii, frequency
+        Which radii and frequencies of all these are.
+    full
+        Number of all radii and frequencies.
     """
 
     means: NDArray[Any]
     share: FloatArray
     noise: FloatArray
+    radii: IntArray
+    frequency: IntArray
+    full: tuple[int, int]
+
+    @classmethod
+    def of(cls, means: NDArray[Any], share: FloatArray, noise: FloatArray) -> _Signal:
+        """Signal at all radii and frequencies."""
+        full = means.shape[1], means.shape[2]
+        return cls(means, share, noise, np.arange(full[0]), np.arange(full[1]), full)
 
     @cached_property
     def power(self) -> FloatArray:
@@ -174,7 +181,38 @@ class _Signal:
         gain = np.where(seen > gammainccinv(n, CHANCE) / n * noise, 1.0 - noise / np.maximum(seen, 1e-30), 0.0)
         if not gain.any():
             return self
-        return replace(self, means=self.means * gain.astype(np.float32), noise=self.noise * gain**2)
+        left = np.ix_(gain.any(1), gain.any(0))
+        return replace(
+            self,
+            means=np.ascontiguousarray(self.means[:, left[0], left[1]]) * gain[left].astype(np.float32),
+            noise=self.noise[left] * gain[left] ** 2,
+            radii=self.radii[gain.any(1)],
+            frequency=self.frequency[gain.any(0)],
+        )
+
+    def whole(self, template: NDArray[Any]) -> NDArray[Any]:
+        """A template at all radii and frequencies from one at these."""
+        out: NDArray[Any] = np.zeros(self.full, template.dtype)
+        out[np.ix_(self.radii, self.frequency)] = template
+        return out
+
+
+def _bootstrap(clear: _Signal, n_angles: int, members: IntArray, candidates: IntArray, rounds: int = 6) -> NDArray[Any]:
+    """Template that grew, from the best of several seeds among the members, to agree with most of them."""
+    few, frequency = clear.means[members], clear.frequency
+    norm = np.maximum(np.sqrt(_powers(few)), 1e-12)
+    best, best_total = unit_norm(few[candidates[0]]), -np.inf
+    for seed in candidates:
+        template = unit_norm(few[seed])
+        for _ in range(rounds):
+            height, theta = find_peak(correlate(few, template[None], n_angles, frequency)[:, 0])
+            agreement = np.clip(height / norm, 0, None)
+            weight = np.where(agreement >= np.median(agreement), agreement**2, 0)
+            template = unit_norm(_turned_mean(few, theta, weight, frequency))
+        total = float(np.median(agreement))
+        if total > best_total:
+            best, best_total = template, total
+    return best
 
 
 def _signal(spectra: NDArray[Any], rows: IntArray, columns: IntArray) -> _Signal:
@@ -185,17 +223,17 @@ def _signal(spectra: NDArray[Any], rows: IntArray, columns: IntArray) -> _Signal
     some = np.linspace(0, len(rows) - 1, min(len(rows), NOISE_POSITIONS)).astype(int)
     some = some[share[some] < 0.99]
     if not len(some):  # no two positions are neighbours
-        return _Signal(means, share, 0.5 * np.median(_squares(spectra), axis=0))
+        return _Signal.of(means, share, 0.5 * np.median(_squares(spectra), axis=0))
     # |mean|^2 = signal + share * noise and mean of |pattern|^2 = signal + noise, where neighbours are alike.
     averaged = weighted_means(weights[some], _squares(spectra))
     noise = (averaged - _squares(means[some])) / (1 - share[some])[:, None, None]
-    return _Signal(means, share, np.maximum(np.median(noise, axis=0), 1e-12))
+    return _Signal.of(means, share, np.maximum(np.median(noise, axis=0), 1e-12))
 
 
-def _coherence(signal: _Signal, templates: NDArray[Any], n_angles: int) -> FloatArray:
-    """Share of each local mean's signal power that the best template explains, shape ``(n,)``."""
-    height, _ = find_peak(correlate(signal.means, templates, n_angles))
-    return np.asarray(np.clip(height.max(1), 0, None) ** 2 / np.maximum(signal.power, 1e-12))
+def _coherence(clear: _Signal, template: NDArray[Any], n_angles: int) -> FloatArray:
+    """Share of each local mean's signal power that a template explains, shape ``(n,)``."""
+    height, _ = find_peak(correlate(clear.means, template[None], n_angles, clear.frequency)[:, 0])
+    return np.asarray(np.clip(height, 0, None) ** 2 / np.maximum(clear.power, 1e-12))
 
 
 def _is_new(template: NDArray[Any], known: NDArray[Any], means: NDArray[Any], n_angles: int) -> bool:
@@ -213,7 +251,7 @@ def _polish(spectra: NDArray[Any], templates: NDArray[Any], n_angles: int, round
         for k in range(len(templates)):
             own = label == k
             if own.sum() >= 2:
-                weight = np.clip(best[own] - np.quantile(best[own], 0.3), 0, None)
-                weight += 1e-6 * best[own]  # without noise all may be alike
-                templates[k] = unit_norm(_turned_mean(spectra[own], theta[own, k], weight))
+                weight = np.clip(best - np.quantile(best[own], 0.3), 0, None)
+                weight += 1e-6 * best  # without noise all may be alike
+                templates[k] = unit_norm(_turned_mean(spectra, theta[:, k], np.where(own, weight, 0.0)))
     return templates
