@@ -20,13 +20,13 @@ def test_pairs_are_neighbours_of_the_scan() -> None:
 
 def test_noise_does_not_hold_what_changes_at_a_boundary() -> None:
     rng = np.random.default_rng(1)
-    level = np.where(np.arange(400)[:, None, None] // 20 % 2, 40.0, 400.0)  # another grain after every twentieth
+    level = np.where(np.arange(400)[:, None, None] // 20 % 2, 60.0, 100.0)  # another grain after every twentieth
     patterns = rng.poisson(np.broadcast_to(level, (400, 16, 16)))
     pairs = np.arange(399)
     mean, variance = mean_and_noise(patterns, pairs, 0.75)
     assert mean.shape == variance.shape == (256,)
-    assert abs(variance.mean() / mean.mean() - 1) < 0.05
-    assert mean_and_noise(patterns, pairs, 1.0)[1].mean() > 10 * mean.mean()
+    assert abs(variance.mean() / mean.mean() - 1) < 0.1
+    assert mean_and_noise(patterns, pairs, 1.0)[1].mean() > 1.3 * mean.mean()
 
 
 def test_pixels_are_those_that_are_used() -> None:
