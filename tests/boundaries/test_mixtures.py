@@ -92,6 +92,26 @@ class TestMixtures:
         sigma = mixtures.blend(maps, told.context).sigma[..., 3][several]
         np.testing.assert_allclose(sigma, 0.3 * np.sqrt(wrong), rtol=0.02)
 
+    def test_fits_of_one_crystal_hold_how_far_they_were_drawn(
+        self, mixed: tuple[Mixtures, AffineField, StrainMaps]
+    ) -> None:
+        """By far more than their noise they are off in all of it, in any labelling; by chance in none."""
+        mixtures, field, _ = mixed
+        several = np.zeros(SHAPE, bool)
+        several.flat[mixtures.position[mixtures.changed]] = True
+        nothing, sigma = np.zeros(SHAPE), np.sqrt(field.covariance[..., 0, 0].max())
+        turned = field.operators[0][1]
+        for far in (0.0, 0.5 * sigma, 100.0 * sigma):
+            drawn = replace(field, affine=(field.affine + far * np.eye(2)) @ turned)
+            fields = Fields(drawn, field, np.zeros((*SHAPE, 2)), nothing, nothing, np.ones(SHAPE, bool), nothing)
+            told = mixtures.with_dominant_crystal(fields).affine
+            grown = told.covariance - field.covariance
+            assert not grown[~several].any()
+            if far < sigma:
+                assert not grown.any()
+            else:
+                np.testing.assert_allclose(np.trace(grown[several], axis1=1, axis2=2), 2 * far**2, rtol=0.1)
+
     def test_what_is_not_there_is_vacuum_or_unknown(self, mixed: tuple[Mixtures, AffineField, StrainMaps]) -> None:
         mixtures, field, maps = mixed
         halved = replace(mixtures, amplitude=0.5 * mixtures.amplitude, covariance=0.01 * mixtures.covariance)

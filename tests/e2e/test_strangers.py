@@ -501,6 +501,27 @@ class TestReference:
         assert np.sqrt(np.mean((error / sigma) ** 2)) < 1.6
 
 
+class TestFitsOfOneCrystal:
+    """Raw maps are fits of one crystal, and where two are told their sigma holds how far that is from the main one."""
+
+    @pytest.mark.parametrize("seed", [1, more(2), more(3)])
+    def test_a_few_per_cent_of_a_neighbour_are_in_sigma(self, seed: int) -> None:
+        """Grains a few degrees apart: disks of the one reach into those of the other and draw their fits along."""
+        number = st.voronoi((20, 20), 4, seed) % 3
+        gradients = deformed(0.0, 0.0, 0.0, np.array([20.0, 23.5, 30.0]))
+        made = stranger(
+            [SIMPLE], st.grains(number, gradients, blur=0.8), probe=st.disk(3.0), background=st.lorentzian(12),
+            dose=2e5, detector=(100, 100), seed=seed,
+        )  # fmt: skip
+        maps = cs.map(made.counts)
+        far = np.abs(made.z(maps, "_raw"))
+        assert (far > 6).any(0).mean() < 0.005
+        assert (np.sqrt((far**2).mean(1)) < 1.3).all()
+        alone = made.share > 0.999
+        clear = made.z(maps, "_raw", where=alone)
+        assert (np.sqrt((clear**2).mean(1)) > 0.7).all()  # sigma of the others has not grown
+
+
 class TestFiles:
     """Failures 2 and 14: files of others that hold no single crystal."""
 

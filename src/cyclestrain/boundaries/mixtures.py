@@ -39,6 +39,9 @@ WIDTHS, FITTED_WIDTHS, LEAST_MORE, ENOUGH = 3.0, 6.0, 0.15, 12
 """Robust widths, the second where a position has a fit of its own, and part of what is typical, by which the best
 explanation by crystals around must leave more than those by own fits to be none; and how many of these tell that.
 """
+BY_CHANCE = 9.49
+"""Chi-square of four numbers up to which a fit is off the dominant crystal of a mixture by its noise: 95 of a hundred
+are."""
 _PER_POSITION = ("position", "source", "vacuum", "amplitude", "covariance", "changed", "misfit")
 
 
@@ -235,9 +238,37 @@ class Mixtures:
             out[name] = values.reshape(given.shape)
         return replace(context, **out)
 
+    def _as_one(self, alone: AffineField, dominated: AffineField) -> AffineField:
+        """Fits of one crystal each, with sigmas that hold how far those of mixtures are from the dominant crystal.
+
+        A second crystal whose disks lie near draws such a fit towards it, by more than its noise and misfit say.
+
+        Parameters
+        ----------
+        alone
+            What each pattern alone led to.
+        dominated
+            See `_dominated`.
+        """
+        at = self.position[self.changed]
+        label = alone.label.ravel()[at]
+        at = at[(label >= 0) & (label == dominated.label.ravel()[at])]
+        one, dominant = (field.affine.reshape(-1, 2, 2)[at] for field in (alone, dominated))
+        label, table = alone.label.ravel()[at], alone.operator_table.operators
+        covariance = alone.covariance.reshape(-1, 4, 4).copy()
+        off = (one[:, None] - dominant[:, None] @ table[label]).reshape(len(at), -1, 4)  # from every labelling of it
+        off = off[np.arange(len(at)), (off**2).sum(2).argmin(1)]
+        known = np.isfinite(off).all(1) & np.isfinite(covariance[at]).all((1, 2))
+        at, off = at[known], off[known]
+        square = np.einsum("ni,nij,nj->n", off, np.linalg.pinv(covariance[at]), off)
+        beyond = np.maximum(1.0 - BY_CHANCE / np.maximum(square, BY_CHANCE), 0.0)
+        covariance[at] += beyond[:, None, None] * off[:, :, None] * off[:, None, :]
+        return replace(alone, covariance=covariance.reshape(alone.covariance.shape))
+
     def with_dominant_crystal(self, found: Fields) -> Fields:
         """Fields whose context has the dominant crystal of every mixture, or vacuum; with shares, confidence, doubt."""
         context, n, first = self._dominated(found.context), np.arange(len(self.position)), self.dominant
+        found = replace(found, affine=self._as_one(found.affine, context))
         share, confidence = (context.label.ravel() >= 0).astype(float), found.confidence.ravel().copy()
         sigma, weight, filled = np.zeros(share.shape), self.weight[n, first], self.filled
         share[self.position] = weight * filled
