@@ -111,6 +111,8 @@ class TestMixtures:
                 assert not grown.any()
             else:
                 np.testing.assert_allclose(np.trace(grown[several], axis1=1, axis2=2), 2 * far**2, rtol=0.1)
+        none = replace(mixtures, changed=np.zeros_like(mixtures.changed)).with_dominant_crystal(fields).affine
+        np.testing.assert_array_equal(none.covariance, field.covariance)
 
     def test_what_is_not_there_is_vacuum_or_unknown(self, mixed: tuple[Mixtures, AffineField, StrainMaps]) -> None:
         mixtures, field, maps = mixed

@@ -256,7 +256,9 @@ class Mixtures:
         one, dominant = (field.affine.reshape(-1, 2, 2)[at] for field in (alone, dominated))
         label, table = alone.label.ravel()[at], alone.operator_table.operators
         covariance = alone.covariance.reshape(-1, 4, 4).copy()
-        off = (one[:, None] - dominant[:, None] @ table[label]).reshape(len(at), -1, 4)  # from every labelling of it
+        off = (one[:, None] - dominant[:, None] @ table[label]).reshape(
+            len(at), table.shape[1], 4
+        )  # from every labelling of it
         off = off[np.arange(len(at)), (off**2).sum(2).argmin(1)]
         known = np.isfinite(off).all(1) & np.isfinite(covariance[at]).all((1, 2))
         at, off = at[known], off[known]
