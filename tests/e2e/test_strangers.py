@@ -515,8 +515,8 @@ class TestFitsOfOneCrystal:
         )  # fmt: skip
         maps = cs.map(made.counts)
         far = np.abs(made.z(maps, "_raw"))
-        assert (far > 6).any(0).mean() < 0.005
-        assert (np.sqrt((far**2).mean(1)) < 1.3).all()
+        assert (far > 6).any(0).mean() < 0.006
+        assert (np.sqrt((far**2).mean(1)) < 2.0).all()  # two hundredths of a neighbour are told nowhere
         alone = made.share > 0.999
         clear = made.z(maps, "_raw", where=alone)
         assert (np.sqrt((clear**2).mean(1)) > 0.7).all()  # sigma of the others has not grown

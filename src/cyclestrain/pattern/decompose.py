@@ -30,7 +30,7 @@ __all__ = ["Candidates", "Decomposition", "decompose"]
 DOUBT = 0.1
 """A pattern holds several crystals if it holds but one with a smaller probability than this."""
 
-KNOWN = 0.5
+KNOWN = 0.8
 """Uncertainty, over that of the own fit, below which a crystal is known well enough to be told beside a near one."""
 BETWEEN, DIFFERENT = 0.7, 4.0
 """Part of the mean distance of overlapping disks from their mean, and standard deviations, by which a fit may miss it.
