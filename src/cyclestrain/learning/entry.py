@@ -68,9 +68,10 @@ they may leave to single patterns: where fringes move with thickness and tilt th
 IDLE = 1e-3
 """Share of the variance of a typical pattern below which deviations of the background are left out: a fit takes two
 thirds of the time without, and the error of thirty patterns that share them is larger by less than two hundredths."""
-LEAST_PATTERNS, MAX_PATTERNS = 50, 1024
-"""Patterns from which images of the disks are learned, and most that an entry is: the mean of fewer holds too much of
-each one's own noise, and more do not make it measurably better."""
+LEAST_PATTERNS, MAX_PATTERNS, RETUNED_PATTERNS = 50, 1024, 256
+"""Patterns from which images of the disks are learned, most that an entry is (the mean of fewer holds too much of each
+one's own noise, and more do not make it measurably better), and about as many that show dose and background of a known
+one."""
 
 
 def learn_entry(
@@ -234,6 +235,8 @@ def retuned_entry(entry: Entry, lesson: Lesson, *, improve: bool) -> tuple[Entry
     entry, noise_scale
         As from `learn_entry`.
     """
+    if not improve:  # what is measured are a few numbers and smooth profiles
+        lesson = lesson.only(np.arange(0, len(lesson.theta), max(1, len(lesson.theta) // RETUNED_PATTERNS)))
     learned, _, noise_scale = _alternate(lesson, entry, approached(lesson, entry), rounds=3, noise_scale=1.0)
     if improve:
         return learned, noise_scale
