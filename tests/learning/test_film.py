@@ -95,3 +95,14 @@ def test_patterns_without_noise_have_none() -> None:
     assert not len(film_of(rings, BACKGROUND[None], BACKGROUND, 1.0))
     rings[:9] = 0.0
     assert not len(film_of(rings, BACKGROUND[None], BACKGROUND, 1.0))
+
+
+def test_patterns_of_a_single_ring_do_not_count() -> None:
+    """They have no level beside an amount of a second profile: the ratio of both is anything."""
+    backgrounds = varied(300)
+    mean = backgrounds.mean(0)
+    rings = rings_of(backgrounds, 4, mean[None])
+    film = film_of(rings, mean[None], mean, 1.0)
+    single = rings[:40].copy()
+    single[:, :, :20] = single[:, :, 21:] = 0.0
+    np.testing.assert_allclose(film_of(np.concatenate([rings, single]), mean[None], mean, 1.0), film, rtol=1e-3)

@@ -50,7 +50,7 @@ def film_of(rings: FloatArray, compared: FloatArray, background: FloatArray, sca
     """
     total = rings[:, 0].sum(0)
     seen = np.flatnonzero(total > LEAST_INFORMATION * total.sum())
-    known = rings[:, 0, seen].any(1)
+    known = (rings[:, 0, seen] > 0).sum(1) > 1  # a single ring tells no two profiles apart
     if known.sum() < LEAST_PATTERNS or len(seen) < LEAST_RINGS:
         return np.zeros(0)
     middle = seen + 0.5
