@@ -177,7 +177,7 @@ def test_axes_of_the_scan(mapped: xr.Dataset, degrees: float, mirrored: bool) ->
     """However the detector stands, the scan sees the same crystal from its own axes."""
     (before,), (after,) = cs.defects(mapped).cores, cs.defects(on_another_detector(mapped, degrees, mirrored)).cores
     assert (after.ry, after.rx) == pytest.approx((before.ry, before.rx), abs=0.05)
-    assert (after.by, after.bx) == pytest.approx((before.by, before.bx), abs=2e-4)  # of .27
+    assert (after.by, after.bx) == pytest.approx((before.by, before.bx), abs=1.5e-4)  # of .27
     assert (after.measured_by, after.measured_bx) == pytest.approx((before.measured_by, before.measured_bx), abs=2e-3)
 
 

@@ -251,19 +251,16 @@ class Mixtures:
             See `_dominated`.
         """
         at = self.position[self.changed]
-        label = alone.label.ravel()[at]
-        at = at[(label >= 0) & (label == dominated.label.ravel()[at])]
-        one, dominant = (field.affine.reshape(-1, 2, 2)[at] for field in (alone, dominated))
-        label, table = alone.label.ravel()[at], alone.operator_table.operators
-        covariance = alone.covariance.reshape(-1, 4, 4).copy()
-        off = (one[:, None] - dominant[:, None] @ table[label]).reshape(
-            len(at), table.shape[1], 4
-        )  # from every labelling of it
+        at = at[(alone.label.flat[at] >= 0) & (alone.label.flat[at] == dominated.label.flat[at])]
+        one, dominant = (field.affine.reshape(-1, 1, 2, 2)[at] for field in (alone, dominated))
+        variants = dominant @ alone.operator_table.operators[alone.label.flat[at]]  # every labelling of it
+        off = (one - variants).reshape(*variants.shape[:2], 4)
         off = off[np.arange(len(at)), (off**2).sum(2).argmin(1)]
+        covariance = alone.covariance.reshape(-1, 4, 4).copy()
         known = np.isfinite(off).all(1) & np.isfinite(covariance[at]).all((1, 2))
         at, off = at[known], off[known]
         square = np.einsum("ni,nij,nj->n", off, np.linalg.pinv(covariance[at]), off)
-        beyond = np.maximum(1.0 - BY_CHANCE / np.maximum(square, BY_CHANCE), 0.0)
+        beyond = 1.0 - BY_CHANCE / np.maximum(square, BY_CHANCE)
         covariance[at] += beyond[:, None, None] * off[:, :, None] * off[:, None, :]
         return replace(alone, covariance=covariance.reshape(alone.covariance.shape))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cyclestrain.calibration.beam import Beam, find_direct_beam, measure_centres
+from cyclestrain.calibration.moments import mean_of, variance_about
 from cyclestrain.calibration.pixels import fill_from_nearest, find_bad_pixels
 from cyclestrain.calibration.subset import read_sample
 from cyclestrain.data import BoolArray, FloatArray, Scan
@@ -137,8 +138,8 @@ def measure_vacuum(scan: Scan) -> Vacuum:
         If no single beam, with room around it, can be told from its background.
     """
     patterns = read_sample(scan, MOST)[0].patterns
-    mean = patterns.mean(0, dtype=np.float64)
-    bad = find_bad_pixels(mean, patterns.var(0, dtype=np.float64), len(patterns), len(patterns))
+    mean = mean_of(patterns)
+    bad = find_bad_pixels(mean, variance_about(mean, patterns), len(patterns))
     good = ~bad if len(patterns) > 1 else np.ones_like(bad)
     centre, radius = _beam(fill_from_nearest(mean, good), scan.name)
     counts = patterns[:, good & _within(mean.shape, centre, radius + 1)].sum(1, dtype=np.float64)

@@ -181,13 +181,14 @@ class _Signal:
         gain = np.where(seen > gammainccinv(n, CHANCE) / n * noise, 1.0 - noise / np.maximum(seen, 1e-30), 0.0)
         if not gain.any():
             return self
-        left = np.ix_(gain.any(1), gain.any(0))
+        radii, frequency = gain.any(1), gain.any(0)
+        left = np.ix_(radii, frequency)
         return replace(
             self,
             means=np.ascontiguousarray(self.means[:, left[0], left[1]]) * gain[left].astype(np.float32),
             noise=self.noise[left] * gain[left] ** 2,
-            radii=self.radii[gain.any(1)],
-            frequency=self.frequency[gain.any(0)],
+            radii=self.radii[radii],
+            frequency=self.frequency[frequency],
         )
 
     def whole(self, template: NDArray[Any]) -> NDArray[Any]:
