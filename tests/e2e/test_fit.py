@@ -63,7 +63,7 @@ def test_a_model_maps_another_dose_as_well_as_the_scan_itself(home: Path, own: x
         difference = ((maps[name] - own[name]) / own[f"{name}_sigma"]).values[both]
         # The brighter scan shows weak reflections that the other one does not. What a network errs for all positions of
         # a region alike, the mean of a reference does not show in its sigma.
-        assert np.sqrt((difference**2).mean()) < {"refine": 0.27, "network": 1.4}[until]
+        assert np.sqrt((difference**2).mean()) < {"refine": 0.3, "network": 1.4}[until]
     ratio = (maps["exx_raw_sigma"] / own["exx_raw_sigma"]).values[both]
     assert np.median(ratio) == pytest.approx(1.0, abs={"refine": 0.03, "network": 0.3}[until])
     assert float(maps["gain"].median()) == pytest.approx(1.0, abs=0.05)
