@@ -35,6 +35,21 @@ class TestSides:
         sides = sides_of(one_class_field(symmetric(1.0 + 0 * wave, 1.0 + wave, 0 * wave) @ rotation(wave)))
         assert len(sides.position) == 0
 
+    def test_an_edge_whose_single_steps_are_small_is_one(self) -> None:
+        """Blends of crystals whose disks are 1.4 pixels apart: no step is above .9, where those above 1 are edges."""
+        along = np.interp(np.arange(SHAPE[1]), [8, 9, 10, 11], [0.0, 0.2, 0.8, 1.0]) * np.ones(SHAPE)
+        bend = 0.003 * np.arange(SHAPE[1])
+        sides = sides_of(one_class_field(rotation(bend + 0.065 * along), 1e-5))
+        assert {9, 10} <= columns(sides) <= {8, 9, 10, 11}
+        assert (sides.source[np.isin(sides.position % SHAPE[1], [9, 10]), 1] >= 0).all()
+
+    @pytest.mark.parametrize("slope", [0.012, 0.03])
+    def test_a_bend_has_no_edge(self, slope: float) -> None:
+        bend = slope * np.arange(SHAPE[1]) * np.ones(SHAPE)
+        assert (
+            len(sides_of(one_class_field(rotation(bend + 0.05 * np.cos(np.arange(SHAPE[1]) / 9)), 1e-5)).position) == 0
+        )
+
     def test_noise_is_no_edge(self) -> None:
         rng = np.random.default_rng(1)
         field = one_class_field(np.eye(2) + 8e-3 * rng.standard_normal((*SHAPE, 2, 2)), 8e-3, SIXFOLD)

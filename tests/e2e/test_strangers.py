@@ -17,6 +17,7 @@ from scipy import ndimage
 
 import cyclestrain as cs
 import strangers as st
+from cyclestrain.data import Doubt
 from strangers import Stranger, deformed, stranger
 
 SIMPLE = st.square(17.0, reach=45.0, seed=1)
@@ -520,6 +521,23 @@ class TestFitsOfOneCrystal:
         assert (np.abs(made.z(maps)) > 6).any(0).mean() < 0.009  # shares of 8 % are told
         rotation = made.z(maps, "_raw", where=made.share > 0.999)[3]
         assert 0.85 < np.sqrt((rotation**2).mean()) < 1.15  # sigma of the others has not grown
+
+    @pytest.mark.parametrize("seed", [1, more(2), more(3)])
+    def test_blurred_edges_of_grains_a_few_degrees_apart_are_explained(self, seed: int) -> None:
+        """Disks a third of a radius apart: no step from one position to the next is as large as that."""
+        number = st.voronoi((20, 20), 4, seed) % 2
+        made = stranger(
+            [st.hexagonal(15.0, reach=44.0, seed=seed)],
+            st.grains(number, deformed(0.0, 0.0, 0.0, np.array([20.0, 22.5])), blur=0.7), probe=st.disk(3.0, 0.4),
+            background=st.lorentzian(15), dose=1e5, detector=(96, 96), seed=seed,
+        )  # fmt: skip
+        maps = cs.map(made.counts)
+        edge = made.share < 0.98
+        assert maps["valid"].values[edge].mean() > 0.8
+        assert ((maps["doubt"].values & int(Doubt.MIXTURE)) > 0)[edge].mean() > 0.75
+        z = made.z(maps, where=made.share > 0.75)
+        assert (np.abs(z) > 6).any(0).mean() < 0.01
+        assert (np.sqrt((z**2).mean(1)) < 1.8).all()
 
 
 class TestFiles:

@@ -16,6 +16,8 @@ from cyclestrain.strain import Lattices, is_same_crystal, nearest_step
 
 __all__ = ["UNKNOWN", "FlatField", "compare_neighbours", "find_sources"]
 
+ACROSS = 2
+"""Positions on either side of one by which crystals are compared across a blurred edge."""
 UNKNOWN = -2
 """Label of a position without a usable estimate."""
 
@@ -86,6 +88,48 @@ def compare_neighbours(field: Any, agreeing: Any, differing: Any, start: int, st
                 agreeing[i] += 1
             else:
                 differing[i] += 1
+        if differing[i] == 0 and _lies_across(field, i):
+            differing[i] += 1
+
+
+@nb.njit(cache=True)
+def _lies_across(field: Any, i: int) -> bool:  # pragma: no cover
+    """Whether a position lies on a blurred edge: it has crystals on opposite sides that are no bend of one.
+
+    Each step across such an edge is too small for a change of crystal, since blends make up what is between.
+    """
+    rows, columns = field.rows, field.columns
+    y, x = i // columns, i % columns
+    outwards = np.zeros((2, 2, 2))
+    for k in range(4):
+        dy, dx = (0, 1) if k == 0 else (1, k - 2)
+        step = dy * columns + dx
+        for d in range(1, ACROSS + 1):
+            if y - d * dy < 0 or y + d * dy >= rows or x - d * abs(dx) < 0 or x + d * abs(dx) >= columns:
+                break
+            a, b = i - d * step, i + d * step
+            if not (_same(field, a, a + step) and _same(field, b - step, b)):
+                break  # an edge of its own
+            if not _same(field, a, b) and not _bends_from(field, a, b, dy, dx, d, outwards):
+                return True
+    return False
+
+
+@nb.njit(cache=True)
+def _bends_from(field: Any, a: int, b: int, dy: int, dx: int, d: int, outwards: Any) -> bool:  # pragma: no cover
+    """Whether what two positions go on from, each seen from beyond, meets half way; so it is where that is not seen."""
+    rows, columns = field.rows, field.columns
+    y, x, v, u = a // columns - dy, a % columns - dx, b // columns + dy, b % columns + dx
+    if min(y, v) < 0 or max(y, v) >= rows or min(x, u) < 0 or max(x, u) >= columns:
+        return True
+    i, j = y * columns + x, v * columns + u
+    if not (_same(field, i, a) and _same(field, j, b)):
+        return True
+    nearest_step(field.affine[a], field.affine[i], field.label[a], field.lattices, outwards[0])
+    nearest_step(field.affine[b], field.affine[j], field.label[b], field.lattices, outwards[1])
+    variance = field.variance[a] + field.variance[b]
+    one, two = field.affine[a] - d * outwards[0], field.affine[b] - d * outwards[1]
+    return bool(is_same_crystal(one, two, variance, field.label[a], field.lattices))
 
 
 @nb.njit(cache=True)

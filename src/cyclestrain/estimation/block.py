@@ -241,12 +241,39 @@ def fit_from_rotation(
     """
     good, sigma = knowledge.calibration.good, centre_prior(knowledge.calibration)
     near = approach(patterns, good, entry, start, centre_sigma=sigma, members=members)
-    if not entry.has_contrast:
-        return fit_from_start(patterns, start.centre, near, entry, knowledge, iterations=3, members=members)
     own = np.arange(len(patterns))[:, None] if members is None else members
-    noise = knowledge.dictionary.noise_scale
-    sharp = approach_by_shells(patterns, good, entry, start, centre_sigma=sigma, noise_scale=noise, members=own)
-    return _likelier_way(patterns, start.centre, near, sharp, entry, knowledge, own)
+    if not entry.has_contrast:
+        fit = fit_from_start(patterns, start.centre, near, entry, knowledge, iterations=3, members=own)
+    else:
+        noise = knowledge.dictionary.noise_scale
+        sharp = approach_by_shells(patterns, good, entry, start, centre_sigma=sigma, noise_scale=noise, members=own)
+        fit = _likelier_way(patterns, start.centre, near, sharp, entry, knowledge, own)
+    return _in_likelier_labelling(patterns, start.centre, fit, entry, knowledge, own)
+
+
+def _in_likelier_labelling(
+    patterns: NDArray[Any], centre: FloatArray, fit: PatternFit, entry: Entry, knowledge: Knowledge, members: IntArray
+) -> PatternFit:
+    """Fits anew where the brightness of the disks speaks for another labelling; what fits better is kept.
+
+    Parameters
+    ----------
+    patterns, centre, entry, knowledge, members
+        As for `fit_from_start`.
+    fit
+        Outcome from the coarse rotation.
+    """
+    other = np.flatnonzero((fit.labelling > 0) & np.isfinite(fit.start.affine).all((1, 2)))
+    if not len(other):
+        return fit
+    start = fit.start.only(other).relabelled(entry.operators[fit.labelling[other]])
+    steps = SETTLING[2] if entry.has_contrast else 3
+    again = fit_from_start(patterns, centre[other], start, entry, knowledge, iterations=steps, members=members[other])
+    better = np.zeros(len(centre), bool)
+    better[other] = again.penalty(entry) < fit.only(other).penalty(entry)
+    place = np.zeros(len(centre), int)
+    place[other] = np.arange(len(other))
+    return fit.where(better, again.only(place))
 
 
 def _likelier_way(

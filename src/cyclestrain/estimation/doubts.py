@@ -29,8 +29,9 @@ SMALLEST = 12
 """Least number of positions of a class from which its typical misfit is known."""
 REACH = 2
 """Half width of the square of neighbours, positions."""
-ONE_CRYSTAL = 0.05
-"""Difference of the transforms (strain, or rotation in radians) of neighbours that are one crystal, bent at most."""
+ONE_CRYSTAL, TOLD_APART = 0.05, 0.03
+"""Difference of the transforms (strain, or rotation in radians) of neighbours that are one crystal, bent at most; the
+second where a mixture of them is told, which less will do for."""
 PURE, MIXED_REACH = 0.98, 6
 """Share of the dominant crystal below which a position is a mixture, and how near different crystals then are.
 
@@ -74,9 +75,9 @@ def unexplained(fields: Fields) -> BoolArray:
         mine = fields.affine.usable & (fields.affine.label == k) & np.isfinite(fields.misfit)
         if mine.sum() >= SMALLEST:
             out |= _unlike_class(fields.misfit, mine)
-    explained = _crystals_meet(fields.affine, out, 1)
+    explained = _crystals_meet(fields.affine, out, 1, ONE_CRYSTAL)
     if fields.share is not None:
-        explained |= (fields.share < PURE) & _crystals_meet(fields.affine, out, MIXED_REACH)
+        explained |= (fields.share < PURE) & _crystals_meet(fields.affine, out, MIXED_REACH, TOLD_APART)
     return out & ~explained
 
 
@@ -110,8 +111,8 @@ def _median_around(values: FloatArray, where: BoolArray) -> FloatArray:
     return np.where(n > 0, 0.5 * (middle[0] + middle[1]), np.nan)
 
 
-def _crystals_meet(field: AffineField, left_out: BoolArray, reach: int) -> BoolArray:
-    """Positions with different crystals around them, those that are `left_out` not counted."""
+def _crystals_meet(field: AffineField, left_out: BoolArray, reach: int, apart: float) -> BoolArray:
+    """Positions with crystals around them that are `apart`, those that are `left_out` not counted."""
     index = np.arange(left_out.size).reshape(left_out.shape)
     there = field.usable & ~left_out
     around = values_around(np.where(there, index, -1), -1, reach).reshape(-1, index.size)
@@ -120,5 +121,5 @@ def _crystals_meet(field: AffineField, left_out: BoolArray, reach: int) -> BoolA
     for other in around:
         both = np.flatnonzero((other >= 0) & left_out.ravel())
         one, two = (np.unravel_index(each[both], left_out.shape) for each in (first, other))
-        out[both] |= ~same_crystal(field, one, two, ONE_CRYSTAL)
+        out[both] |= ~same_crystal(field, one, two, apart)
     return out.reshape(left_out.shape)

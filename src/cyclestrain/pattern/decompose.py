@@ -31,9 +31,10 @@ DOUBT = 0.1
 """A pattern holds several crystals if it holds but one with a smaller probability than this."""
 
 KNOWN = 0.8
-"""Uncertainty, over that of the own fit, below which a crystal is known well enough to be told beside a near one."""
-BETWEEN, DIFFERENT = 0.7, 4.0
-"""Part of the mean distance of overlapping disks from their mean, and standard deviations, by which a fit may miss it.
+"""Uncertainty, over that of the own fit, below which a crystal is surely known where a near one is told beside it."""
+BETWEEN, CLOSE, DIFFERENT = 0.7, 0.3, 4.0
+"""Part of the mean distance of overlapping disks from their mean by which a fit may miss it, the second where one is
+not surely known, and standard deviations that count as none with the first.
 
 Half is at most the distance of the larger one of two from their mean.
 """
@@ -159,19 +160,19 @@ def _is_told(values: FloatArray, subsets: BoolArray, candidates: Candidates) -> 
     """Subsets that a single fit does not say as well, shape ``(n, subset)``.
 
     Where no crystal is farther from the own fit than a disk radius, disks are seen as one and brightness that varies
-    from disk to disk is easily taken for two. Then several crystals are told only if each is known much better than the
-    pattern tells, and if the own fit is about their mean: it may be drawn to the larger one.
+    from disk to disk is easily taken for two. Then several crystals are told only if the own fit is about their mean:
+    it may be drawn to the larger one if each is known better than the pattern tells, else it has to be close.
     """
     weight = values * candidates.gain[:, None]
     weight /= np.maximum(weight.sum(2, keepdims=True), TINY)
     there = np.nan_to_num(candidates.departure)
     mean = np.einsum("nsk,nkij->nsij", weight, there)
-    around = np.sqrt(((there[:, None] - mean[:, :, None]) ** 2).sum((3, 4)))
-    limit = np.maximum(BETWEEN * (weight * around).sum(2), DIFFERENT * candidates.uncertainty[:, :1])
-    missed = np.sqrt((mean**2).sum((2, 3))) > limit
+    around = (weight * np.sqrt(((there[:, None] - mean[:, :, None]) ** 2).sum((3, 4)))).sum(2)
+    off = np.sqrt((mean**2).sum((2, 3)))
+    missed = off > np.maximum(BETWEEN * around, DIFFERENT * candidates.uncertainty[:, :1])
     vague = candidates.uncertainty > KNOWN * candidates.uncertainty[:, :1]
     vague[:, 0] = False
-    guessed = (subsets & vague[:, None]).any(2) & (subsets.sum(1) > 1)
+    guessed = (subsets & vague[:, None]).any(2) & (subsets.sum(1) > 1) & (off > CLOSE * around)
     distance = np.sqrt((candidates.departure**2).sum((2, 3)))[:, None]
     as_one = np.where(subsets, distance, 0.0).max(2) < candidates.radius[:, None]  # not where NaN: another entry
     share = values / np.maximum(values.sum(2, keepdims=True), TINY)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from cyclestrain.data import INDEPENDENT, BoolArray, FloatArray, Grain
 from cyclestrain.pattern.disk_images import NO_IMAGES, DiskImages
+from cyclestrain.pattern.labelling import turned_intensities
 from cyclestrain.pattern.probe import Probe
 
 __all__ = ["Dictionary", "Entry", "Priors"]
@@ -169,6 +171,11 @@ class Entry:
     def symmetry(self) -> int:
         """Order of the rotational symmetry: 1, 2, 3, 4 or 6."""
         return len(self.operators)
+
+    @cached_property
+    def turned_intensities(self) -> FloatArray:
+        """Intensity that each reflection has in every labelling, see `cyclestrain.pattern.labelling`."""
+        return turned_intensities(self.reflections, self.intensity, self.operators)
 
     @property
     def overlaps(self) -> bool:
