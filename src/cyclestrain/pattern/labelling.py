@@ -7,14 +7,18 @@ apart; the fit takes disks for brighter or darker ones then, and loses precision
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba as nb
 import numpy as np
 
-from cyclestrain.data import BoolArray, FloatArray, IntArray
+from cyclestrain.data import FloatArray, IntArray
 
 __all__ = ["likelier_labelling", "turned_intensities"]
 
-ON_TOP = 0.2
-"""Distance, in units of the shortest reflection, up to which an operator leads one reflection to another."""
+ON_TOP, ALIKE = 0.2, 0.05
+"""Distance, in units of the shortest reflection, up to which an operator leads one reflection to another; and part of
+the light up to which both labellings have the same intensities."""
 SURELY = 10.0
 """Chi-square by which another labelling has to explain the brightness of the disks better than the fitted one."""
 FEWEST = 3
@@ -22,7 +26,9 @@ FEWEST = 3
 
 
 def turned_intensities(reflections: FloatArray, intensity: FloatArray, operators: FloatArray) -> FloatArray:
-    """Intensity that each reflection has in every labelling, shape ``(order, reflection)``; NaN where it is unknown.
+    """Intensity that each reflection has in every labelling, shape ``(order, reflection)``.
+
+    It is NaN where it is unknown, and in labellings whose intensities are those of the first, about.
 
     Parameters
     ----------
@@ -34,7 +40,10 @@ def turned_intensities(reflections: FloatArray, intensity: FloatArray, operators
     origin = reflections @ np.linalg.inv(operators).swapaxes(1, 2)
     distance = np.linalg.norm(origin[:, :, None] - reflections, axis=-1)
     limit = ON_TOP * np.linalg.norm(reflections, axis=1).min()
-    return np.where(distance.min(2) < limit, intensity[distance.argmin(2)], np.nan)
+    turned = np.where(distance.min(2) < limit, intensity[distance.argmin(2)], np.nan)
+    alike = np.nansum(np.abs(turned - intensity), 1) < ALIKE * intensity.sum()
+    turned[1:][alike[1:]] = np.nan
+    return turned
 
 
 def likelier_labelling(turned: FloatArray, spread: FloatArray, brightness: FloatArray) -> IntArray:
@@ -55,25 +64,42 @@ def likelier_labelling(turned: FloatArray, spread: FloatArray, brightness: Float
     labelling
         Index of the operator for every pattern, shape ``(n,)``.
     """
-    variance = brightness[..., 2]
-    counts = np.where(np.isfinite(variance), brightness[..., 0] + brightness[..., 1], 0.0)
-    out, best = np.zeros(len(brightness), np.int64), np.full(len(brightness), -SURELY)
-    for k in range(1, len(turned)):
-        both = np.isfinite(variance) & np.isfinite(turned[k])
-        one, other = (_chi_square(np.nan_to_num(turned[j]), spread, counts, variance, both) for j in (0, k))
-        better = (other - one < best) & (both.sum(1) >= FEWEST)
-        out[better], best[better] = k, (other - one)[better]
+    out = np.zeros(len(brightness), np.int64)
+    some = 1 + np.flatnonzero(np.isfinite(turned[1:]).any(1))
+    if len(some):
+        _compare(turned, some, spread, brightness, out)
     return out
 
 
-def _chi_square(
-    intensity: FloatArray, spread: FloatArray, counts: FloatArray, variance: FloatArray, known: BoolArray
-) -> FloatArray:
-    """Twice the negative logarithm of the likelihood of the `known` disks, up to a constant, shape ``(n,)``."""
-    noise, gain = np.where(known, variance, 1.0), np.ones(len(counts))
-    for _ in range(2):
-        total = noise + (gain[:, None] * spread * intensity) ** 2
-        weight = known / total
-        gain = (weight * counts * intensity).sum(1) / np.maximum((weight * intensity**2).sum(1), 1e-300)
-    off = np.where(known, counts - gain[:, None] * intensity, 0.0)
-    return np.asarray((weight * off**2 + np.where(known, np.log(total), 0.0)).sum(1))
+@nb.njit(cache=True, nogil=True)
+def _compare(turned: Any, some: Any, spread: Any, brightness: Any, out: Any) -> None:  # pragma: no cover - compiled
+    """Write the best of `some` labellings of every pattern, where it is surely better than the first."""
+    for n in range(len(brightness)):
+        best = -SURELY
+        for k in some:
+            seen = 0
+            for g in range(turned.shape[1]):
+                seen += np.isfinite(turned[k, g]) and np.isfinite(brightness[n, g, 2])
+            if seen < FEWEST:
+                continue
+            change = _deviance(turned, k, k, spread, brightness[n]) - _deviance(turned, 0, k, spread, brightness[n])
+            if change < best:
+                best, out[n] = change, k
+
+
+@nb.njit(cache=True, nogil=True)
+def _deviance(turned: Any, j: int, k: int, spread: Any, brightness: Any) -> float:  # pragma: no cover - compiled
+    """Twice the negative logarithm of the likelihood, with the intensities of labelling `j`, of disks known in `k`."""
+    gain, out = 1.0, 0.0
+    for last in range(3):  # the gain twice, since variances hang on it
+        light, square, out = 0.0, 0.0, 0.0
+        for g in range(turned.shape[1]):
+            if np.isfinite(turned[k, g]) and np.isfinite(brightness[g, 2]):
+                expected, counts = turned[j, g], brightness[g, 0] + brightness[g, 1]
+                variance = brightness[g, 2] + (gain * spread[g] * expected) ** 2
+                light += counts * expected / variance
+                square += expected * expected / variance
+                out += (counts - gain * expected) ** 2 / variance + np.log(variance)
+        if last < 2:
+            gain = light / max(square, 1e-300)
+    return out
