@@ -36,8 +36,8 @@ class TestSides:
         assert len(sides.position) == 0
 
     def test_an_edge_whose_single_steps_are_small_is_one(self) -> None:
-        """Blends of crystals whose disks are 1.4 pixels apart: no step is above .9, where those above 1 are edges."""
-        along = np.interp(np.arange(SHAPE[1]), [8, 9, 10, 11], [0.0, 0.2, 0.8, 1.0]) * np.ones(SHAPE)
+        """Blends of crystals whose disks are 2 pixels apart: no step is above .8, where those above 1 are edges."""
+        along = np.interp(np.arange(SHAPE[1]), [8, 9, 10, 11], [0.0, 0.3, 0.7, 1.0]) * np.ones(SHAPE)
         bend = 0.003 * np.arange(SHAPE[1])
         sides = sides_of(one_class_field(rotation(bend + 0.065 * along), 1e-5))
         assert {9, 10} <= columns(sides) <= {8, 9, 10, 11}

@@ -50,6 +50,14 @@ def test_single_exposures_have_none(counts: float) -> None:
     assert echo_of(scan(counts, flicker=0.4) * uneven) == Echo()
 
 
+def test_a_background_that_leans_from_pattern_to_pattern_is_none() -> None:
+    """What neighbours share of it is smooth on the detector, and no noise."""
+    lean = ndimage.uniform_filter(np.random.default_rng(2).normal(size=(2, SIDE, SIDE)), (0, 2, 2), mode="wrap")
+    y, x = np.indices((PIXELS, PIXELS)) - PIXELS / 2
+    leaning = lean[0][:, :, None, None] * y + lean[1][:, :, None, None] * x
+    assert echo_of(scan(30.0) + leaning) == Echo()
+
+
 @pytest.mark.parametrize(
     ("kernel", "gain"),
     [([[1.0] * 3] * 3, 9.0), ([[1.0, 1.0]], 2.0), ([[0.25, 0.75]], 1.6), ([[1.0], [2.0], [1.0]], 2.67)],
