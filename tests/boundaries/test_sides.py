@@ -45,10 +45,9 @@ class TestSides:
 
     @pytest.mark.parametrize("slope", [0.012, 0.03])
     def test_a_bend_has_no_edge(self, slope: float) -> None:
-        bend = slope * np.arange(SHAPE[1]) * np.ones(SHAPE)
-        assert (
-            len(sides_of(one_class_field(rotation(bend + 0.05 * np.cos(np.arange(SHAPE[1]) / 9)), 1e-5)).position) == 0
-        )
+        column = np.arange(SHAPE[1]) * np.ones(SHAPE)
+        sides = sides_of(one_class_field(rotation(slope * column + 0.05 * np.cos(column / 9)), 1e-5))
+        assert len(sides.position) == 0
 
     def test_noise_is_no_edge(self) -> None:
         rng = np.random.default_rng(1)

@@ -73,7 +73,10 @@ def _same(field: Any, i: int, j: int) -> bool:  # pragma: no cover
 
 @nb.njit(nogil=True, cache=True)
 def compare_neighbours(field: Any, agreeing: Any, differing: Any, start: int, stop: int) -> None:  # pragma: no cover
-    """Count, of the eight neighbours of every position with a crystal, those of the same and those of another kind."""
+    """Count, of the eight neighbours of every position with a crystal, those of the same and those of another kind.
+
+    Where all are of the same, one counts as another if the position lies on a blurred edge.
+    """
     rows, columns, label = field.rows, field.columns, field.label
     for i in range(start, stop):
         if label[i] < 0:
@@ -89,7 +92,7 @@ def compare_neighbours(field: Any, agreeing: Any, differing: Any, start: int, st
             else:
                 differing[i] += 1
         if differing[i] == 0 and _lies_across(field, i):
-            differing[i] += 1
+            differing[i] = 1
 
 
 @nb.njit(cache=True)
@@ -100,7 +103,6 @@ def _lies_across(field: Any, i: int) -> bool:  # pragma: no cover
     """
     rows, columns = field.rows, field.columns
     y, x = i // columns, i % columns
-    outwards = np.zeros((2, 2, 2))
     for k in range(4):
         dy, dx = (0, 1) if k == 0 else (1, k - 2)
         step = dy * columns + dx
@@ -110,13 +112,13 @@ def _lies_across(field: Any, i: int) -> bool:  # pragma: no cover
             a, b = i - d * step, i + d * step
             if not (_same(field, a, a + step) and _same(field, b - step, b)):
                 break  # an edge of its own
-            if not _same(field, a, b) and not _bends_from(field, a, b, dy, dx, d, outwards):
+            if not _same(field, a, b) and not _bends_from(field, a, b, dy, dx, d):
                 return True
     return False
 
 
 @nb.njit(cache=True)
-def _bends_from(field: Any, a: int, b: int, dy: int, dx: int, d: int, outwards: Any) -> bool:  # pragma: no cover
+def _bends_from(field: Any, a: int, b: int, dy: int, dx: int, d: int) -> bool:  # pragma: no cover
     """Whether what two positions go on from, each seen from beyond, meets half way; so it is where that is not seen."""
     rows, columns = field.rows, field.columns
     y, x, v, u = a // columns - dy, a % columns - dx, b // columns + dy, b % columns + dx
@@ -125,6 +127,7 @@ def _bends_from(field: Any, a: int, b: int, dy: int, dx: int, d: int, outwards: 
     i, j = y * columns + x, v * columns + u
     if not (_same(field, i, a) and _same(field, j, b)):
         return True
+    outwards = np.zeros((2, 2, 2))
     nearest_step(field.affine[a], field.affine[i], field.label[a], field.lattices, outwards[0])
     nearest_step(field.affine[b], field.affine[j], field.label[b], field.lattices, outwards[1])
     variance = field.variance[a] + field.variance[b]

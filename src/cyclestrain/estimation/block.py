@@ -24,6 +24,7 @@ from cyclestrain.pattern import (
     approach,
     approach_by_shells,
     in_place,
+    likelier_labelling,
     predicted_positions,
     refine,
 )
@@ -39,6 +40,8 @@ __all__ = [
     "is_faint",
 ]
 
+STEPS = 3
+"""Steps from an approach to the fit where disks have no contrast."""
 SETTLING = (4, 4, 12)
 """Steps before windows are cut again around where the reflections are now, where a start may be off by their size.
 
@@ -243,7 +246,7 @@ def fit_from_rotation(
     near = approach(patterns, good, entry, start, centre_sigma=sigma, members=members)
     own = np.arange(len(patterns))[:, None] if members is None else members
     if not entry.has_contrast:
-        fit = fit_from_start(patterns, start.centre, near, entry, knowledge, iterations=3, members=own)
+        fit = fit_from_start(patterns, start.centre, near, entry, knowledge, iterations=STEPS, members=own)
     else:
         noise = knowledge.dictionary.noise_scale
         sharp = approach_by_shells(patterns, good, entry, start, centre_sigma=sigma, noise_scale=noise, members=own)
@@ -263,17 +266,15 @@ def _in_likelier_labelling(
     fit
         Outcome from the coarse rotation.
     """
-    other = np.flatnonzero((fit.labelling > 0) & np.isfinite(fit.start.affine).all((1, 2)))
-    if not len(other):
+    labelling = likelier_labelling(entry.turned_intensities, entry.priors.spread[:, 0], fit.brightness)
+    some = np.flatnonzero((labelling > 0) & np.isfinite(fit.start.affine).all((1, 2)))
+    if not len(some):
         return fit
-    start = fit.start.only(other).relabelled(entry.operators[fit.labelling[other]])
-    steps = SETTLING[2] if entry.has_contrast else 3
-    again = fit_from_start(patterns, centre[other], start, entry, knowledge, iterations=steps, members=members[other])
-    better = np.zeros(len(centre), bool)
-    better[other] = again.penalty(entry) < fit.only(other).penalty(entry)
-    place = np.zeros(len(centre), int)
-    place[other] = np.arange(len(other))
-    return fit.where(better, again.only(place))
+    start = fit.start.only(some)
+    start = replace(start, affine=start.affine @ entry.operators[labelling[some]])
+    steps = SETTLING[2] if entry.has_contrast else STEPS
+    again = fit_from_start(patterns, centre[some], start, entry, knowledge, iterations=steps, members=members[some])
+    return _likelier(fit, again, some, entry)
 
 
 def _likelier_way(
@@ -325,11 +326,15 @@ def _likelier_way(
     if not len(apart):
         return one
     two = fit(other.only(still), apart, SETTLING[2])
-    likelier = np.zeros(len(centre), bool)
-    likelier[apart] = two.penalty(entry) < one.only(apart).penalty(entry)
-    place = np.zeros(len(centre), int)
-    place[apart] = np.arange(len(apart))
-    return one.where(likelier, two.only(place))
+    return _likelier(one, two, apart, entry)
+
+
+def _likelier(one: PatternFit, two: PatternFit, some: IntArray, entry: Entry) -> PatternFit:
+    """Fits, or the second ones of some patterns, indices of shape ``(k,)``, where those are likelier."""
+    better, place = np.zeros(len(one.prior), bool), np.zeros(len(one.prior), int)
+    better[some] = two.penalty(entry) < one.only(some).penalty(entry)
+    place[some] = np.arange(len(some))
+    return one.where(better, two.only(place))
 
 
 def _agree(one: Start, two: Start, sigma: FloatArray) -> BoolArray:

@@ -13,6 +13,7 @@ from cyclestrain.pattern.disk import fit_edge, pixelated_disk, seen_edge
 from cyclestrain.pattern.disk_images import NO_IMAGES, DiskImages, stacked_images
 from cyclestrain.pattern.image import expected_image
 from cyclestrain.pattern.intensities import Intensities, disks_touch, measure_intensities
+from cyclestrain.pattern.labelling import likelier_labelling
 from cyclestrain.pattern.light import shift_design
 from cyclestrain.pattern.normal_equations import Palette
 from cyclestrain.pattern.probe import Probe, disk_profile
@@ -46,6 +47,7 @@ __all__ = [
     "fit_edge",
     "gather",
     "in_place",
+    "likelier_labelling",
     "measure_intensities",
     "outwards",
     "pixelated_disk",

@@ -2,7 +2,7 @@
 
 A lattice may be mapped onto itself by more rotations than the intensities of its reflections: those of a square lattice
 need not be four-fold. A coarse rotation, from patterns whose brightest spots are clipped, does not tell such labellings
-apart; the fit takes disks for brighter or darker ones then, and loses precision.
+apart; the fit takes disks for brighter or darker ones then: it misfits, and is no likeness of its crystal in a mixture.
 """
 
 from __future__ import annotations

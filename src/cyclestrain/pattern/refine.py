@@ -16,7 +16,6 @@ from cyclestrain.pattern.dictionary import Entry, Priors
 from cyclestrain.pattern.disk_images import NO_IMAGES
 from cyclestrain.pattern.elimination import N_PARAMETERS
 from cyclestrain.pattern.film import measure_film
-from cyclestrain.pattern.labelling import likelier_labelling
 from cyclestrain.pattern.light import AS_EXPECTED, is_checked, responses, shift_design
 from cyclestrain.pattern.likelihood import Model, Outcome, Steps, fit_patterns
 from cyclestrain.pattern.overlapping import Disks, fit_overlapping
@@ -62,10 +61,6 @@ class Start:
         for mine, others in zip(_arrays(out), _arrays(other), strict=True):
             mine[index] = others
         return out
-
-    def relabelled(self, operators: FloatArray) -> Start:
-        """The same with an equivalent labelling of the lattice in each pattern, operators of shape ``(n, 2, 2)``."""
-        return replace(self, affine=self.affine @ operators)
 
     @classmethod
     def turned(cls, theta: FloatArray, centre: FloatArray, patterns: FloatArray | None = None) -> Start:
@@ -129,9 +124,9 @@ class PatternFit:
     blur
         Variance of the blur of the disks about the probe, below zero where they are sharper, pixels squared; zero where
         the entry has none, shape ``(n,)``.
-    labelling
-        Operator of the entry that leads to the labelling for which the brightness of the disks speaks, 0 for the one
-        that was fitted, shape ``(n,)``; see `likelier_labelling`.
+    brightness
+        Counts that each disk was expected to have, what was found beyond these, and the variance of that, infinite
+        where it is not seen, shape ``(n, reflection, 3)``.
     """
 
     start: Start
@@ -150,7 +145,7 @@ class PatternFit:
     checked: BoolArray
     film: FloatArray
     blur: FloatArray
-    labelling: IntArray
+    brightness: FloatArray
 
     def only(self, which: Any) -> PatternFit:
         """Fits of some of the patterns, chosen by a mask, indices or a slice."""
@@ -324,24 +319,16 @@ def refine(
     chi_square, n_pixels, inverse = np.moveaxis(outcome.misfit, -1, 0)
     chi_variance = (2.0 * n_pixels + inverse * noise_scale) * 0.5 * (1.0 + entry.grain.edge)
     whole = tolerance == 0  # else it is a start for another fit
-    response, checked, labelling = _said_by_brightness(entry, outcome, whole)
+    response = responses(entry, outcome) if whole else np.tile(AS_EXPECTED, (n, 1, 1))
+    checked = is_checked(entry, outcome.brightness) if whole else np.zeros(n, bool)
     fit = PatternFit(
         fitted, covariance, outcome.local, chi_square / noise_scale, n_pixels,
         np.sqrt(chi_variance), outcome.shift_score, outcome.shift_information, outcome.prior, outcome.coherent,
-        np.ones(n), cut_share(windows, probe.radius, ceiling), response, checked, film, blur, labelling,
+        np.ones(n), cut_share(windows, probe.radius, ceiling), response, checked, film, blur, outcome.brightness,
     )  # fmt: skip
     if entry.has_contrast and whole:
         fit = replace(fit, scatter=np.maximum(fit.scatter_of_places(entry), 1.0))
     return _with_common_shift(fit, entry.reflections, entry.priors) if whole else fit
-
-
-def _said_by_brightness(entry: Entry, outcome: Outcome, whole: bool) -> tuple[FloatArray, BoolArray, IntArray]:
-    """What `PatternFit` holds as `response`, `checked` and `labelling`; nothing in a start for another fit."""
-    n = len(outcome.parameters)
-    if not whole:
-        return np.tile(AS_EXPECTED, (n, 1, 1)), np.zeros(n, bool), np.zeros(n, np.int64)
-    labelling = likelier_labelling(entry.turned_intensities, entry.priors.spread[:, 0], outcome.brightness)
-    return responses(entry, outcome), is_checked(entry, outcome.brightness), labelling
 
 
 def _with_common_shift(fit: PatternFit, reflections: FloatArray, priors: Priors) -> PatternFit:
