@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import cyclestrain as cs
 
@@ -44,6 +46,20 @@ def test_the_recipe_requires_what_the_project_does(project: dict[str, object]) -
     assert stated.pop("python") == project["requires-python"]
     wanted = requirements(project["dependencies"])  # type: ignore[arg-type]
     assert stated == {RENAMED.get(name, name): bounds for name, bounds in wanted.items()}
+
+
+def test_what_is_pinned_runs_on_the_oldest_python(project: dict[str, object]) -> None:
+    """One pin that does not, however deep in an extra, keeps pip busy without end."""
+    oldest = re.sub(r"^>=", "", str(project["requires-python"])) + ".0"
+    pins = re.findall(r"(?m)^([^#=\s]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    ranges = {}
+    for name in pins:
+        try:
+            ranges[name] = metadata(name)["Requires-Python"]
+        except PackageNotFoundError:  # of an extra that is not installed
+            continue
+    assert len(ranges) > 50
+    assert not {name: text for name, text in ranges.items() if text and oldest not in SpecifierSet(text)}
 
 
 def test_the_default_is_free_of_torch_and_of_packages_of_single_readers(project: dict[str, object]) -> None:
