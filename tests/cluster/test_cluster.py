@@ -277,6 +277,17 @@ def test_what_workers_cannot_read_is_refused(scan: Path, client: Client) -> None
         cs.map(scan, client=client, until="network")
 
 
+def test_a_worker_that_starts_again_slowly_keeps_its_place() -> None:
+    """Where dask waited for a busy machine no longer than usual, the cluster would be a worker short to its end."""
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}), connected("local:1") as client:
+        kill_workers(client, 1)
+        time.sleep(1)  # a worker takes longer than this: it imports first
+        client.wait_for_workers(1, timeout=60)
+        assert client.submit(os.getpid).result(timeout=60)
+
+
 def test_a_cluster_leaves_the_environment_as_it_was() -> None:
     before = dict(os.environ)
     with connected("local:1"):

@@ -20,6 +20,9 @@ __all__ = ["connected"]
 
 CONNECTING = 20
 """Seconds in which a scheduler has to answer."""
+RETURNING = 600
+"""Seconds in which a worker of this machine that died may start again; dask gives up its place after 15, too few for a
+machine that is busy."""
 _LOCAL = re.compile(r"local(?::([0-9]+))?")
 _REMOTE = re.compile(r"(tcp|tls|ucx|ws|wss)://\S+:[0-9]+")
 
@@ -91,6 +94,7 @@ def _environment_kept() -> Iterator[None]:
 @contextmanager
 def _local(n_workers: int) -> Iterator[Client]:
     """A scheduler and workers of this machine, which share its cores; they listen on 127.0.0.1 alone."""
+    import dask
     from distributed import Client, LocalCluster
 
     cores = usable_cores()
@@ -98,6 +102,7 @@ def _local(n_workers: int) -> Iterator[Client]:
     own = {name: str(threads) for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")}
     with (
         _environment_kept(),
+        dask.config.set({"distributed.deploy.lost-worker-timeout": f"{RETURNING}s"}),
         LocalCluster(
             n_workers=n_workers,
             threads_per_worker=threads,
