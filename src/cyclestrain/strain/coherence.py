@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray
 from cyclestrain.strain.same_crystal import same_crystal
 
 __all__ = ["agreeing_neighbours", "coherent_regions", "followed", "joined"]
+
+UNSURE = 2.0
+"""Standard deviation over the median of its class that is no more reason to take a position for one of an area."""
 
 
 def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.integer[Any]]:
@@ -32,12 +36,23 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
     """
     from scipy.sparse.csgraph import connected_components
 
-    valid = field.usable
-    graph = joined(field, lambda one, two: same_crystal(field, one, two, tolerance))
+    valid, sure = field.usable, _as_sure(field)
+    graph = joined(field, lambda one, two: same_crystal(sure, one, two, tolerance))
     label = np.reshape(connected_components(graph, directed=False)[1], valid.shape)
     size = np.bincount(label[valid], minlength=label.max() + 1)
     order = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
     return np.where(valid, order[label], -1)
+
+
+def _as_sure(field: AffineField) -> AffineField:
+    """The same with no position much less sure than most of its class: one that may be anything joins no areas."""
+    variance, scale = np.einsum("...ii->...", field.covariance), np.ones(field.label.shape)
+    for k in range(len(field.operators)):
+        mine = field.usable & (field.label == k)
+        if mine.any():
+            most = UNSURE**2 * np.median(variance[mine])
+            scale[mine] = most / np.maximum(variance[mine], max(most, 1e-300))
+    return replace(field, covariance=field.covariance * scale[..., None, None])
 
 
 def agreeing_neighbours(field: AffineField, tolerance: float = 0.02) -> NDArray[np.integer[Any]]:
