@@ -149,7 +149,7 @@ class Mixtures:
     def only(self, good: BoolArray) -> Mixtures:
         """Mixtures all of whose crystals are taken from positions that are `good`, shape ``(ry, rx)``."""
         there = self.amplitude > 0
-        return self._chosen(there.any(1) & (good.ravel()[self.source] | ~there).all(1))
+        return self._chosen(np.asarray(there.any(1) & (good.ravel()[self.source] | ~there).all(1)))
 
     def of_several(self, besides: BoolArray) -> Mixtures:
         """Those that hold several crystals, see `told`, besides the positions of a mask, shape ``(ry, rx)``."""

@@ -57,8 +57,9 @@ class FlatField(NamedTuple):
         variance = np.nan_to_num(np.einsum("...ii->...i", field.covariance).max(-1)).ravel()
         affine = np.nan_to_num(field.affine).reshape(-1, 2, 2)
         shared = np.zeros(label.shape) if field.shared is None else np.nan_to_num(field.shared).ravel()
+        rows, columns = field.label.shape
         across = lattices._replace(apart=lattices.across)
-        return cls(*field.label.shape, label, affine, variance, shared, lattices, across)
+        return cls(rows, columns, label, affine, variance, shared, lattices, across)
 
     def cut(self, tile: Tile) -> FlatField:
         """That of a tile with its halo."""
