@@ -15,8 +15,8 @@ from cyclestrain.strain.same_crystal import same_crystal
 
 __all__ = ["agreeing_neighbours", "coherent_regions", "followed", "joined"]
 
-UNSURE = 2.0
-"""Standard deviation over the median of its class that is no more reason to take a position for one of an area."""
+UNSURE = 3.0
+"""Standard deviation over the median of its class from which that is no reason to take a position for one of an area."""
 
 
 def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.integer[Any]]:
@@ -45,13 +45,14 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
 
 
 def _as_sure(field: AffineField) -> AffineField:
-    """The same with no position much less sure than most of its class: one that may be anything joins no areas."""
+    """The same with positions that are far less sure than most of their class as sure as these: they join no areas."""
     variance, scale = np.einsum("...ii->...", field.covariance), np.ones(field.label.shape)
     for k in range(len(field.operators)):
         mine = field.usable & (field.label == k)
         if mine.any():
-            most = UNSURE**2 * np.median(variance[mine])
-            scale[mine] = most / np.maximum(variance[mine], max(most, 1e-300))
+            typical = np.median(variance[mine])
+            far = mine & (variance > UNSURE**2 * typical)
+            scale[far] = typical / variance[far]
     return replace(field, covariance=field.covariance * scale[..., None, None])
 
 
