@@ -16,7 +16,7 @@ from cyclestrain.strain.same_crystal import same_crystal
 __all__ = ["agreeing_neighbours", "coherent_regions", "followed", "joined"]
 
 UNSURE = 3.0
-"""Standard deviation over the median of its class from which that is no reason to take a position for one of an area."""
+"""Standard deviation over the median of a class from which it is no reason to take a position for one of an area."""
 
 
 def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.integer[Any]]:
