@@ -101,7 +101,9 @@ class TestNoiseThatGoesTogether:
         if spread:
             counts = np.rint(20 * ndimage.gaussian_filter(counts.astype(float), (0, 0, spread, spread))).astype("u2")
         maps = cs.map(counts, reference=":,:")
-        assert made.z(maps, "_raw").std(1) == pytest.approx(1.0, abs=0.2)
+        z = made.z(maps, "_raw").std(1)
+        assert (z < 1.2).all()
+        assert (z > 0.75).all()  # a mosaic that lies between its neighbours may be a blend of these: sigma holds it
         assert ("scatter alike" in maps.attrs["choices"]) == bool(spread)
 
 
