@@ -34,7 +34,7 @@ def lattices_seen(field: AffineField, reach: float = 30.0, apart: float = 1.0) -
     """Entries with reflections all around at one length, whose disks are two from a distance `apart`, pixels."""
     table, n = field.operator_table, len(field.operators)
     moment = np.tile(reach**2 / 2 * np.eye(2), (n, 1, 1))
-    return Lattices(table.operators, table.order, moment, *(np.full(n, each) for each in (apart, apart, 3 * apart)))
+    return Lattices(table.operators, table.order, moment, np.full(n, apart), np.full(n, 3 * apart))
 
 
 def candidates_apart(

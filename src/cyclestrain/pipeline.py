@@ -159,11 +159,12 @@ def _refined(
     """Fields refitted from what neighbours say, and mixtures near boundaries."""
     shared = partial(smooth, spread=runner, echo=knowledge.calibration.echo)
     first = shared(fields.affine)
-    fit, mixtures, unresolved = second_pass(scan, knowledge, fit, first, advance, runner)
+    fit, mixtures = second_pass(scan, knowledge, fit, first, advance, runner)
     fields = to_fields(fit, scan.scan_shape, knowledge.dictionary).only(within)
-    fields = fields.doubted(unresolved.told(scan.scan_shape), Doubt.BOUNDARY)
-    alone = unresolved.as_one(fields.affine, first)
-    raw, context = (with_unsettled(field, fit, knowledge.dictionary) for field in (alone, shared(alone, before=first)))
+    raw, context = (
+        with_unsettled(field, fit, knowledge.dictionary)
+        for field in (fields.affine, shared(fields.affine, before=first))
+    )
     mixtures = mixtures.only(context.valid)
     return mixtures.with_dominant_crystal(replace(fields, affine=raw, context=context)), mixtures
 

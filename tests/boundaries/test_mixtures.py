@@ -227,19 +227,3 @@ class TestMixtures:
         np.testing.assert_allclose(split.doubt, amplitude * (0, 0, 1, 1), atol=1e-3)
         whole = replace(split, amplitude=amplitude[:, [0, 1, 2, 0]] + (0, 0, 0.25, 0))
         assert whole.doubt.max() < 1e-3
-
-
-def test_what_neighbours_share_does_not_grow_with_a_fit_between_two_crystals(
-    mixed: tuple[Mixtures, AffineField, StrainMaps],
-) -> None:
-    """The distance to the dominant crystal is a position's own: a mean over neighbours lowers it."""
-    mixtures, field, _ = mixed
-    between = replace(field, affine=field.affine + 0.01 * np.eye(2), shared=np.full(SHAPE, 0.5))
-    held = mixtures.as_one(between, field)
-    before, after = (np.einsum("...ii->...", each.covariance) for each in (between, held))
-    changed = np.zeros(SHAPE, bool)
-    changed.flat[mixtures.position[mixtures.changed]] = True
-    assert (after[changed] > 2 * before[changed]).all()
-    np.testing.assert_array_equal(after[~changed], before[~changed])
-    assert held.shared is not None
-    np.testing.assert_allclose(held.shared * after, 0.5 * before)

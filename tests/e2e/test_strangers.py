@@ -101,9 +101,7 @@ class TestNoiseThatGoesTogether:
         if spread:
             counts = np.rint(20 * ndimage.gaussian_filter(counts.astype(float), (0, 0, spread, spread))).astype("u2")
         maps = cs.map(counts, reference=":,:")
-        z = made.z(maps, "_raw").std(1)
-        assert (z < 1.2).all()
-        assert (z > 0.75).all()  # a mosaic that lies between its neighbours may be a blend of these: sigma holds it
+        assert made.z(maps, "_raw").std(1) == pytest.approx(1.0, abs=0.2)
         assert ("scatter alike" in maps.attrs["choices"]) == bool(spread)
 
 
@@ -540,47 +538,6 @@ class TestFitsOfOneCrystal:
         z = made.z(maps, where=made.share > 0.75)
         assert (np.abs(z) > 6).any(0).mean() < 0.01
         assert (np.sqrt((z**2).mean(1)) < 1.8).all()
-
-    @pytest.mark.parametrize(
-        ("fold", "degrees", "dose", "seed"),
-        [
-            (6, 1.0, 1e5, 1),
-            (4, 0.8, 2e5, 1),
-            more(6, 1.6, 1e5, 3),
-            more(4, 1.0, 1e6, 3),
-        ],
-    )
-    def test_low_angle_boundaries_are_in_sigma(self, fold: int, degrees: float, dose: float, seed: int) -> None:
-        """Disks a tenth to a quarter of a radius apart are seen as one, between both: by 13 to 46 of its own sigmas."""
-        number, crystal = st.voronoi((20, 20), 4, seed) % 2, st.square if fold == 4 else st.hexagonal
-        turns = np.array([20.0, 20.0 + degrees])
-        made = stranger(
-            [crystal(15.0, reach=44.0, seed=seed)],
-            st.grains(number, deformed(0.0, 0.0, 0.0, turns), blur=0.7), probe=st.disk(3.0, 0.4),
-            background=st.lorentzian(15), dose=dose, detector=(96, 96), seed=seed,
-        )  # fmt: skip
-        maps = cs.map(made.counts)
-        inside = made.share > 0.995
-        for suffix in ("_raw", ""):
-            error = made.errors(maps, suffix)
-            error[3] -= np.nanmedian(error[3][inside])  # the reference may be the mean of both
-            z = error / np.stack([maps[f"{name}{suffix}_sigma"].values for name in st.COMPONENTS])
-            told = maps["valid"].values & (made.share > 0.75)
-            assert (np.abs(z[:, told]) > 6).any(0).mean() < 0.012
-            assert (np.sqrt((z[:, told] ** 2).mean(1)) < 2.0).all()
-            if suffix:  # sigma of the others has not grown
-                rotation = z[3, inside & told]
-                assert 0.8 < np.sqrt((rotation**2).mean()) < 1.2
-
-    def test_a_bend_is_no_boundary(self) -> None:
-        """Disks move by a fifth of a pixel from one position to the next, all along: sigma is that of noise."""
-        bend = deformed(0.0, 0.0, 0.0, np.broadcast_to(20.0 + 0.5 * np.arange(24.0), (18, 24)))
-        made = stranger(
-            [st.hexagonal(15.0, reach=44.0, seed=1)], st.field(bend), probe=st.disk(3.0, 0.4),
-            background=st.lorentzian(15), dose=2e5, detector=(96, 96), seed=1,
-        )  # fmt: skip
-        maps = cs.map(made.counts)
-        assert maps["rotation_raw_sigma"].values.max() < 1.5 * np.median(maps["rotation_raw_sigma"].values)
 
 
 class TestFiles:

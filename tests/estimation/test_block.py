@@ -47,7 +47,7 @@ def outcome(scan: Scan, knowledge: Knowledge, patterns_per_block: int) -> dict[s
     limited = replace(scan, memory_bytes=16 * patterns_per_block * scan.pattern_bytes)
     first = first_pass(limited, knowledge, lambda n: None)
     fields = to_fields(first, scan.scan_shape, knowledge.dictionary)
-    fit, mixtures, _ = second_pass(limited, knowledge, first, smooth(fields.affine), lambda n: None)
+    fit, mixtures = second_pass(limited, knowledge, first, smooth(fields.affine), lambda n: None)
     return fit.arrays | vars(mixtures)
 
 
@@ -77,7 +77,7 @@ def test_blocks_run_in_any_order_and_anywhere(faint: tuple[Scan, Knowledge]) -> 
     shape, n = scan.scan_shape, scan.n_positions
     first = first_pass(scan, knowledge, lambda n: None)
     context = smooth(to_fields(first, shape, knowledge.dictionary).affine)
-    second, mixtures, _ = second_pass(scan, knowledge, first, context, lambda n: None)
+    second, mixtures = second_pass(scan, knowledge, first, context, lambda n: None)
     blocks = list(scan.blocks(22 * scan.pattern_bytes))
     alone, again = [], []
     for block in reversed(blocks):

@@ -115,7 +115,9 @@ class Mixtures:
 
     def updated(self, later: Mixtures) -> Mixtures:
         """With what a later look found at its positions."""
-        return Mixtures.joined([self._chosen(~np.isin(self.position, later.position)), later])
+        kept = ~np.isin(self.position, later.position)
+        rest = Mixtures(**{name: getattr(self, name)[kept] for name in _PER_POSITION})
+        return Mixtures.joined([rest, later])
 
     def told(self, shape: tuple[int, int]) -> BoolArray:
         """Mask of the positions that hold several crystals, each with more than a small share.
@@ -125,12 +127,8 @@ class Mixtures:
         shape
             Scan ``(ry, rx)``.
         """
-        return self._mask(self._several, shape)
-
-    @property
-    def _several(self) -> BoolArray:
-        """Which of the positions hold several crystals, each with more than a small share, shape ``(n,)``."""
-        return np.asarray((self.amplitude > SMALL * self.amplitude.sum(1, keepdims=True)).sum(1) > 1)
+        several = self.amplitude > SMALL * self.amplitude.sum(1, keepdims=True)
+        return self._mask(several.sum(1) > 1, shape)
 
     def from_mixtures(self, shape: tuple[int, int]) -> BoolArray:
         """Mask of the positions that hold a crystal whose transform is that of another mixture, see `told` for `shape`.
@@ -149,14 +147,7 @@ class Mixtures:
     def only(self, good: BoolArray) -> Mixtures:
         """Mixtures all of whose crystals are taken from positions that are `good`, shape ``(ry, rx)``."""
         there = self.amplitude > 0
-        return self._chosen(np.asarray(there.any(1) & (good.ravel()[self.source] | ~there).all(1)))
-
-    def of_several(self, besides: BoolArray) -> Mixtures:
-        """Those that hold several crystals, see `told`, besides the positions of a mask, shape ``(ry, rx)``."""
-        return self._chosen(self._several & ~besides.ravel()[self.position])
-
-    def _chosen(self, keep: BoolArray) -> Mixtures:
-        """Some of the positions, shape ``(n,)``."""
+        keep = there.any(1) & (good.ravel()[self.source] | ~there).all(1)
         return Mixtures(**{name: getattr(self, name)[keep] for name in _PER_POSITION})
 
     def unexplained(self, fitted: BoolArray) -> BoolArray:
@@ -247,7 +238,7 @@ class Mixtures:
             out[name] = values.reshape(given.shape)
         return replace(context, **out)
 
-    def as_one(self, alone: AffineField, context: AffineField) -> AffineField:
+    def _as_one(self, alone: AffineField, dominated: AffineField) -> AffineField:
         """Fits of one crystal each, with sigmas that hold how far those of mixtures are from the dominant crystal.
 
         A second crystal whose disks lie near draws such a fit towards it, by more than its noise and misfit say.
@@ -256,10 +247,10 @@ class Mixtures:
         ----------
         alone
             What each pattern alone led to.
-        context
-            Estimates of the positions that the crystals are taken from.
+        dominated
+            See `_dominated`.
         """
-        dominated, at = self._dominated(context), self.position[self.changed]
+        at = self.position[self.changed]
         at = at[(alone.label.flat[at] >= 0) & (alone.label.flat[at] == dominated.label.flat[at])]
         one, dominant = (field.affine.reshape(-1, 1, 2, 2)[at] for field in (alone, dominated))
         variants = dominant @ alone.operator_table.operators[alone.label.flat[at]]  # every labelling of it
@@ -270,17 +261,13 @@ class Mixtures:
         at, off = at[known], off[known]
         square = np.einsum("ni,nij,nj->n", off, np.linalg.pinv(covariance[at]), off)
         beyond = 1.0 - BY_CHANCE / np.maximum(square, BY_CHANCE)
-        own = np.einsum("nii->n", covariance[at])
         covariance[at] += beyond[:, None, None] * off[:, :, None] * off[:, None, :]
-        shared = None if alone.shared is None else alone.shared.copy()
-        if shared is not None:  # what is added is a position's own
-            shared.flat[at] *= own / np.maximum(np.einsum("nii->n", covariance[at]), 1e-300)
-        return replace(alone, covariance=covariance.reshape(alone.covariance.shape), shared=shared)
+        return replace(alone, covariance=covariance.reshape(alone.covariance.shape))
 
     def with_dominant_crystal(self, found: Fields) -> Fields:
         """Fields whose context has the dominant crystal of every mixture, or vacuum; with shares, confidence, doubt."""
         context, n, first = self._dominated(found.context), np.arange(len(self.position)), self.dominant
-        alone = self.as_one(found.affine, found.context)
+        found = replace(found, affine=self._as_one(found.affine, context))
         share, confidence = (context.label.ravel() >= 0).astype(float), found.confidence.ravel().copy()
         sigma, weight, filled = np.zeros(share.shape), self.weight[n, first], self.filled
         share[self.position] = weight * filled
@@ -295,9 +282,9 @@ class Mixtures:
         mostly_vacuum = self._mask(self.vacuum & (filled < 0.5), shape)
         affine, context = (
             replace(field, label=np.where(mostly_vacuum, -1, field.label), valid=field.valid & ~mostly_vacuum)
-            for field in (alone, context)
+            for field in (found.affine, context)
         )
-        odd = self._mask(self.unexplained(alone.usable), shape) & ~mostly_vacuum
+        odd = self._mask(self.unexplained(found.affine.usable), shape) & ~mostly_vacuum
         context = replace(context, valid=context.valid & ~odd)
         found = replace(found, affine=affine, context=context, sample=found.sample & ~mostly_vacuum, **shaped)
         found = found.doubted(odd, Doubt.MISFIT | Doubt.OTHER_STRUCTURE)

@@ -44,8 +44,6 @@ AGREEING = 3
 """Neighbours of its own kind that make a position a source where there is no clean one."""
 APART, LEAST_APART = 0.3, 0.5
 """Disks farther apart are two, in disk radii and at least in pixels: nearer ones a single fit sees as one."""
-UNRESOLVED = 0.1
-"""Pixels between disks from which a single fit of both may be off its crystal by more than its noise."""
 FURTHEST = 4
 """Largest distance from an edge at which mixtures are looked for, positions."""
 FARTHEST_SOURCE = 16.0
@@ -117,7 +115,7 @@ class Sides:
         Variance of each crystal, without what neighbours have in common, at the position around that knows it best:
         next to an edge, fits of blends make a crystal seem less known than it is, shape ``(n, MOST)``.
     lattices
-        Of every entry, with the least distance of two crystals that were looked for.
+        Of every entry.
     overlap
         Positions in and beside areas where crystals were found above each other, shape ``(ry, rx)``.
     """
@@ -144,10 +142,6 @@ class Sides:
             Flat positions at its ends, both included.
         """
         return self._only(slice(*np.searchsorted(self.position, [first, last + 1])))
-
-    def outside(self, mask: BoolArray) -> Sides:
-        """Those of positions that are not in a mask of the scan, ``(ry, rx)``."""
-        return self._only(~mask.ravel()[self.position])
 
     def unlike(self, others: Sides) -> Sides:
         """Those whose crystals around are not what `others` say of the same position, bit by bit."""
@@ -198,7 +192,7 @@ class Sides:
         )  # fmt: skip
 
 
-def lattices_of(dictionary: Dictionary, operators: OperatorTable, *, resolved: bool = True) -> Lattices:
+def lattices_of(dictionary: Dictionary, operators: OperatorTable) -> Lattices:
     """Lattices of a dictionary, with how far apart their disks have to be to be told apart.
 
     Parameters
@@ -207,18 +201,14 @@ def lattices_of(dictionary: Dictionary, operators: OperatorTable, *, resolved: b
         The entries.
     operators
         Equivalent labellings of each.
-    resolved
-        False for crystals on both sides of a position whose disks are so near to each other that a fit of both is no
-        worse than others: how far it is off one of them is asked then, not what the position holds.
     """
     moment = [
         np.einsum("g,gi,gj->ij", e.intensity, e.reflections, e.reflections) / e.intensity.sum()
         for e in dictionary.entries
     ]
+    apart = [max(APART * e.probe.radius, LEAST_APART) for e in dictionary.entries]
     radius = np.array([e.probe.radius for e in dictionary.entries])
-    apart = np.maximum(APART * radius, LEAST_APART)
-    across = apart if resolved else np.full(len(apart), UNRESOLVED)
-    return Lattices(operators.operators, operators.order, np.array(moment), apart, across, radius)
+    return Lattices(operators.operators, operators.order, np.array(moment), np.array(apart), radius)
 
 
 def find_sides(
@@ -290,7 +280,7 @@ def find_sides(
     label = np.where(source >= 0, field.label[source], -1)
     return Sides(
         position, source, brightness, vacuum[position], (overlap & ~at_edge & ~blended).ravel()[position], scatter,
-        label, field.affine[source], field.variance[source], noise, field.across, overlap,
+        label, field.affine[source], field.variance[source], noise, lattices, overlap,
     )  # fmt: skip
 
 

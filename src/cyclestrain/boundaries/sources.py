@@ -37,8 +37,6 @@ class FlatField(NamedTuple):
         Share of that variance that neighbours have in common.
     lattices
         Those of the dictionary.
-    across
-        The same, with their distance across a position for that of neighbours.
     """
 
     rows: int
@@ -48,7 +46,6 @@ class FlatField(NamedTuple):
     variance: FloatArray
     shared: FloatArray
     lattices: Lattices
-    across: Lattices
 
     @classmethod
     def of(cls, field: AffineField, lattices: Lattices) -> FlatField:
@@ -58,21 +55,20 @@ class FlatField(NamedTuple):
         affine = np.nan_to_num(field.affine).reshape(-1, 2, 2)
         shared = np.zeros(label.shape) if field.shared is None else np.nan_to_num(field.shared).ravel()
         rows, columns = field.label.shape
-        across = lattices._replace(apart=lattices.across)
-        return cls(rows, columns, label, affine, variance, shared, lattices, across)
+        return cls(rows, columns, label, affine, variance, shared, lattices)
 
     def cut(self, tile: Tile) -> FlatField:
         """That of a tile with its halo."""
         label, affine, variance, shared = map(tile.cut, (self.label, self.affine, self.variance, self.shared))
-        return FlatField(*tile.shape, label, affine, variance, shared, self.lattices, self.across)
+        return FlatField(*tile.shape, label, affine, variance, shared, self.lattices)
 
 
 @nb.njit(cache=True)
-def _same(field: Any, i: int, j: int, lattices: Any) -> bool:  # pragma: no cover
+def _same(field: Any, i: int, j: int) -> bool:  # pragma: no cover
     if field.label[i] != field.label[j]:
         return False
     variance = field.variance[i] + field.variance[j]
-    return bool(is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], lattices))
+    return bool(is_same_crystal(field.affine[i], field.affine[j], variance, field.label[i], field.lattices))
 
 
 @nb.njit(nogil=True, cache=True)
@@ -91,7 +87,7 @@ def compare_neighbours(field: Any, agreeing: Any, differing: Any, start: int, st
             j = v * columns + u
             if k == 4 or v < 0 or u < 0 or v >= rows or u >= columns or label[j] == UNKNOWN:
                 continue
-            if _same(field, i, j, field.lattices):
+            if _same(field, i, j):
                 agreeing[i] += 1
             else:
                 differing[i] += 1
@@ -114,9 +110,9 @@ def _lies_across(field: Any, i: int) -> bool:  # pragma: no cover
             if y - d * dy < 0 or y + d * dy >= rows or x - d * abs(dx) < 0 or x + d * abs(dx) >= columns:
                 break
             a, b = i - d * step, i + d * step
-            if not (_same(field, a, a + step, field.lattices) and _same(field, b - step, b, field.lattices)):
+            if not (_same(field, a, a + step) and _same(field, b - step, b)):
                 break  # an edge of its own
-            if not _same(field, a, b, field.across) and not _bends_from(field, a, b, dy, dx, d):
+            if not _same(field, a, b) and not _bends_from(field, a, b, dy, dx, d):
                 return True
     return False
 
@@ -129,14 +125,14 @@ def _bends_from(field: Any, a: int, b: int, dy: int, dx: int, d: int) -> bool:  
     if min(y, v) < 0 or max(y, v) >= rows or min(x, u) < 0 or max(x, u) >= columns:
         return True
     i, j = y * columns + x, v * columns + u
-    if not (_same(field, i, a, field.lattices) and _same(field, j, b, field.lattices)):
+    if not (_same(field, i, a) and _same(field, j, b)):
         return True
     outwards = np.zeros((2, 2, 2))
     nearest_step(field.affine[a], field.affine[i], field.label[a], field.lattices, outwards[0])
     nearest_step(field.affine[b], field.affine[j], field.label[b], field.lattices, outwards[1])
     variance = field.variance[a] + field.variance[b]
     one, two = field.affine[a] - d * outwards[0], field.affine[b] - d * outwards[1]
-    return bool(is_same_crystal(one, two, variance, field.label[a], field.across))
+    return bool(is_same_crystal(one, two, variance, field.label[a], field.lattices))
 
 
 @nb.njit(cache=True)
@@ -150,7 +146,7 @@ def _measure_slopes(field: Any, i: int, slope: Any) -> None:  # pragma: no cover
         for sign in (-1, 1):
             v, u = (y + sign, x) if axis == 0 else (y, x + sign)
             j = v * columns + u
-            if v < 0 or u < 0 or v >= rows or u >= columns or not _same(field, i, j, field.lattices):
+            if v < 0 or u < 0 or v >= rows or u >= columns or not _same(field, i, j):
                 continue
             nearest_step(field.affine[i], field.affine[j], field.label[i], field.lattices, step)
             slope[axis] += sign * step
@@ -167,14 +163,14 @@ def _leads_to(field: Any, i: int, slope: Any, j: int, other: Any) -> bool:  # pr
     one = field.affine[i] + 0.5 * (dy * slope[0] + dx * slope[1])
     two = field.affine[j] - 0.5 * (dy * other[0] + dx * other[1])
     variance = field.variance[i] + field.variance[j]
-    return bool(is_same_crystal(one, two, variance, field.label[i], field.across))
+    return bool(is_same_crystal(one, two, variance, field.label[i], field.lattices))
 
 
 @nb.njit(cache=True)
 def _which(field: Any, source: Any, found: int, slopes: Any, j: int) -> int:  # pragma: no cover
     """Number of the source that a position is of the same crystal as; `found`, with its slopes, for a new one."""
     for at in range(found):
-        if _same(field, source[at], j, field.across):
+        if _same(field, source[at], j):
             return at
     if found < len(source):
         _measure_slopes(field, j, slopes[found])

@@ -60,7 +60,7 @@ def second_pass(
     context: AffineField,
     advance: Callable[[int], object],
     runner: Runner = HERE,
-) -> tuple[BlockFit, Mixtures, Mixtures]:
+) -> tuple[BlockFit, Mixtures]:
     """Refit the patterns of a scan, and explain those near a change of crystal as mixtures.
 
     Parameters
@@ -80,9 +80,6 @@ def second_pass(
     -------
     fit, mixtures
         Outcome of every position, and what the probe holds near changes of crystal.
-    unresolved
-        What it may hold as well near changes that are too small to be told, as low-angle boundaries are: crystals whose
-        disks lie so near to each other that the fit of one, drawn between them, is no worse.
     """
     shape, palette = scan.scan_shape, Palette.of(knowledge.dictionary)
     lattices = lattices_of(knowledge.dictionary, context.operator_table)
@@ -102,16 +99,9 @@ def second_pass(
         mixtures.append(explained)
     fit, told = BlockFit.gathered(fits, scan.n_positions), Mixtures.joined(mixtures)
 
-    def look(sides: Sides) -> Mixtures:
-        """Explain some positions again, at least one."""
-
-        def again(positions: IntArray) -> tuple[BlockFit, Sides, Centres]:
-            here = sides.within(int(positions[0]), int(positions[-1]))
-            return fit.only(positions), here, knowledge.calibration.centres_around(positions, 0)
-
-        done = np.ones(scan.n_positions, bool)
-        done[sides.position] = False
-        return Mixtures.joined(list(runner.run(_explained, scan, shared, again, done)))
+    def again(positions: IntArray) -> tuple[BlockFit, Sides, Centres]:
+        here = sides.within(int(positions[0]), int(positions[-1]))
+        return fit.only(positions), here, knowledge.calibration.centres_around(positions, 0)
 
     seen, before = np.zeros(shape, bool), sides
     for _ in range(LOOKS):
@@ -123,11 +113,10 @@ def second_pass(
         if not (looked & ~seen).any() or not len(sides.position):
             break
         seen |= looked
-        told = told.updated(look(sides))
-    mixed = told.told(shape)
-    near = lattices_of(knowledge.dictionary, context.operator_table, resolved=False)
-    sides = find_sides(context, gain, significance, misfit, near, mixed, spread=runner).outside(mixed)
-    return fit, told, (look(sides) if len(sides.position) else told).of_several(besides=mixed)
+        done = np.ones(scan.n_positions, bool)
+        done[sides.position] = False
+        told = told.updated(Mixtures.joined(list(runner.run(_explained, scan, shared, again, done))))
+    return fit, told
 
 
 def _second_fit(

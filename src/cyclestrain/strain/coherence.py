@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,6 @@ from cyclestrain.data import AffineField, BoolArray, FloatArray, IntArray
 from cyclestrain.strain.same_crystal import same_crystal
 
 __all__ = ["agreeing_neighbours", "coherent_regions", "followed", "joined"]
-
-UNSURE = 3.0
-"""Standard deviation over the median of a class from which it is no reason to take a position for one of an area."""
 
 
 def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.integer[Any]]:
@@ -36,24 +32,12 @@ def coherent_regions(field: AffineField, tolerance: float = 3e-3) -> NDArray[np.
     """
     from scipy.sparse.csgraph import connected_components
 
-    valid, sure = field.usable, _as_sure(field)
-    graph = joined(field, lambda one, two: same_crystal(sure, one, two, tolerance))
+    valid = field.usable
+    graph = joined(field, lambda one, two: same_crystal(field, one, two, tolerance))
     label = np.reshape(connected_components(graph, directed=False)[1], valid.shape)
     size = np.bincount(label[valid], minlength=label.max() + 1)
     order = np.argsort(np.argsort(-size, kind="stable"), kind="stable")
     return np.where(valid, order[label], -1)
-
-
-def _as_sure(field: AffineField) -> AffineField:
-    """The same with positions that are far less sure than most of their class as sure as these: they join no areas."""
-    variance, scale = np.einsum("...ii->...", field.covariance), np.ones(field.label.shape)
-    for k in range(len(field.operators)):
-        mine = field.usable & (field.label == k)
-        if mine.any():
-            typical = np.median(variance[mine])
-            far = mine & (variance > UNSURE**2 * typical)
-            scale[far] = typical / variance[far]
-    return replace(field, covariance=field.covariance * scale[..., None, None])
 
 
 def agreeing_neighbours(field: AffineField, tolerance: float = 0.02) -> NDArray[np.integer[Any]]:

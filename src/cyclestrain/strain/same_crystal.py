@@ -99,8 +99,6 @@ class Lattices(NamedTuple):
         Mean of ``g g^T`` over the reflections, weighted by their intensity, pixels squared, shape ``(entry, 2, 2)``.
     apart
         Root mean square distance of their disks above which two crystals are different, pixels, shape ``(entry,)``.
-    across
-        The same for crystals on both sides of a position, on from which each is seen to go otherwise.
     radius
         Of their disks, pixels, shape ``(entry,)``.
     """
@@ -109,7 +107,6 @@ class Lattices(NamedTuple):
     order: IntArray
     moment: FloatArray
     apart: FloatArray
-    across: FloatArray
     radius: FloatArray
 
 
